@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The only spelling of loads, stores and fences on memory that another thread or process may touch at the same time.
+ * Every acquire names, where it stands, the release that it pairs with. Any room may use it; it never blocks.
+ */
+#ifndef BASE_ATOMIC_H
+#define BASE_ATOMIC_H
+
+#include <stdint.h>
+
+#define atomic_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define atomic_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define atomic_peek(p) __atomic_load_n((p), __ATOMIC_RELAXED)        /* a value, no order */
+#define atomic_poke(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED) /* likewise */
+#define atomic_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
+#define atomic_sub(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL)
+#define atomic_swap(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
+#define atomic_cas(p, expected, v)                                                                                     \
+    __atomic_compare_exchange_n((p), (expected), (v), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
+
+/* A full fence, also between a store and a later load. */
+static inline void atomic_fence(void) {
+#if defined(__SANITIZE_THREAD__)
+    static uint32_t fence; /* ThreadSanitizer does not know fences, but it knows this */
+    (void)__atomic_fetch_add(&fence, 0, __ATOMIC_SEQ_CST);
+#else
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* Orders the compiler only: the other side makes the processor's order with fence_heavy(). */
+#define atomic_order() __asm__ __volatile__("" ::: "memory")
+
+static inline void atomic_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("isb" ::: "memory");
+#else
+    atomic_order();
+#endif
+}
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define CACHE_LINE 64
+#define LINE_ALIGNED __attribute__((aligned(CACHE_LINE)))
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What went wrong, as a value and as a sentence. A function that fails returns err_say(…) or err_system(…); the sentence
+ * names the culprit, the limit and the remedy and is kept for this thread only. Success touches nothing here. Never
+ * prints, allocates or aborts.
+ */
+#ifndef BASE_ERR_H
+#define BASE_ERR_H
+
+#include <errno.h>
+
+#include "include/thirl/thirl.h"
+
+/* Keeps the sentence and returns -code. code: an errno value or enum thirl_error, positive. errno is left as it was. */
+int err_say(int code, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+
+/* The same, with ": " and the system's text for code behind the sentence. */
+int err_system(int code, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+
+/* Adds to the sentence that is there: where a higher floor knows more. Returns code, unchanged. */
+int err_add(int code, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+
+/* thirl_why() and thirl_error_name() are defined here. */
+
+#endif

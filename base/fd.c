@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Descriptors and whole files, see fd.h.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+void fd_close(int *fd) {
+    if (*fd < 0) return;
+    int saved = errno;
+    (void)close(*fd); /* closed even when it answers EINTR */
+    *fd = -1;
+    errno = saved;
+}
+
+ssize_t fd_read_at(int fd, void *buffer, size_t size, off_t offset) {
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = pread(fd, (char *)buffer + done, size - done, offset + (off_t)done);
+        if (n == 0) break;
+        if (n > 0) {
+            done += (size_t)n;
+        } else if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return (ssize_t)done;
+}
+
+int fd_write(int fd, const void *data, size_t size) {
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = write(fd, (const char *)data + done, size - done);
+        if (n > 0) {
+            done += (size_t)n;
+        } else if (n == 0) {
+            return -EIO;
+        } else if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+/* 0 when path is a directory in the end, made here with exactly mode (the umask does not count) or there before. */
+static int make(const char *path, unsigned mode) {
+    struct stat found;
+    if (mkdir(path, mode) == 0) return chmod(path, mode) == 0 ? 0 : -errno;
+    int failed = errno; /* EEXIST, but also EACCES or EROFS for a directory that is there */
+    if (stat(path, &found) != 0) return -failed;
+    return S_ISDIR(found.st_mode) ? 0 : -ENOTDIR;
+}
+
+int fd_make_dirs(const char *path, unsigned mode) {
+    char part[PATH_MAX];
+    size_t length = strlen(path);
+    if (length == 0) return -ENOENT;
+    if (length >= sizeof part) return -ENAMETOOLONG;
+    memcpy(part, path, length + 1);
+    for (size_t i = 1; i < length; i++) {
+        if (part[i] != '/') continue;
+        part[i] = 0;
+        int r = make(part, mode);
+        if (r < 0) return r;
+        part[i] = '/';
+    }
+    return make(part, mode);
+}
+
+bool fd_may_grow(size_t size) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur;
+}

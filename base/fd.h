@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Descriptors and whole files: opened close-on-exec, closed once, read and written to the end whatever signals come.
+ */
+#ifndef BASE_FD_H
+#define BASE_FD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Closes *fd unless it is -1, and makes it -1. Keeps errno. */
+void fd_close(int *fd);
+
+/* Reads up to size bytes at offset, until they are there or the file ends; their number or -errno. May block. */
+ssize_t fd_read_at(int fd, void *buffer, size_t size, off_t offset);
+
+/* Writes all of size bytes; 0 or -errno. May block. */
+int fd_write(int fd, const void *data, size_t size);
+
+/* Makes a directory and those above it, each with mode; 0 when it is there in the end, else -errno. */
+int fd_make_dirs(const char *path, unsigned mode);
+
+/* May this process make files of that size? Beyond RLIMIT_FSIZE the kernel answers with SIGXFSZ, so it is asked before. */
+bool fd_may_grow(size_t size);
+
+#endif

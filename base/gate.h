@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A lock that costs its first user next to nothing: threads of one process, no recursion. The first thread that enters
+ * owns it and pays two plain stores; when a second thread comes, the ownership is revoked once and for all (by a fence
+ * that only the second thread pays for), and the gate is an ordinary futex lock from then on.
+ *
+ *     owner                          second thread
+ *     busy = 1                       phase = ASKED
+ *     (compiler order)               fence_heavy: the owner's stores are visible, its loads see ASKED
+ *     phase == OWNED? inside         phase = FENCED
+ *     otherwise busy = 0, queue up   busy == 0?  phase = SHARED, take the lock
+ */
+#ifndef BASE_GATE_H
+#define BASE_GATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+
+enum gate_phase { GATE_OWNED, GATE_ASKED, GATE_FENCED, GATE_SHARED };
+
+struct gate {
+    const void *owner; /* the thread that entered first, by gate_self() */
+    uint32_t busy;     /* the owner is inside, in the OWNED phase */
+    uint32_t phase;    /* enum gate_phase, only ever grows */
+    uint32_t lock;     /* SHARED: 0 free, 1 taken, 2 taken and others may sleep */
+};
+
+/* Makes a gate. Once per process, gates find out whether the kernel has the fence; without it they start SHARED. */
+void gate_init(struct gate *);
+
+/* Identity of the calling thread. */
+extern _Thread_local char gate_thread __attribute__((tls_model("initial-exec")));
+#define gate_self() ((const void *)&gate_thread)
+
+/* Everything that is not the owner's fast path. */
+int gate_enter_slow(struct gate *, int64_t until);
+void gate_unlock(struct gate *); /* leaves a SHARED gate */
+void gate_vacate(struct gate *); /* tells others that the owner is out */
+
+/* Enters; waits until then for the threads inside (CLOCK_MONOTONIC, ns; 0: not at all, INT64_MAX: as long as it takes).
+ * 0, or -EAGAIN (until 0) and -ETIMEDOUT without the gate. */
+static inline int gate_enter(struct gate *gate, int64_t until) {
+    if (likely(atomic_peek(&gate->owner) == gate_self())) {
+        atomic_poke(&gate->busy, 1);
+        atomic_order(); /* with the fence of gate_enter_slow */
+        if (likely(atomic_load(&gate->phase) == GATE_OWNED)) {
+            return 0;
+        }
+        atomic_store(&gate->busy, 0);
+    }
+    return gate_enter_slow(gate, until);
+}
+
+static inline void gate_leave(struct gate *gate) {
+    /* Only the owner writes busy, so only to the owner does it say how it came in. */
+    if (likely(atomic_peek(&gate->owner) == gate_self() && atomic_peek(&gate->busy))) {
+        atomic_store(&gate->busy, 0); /* pairs with the load of busy in hasten */
+        atomic_order();
+        if (unlikely(atomic_peek(&gate->phase) != GATE_OWNED)) {
+            gate_vacate(gate);
+        }
+        return;
+    }
+    gate_unlock(gate);
+}
+
+#endif

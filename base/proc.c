@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Process identity from /proc, and the page that fork wipes.
+ */
+#define _GNU_SOURCE
+#include "base/proc.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+
+static const uint32_t never;
+const uint32_t *proc_page = &never;
+
+/* Not wiped by fork: the child's epoch must differ from its parent's. */
+static uint32_t last_epoch;
+static pthread_mutex_t beginning = PTHREAD_MUTEX_INITIALIZER;
+
+static void lock_before_fork(void) {
+    (void)pthread_mutex_lock(&beginning);
+}
+
+static void unlock_after_fork(void) {
+    (void)pthread_mutex_unlock(&beginning);
+}
+
+static uint32_t *make_page(void) {
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    uint32_t *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        (void)err_system(errno, "no memory for the page that tells a forked child from its parent");
+        return NULL;
+    }
+    if (madvise(page, size, MADV_WIPEONFORK) != 0) {
+        (void)err_system(errno, "the kernel cannot wipe a page at fork (MADV_WIPEONFORK, Linux 4.14)");
+        (void)munmap(page, size);
+        return NULL;
+    }
+    (void)pthread_atfork(lock_before_fork, unlock_after_fork, unlock_after_fork);
+    return page;
+}
+
+uint32_t proc_begin(void) {
+    uint32_t epoch = proc_epoch();
+    if (epoch != 0) {
+        return epoch;
+    }
+    (void)pthread_mutex_lock(&beginning);
+    static uint32_t *page;
+    if (page == NULL) {
+        page = make_page();
+    }
+    if (page != NULL && *page == 0) {
+        atomic_store(page, ++last_epoch);
+        proc_page = page;
+    }
+    epoch = page == NULL ? 0 : *page;
+    (void)pthread_mutex_unlock(&beginning);
+    return epoch;
+}
+
+/* Reads a small file of /proc into text, NUL-terminated, without its last newline. */
+static void slurp(const char *path, char *text, size_t size) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? 0 : fd_read_at(fd, text, size - 1, 0);
+    fd_close(&fd);
+    text[got > 0 ? got : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+}
+
+/* Field 22 of /proc/self/stat; the second field is the name in parentheses, which may hold anything. */
+static uint64_t start_time(void) {
+    char text[1024];
+    slurp("/proc/self/stat", text, sizeof text);
+    const char *at = strrchr(text, ')');
+    for (int field = 2; at != NULL && field < 22; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
+}
+
+void proc_self(struct proc *self) {
+    *self = (struct proc){.pid = getpid(), .started = start_time()};
+    struct stat space;
+    if (stat("/proc/self/ns/pid", &space) == 0) {
+        self->pid_space = space.st_ino;
+    }
+    slurp("/proc/sys/kernel/random/boot_id", self->boot, sizeof self->boot);
+    ssize_t length = readlink("/proc/self/exe", self->exe, sizeof self->exe - 1);
+    self->exe[length > 0 ? length : 0] = '\0';
+}
+
+uint32_t proc_number(const struct proc *self) {
+    const uint64_t parts[] = {(uint64_t)self->pid, self->started, self->pid_space};
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a, by words */
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        hash = (hash ^ parts[i]) * UINT64_C(1099511628211);
+        hash ^= hash >> 29;
+    }
+    uint32_t number = (uint32_t)(hash ^ (hash >> 32));
+    return number == 0 ? 1 : number;
+}
+
+const char *proc_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
+    return *name == '\0' ? "?" : name;
+}
+
+uint32_t proc_cpu(void) {
+    int cpu = sched_getcpu();
+    return cpu < 0 ? UINT32_MAX : (uint32_t)cpu;
+}
+
+int proc_pidfd(int64_t pid) {
+    int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    return fd < 0 ? -errno : fd;
+}

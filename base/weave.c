@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What happens at a named point, see weave.h. A pass may come from a signal handler or from between fork and exec, so it
+ * only counts, compares and makes raw system calls. An order that cannot be understood or names no point of this program
+ * ends the process: a crash test that hits nothing must not pass.
+ */
+#include "base/weave.h"
+
+#ifdef THIRL_WEAVE
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+
+#define WRONG_ORDER 97 /* exit status */
+
+extern struct weave_point __start_thirl_weave[] __attribute__((weak, visibility("hidden")));
+extern struct weave_point __stop_thirl_weave[] __attribute__((weak, visibility("hidden")));
+
+enum act { ACT_NONE, ACT_KILL, ACT_STOP, ACT_FORK, ACT_DELAY };
+enum { UNREAD, READING, READ };
+
+static struct {
+    uint32_t state;
+    enum act act;
+    char name[96];    /* "*": any point */
+    unsigned long at; /* which pass; with a delay anywhere: one in how many */
+    unsigned long us; /* the delay */
+    uint64_t passes;  /* over all points of that name */
+    uint64_t dice;
+} order;
+
+__attribute__((noreturn)) static void refuse(const char *text, const char *reason) {
+    const char *parts[] = {"THIRL_WEAVE_AT=", text, ": ", reason, "\n"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (write(2, parts[i], strlen(parts[i])) < 0) break;
+    }
+    _exit(WRONG_ORDER);
+}
+
+static bool named(const char *name) {
+    size_t count;
+    struct weave_point *point = weave_points(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(point[i].name, name) == 0) return true;
+    }
+    return strcmp(name, "*") == 0;
+}
+
+static enum act parse_act(const char *text, unsigned long *us) {
+    char *end;
+    if (strcmp(text, "kill") == 0) return ACT_KILL;
+    if (strcmp(text, "stop") == 0) return ACT_STOP;
+    if (strcmp(text, "fork") == 0) return ACT_FORK;
+    if (strncmp(text, "delay=", 6) != 0 || text[6] < '0' || text[6] > '9') return ACT_NONE;
+    *us = strtoul(text + 6, &end, 10);
+    return *end == 0 ? ACT_DELAY : ACT_NONE;
+}
+
+static void parse(void) {
+    const char *text = getenv("THIRL_WEAVE_AT");
+    order.act = ACT_NONE;
+    order.passes = 0;
+    if (!text || !*text) return;
+    const char *colon = strchr(text, ':');
+    if (!colon || (size_t)(colon - text) >= sizeof order.name) refuse(text, "not name:k:action");
+    memcpy(order.name, text, (size_t)(colon - text));
+    order.name[colon - text] = 0;
+    char *end;
+    order.at = strtoul(colon + 1, &end, 10);
+    if (*end != ':' || order.at == 0 || colon[1] < '0' || colon[1] > '9') refuse(text, "k is not a number from 1 on");
+    order.act = parse_act(end + 1, &order.us);
+    if (order.act == ACT_NONE) refuse(text, "action is not kill, stop, fork or delay=MICROSECONDS");
+    if (!named(order.name)) refuse(text, "this program has no such point");
+    order.dice = (uint64_t)clock_now() ^ (uint64_t)getpid() << 40;
+}
+
+/* Once in each process; whoever comes meanwhile waits, because the first pass may be the one that counts. Not for ever: it
+ * may be a signal handler on top of the very thread that reads. */
+static void learn(void) {
+    uint32_t unread = UNREAD;
+    if (atomic_cas(&order.state, &unread, READING)) {
+        parse();
+        atomic_store(&order.state, READ);
+        return;
+    }
+    for (int i = 0; i < 1000000 && atomic_load(&order.state) != READ; i++)
+        atomic_pause(); /* pairs with the store above */
+}
+
+/* A child of fork reads its own environment and counts its own passes. */
+static void forget(void) {
+    atomic_poke(&order.state, UNREAD);
+}
+
+__attribute__((constructor)) static void watch_fork(void) {
+    (void)pthread_atfork(NULL, NULL, forget);
+}
+
+static void rest(unsigned long us) {
+    struct timespec left = clock_spec((int64_t)us * CLOCK_US);
+    while (nanosleep(&left, &left) != 0) continue;
+}
+
+/* splitmix64 over a shared counter: no state of a thread's own, so that a signal handler may throw too. */
+static uint64_t throw_dice(void) {
+    uint64_t x = atomic_add(&order.dice, UINT64_C(0x9e3779b97f4a7c15));
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static void act(void) {
+    switch (order.act) {
+    case ACT_KILL:
+        (void)kill(getpid(), SIGKILL);
+        for (;;) (void)pause(); /* nothing behind the point may run, on this thread either */
+    case ACT_STOP:
+        (void)kill(getpid(), SIGSTOP);
+        break;
+    case ACT_FORK:
+        /* The bare call: handlers of pthread_atfork are not to run here. */
+        if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0) {
+            for (;;) (void)pause();
+        }
+        break;
+    case ACT_DELAY:
+        rest(order.us);
+        break;
+    case ACT_NONE:
+        break;
+    }
+}
+
+void weave_pass(struct weave_point *point) {
+    (void)atomic_add(&point->passes, 1u);
+    if (atomic_load(&order.state) != READ) learn(); /* pairs with the store in learn */
+    if (order.act == ACT_NONE) return;
+    int saved = errno;
+    bool any = order.name[0] == '*';
+    if (any && order.act == ACT_DELAY) {
+        if (throw_dice() % order.at == 0) rest(throw_dice() % (order.us + 1));
+    } else if (any || strcmp(order.name, point->name) == 0) {
+        if (atomic_add(&order.passes, UINT64_C(1)) + 1 == order.at) act();
+    }
+    errno = saved;
+}
+
+struct weave_point *weave_points(size_t *count) {
+    /* As numbers, because the two symbols are one array only to the linker. */
+    *count = ((uintptr_t)__stop_thirl_weave - (uintptr_t)__start_thirl_weave) / sizeof(struct weave_point);
+    return __start_thirl_weave;
+}
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * thirl: inter-process communication on Linux, one API over every mechanism.
+ *
+ * An address names a channel and the mechanism that carries it; a role says what this end does there. Open an end, send
+ * and receive, close it. Every function may be called from any thread. Deadlines are absolute; errors are negative
+ * values, and thirl_why() has the sentence: who, which limit, what to do.
+ */
+#ifndef THIRL_THIRL_H
+#define THIRL_THIRL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define THIRL_VERSION_MAJOR 0
+#define THIRL_VERSION_MINOR 1
+#define THIRL_VERSION_PATCH 0
+#define THIRL_VERSION "0.1.0"
+
+#define THIRL_API __attribute__((visibility("default")))
+#define THIRL_CHECK __attribute__((warn_unused_result))
+
+typedef struct thirl thirl;         /* one end of a channel */
+typedef struct thirl_msg thirl_msg; /* a message: payload, and what is known of it */
+
+/* ---- time ------------------------------------------------------------------------------------------------------- */
+
+/* A point on CLOCK_MONOTONIC, in nanoseconds. A type of its own, so that a duration is never passed for a deadline. */
+typedef struct {
+    int64_t ns;
+} thirl_time;
+
+#ifdef __cplusplus
+#define THIRL_TIME(n) (thirl_time{n})
+#else
+#define THIRL_TIME(n) ((thirl_time){n})
+#endif
+#define THIRL_NOW THIRL_TIME(0)           /* do not wait: -EAGAIN when it cannot be done at once */
+#define THIRL_NEVER THIRL_TIME(INT64_MAX) /* no deadline */
+#define THIRL_SOON THIRL_TIME(-1)         /* the end's own time limit from now on: ?timeout=, 30 s unless set */
+
+THIRL_API thirl_time thirl_in_ns(int64_t ns); /* a deadline that many nanoseconds from now */
+THIRL_API thirl_time thirl_in_ms(int64_t ms);
+
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
+
+/* Every function that returns int: 0 done; negative an error, -errno where one fits and one of these otherwise; positive
+ * an answer that the function documents. Codes are stable. */
+#define THIRL_ERRORS(X)                                                                                                \
+    X(EFORKED, 7001, "this end was opened before fork, by the parent process")                                         \
+    X(EPEERDIED, 7002, "the peer died; a new one can take its place")                                                  \
+    X(ECLOSED, 7003, "the peer closed its end")                                                                        \
+    X(EVERSION, 7004, "the other side speaks another version")                                                         \
+    X(EFORMAT, 7005, "what was read is not thirl's, or is damaged")                                                    \
+    X(EROLE, 7006, "this role does not fit the channel or the call")                                                   \
+    X(EADDRESS, 7007, "the address cannot be understood")
+
+enum thirl_error {
+#define THIRL_ERROR_CODE(name, code, text) THIRL_##name = code,
+    THIRL_ERRORS(THIRL_ERROR_CODE)
+#undef THIRL_ERROR_CODE
+};
+
+#define THIRL_END 1 /* thirl_recv, thirl_take on a stream: the writer closed it and everything was delivered */
+
+/* This thread's last error as one sentence; "" before the first. Valid until this thread's next thirl call. */
+THIRL_API const char *thirl_why(void);
+
+/* The name of a code as thirl functions return it, of either sign: "EAGAIN", "THIRL_EPEERDIED"; never NULL. */
+THIRL_API const char *thirl_error_name(int code);
+
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
+
+enum thirl_role {
+    THIRL_PAIR = 1, /* one of two ends that both send and receive messages */
+    THIRL_WRITE,    /* the writing end of a byte stream */
+    THIRL_READ,     /* the reading end of a byte stream */
+};
+
+enum thirl_wait_mode {
+    THIRL_WAIT_ADAPTIVE, /* spin while messages come faster than a wake-up costs, else sleep */
+    THIRL_WAIT_SPIN,     /* never sleep: for a core of one's own */
+    THIRL_WAIT_SLEEP,    /* never spin */
+};
+
+/* What an address can also say as ?name=value; the address wins. Zero means the default everywhere. */
+struct thirl_options {
+    size_t size;     /* sizeof (struct thirl_options): set it first, THIRL_OPTIONS does */
+    uint64_t queue;  /* ?queue=: bytes that may wait in each direction; rounded up to what the mechanism has */
+    uint64_t max;    /* ?max=: largest message accepted from the peer and from the user, in bytes */
+    uint32_t wait;   /* ?wait=adaptive|spin|sleep: enum thirl_wait_mode */
+    uint32_t mode;   /* ?mode=0660: permission bits of what this end creates; 0600 */
+    int64_t timeout; /* ?timeout=5s: what THIRL_SOON means, in nanoseconds; 30 s */
+    uint32_t type;   /* ?type=stream|seqpacket: enum thirl_socket_type, for unix:// */
+    uint32_t zero;   /* must be 0 */
+};
+
+enum thirl_socket_type {
+    THIRL_STREAM = 1,
+    THIRL_SEQPACKET,
+};
+
+#ifdef __cplusplus
+#define THIRL_OPTIONS (thirl_options{sizeof(struct thirl_options)})
+#else
+#define THIRL_OPTIONS ((struct thirl_options){.size = sizeof(struct thirl_options)})
+#endif
+
+/* Opens one end of the channel that the address names, creating the channel if it is not there. Does not wait for the
+ * other end: the calls that need one wait for it. options may be NULL. Blocks at most for the time limit of the options
+ * while another process is joining the same channel.
+ * -THIRL_EADDRESS, -THIRL_EROLE, -EBUSY (both ends are taken: by whom is in thirl_why), -ENOSPC, -EACCES, -EMFILE, … */
+THIRL_API THIRL_CHECK int thirl_open(thirl **end, enum thirl_role role, const char *address,
+                                     const struct thirl_options *options);
+
+/* Waits until what was sent has been taken over by the peer, then closes. Sets *end to NULL, whatever it returns; NULL is
+ * allowed. Other threads' calls on the end are woken and answer -THIRL_ECLOSED; later calls are not allowed. Loans and
+ * messages of this end stay valid until they are freed. Returns the number of messages that the peer had not taken by
+ * the deadline (at most INT_MAX), 0 when there are none. */
+THIRL_API int thirl_close(thirl **end, thirl_time until);
+
+/* ---- send and receive: copies ------------------------------------------------------------------------------------ */
+
+/* Sends one message (PAIR), or all of the bytes (WRITE). The data is the caller's again when it returns. Waits while there
+ * is no peer yet or the queue is full.
+ * -EAGAIN (THIRL_NOW), -ETIMEDOUT: nothing was sent. A stream may have sent a part; thirl_why says how much.
+ * -EMSGSIZE: larger than the end can carry, see thirl_limits.
+ * -THIRL_EPEERDIED: the peer died; told once in each direction, then the end waits for the next peer.
+ * -THIRL_ECLOSED: the peer closed its end; final. */
+THIRL_API THIRL_CHECK int thirl_send(thirl *end, const void *data, size_t size, thirl_time until);
+
+/* Receives one message (PAIR), or as many bytes as there are up to capacity (READ), into buffer; *size gets their number.
+ * -EMSGSIZE: the message does not fit; *size gets the size that it needs and the message stays for the next call.
+ * What a dead or closed peer had sent is received first; then -THIRL_EPEERDIED once, or -THIRL_ECLOSED; on a stream
+ * THIRL_END, with *size 0. Errors otherwise as thirl_send. */
+THIRL_API THIRL_CHECK int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until);
+
+/* ---- send and receive: in place ---------------------------------------------------------------------------------- */
+
+/* Lends room for a message of up to size bytes, inside the mechanism where thirl_limits says zero_copy and in a private
+ * buffer elsewhere: write to thirl_msg_data, then thirl_put. Loans leave in the order in which they were lent; an
+ * outstanding loan holds back what was lent or sent after it. At most THIRL_HELD_MAX loans are out at once: -EBUSY.
+ * Errors otherwise as thirl_send. */
+THIRL_API THIRL_CHECK int thirl_loan(thirl *end, thirl_msg **msg, size_t size, thirl_time until);
+
+/* Sends a loan. Sets *msg to NULL, whatever it returns. */
+THIRL_API THIRL_CHECK int thirl_put(thirl *end, thirl_msg **msg, thirl_time until);
+
+/* Receives one message in place (on a stream: a piece of it); it can be read until thirl_free. At most THIRL_HELD_MAX are
+ * held at once: -EBUSY. Errors otherwise as thirl_recv. */
+THIRL_API THIRL_CHECK int thirl_take(thirl *end, thirl_msg **msg, thirl_time until);
+
+/* Gives a taken message or an unsent loan back. Sets *msg to NULL; NULL is allowed. Legal after thirl_close. */
+THIRL_API void thirl_free(thirl_msg **msg);
+
+#define THIRL_HELD_MAX 64
+
+THIRL_API void *thirl_msg_data(const thirl_msg *msg);
+THIRL_API size_t thirl_msg_size(const thirl_msg *msg);
+THIRL_API uint64_t thirl_msg_number(const thirl_msg *msg); /* counts a peer's messages from 0; of a taken message */
+/* Makes a loan smaller before it is put. -EINVAL when it would grow. */
+THIRL_API THIRL_CHECK int thirl_msg_trim(thirl_msg *msg, size_t size);
+
+/* ---- event loops, limits, peers ---------------------------------------------------------------------------------- */
+
+/* A descriptor that is readable while a receive (on a WRITE end: a send) has something to answer, level-triggered. It may
+ * be readable once too often, never too seldom. It belongs to the end: do not read, write or close it. Returns the
+ * descriptor, or an error. */
+THIRL_API THIRL_CHECK int thirl_fd(thirl *end);
+
+/* What is true of an end; each claim is tested. Set size first. */
+struct thirl_limits {
+    size_t size;
+    uint64_t message_max; /* largest message that can be sent, in bytes */
+    uint64_t queue;       /* bytes that can wait in one direction, framing included */
+    uint8_t sends, receives;
+    uint8_t boundaries;  /* messages keep their boundaries */
+    uint8_t ordered;     /* and their order */
+    uint8_t reliable;    /* none is lost or doubled while both ends live */
+    uint8_t zero_copy;   /* loan, put and take copy nothing */
+    uint8_t descriptors; /* can carry descriptors */
+    uint8_t identity;    /* the peer's uid, gid and pid come from the kernel */
+    uint8_t cross_host;
+    uint8_t pollable;    /* has a thirl_fd */
+    uint32_t senders, receivers; /* how many a channel can have; 0: no limit */
+};
+THIRL_API THIRL_CHECK int thirl_limits(thirl *end, struct thirl_limits *limits);
+
+/* Who is at the other end now. Set size first. -ENOTCONN while there is nobody. */
+struct thirl_peer {
+    size_t size;
+    int64_t pid; /* as this process sees it; 0 when it is in a PID namespace that this one cannot see into */
+    uint32_t uid, gid;
+    char exe[256]; /* path of its program, "" when it may not be known */
+};
+THIRL_API THIRL_CHECK int thirl_peer(thirl *end, struct thirl_peer *peer);
+
+/* ---- what runs --------------------------------------------------------------------------------------------------- */
+
+/* One end of a channel as the registry shows it. Strings are valid during the callback only. */
+struct thirl_seen {
+    size_t size;
+    const char *address; /* "shm://camera/front" */
+    const char *role;    /* "pair", "write", "read" */
+    const char *state;   /* "waiting", "linked", "closed", "dead" */
+    int64_t pid;         /* as its own process sees it */
+    const char *exe;
+    const char *peer;    /* "pid 123 (name)", "" when there is none */
+    uint64_t sent, sent_bytes, received, received_bytes; /* messages and payload bytes */
+    uint64_t waits, wakes; /* how often it slept, how often it woke its peer */
+    uint64_t queue;        /* bytes of its queue, 0 when it only receives */
+};
+
+/* Calls seen for each end in the registry directory ($THIRL_DIR, else /dev/shm/thirl-UID), in the order of addresses, until
+ * it returns nonzero, and returns that. Reads only. */
+THIRL_API THIRL_CHECK int thirl_list(int (*seen)(void *context, const struct thirl_seen *), void *context);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The slow halves of ringing and sleeping.
+ */
+#include "mem/bell.h"
+
+#include <limits.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/futex.h"
+#include "base/weave.h"
+
+#define CALM_ENOUGH 64 /* commits without a sleeper before the price of order goes back to the sleeper */
+
+void bell_begin(struct bell *bell, struct bell_rope *rope, const struct bell_sleeper *sleeper, bool heavy, uint64_t *wakes) {
+    bell->rope = rope;
+    bell->sleeper = sleeper;
+    bell->always = !heavy;
+    bell->fenced = true;
+    bell->calm = 0;
+    bell->round = 0;
+    bell->fifo = -1;
+    bell->wakes = wakes;
+    atomic_store(&rope->fenced, 1);
+    atomic_fence();
+}
+
+void bell_end(struct bell *bell) {
+    if (bell->sleeper != NULL) {
+        fd_close(&bell->fifo);
+        bell->sleeper = NULL;
+    }
+}
+
+void bell_calm(struct bell *bell) {
+    if (bell->always || ++bell->calm < CALM_ENOUGH) {
+        return;
+    }
+    bell->calm = 0;
+    atomic_store(&bell->rope->fenced, 0);
+    weave("bell.calm.between");
+    /* A sleeper that still saw the flag has shown its attention before this fence; a later one pays itself. */
+    if (futex_fence_heavy()) {
+        bell->fenced = false;
+    } else {
+        bell->always = true;
+        atomic_store(&bell->rope->fenced, 1);
+        atomic_fence();
+    }
+}
+
+void bell_write(struct bell *bell) {
+    const char byte = 1;
+    /* A full FIFO is readable already; a reader that is gone needs nothing. */
+    ssize_t ignored = write(bell->fifo, &byte, 1);
+    (void)ignored;
+}
+
+bool bell_ring(struct bell *bell, uint64_t position) {
+    uint32_t attention = atomic_load(&bell->sleeper->attention);
+    if ((attention & BELL_SLEEPERS) != 0 && position >= atomic_peek(&bell->sleeper->want)) {
+        bell->calm = 0;
+        if (!bell->fenced) {
+            bell->fenced = true;
+            atomic_store(&bell->rope->fenced, 1);
+        }
+        atomic_poke(&bell->rope->at, clock_now());
+        weave("bell.ring.before");
+        atomic_store(&bell->rope->count, bell->rope->count + 1); /* pairs with the load in bell_arm */
+        weave("bell.ring.counted");
+        (void)futex_wake(&bell->rope->count, 1);
+        atomic_poke(bell->wakes, *bell->wakes + 1);
+        weave("bell.ring.after");
+    }
+    if ((attention & BELL_POLLED) != 0) {
+        uint32_t round = attention / BELL_ROUND;
+        if (bell->round != round) {
+            if (bell->fifo < 0) {
+                return true;
+            }
+            bell->round = round;
+            bell_write(bell);
+        }
+    }
+    return false;
+}
+
+/* The order between showing attention and looking for data once more. */
+static void order(const struct bell_rope *rope, bool heavy) {
+    atomic_fence();
+    if (atomic_load(&rope->fenced) == 0 && heavy) {
+        (void)futex_fence_heavy();
+    }
+}
+
+uint32_t bell_arm(struct bell_sleeper *sleeper, const struct bell_rope *rope, uint64_t want, bool heavy) {
+    uint32_t seen = atomic_load(&rope->count); /* pairs with the release in bell_ring */
+    atomic_poke(&sleeper->want, want);
+    weave("bell.arm.before");
+    (void)atomic_add(&sleeper->attention, 1);
+    weave("bell.arm.shown");
+    order(rope, heavy);
+    return seen;
+}
+
+void bell_disarm(struct bell_sleeper *sleeper) {
+    (void)atomic_sub(&sleeper->attention, 1);
+    weave("bell.disarm.after");
+}
+
+void bell_poll(struct bell_sleeper *sleeper, const struct bell_rope *rope, bool heavy) {
+    uint32_t attention = atomic_load(&sleeper->attention);
+    while (!atomic_cas(&sleeper->attention, &attention, (attention | BELL_POLLED) + BELL_ROUND)) {
+    }
+    order(rope, heavy);
+}
+
+void bell_unpoll(struct bell_sleeper *sleeper) {
+    (void)__atomic_fetch_and(&sleeper->attention, ~BELL_POLLED, __ATOMIC_ACQ_REL);
+}
+
+void bell_gone(struct bell_sleeper *sleeper) {
+    (void)__atomic_fetch_or(&sleeper->attention, BELL_GONE, __ATOMIC_ACQ_REL);
+}

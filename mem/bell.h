@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How one process wakes another that sleeps on shared memory, each writing only its own: the sleeper shows in its page that
+ * it sleeps, the ringer counts in its own page what the sleeper sleeps on. While nobody sleeps the ringer pays one load.
+ *
+ *     sleeper                              ringer
+ *     seen = acquire rope.count            commits (data, cursor …)
+ *     attention = asleep                   order: the compiler's, or a full fence while rope.fenced
+ *     full fence where rope.fenced,        attention == 0? done
+ *       else fence_heavy                   release rope.count += 1
+ *     looks for data once more             FUTEX_WAKE(rope.count)
+ *     FUTEX_WAIT(rope.count, seen)
+ *
+ * Who pays for the order between store and load is agreed in rope.fenced: a ringer that keeps finding sleepers fences
+ * itself (it makes system calls anyway), one that does not makes the sleeper pay. It may begin to fence at any time; it stops
+ * only with a heavy fence between saying so and doing so. Without membarrier it fences for ever.
+ */
+#ifndef MEM_BELL_H
+#define MEM_BELL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+
+/* attention: how many threads sleep, and who else wants to know. */
+#define BELL_SLEEPERS UINT32_C(0x0000ffff)
+#define BELL_POLLED UINT32_C(0x00010000) /* a descriptor wants a byte */
+#define BELL_GONE UINT32_C(0x00020000)   /* the owner of this page has left the channel */
+#define BELL_ROUND UINT32_C(0x00040000)  /* from here up: counts the times that POLLED was set */
+
+struct bell_sleeper { /* in the sleeper's own memory, on a cache line of its own */
+    uint32_t attention;
+    uint32_t pad;
+    uint64_t want; /* do not ring before this position is reached */
+};
+
+struct bell_rope { /* in the ringer's own memory, likewise */
+    uint32_t count;
+    uint32_t fenced;
+    int64_t at; /* CLOCK_MONOTONIC of the last ring, ns */
+};
+
+/* The ringer's side, private. */
+struct bell {
+    struct bell_rope *rope;
+    const struct bell_sleeper *sleeper; /* NULL: nobody */
+    bool fenced, always;
+    uint32_t calm;  /* commits since somebody slept */
+    uint32_t round; /* the round of POLLED that got its byte */
+    int fifo;       /* the sleeper's descriptor, -1 while not open */
+    uint64_t *wakes; /* counts system calls that woke */
+};
+
+/* Makes the rope ring for that sleeper. heavy: both sides have the heavy fence. */
+void bell_begin(struct bell *, struct bell_rope *, const struct bell_sleeper *, bool heavy, uint64_t *wakes);
+void bell_end(struct bell *);
+
+/* The ringer's slow half: somebody sleeps or wants to know. position: what the sleeper's want is compared with. true: POLLED
+ * wants a byte and fifo is not open. */
+bool bell_ring(struct bell *, uint64_t position);
+void bell_calm(struct bell *);
+void bell_write(struct bell *); /* puts the byte into fifo */
+
+/* Ringer, after each commit. Answers attention without its rounds, 0 most of the time; else bell_ring is due. */
+static inline uint32_t bell_tell(struct bell *bell) {
+    if (unlikely(bell->fenced)) {
+        atomic_fence();
+    } else {
+        atomic_order(); /* with fence_heavy in bell_arm */
+    }
+    uint32_t attention = atomic_peek(&bell->sleeper->attention) & (BELL_ROUND - 1);
+    if (unlikely(attention == 0 && bell->fenced)) {
+        bell_calm(bell);
+    }
+    return attention;
+}
+
+/* Sleeper: shows that one more thread sleeps, waiting for that position (0: any change). Answers what to sleep on: look for
+ * data once more, then FUTEX_WAIT(&rope->count, answer). */
+uint32_t bell_arm(struct bell_sleeper *, const struct bell_rope *, uint64_t want, bool heavy);
+void bell_disarm(struct bell_sleeper *);
+
+/* Sleeper: a descriptor wants one byte when there is something; and no longer. */
+void bell_poll(struct bell_sleeper *, const struct bell_rope *, bool heavy);
+void bell_unpoll(struct bell_sleeper *);
+
+/* Sleeper: this page's owner leaves. */
+void bell_gone(struct bell_sleeper *);
+
+#endif

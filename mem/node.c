@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * This process's own node: the directory, the file, its lock, life words and lines.
+ */
+#define _GNU_SOURCE
+#include "mem/node.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/weave.h"
+#include "mem/nodefile.h"
+
+#define ROBUST_WAITERS UINT32_C(0x80000000) /* FUTEX_WAITERS: the kernel wakes whoever sleeps on the word at death */
+
+static struct {
+    pthread_mutex_t lock;
+    uint32_t epoch; /* of the process that joined */
+    int dir, file;
+    uint64_t id;
+    struct node_file *map;
+    size_t taken; /* bytes of the file that have their space */
+    char path[256];
+} own = {.lock = PTHREAD_MUTEX_INITIALIZER, .dir = -1, .file = -1};
+
+static void before_fork(void) {
+    (void)pthread_mutex_lock(&own.lock);
+}
+
+static void after_fork(void) {
+    (void)pthread_mutex_unlock(&own.lock);
+}
+
+static int open_dir(void) {
+    const char *given = getenv("THIRL_DIR");
+    bool named = given != NULL && *given != '\0';
+    if (named) {
+        (void)snprintf(own.path, sizeof own.path, "%s", given);
+    } else {
+        (void)snprintf(own.path, sizeof own.path, "/dev/shm/thirl-%u", (unsigned)geteuid());
+    }
+    own.dir = open(own.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct stat status;
+    if (own.dir < 0 || fstat(own.dir, &status) != 0) {
+        return err_system(errno, "the registry directory %s cannot be opened: set THIRL_DIR to a place that you may read",
+                          own.path);
+    }
+    if (!named && status.st_uid != geteuid()) {
+        fd_close(&own.dir);
+        return err_say(EACCES, "%s belongs to uid %u: somebody else made it; remove it or set THIRL_DIR", own.path,
+                       (unsigned)status.st_uid);
+    }
+    return 0;
+}
+
+static int make_dir(void) {
+    int rc = open_dir();
+    if (rc == -ENOENT) {
+        rc = fd_make_dirs(own.path, 0700);
+        rc = rc == 0 ? open_dir()
+                     : err_system(-rc,
+                                  "the registry directory %s cannot be made: set THIRL_DIR to a place on a tmpfs that you "
+                                  "may write",
+                                  own.path);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    if ((mkdirat(own.dir, "node", 0700) != 0 && errno != EEXIST) ||
+        (mkdirat(own.dir, "chan", 0700) != 0 && errno != EEXIST)) {
+        return err_system(errno, "the registry directory %s cannot be written", own.path);
+    }
+    return 0;
+}
+
+/* Grows the part of the file that may be touched. */
+static int take_space(size_t size) {
+    const size_t step = 65536;
+    size = (size + step - 1) / step * step;
+    size = size > NODE_FILE_SIZE ? NODE_FILE_SIZE : size;
+    if (size <= own.taken) {
+        return 0;
+    }
+    while (fallocate(own.file, FALLOC_FL_KEEP_SIZE, (off_t)own.taken, (off_t)(size - own.taken)) != 0) {
+        if (errno != EINTR) {
+            return err_system(errno, "no room for this process in the registry %s", own.path);
+        }
+    }
+    own.taken = size;
+    return 0;
+}
+
+static void describe(struct node_file *file) {
+    memcpy(file->magic, NODE_MAGIC, sizeof file->magic);
+    file->version = NODE_VERSION;
+    file->size = sizeof *file;
+    file->end_size = sizeof(struct node_end);
+    file->id = own.id;
+    file->uid = geteuid();
+    file->gid = getegid();
+    proc_self(&file->who);
+}
+
+/* Makes the file under a name that sweepers take for unfinished, locks it, and only then gives it its own. A sweeper that
+ * comes in between may remove it: then rename finds nothing, and another id is tried. */
+static int make_file(void) {
+    struct proc who;
+    proc_self(&who);
+    uint32_t low;
+    if (getrandom(&low, sizeof low, 0) != sizeof low) {
+        return err_system(errno, "no random number for the id of this process");
+    }
+    own.id = (uint64_t)proc_number(&who) << 32 | low;
+    char name[NODE_NAME_MAX], unfinished[32], finished[32];
+    node_name(name, own.id);
+    (void)snprintf(unfinished, sizeof unfinished, "node/.%s", name);
+    (void)snprintf(finished, sizeof finished, "node/%s", name);
+    own.file = openat(own.dir, unfinished, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (own.file < 0) {
+        return err_system(errno, "the registry %s cannot be written", own.path);
+    }
+    weave("node.join.created");
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int rc = 0;
+    if (fcntl(own.file, F_SETLK, &lock) != 0) {
+        rc = err_system(errno, "the file system of the registry %s has no record locks", own.path);
+    } else if (ftruncate(own.file, NODE_FILE_SIZE) != 0) {
+        rc = err_system(errno, "no room for this process in the registry %s", own.path);
+    }
+    own.taken = 0;
+    rc = rc != 0 ? rc : take_space(sizeof(struct node_file));
+    if (rc == 0) {
+        own.map = mmap(NULL, NODE_FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, own.file, 0);
+        if (own.map == MAP_FAILED) {
+            rc = err_system(errno, "the file of this process in the registry cannot be mapped");
+        } else {
+            (void)madvise(own.map, NODE_FILE_SIZE, MADV_DONTFORK);
+            describe(own.map);
+            weave("node.join.before");
+            if (renameat(own.dir, unfinished, own.dir, finished) != 0) {
+                rc = err_system(errno, "the registry %s changed while this process joined", own.path);
+                (void)munmap(own.map, NODE_FILE_SIZE);
+            }
+        }
+    }
+    weave("node.join.after");
+    if (rc != 0) {
+        (void)unlinkat(own.dir, unfinished, 0);
+        own.map = NULL;
+        fd_close(&own.file);
+    }
+    return rc;
+}
+
+static int join(void) {
+    uint32_t epoch = proc_begin();
+    if (epoch == 0) {
+        return -ENOMEM;
+    }
+    if (own.map != NULL && own.epoch == epoch) {
+        return 0;
+    }
+    if (own.epoch == 0) {
+        (void)pthread_atfork(before_fork, after_fork, after_fork);
+    }
+    /* A forked child: the mapping was not inherited; the descriptors were, and closing them drops none of its parent's
+     * locks. */
+    own.map = NULL;
+    own.epoch = epoch;
+    fd_close(&own.file);
+    fd_close(&own.dir);
+    int rc = fd_may_grow(NODE_FILE_SIZE) ? make_dir()
+                                         : err_say(EFBIG, "this process may not make files of %zu bytes: raise ulimit -f",
+                                                   NODE_FILE_SIZE);
+    for (int tries = 0; rc == 0 && own.map == NULL && tries < 8; tries++) {
+        rc = make_file();
+        rc = rc == -ENOENT ? 0 : rc;
+    }
+    if (rc == 0 && own.map == NULL) {
+        rc = err_say(EAGAIN, "the registry %s keeps being swept while this process joins", own.path);
+    }
+    if (rc != 0) {
+        fd_close(&own.dir);
+    }
+    return rc;
+}
+
+static int take_line(struct node_end **end) {
+    for (uint32_t i = 0; i < NODE_ENDS; i++) {
+        if (i >= own.map->ends) {
+            int rc = take_space(offsetof(struct node_file, end) + (size_t)(i + 1) * sizeof(struct node_end));
+            if (rc != 0) {
+                return rc;
+            }
+            atomic_store(&own.map->ends, i + 1); /* pairs with the load in node_list */
+        }
+        if (own.map->end[i].state == NODE_END_FREE) {
+            *end = &own.map->end[i];
+            return 0;
+        }
+    }
+    return err_say(EMFILE, "this process has %d ends open, which is the most", NODE_ENDS);
+}
+
+/* A process that ends in order takes its file along; of the others the next sweep takes it. */
+__attribute__((destructor)) static void leave(void) {
+    if (node_file() != NULL) {
+        node_remove(own.id);
+    }
+}
+
+int node_end_take(struct node_end **end, const char *address, uint32_t role, bool need) {
+    (void)pthread_mutex_lock(&own.lock);
+    int rc = join();
+    rc = rc != 0 ? rc : take_line(end);
+    if (rc != 0 && !need) {
+        *end = aligned_alloc(CACHE_LINE, sizeof **end);
+        rc = *end == NULL ? err_say(ENOMEM, "%s: no memory for an end", address) : 0;
+    }
+    if (rc == 0) {
+        memset(*end, 0, sizeof **end);
+        (*end)->role = role;
+        (void)strncpy((*end)->address, address, sizeof(*end)->address - 1);
+        atomic_store(&(*end)->state, NODE_END_WAITING);
+    }
+    (void)pthread_mutex_unlock(&own.lock);
+    return rc;
+}
+
+void node_end_free(struct node_end *end) {
+    if (own.map != NULL && end >= own.map->end && end < own.map->end + NODE_ENDS) {
+        atomic_store(&end->state, NODE_END_FREE);
+    } else {
+        free(end);
+    }
+}
+
+void node_end_peer(struct node_end *end, int64_t pid, const char *name) {
+    if (pid == 0) {
+        end->peer[0] = '\0';
+        atomic_store(&end->state, NODE_END_WAITING);
+    } else {
+        (void)snprintf(end->peer, sizeof end->peer, "pid %lld (%s)", (long long)pid, name);
+        atomic_store(&end->state, NODE_END_LINKED);
+    }
+}
+
+int node_dir(void) {
+    if (own.dir < 0) {
+        (void)pthread_mutex_lock(&own.lock);
+        int rc = own.dir < 0 ? open_dir() : 0;
+        (void)pthread_mutex_unlock(&own.lock);
+        return rc == 0 ? own.dir : rc;
+    }
+    return own.dir;
+}
+
+const struct node_file *node_file(void) {
+    return own.epoch != 0 && own.epoch == proc_epoch() ? own.map : NULL;
+}
+
+uint64_t node_id(void) {
+    return own.epoch != 0 && own.epoch == proc_epoch() ? own.id : 0;
+}
+
+const uint32_t *node_life_word(uint32_t number) {
+#ifdef __GLIBC__
+    struct node_life *life = &own.map->life[number % NODE_LIVES];
+    (void)pthread_mutex_lock(&own.lock);
+    if (!life->made) {
+        pthread_mutexattr_t attr;
+        (void)pthread_mutexattr_init(&attr);
+        (void)pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+        (void)pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+        life->made = pthread_mutex_init(&life->held, &attr) == 0;
+        (void)pthread_mutexattr_destroy(&attr);
+    }
+    /* Taken and never given back: what counts is what the kernel does to the word when the holder ends. */
+    int rc = life->made ? pthread_mutex_trylock(&life->held) : EINVAL;
+    if (rc == EOWNERDEAD) {
+        rc = pthread_mutex_consistent(&life->held);
+    }
+    uint32_t *word = (uint32_t *)(void *)&life->held; /* glibc's lock word is the first */
+    if (rc == 0) {
+        (void)__atomic_fetch_or(word, ROBUST_WAITERS, __ATOMIC_ACQ_REL);
+    }
+    (void)pthread_mutex_unlock(&own.lock);
+    return rc == 0 || rc == EBUSY ? word : NULL;
+#else
+    (void)number;
+    return NULL;
+#endif
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * This process in the registry: one file node/<id>, made when the first end opens, with its identity, a record lock that is
+ * held for life, life words, and a line for each open end, which `thirl list` reads. Other processes map it read-only. The
+ * registry directory is found and made here too.
+ *
+ * An id is never used twice: its upper half is proc_number, so that a process knows its own nodes by name and never opens
+ * them a second time (closing that descriptor would drop the lock), and its lower half is random.
+ */
+#ifndef MEM_NODE_H
+#define MEM_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+#include "base/proc.h"
+
+#define NODE_ADDRESS_MAX 320
+#define NODE_PEER_MAX 96
+#define NODE_NAME_MAX 17 /* an id in hexadecimal, with its NUL */
+
+enum node_end_state { NODE_END_FREE, NODE_END_WAITING, NODE_END_LINKED, NODE_END_CLOSED };
+
+/* One end's line. Written by its own process only; whoever reads it elsewhere may see it change. The two counter groups
+ * have cache lines of their own, because the two ways of an end write them at the same time. */
+struct node_end {
+    uint32_t state; /* enum node_end_state */
+    uint32_t role;  /* enum thirl_role */
+    uint64_t queue;
+    char address[NODE_ADDRESS_MAX];
+    char peer[NODE_PEER_MAX]; /* "pid 123 (name)", "" while there is none */
+    LINE_ALIGNED struct node_count {
+        uint64_t messages, bytes, waits, wakes;
+    } out;
+    LINE_ALIGNED struct node_count in;
+};
+
+/* Takes a line for an end and fills address and role; state becomes WAITING. Joins the registry first when this process has
+ * not yet. Where the registry cannot be used and need is false, the line is private memory that nobody sees.
+ * 0, or an error that names the directory and what to do. May block on the file system. */
+int node_end_take(struct node_end **, const char *address, uint32_t role, bool need);
+void node_end_free(struct node_end *);
+
+/* Notes the peer for the list, and the state that goes with it: LINKED, or WAITING when pid is 0. */
+void node_end_peer(struct node_end *, int64_t pid, const char *name);
+
+/* The registry directory, open, or an error; and this process's id, 0 before it joined. */
+int node_dir(void);
+uint64_t node_id(void);
+
+void node_name(char name[NODE_NAME_MAX], uint64_t id);
+bool node_parse(const char *name, size_t length, uint64_t *id);
+
+/* Is the process of that node alive? Asks the kernel for its record lock; no timeout and no signal is involved. A node that
+ * is not in the registry is dead. About a microsecond. */
+bool node_alive(uint64_t id);
+
+/* A word that the kernel changes, and wakes one sleeper of, when this process ends (or the thread that first needed that
+ * word: then it says nothing any more). One of 64, chosen by number. NULL where the C library has no robust mutexes. */
+const uint32_t *node_life_word(uint32_t number);
+
+/* Another node, as an end that depends on its life holds it. */
+struct node_peer {
+    uint64_t id;
+    int64_t pid; /* as it sees itself */
+    uint32_t uid, gid;
+    uint64_t pid_space;
+    char exe[256];
+    int fd;
+    void *map;
+    const uint32_t *life; /* its life word for me, or NULL; see node_peer_look */
+    uint32_t life_value;
+};
+
+/* Fills in and maps the node of an end with that number. 0, -ESRCH when it is dead, or an error. */
+int node_peer_open(struct node_peer *, uint64_t id, uint32_t number);
+void node_peer_close(struct node_peer *);
+
+/* Is it alive? Asks the kernel, and forgets a life word that has become useless. */
+bool node_peer_alive(struct node_peer *);
+
+/* Has the life word changed? Then node_peer_alive is worth its price. */
+static inline bool node_peer_changed(const struct node_peer *peer) {
+    return peer->life != NULL && atomic_peek(peer->life) != peer->life_value;
+}
+
+/* Every node file but this process's own: its id, and whether it is alive; until seen returns nonzero, and returns that. */
+int node_each(int (*seen)(void *context, uint64_t id, bool alive), void *context);
+
+/* Removes the file of a dead node. */
+void node_remove(uint64_t id);
+
+/* One open end of some process; end is a copy. Ordered by address. */
+struct node_line {
+    const struct node_end *end;
+    int64_t pid;
+    const char *exe;
+    bool alive;
+};
+int node_list(int (*seen)(void *context, const struct node_line *), void *context);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The layout of a node file, shared by the process that writes its own (node.c) and those that read it (peer.c). A change
+ * here changes NODE_VERSION.
+ */
+#ifndef MEM_NODEFILE_H
+#define MEM_NODEFILE_H
+
+#include <pthread.h>
+
+#include "mem/node.h"
+
+#define NODE_MAGIC "thirlnod"
+#define NODE_VERSION 1
+#define NODE_LIVES 64
+#define NODE_ENDS 16384
+
+struct node_life {
+    LINE_ALIGNED pthread_mutex_t held; /* robust */
+    uint32_t made;
+};
+
+struct node_file {
+    char magic[8];
+    uint32_t version;
+    uint32_t size;     /* of this struct: tells 32-bit from 64-bit layouts */
+    uint32_t end_size; /* of one line */
+    uint32_t ends;     /* lines that were ever used */
+    uint64_t id;
+    uint32_t uid, gid;
+    struct proc who;
+    struct node_life life[NODE_LIVES];
+    LINE_ALIGNED struct node_end end[]; /* NODE_ENDS of them; space is taken as they are used */
+};
+
+#define NODE_FILE_SIZE (sizeof(struct node_file) + NODE_ENDS * sizeof(struct node_end))
+
+/* This process's own, or NULL before it joined. */
+const struct node_file *node_file(void);
+
+#endif

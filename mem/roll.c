@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Joining and leaving a channel.
+ */
+#define _GNU_SOURCE
+#include "mem/roll.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/futex.h"
+#include "base/weave.h"
+
+#define CARD_MAGIC "thirlcrd"
+#define CARD_VERSION 1
+#define ROLL_SIZE 4096
+
+struct card {
+    char magic[8];
+    uint32_t version;
+    uint32_t pattern; /* enum roll_pattern */
+};
+
+/* Record locks belong to the process: within it, this keeps two threads from holding the same one. */
+static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t numbers;
+
+/* A directory name for any text: what the file system or a reader could trip over becomes %XX. */
+static int encode(char to[256], const char *name) {
+    size_t n = 0;
+    for (const char *c = name; *c != '\0'; c++) {
+        bool plain = *c > ' ' && *c < 127 && *c != '/' && *c != '%' && !(*c == '.' && c == name);
+        if (n + 4 > 256) {
+            return err_say(ENAMETOOLONG, "the channel name \"%.40s…\" is longer than a file name may be (255 bytes)", name);
+        }
+        n += (size_t)snprintf(to + n, 4, plain ? "%c" : "%%%02X", (unsigned char)*c);
+    }
+    to[n] = '\0';
+    return n == 0 ? err_say(THIRL_EADDRESS, "the channel has no name: shm://NAME") : 0;
+}
+
+void roll_file(char file[ROLL_FILE_MAX], struct roll_end end, const char *kind) {
+    char node[NODE_NAME_MAX];
+    node_name(node, end.node);
+    (void)snprintf(file, ROLL_FILE_MAX, "%s.%u.%.5s", node, end.number, kind);
+}
+
+/* Takes an end's file name apart; *kind gets what stands behind its second dot. */
+static bool parse(const char *file, struct roll_end *end, const char **kind) {
+    const char *dot = strchr(file, '.');
+    if (dot == NULL || !node_parse(file, (size_t)(dot - file), &end->node)) {
+        return false;
+    }
+    char *rest;
+    end->number = (uint32_t)strtoul(dot + 1, &rest, 10);
+    *kind = rest + 1;
+    return rest > dot + 1 && *rest == '.';
+}
+
+static DIR *open_list(int dir) {
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = fd < 0 ? NULL : fdopendir(fd);
+    if (list == NULL) {
+        fd_close(&fd);
+    }
+    return list;
+}
+
+/* ---- the lock ---- */
+
+/* One try to lock the directory's roll file. 0, -EAGAIN: somebody holds it; -ESTALE: the directory was removed meanwhile. */
+static int try_lock(int dir, unsigned mode, int *lock) {
+    *lock = openat(dir, "roll", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (*lock < 0) {
+        return errno == ENOENT ? -ESTALE : err_system(errno, "the channel's roll cannot be opened");
+    }
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat status;
+    int rc = 0;
+    if (fcntl(*lock, F_SETLK, &whole) != 0) {
+        rc = errno == EACCES || errno == EAGAIN ? -EAGAIN : err_system(errno, "the channel's roll cannot be locked");
+    } else if (fstat(*lock, &status) != 0 || status.st_nlink == 0) {
+        rc = -ESTALE;
+    } else if (status.st_size != ROLL_SIZE && (ftruncate(*lock, 0) != 0 || fallocate(*lock, 0, 0, ROLL_SIZE) != 0)) {
+        rc = err_system(errno, "the registry has no room for a channel");
+    }
+    if (rc != 0) {
+        fd_close(lock);
+    }
+    return rc;
+}
+
+static int say_locked(int dir, const char *name) {
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = openat(dir, "roll", O_RDONLY | O_CLOEXEC);
+    int known = fd >= 0 && fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK && whole.l_pid > 0;
+    fd_close(&fd);
+    return err_say(ETIMEDOUT, "another process (pid %d) is joining or leaving shm://%s and does not get on: is it stopped?",
+                   known ? (int)whole.l_pid : 0, name);
+}
+
+static int lock_channel(struct roll *roll, unsigned mode, int64_t until) {
+    struct timespec pause = {.tv_nsec = 20 * CLOCK_US};
+    for (;;) {
+        if (mkdirat(node_dir(), "chan", 0700) != 0 && errno != EEXIST) {
+            return err_system(errno, "the registry cannot be written");
+        }
+        char path[300];
+        (void)snprintf(path, sizeof path, "chan/%s", roll->name);
+        if (mkdirat(node_dir(), path, 0700 | (mode & 0070 ? 0070u : 0) | (mode & 0007 ? 0007u : 0)) != 0 && errno != EEXIST) {
+            return err_system(errno, "the channel shm://%s cannot be made in the registry", roll->name);
+        }
+        roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (roll->dir < 0 && errno != ENOENT) {
+            return err_system(errno, "the channel shm://%s cannot be opened in the registry", roll->name);
+        }
+        int rc = roll->dir < 0 ? -ESTALE : try_lock(roll->dir, mode, &roll->lock);
+        if (rc == 0) {
+            return 0;
+        }
+        if (rc == -EAGAIN && clock_now() >= until) {
+            rc = say_locked(roll->dir, roll->name);
+            fd_close(&roll->dir);
+            return rc;
+        }
+        fd_close(&roll->dir);
+        if (rc != -EAGAIN && rc != -ESTALE) {
+            return rc;
+        }
+        (void)nanosleep(&pause, NULL);
+        pause.tv_nsec = pause.tv_nsec < CLOCK_MS ? 2 * pause.tv_nsec : pause.tv_nsec;
+    }
+}
+
+/* ---- who is there ---- */
+
+/* Removes the files of the dead from a locked channel. true: nobody is left. */
+static bool clean(int dir) {
+    DIR *list = open_list(dir);
+    bool empty = list != NULL;
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        if (!parse(entry->d_name, &end, &kind)) {
+            continue;
+        }
+        if (node_alive(end.node)) {
+            empty = false;
+        } else {
+            weave("roll.clean.before");
+            (void)unlinkat(dir, entry->d_name, 0);
+            weave("roll.clean.after");
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return empty;
+}
+
+/* Removes the directory of a locked channel in which nobody is left. Somebody may have come and be waiting for the lock: its
+ * file has lost its name then, and he begins again. */
+static void remove_channel(int dir, const char *name) {
+    char path[300];
+    (void)snprintf(path, sizeof path, "chan/%s", name);
+    (void)unlinkat(dir, "card", 0);
+    (void)unlinkat(dir, "card~", 0);
+    weave("roll.remove.card");
+    (void)unlinkat(dir, "roll", 0);
+    weave("roll.remove.roll");
+    (void)unlinkat(node_dir(), path, AT_REMOVEDIR);
+    weave("roll.remove.after");
+}
+
+static void describe(char *text, size_t size, struct roll_end end) {
+    struct node_peer peer;
+    if (node_peer_open(&peer, end.node, end.number) == 0) {
+        size_t used = strlen(text);
+        (void)snprintf(text + used, size - used, "%spid %lld (%s)", used == 0 ? "" : " and ", (long long)peer.pid,
+                       proc_name(peer.exe));
+        node_peer_close(&peer);
+    }
+}
+
+/* How many ends of that kind are there; the first of them are described in text. */
+static int count(int dir, const char *wanted, char *text, size_t size) {
+    DIR *list = open_list(dir);
+    int found = 0;
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        if (parse(entry->d_name, &end, &kind) && strcmp(kind, wanted) == 0) {
+            found++;
+            describe(text, size, end);
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return found;
+}
+
+static int check_seats(const struct roll *roll, enum roll_pattern pattern, const char *name) {
+    char who[200] = "";
+    if (pattern == ROLL_PAIR && count(roll->dir, "rx", who, sizeof who) >= 2) {
+        return err_say(EBUSY, "shm://%s has both its ends: %s; a pair has no third", name, who);
+    }
+    if (pattern == ROLL_STREAM && count(roll->dir, roll->writes ? "tx" : "rx", who, sizeof who) >= 1) {
+        return err_say(EBUSY, "shm://%s has its %s: %s", name, roll->writes ? "writer" : "reader", who);
+    }
+    return 0;
+}
+
+static int read_card(int dir, struct card *card) {
+    int fd = openat(dir, "card", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return -errno;
+    }
+    ssize_t got = fd_read_at(fd, card, sizeof *card, 0);
+    fd_close(&fd);
+    return got == (ssize_t)sizeof *card && memcmp(card->magic, CARD_MAGIC, sizeof card->magic) == 0 ? 0 : -THIRL_EFORMAT;
+}
+
+static int write_card(int dir, const struct card *card, unsigned mode) {
+    (void)unlinkat(dir, "card~", 0);
+    int fd = openat(dir, "card~", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    int rc = fd < 0 ? -errno : fd_write(fd, card, sizeof *card);
+    fd_close(&fd);
+    weave("roll.card.written");
+    if (rc == 0 && linkat(dir, "card~", dir, "card", 0) != 0 && errno != EEXIST) {
+        rc = -errno;
+    }
+    (void)unlinkat(dir, "card~", 0);
+    return rc == 0 ? 0 : err_system(-rc, "the channel's card cannot be written to the registry");
+}
+
+static int check_card(const struct roll *roll, enum roll_pattern pattern, const char *name, bool alone, unsigned mode) {
+    static const char *const patterns[] = {"?", "messages (pair)", "a byte stream (write, read)"};
+    const struct card mine = {CARD_MAGIC, CARD_VERSION, pattern};
+    struct card card;
+    int rc = read_card(roll->dir, &card);
+    bool other = rc == -THIRL_EFORMAT || (rc == 0 && (card.version != CARD_VERSION || card.pattern != pattern));
+    if (alone && other) {
+        (void)unlinkat(roll->dir, "card", 0); /* of those who are gone */
+        rc = -ENOENT;
+    }
+    if (rc == -ENOENT) {
+        return write_card(roll->dir, &mine, mode);
+    }
+    if (rc == -THIRL_EFORMAT) {
+        return err_say(THIRL_EFORMAT, "the registry file chan/%s/card is not thirl's, or is damaged: remove that directory",
+                       roll->name);
+    }
+    if (rc != 0) {
+        return err_system(-rc, "the card of shm://%s cannot be read", name);
+    }
+    if (card.version != CARD_VERSION) {
+        return err_say(THIRL_EVERSION, "shm://%s was made by layout %u, this library has layout %d", name, card.version,
+                       CARD_VERSION);
+    }
+    if (card.pattern != pattern) {
+        return err_say(THIRL_EROLE, "shm://%s carries %s, this role %s", name, patterns[card.pattern <= 2 ? card.pattern : 0],
+                       patterns[pattern]);
+    }
+    return 0;
+}
+
+/* ---- joining and leaving ---- */
+
+static void unlock(struct roll *roll) {
+    fd_close(&roll->lock); /* and with it the record lock */
+    (void)pthread_mutex_unlock(&joining);
+}
+
+static int map_change(struct roll *roll) {
+    roll->change = mmap(NULL, ROLL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, roll->lock, 0);
+    if (roll->change == MAP_FAILED) {
+        roll->change = NULL;
+        return err_system(errno, "the channel's roll cannot be mapped");
+    }
+    (void)madvise(roll->change, ROLL_SIZE, MADV_DONTFORK);
+    return 0;
+}
+
+int roll_begin(struct roll *roll, const char *name, enum roll_pattern pattern, bool writes, bool reads, unsigned mode,
+               int64_t until) {
+    *roll = (struct roll){.dir = -1, .lock = -1, .writes = writes, .reads = reads};
+    int rc = encode(roll->name, name);
+    if (rc != 0) {
+        return rc;
+    }
+    (void)pthread_mutex_lock(&joining);
+    rc = lock_channel(roll, mode, until);
+    if (rc != 0) {
+        (void)pthread_mutex_unlock(&joining);
+        return rc;
+    }
+    weave("roll.begin.locked");
+    roll->self = (struct roll_end){node_id(), ++numbers};
+    bool alone = clean(roll->dir);
+    rc = check_card(roll, pattern, name, alone, mode);
+    rc = rc != 0 ? rc : check_seats(roll, pattern, name);
+    rc = rc != 0 ? rc : map_change(roll);
+    if (rc != 0) {
+        roll_cancel(roll);
+    }
+    return rc;
+}
+
+static const char *const kinds[] = {"tx", "rx", "bell"};
+
+int roll_finish(struct roll *roll) {
+    int rc = 0;
+    for (size_t i = 0; i < 2; i++) {
+        if (!(i == 0 ? roll->writes : roll->reads)) {
+            continue;
+        }
+        char finished[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
+        roll_file(finished, roll->self, kinds[i]);
+        (void)snprintf(unfinished, sizeof unfinished, "%s~", finished);
+        weave("roll.finish.before");
+        if (rc == 0 && renameat(roll->dir, unfinished, roll->dir, finished) != 0) {
+            rc = err_system(errno, "the channel shm://%s was removed from the registry while it was joined", roll->name);
+        }
+    }
+    if (rc != 0) {
+        roll_cancel(roll);
+        return rc;
+    }
+    weave("roll.finish.renamed");
+    roll_tell(roll);
+    unlock(roll);
+    weave("roll.finish.after");
+    return 0;
+}
+
+static void remove_files(const struct roll *roll) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char finished[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
+        roll_file(finished, roll->self, kinds[i]);
+        (void)snprintf(unfinished, sizeof unfinished, "%s~", finished);
+        weave("roll.leave.file");
+        (void)unlinkat(roll->dir, finished, 0);
+        (void)unlinkat(roll->dir, unfinished, 0);
+    }
+}
+
+void roll_cancel(struct roll *roll) {
+    remove_files(roll);
+    if (clean(roll->dir)) {
+        remove_channel(roll->dir, roll->name);
+    }
+    unlock(roll);
+    roll_deinit(roll);
+}
+
+void roll_leave(struct roll *roll) {
+    remove_files(roll);
+    roll_tell(roll);
+    weave("roll.leave.told");
+    (void)pthread_mutex_lock(&joining);
+    /* Whoever holds the lock for longer than this is stopped: the next one who opens the channel sees to the rest. */
+    const struct timespec pause = {.tv_nsec = CLOCK_MS / 2};
+    int rc = try_lock(roll->dir, 0600, &roll->lock);
+    for (int tries = 0; rc == -EAGAIN && tries < 200; tries++) {
+        (void)nanosleep(&pause, NULL);
+        rc = try_lock(roll->dir, 0600, &roll->lock);
+    }
+    if (rc == 0) {
+        if (clean(roll->dir)) {
+            remove_channel(roll->dir, roll->name);
+        }
+        fd_close(&roll->lock);
+    }
+    (void)pthread_mutex_unlock(&joining);
+}
+
+void roll_deinit(struct roll *roll) {
+    if (roll->change != NULL) {
+        (void)munmap(roll->change, ROLL_SIZE);
+        roll->change = NULL;
+    }
+    fd_close(&roll->dir);
+}
+
+void roll_tell(struct roll *roll) {
+    (void)atomic_add(roll->change, 1);
+    (void)futex_wake(roll->change, INT_MAX);
+}
+
+int roll_find(const struct roll *roll, const char *wanted, struct roll_end *found) {
+    DIR *list = open_list(roll->dir);
+    int rc = -ESRCH;
+    for (struct dirent *entry; list != NULL && rc != 0 && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        bool fits = parse(entry->d_name, &end, &kind) && strcmp(kind, wanted) == 0;
+        bool self = fits && end.node == roll->self.node && end.number == roll->self.number;
+        if (fits && !self && node_alive(end.node)) {
+            *found = end;
+            rc = 0;
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return rc;
+}
+
+/* ---- sweeping ---- */
+
+#define BURY_MAX 256 /* dead nodes that one sweep sees to; the next takes the others */
+
+struct dead {
+    uint64_t id[BURY_MAX];
+    size_t count;
+};
+
+static int note_dead(void *context, uint64_t id, bool alive) {
+    struct dead *dead = context;
+    if (!alive && dead->count < BURY_MAX) {
+        dead->id[dead->count++] = id;
+    }
+    return 0;
+}
+
+/* Cleans one channel; false when that has to wait, because somebody holds its lock. */
+static bool sweep_channel(int chan, const char *name) {
+    int dir = openat(chan, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    int lock = -1;
+    if (dir < 0) {
+        return true;
+    }
+    bool done = try_lock(dir, 0600, &lock) == 0;
+    if (done && clean(dir)) {
+        remove_channel(dir, name);
+    }
+    fd_close(&lock);
+    fd_close(&dir);
+    return done;
+}
+
+void roll_sweep(void) {
+    struct dead dead = {.count = 0};
+    if (node_each(note_dead, &dead) != 0 || dead.count == 0) {
+        return;
+    }
+    (void)pthread_mutex_lock(&joining);
+    int chan = openat(node_dir(), "chan", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = chan < 0 ? NULL : open_list(chan);
+    bool done = list != NULL;
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        if (*entry->d_name != '.') {
+            done = sweep_channel(chan, entry->d_name) && done;
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    fd_close(&chan);
+    weave("roll.sweep.between");
+    /* The nodes go last: while a channel may still hold files of a dead one, its death must be seen by the next sweep. */
+    for (size_t i = 0; done && i < dead.count; i++) {
+        node_remove(dead.id[i]);
+    }
+    (void)pthread_mutex_unlock(&joining);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The members of a channel: the files in its directory chan/<name>. Joining and leaving are serialised by a record lock on
+ * the file `roll`, which dies with its holder; nothing that moves data ever takes it. `roll` also holds the change counter,
+ * a hint to look again. What the channel is stands in `card`, written aside and then linked: the first wins.
+ */
+#ifndef MEM_ROLL_H
+#define MEM_ROLL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mem/node.h"
+
+#define ROLL_FILE_MAX 40 /* "<node>.<number>.tx~" */
+
+enum roll_pattern { ROLL_PAIR = 1, ROLL_STREAM };
+
+/* An end, as its files name it. */
+struct roll_end {
+    uint64_t node;
+    uint32_t number; /* counts the ends that a process has opened */
+};
+
+struct roll {
+    int dir;          /* the channel's directory */
+    int lock;         /* `roll`, open while joining or leaving, else -1 */
+    uint32_t *change; /* the counter in it, mapped */
+    struct roll_end self;
+    bool writes, reads;
+    char name[256]; /* of the directory, encoded */
+};
+
+/* Begins to join the channel called name (any text): makes the directory and the card if they are not there, removes what the
+ * dead have left, and sees that this end may join: -EBUSY with those who are there; -THIRL_EROLE when the channel is of
+ * another pattern; -ETIMEDOUT when somebody else holds the lock until then. With 0 the lock is held: make the files under
+ * the names of roll_file with a '~' behind, then roll_finish or roll_cancel. */
+int roll_begin(struct roll *, const char *name, enum roll_pattern, bool writes, bool reads, unsigned mode, int64_t until);
+
+/* Gives the files their names, lets go of the lock, and tells the others. */
+int roll_finish(struct roll *);
+void roll_cancel(struct roll *);
+
+/* Removes this end's files, and the channel when nobody is left; tells the others. */
+void roll_leave(struct roll *);
+void roll_deinit(struct roll *);
+
+/* The file of an end: kind is "tx", "rx" or "bell". */
+void roll_file(char file[ROLL_FILE_MAX], struct roll_end, const char *kind);
+
+/* Another end that has a file of that kind and whose process is alive: 0, or -ESRCH. */
+int roll_find(const struct roll *, const char *kind, struct roll_end *);
+
+/* The counter changed: everybody who waits for it looks again. */
+void roll_tell(struct roll *);
+
+/* Removes what dead processes left, in every channel of the registry, and then their nodes. May be interrupted anywhere and
+ * done again; several may do it at once. */
+void roll_sweep(void);
+
+#endif
