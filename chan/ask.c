@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What an end can be asked: its descriptor, its limits, its peer; and what the whole registry holds.
+ */
+#include <string.h>
+
+#include "chan/end.h"
+
+/* A struct that the caller sized: filled as far as both sides know it. */
+static int hand_over(void *to, const void *from, size_t known, const char *call) {
+    size_t size;
+    memcpy(&size, to, sizeof size);
+    if (size < sizeof size || size > 65536) {
+        return err_say(EINVAL, "%s: set the size field of the struct to its sizeof first", call);
+    }
+    size_t shared = size < known ? size : known;
+    memcpy((char *)to + sizeof size, (const char *)from + sizeof size, shared - sizeof size);
+    memset((char *)to + shared, 0, size - shared);
+    return 0;
+}
+
+/* Of a WRITE end, the way out; of all others the way in. */
+static enum mech_way main_way(const thirl *end) {
+    return end->way[MECH_IN].allowed ? MECH_IN : MECH_OUT;
+}
+
+int thirl_fd(thirl *end) {
+    enum mech_way way = end == NULL ? MECH_IN : main_way(end);
+    enum mech_way other = way == MECH_IN ? MECH_OUT : MECH_IN;
+    int rc = end_enter(end, way, INT64_MAX);
+    if (rc != 0) {
+        return rc;
+    }
+    int fd = -1;
+    (void)gate_enter(&end->way[other].gate, INT64_MAX);
+    rc = end->mech->fd(end->state, way, &fd);
+    gate_leave(&end->way[other].gate);
+    end_leave(end, way);
+    return rc == 0 ? fd : rc;
+}
+
+int thirl_limits(thirl *end, struct thirl_limits *limits) {
+    struct thirl_limits answer = {0};
+    enum mech_way way = end == NULL ? MECH_IN : main_way(end);
+    int rc = limits == NULL ? err_say(EINVAL, "thirl_limits: there is no struct to fill (NULL)") : 0;
+    rc = rc != 0 ? rc : end_enter(end, way, INT64_MAX);
+    if (rc != 0) {
+        return rc;
+    }
+    end->mech->limits(end->state, &answer);
+    answer.sends = end->way[MECH_OUT].allowed;
+    answer.receives = end->way[MECH_IN].allowed;
+    answer.boundaries = !end->stream;
+    end_leave(end, way);
+    return hand_over(limits, &answer, sizeof answer, "thirl_limits");
+}
+
+int thirl_peer(thirl *end, struct thirl_peer *peer) {
+    struct thirl_peer answer = {0};
+    enum mech_way way = end == NULL ? MECH_IN : main_way(end);
+    int rc = peer == NULL ? err_say(EINVAL, "thirl_peer: there is no struct to fill (NULL)") : 0;
+    rc = rc != 0 ? rc : end_enter(end, way, INT64_MAX);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = end->mech->peer(end->state, &answer);
+    end_leave(end, way);
+    if (rc == -ENOTCONN) {
+        return err_say(ENOTCONN, "%s: nobody is at the other end now", end->address);
+    }
+    return rc != 0 ? rc : hand_over(peer, &answer, sizeof answer, "thirl_peer");
+}
+
+struct listing {
+    int (*seen)(void *, const struct thirl_seen *);
+    void *context;
+};
+
+static int show(void *context, const struct node_line *line) {
+    static const char *const roles[] = {"?", "pair", "write", "read"};
+    static const char *const states[] = {"free", "waiting", "linked", "closed"};
+    const struct listing *listing = context;
+    const struct node_end *end = line->end;
+    struct thirl_seen seen = {
+        .size = sizeof seen,
+        .address = end->address,
+        .role = end->role < sizeof roles / sizeof *roles ? roles[end->role] : "?",
+        .state = !line->alive ? "dead" : end->state < sizeof states / sizeof *states ? states[end->state] : "?",
+        .pid = line->pid,
+        .exe = line->exe,
+        .peer = end->peer,
+        .sent = end->out.messages,
+        .sent_bytes = end->out.bytes,
+        .received = end->in.messages,
+        .received_bytes = end->in.bytes,
+        .waits = end->in.waits + end->out.waits,
+        .wakes = end->in.wakes + end->out.wakes,
+        .queue = end->queue,
+    };
+    return listing->seen(listing->context, &seen);
+}
+
+int thirl_list(int (*seen)(void *context, const struct thirl_seen *), void *context) {
+    if (seen == NULL) {
+        return err_say(EINVAL, "thirl_list: there is no function to call (NULL)");
+    }
+    struct listing listing = {seen, context};
+    return node_list(show, &listing);
+}

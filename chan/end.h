@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One end of a channel, as the rooms of this floor share it: the mechanism that carries it, and for each way a gate, the
+ * pieces that are out, and what its waits have taught. Nobody outside chan looks inside.
+ */
+#ifndef CHAN_END_H
+#define CHAN_END_H
+
+#include "base/err.h"
+#include "base/gate.h"
+#include "base/proc.h"
+#include "mech/mech.h"
+#include "mem/node.h"
+
+struct thirl_msg {
+    thirl *end;
+    struct mech_piece piece;
+    void *buffer; /* private, kept for the next use of this slot; NULL until the mechanism needs one */
+    size_t room;  /* bytes of it */
+    uint8_t way;  /* enum mech_way */
+    uint8_t slot;
+};
+
+struct end_way {
+    struct gate gate;
+    bool allowed;      /* by role */
+    uint32_t waiters;  /* threads between two tries of one call */
+    const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
+    uint64_t slots;    /* a bit for each msg that is out */
+    int64_t gap;       /* how long the peer lets this way wait: a moving average, ns */
+    int64_t wake;      /* how long a wake-up takes: likewise */
+    uint64_t next;     /* number of the next message that arrives in a private buffer */
+    struct thirl_msg *msg; /* THIRL_HELD_MAX of them */
+};
+
+struct thirl {
+    const struct mech *mech;
+    void *state; /* the mechanism's */
+    uint32_t epoch;
+    uint32_t closing; /* thirl_close has begun */
+    uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
+    int kick;         /* an eventfd that wakes the waiters on descriptors, -1 until there is one */
+    bool stream;
+    enum thirl_wait_mode wait;
+    int64_t timeout;
+    struct node_end *seen;
+    char address[NODE_ADDRESS_MAX];
+    LINE_ALIGNED struct end_way way[2]; /* by enum mech_way */
+};
+
+/* Enters the gate of that way, if this end may be used so: 0, or an error; all have their sentence but -EAGAIN and
+ * -ETIMEDOUT, which are gate_enter's, as is until. */
+int end_refuse(const thirl *, enum mech_way);
+static inline int end_enter(thirl *end, enum mech_way way, int64_t until) {
+    if (unlikely(end == NULL || end->epoch != proc_epoch() || !end->way[way].allowed)) {
+        return end_refuse(end, way);
+    }
+    int rc = gate_enter(&end->way[way].gate, until);
+    if (unlikely(rc == 0 && atomic_peek(&end->closing))) {
+        gate_leave(&end->way[way].gate);
+        return end_refuse(end, way);
+    }
+    return rc;
+}
+
+static inline void end_leave(thirl *end, enum mech_way way) {
+    gate_leave(&end->way[way].gate);
+}
+
+/* Counts a message for the list; under the gate of its way. */
+static inline void end_count(struct node_count *count, size_t size) {
+    atomic_poke(&count->messages, count->messages + 1);
+    atomic_poke(&count->bytes, count->bytes + size);
+}
+
+/* One try at something, under the gate: 0, a documented answer, -EAGAIN, or an error. */
+typedef int end_try(thirl *, void *arguments, bool wait);
+
+/* The way through every wait: tries until it is something else than -EAGAIN or the deadline has passed, which is said in a
+ * sentence: -EAGAIN for THIRL_NOW, else -ETIMEDOUT. */
+int end_do(thirl *, enum mech_way, end_try *, void *arguments, thirl_time until);
+
+/* Wakes the threads that wait, whatever they wait on, until none is left. closing is set. */
+void end_wake_all(thirl *);
+
+/* Gives back all memory of a closed end when no piece of it is out any more. */
+void end_destroy(thirl *);
+
+#endif

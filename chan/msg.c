@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Messages in place: loan, put, take, free. Where the mechanism lends its own memory these only pass it on; elsewhere each
+ * slot keeps a private buffer, which is allocated once and then used again.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "chan/end.h"
+
+#define STREAM_PIECE ((size_t)256 << 10) /* bytes that take reads at once from a stream in private buffers */
+
+static struct thirl_msg *slot_take(thirl *end, enum mech_way at) {
+    struct end_way *way = &end->way[at];
+    if (unlikely(way->slots == UINT64_MAX)) {
+        (void)err_say(EBUSY, "%s: %d messages are held already: put or free one of them first", end->address,
+                      THIRL_HELD_MAX);
+        return NULL;
+    }
+    unsigned slot = (unsigned)__builtin_ctzll(~way->slots);
+    way->slots |= UINT64_C(1) << slot;
+    struct thirl_msg *msg = &way->msg[slot];
+    msg->end = end;
+    msg->way = (uint8_t)at;
+    msg->slot = (uint8_t)slot;
+    return msg;
+}
+
+static inline void slot_free(struct thirl_msg *msg) {
+    msg->end->way[msg->way].slots &= ~(UINT64_C(1) << msg->slot);
+}
+
+static int grow(struct thirl_msg *msg, size_t size) {
+    size = size == 0 ? 1 : size;
+    if (size > msg->room) {
+        void *buffer = malloc(size);
+        if (buffer == NULL) {
+            return err_say(ENOMEM, "%s: no memory for a message of %zu bytes", msg->end->address, size);
+        }
+        free(msg->buffer);
+        msg->buffer = buffer;
+        msg->room = size;
+    }
+    msg->piece = (struct mech_piece){.data = msg->buffer, .capacity = msg->room};
+    return 0;
+}
+
+struct lending {
+    size_t size;
+    struct thirl_msg *msg;
+};
+
+static int try_loan(thirl *end, void *arguments, bool wait) {
+    (void)wait;
+    struct lending *lending = arguments;
+    struct thirl_msg *msg = slot_take(end, MECH_OUT);
+    if (msg == NULL) {
+        return -EBUSY;
+    }
+    int rc;
+    if (end->mech->loan != NULL) {
+        rc = end->mech->loan(end->state, &msg->piece, lending->size);
+    } else {
+        struct thirl_limits limits = {.size = sizeof limits};
+        end->mech->limits(end->state, &limits);
+        rc = lending->size > limits.message_max
+                 ? err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %llu it can carry", end->address,
+                           lending->size, (unsigned long long)limits.message_max)
+                 : grow(msg, lending->size);
+    }
+    if (rc != 0) {
+        slot_free(msg);
+        return rc;
+    }
+    msg->piece.size = lending->size;
+    msg->piece.capacity = lending->size;
+    lending->msg = msg;
+    return 0;
+}
+
+int thirl_loan(thirl *end, thirl_msg **msg, size_t size, thirl_time until) {
+    if (msg == NULL) {
+        return err_say(EINVAL, "thirl_loan: there is no place for the message (NULL)");
+    }
+    *msg = NULL;
+    struct lending lending = {size, NULL};
+    int rc = end_do(end, MECH_OUT, try_loan, &lending, until);
+    *msg = lending.msg;
+    return rc;
+}
+
+static int check(const thirl *end, thirl_msg **msg, const char *call) {
+    if (msg == NULL || *msg == NULL) {
+        return err_say(EINVAL, "%s: the message is NULL", call);
+    }
+    if ((*msg)->way != MECH_OUT || (*msg)->end != end) {
+        return err_say(EINVAL, "%s: that message is not a loan of this end", call);
+    }
+    return 0;
+}
+
+int thirl_put(thirl *end, thirl_msg **slot, thirl_time until) {
+    int rc = check(end, slot, "thirl_put");
+    if (rc != 0) {
+        thirl_free(slot);
+        return rc;
+    }
+    struct thirl_msg *msg = *slot;
+    if (end->mech->put == NULL) {
+        rc = thirl_send(end, msg->piece.data, msg->piece.size, until);
+        thirl_free(slot);
+        return rc;
+    }
+    rc = end_enter(end, MECH_OUT, INT64_MAX);
+    if (unlikely(rc != 0)) {
+        thirl_free(slot);
+        return rc;
+    }
+    size_t size = msg->piece.size;
+    *slot = NULL;
+    rc = end->mech->put(end->state, &msg->piece);
+    slot_free(msg);
+    if (likely(rc == 0)) {
+        end_count(&end->seen->out, size);
+    }
+    end_leave(end, MECH_OUT);
+    return rc;
+}
+
+/* Receives into the slot's own buffer, growing it to what the message needs. */
+static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
+    int rc = grow(msg, end->stream ? STREAM_PIECE : msg->room);
+    while (rc == 0) {
+        size_t size = 0;
+        rc = end->mech->recv(end->state, msg->buffer, msg->room, &size, wait);
+        if (rc == -EMSGSIZE) {
+            rc = grow(msg, size);
+            continue;
+        }
+        msg->piece.size = size;
+        if (rc == 0) {
+            msg->piece.number = end->way[MECH_IN].next++;
+        }
+        break;
+    }
+    return rc;
+}
+
+static int try_take(thirl *end, void *arguments, bool wait) {
+    struct thirl_msg **taken = arguments;
+    struct thirl_msg *msg = slot_take(end, MECH_IN);
+    if (msg == NULL) {
+        return -EBUSY;
+    }
+    int rc = end->mech->take != NULL ? end->mech->take(end->state, &msg->piece) : recv_private(end, msg, wait);
+    if (rc != 0) {
+        slot_free(msg);
+        return rc;
+    }
+    *taken = msg;
+    end_count(&end->seen->in, msg->piece.size);
+    return 0;
+}
+
+int thirl_take(thirl *end, thirl_msg **msg, thirl_time until) {
+    if (msg == NULL) {
+        return err_say(EINVAL, "thirl_take: there is no place for the message (NULL)");
+    }
+    *msg = NULL;
+    return end_do(end, MECH_IN, try_take, msg, until);
+}
+
+void thirl_free(thirl_msg **slot) {
+    if (slot == NULL || *slot == NULL) {
+        return;
+    }
+    struct thirl_msg *msg = *slot;
+    thirl *end = msg->end;
+    *slot = NULL;
+    if (end->epoch != proc_epoch()) {
+        return; /* the parent's: it will free it */
+    }
+    enum mech_way way = (enum mech_way)msg->way;
+    (void)gate_enter(&end->way[way].gate, INT64_MAX);
+    if (end->mech->free != NULL) {
+        end->mech->free(end->state, &msg->piece, way);
+    }
+    slot_free(msg);
+    bool closed = end->pieces != 0;
+    gate_leave(&end->way[way].gate);
+    if (closed && atomic_sub(&end->pieces, 1) == 1) {
+        end_destroy(end);
+    }
+}
+
+void *thirl_msg_data(const thirl_msg *msg) {
+    return msg->piece.data;
+}
+
+size_t thirl_msg_size(const thirl_msg *msg) {
+    return msg->piece.size;
+}
+
+uint64_t thirl_msg_number(const thirl_msg *msg) {
+    return msg->piece.number;
+}
+
+int thirl_msg_trim(thirl_msg *msg, size_t size) {
+    if (msg == NULL || msg->way != MECH_OUT || size > msg->piece.capacity) {
+        return err_say(EINVAL, "thirl_msg_trim: only a loan can be trimmed, and only made smaller");
+    }
+    msg->piece.size = size;
+    return 0;
+}

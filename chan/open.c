@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * An end's life: opened from an address, closed, and given back when the last piece of it is free.
+ */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "chan/end.h"
+#include "wire/addr.h"
+
+#define QUEUE_DEFAULT (4u << 20) /* see doc/house.md: above the L2 cache, far below the L3 */
+#define QUEUE_MIN 4096u
+#define QUEUE_MAX (UINT64_C(1) << 32)
+#define MAX_DEFAULT (UINT64_C(64) << 20)
+#define TIMEOUT_DEFAULT (30 * CLOCK_S)
+
+static int understand(const char *address, const struct thirl_options *given, struct addr *addr, const struct mech **mech) {
+    if (address == NULL) {
+        return err_say(EINVAL, "thirl_open: the address is NULL");
+    }
+    int rc = addr_parse(addr, address, given);
+    if (rc != 0) {
+        return rc;
+    }
+    *mech = mech_find(address, addr->scheme_length);
+    if (*mech == NULL) {
+        char known[256] = "";
+        for (size_t i = 0; mech_table[i] != NULL; i++) {
+            strncat(known, " ", sizeof known - strlen(known) - 1);
+            strncat(known, mech_table[i]->scheme, sizeof known - strlen(known) - 1);
+        }
+        return err_say(THIRL_EADDRESS, "%s: no mechanism is called \"%.*s\"; there are:%s", address,
+                       (int)addr->scheme_length, address, known);
+    }
+    return 0;
+}
+
+/* Fills in what neither the address nor the caller has said. */
+static int complete(struct thirl_options *options, const char *address) {
+    options->queue = options->queue == 0 ? QUEUE_DEFAULT : options->queue;
+    options->max = options->max == 0 ? MAX_DEFAULT : options->max;
+    options->mode = options->mode == 0 ? 0600 : options->mode;
+    options->timeout = options->timeout == 0 ? TIMEOUT_DEFAULT : options->timeout;
+    if (options->queue < QUEUE_MIN || options->queue > QUEUE_MAX) {
+        return err_say(EINVAL, "%s: a queue of %llu bytes is not possible: %u to %llu", address,
+                       (unsigned long long)options->queue, QUEUE_MIN, (unsigned long long)QUEUE_MAX);
+    }
+    if (options->wait > THIRL_WAIT_SLEEP || options->mode > 0777 || options->timeout < 0 || options->type > THIRL_SEQPACKET) {
+        return err_say(EINVAL, "%s: an option is out of its range (wait, mode, timeout or type)", address);
+    }
+    return 0;
+}
+
+static int describe(enum thirl_role role, struct mech_open *open, const char *address) {
+    open->role = role;
+    open->sends = role == THIRL_PAIR || role == THIRL_WRITE;
+    open->receives = role == THIRL_PAIR || role == THIRL_READ;
+    open->stream = role == THIRL_WRITE || role == THIRL_READ;
+    if (!open->sends && !open->receives) {
+        return err_say(EINVAL, "%s: %d is no role; there are THIRL_PAIR, THIRL_WRITE, THIRL_READ", address, (int)role);
+    }
+    return 0;
+}
+
+static thirl *make(const struct mech *mech, const struct mech_open *open) {
+    thirl *end = aligned_alloc(CACHE_LINE, sizeof *end);
+    size_t state_size = (mech->state_size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    void *state = aligned_alloc(CACHE_LINE, state_size);
+    struct thirl_msg *msg = calloc((size_t)2 * THIRL_HELD_MAX, sizeof *msg);
+    if (end == NULL || state == NULL || msg == NULL) {
+        free(end);
+        free(state);
+        free(msg);
+        return NULL;
+    }
+    memset(state, 0, state_size);
+    memset(end, 0, sizeof *end);
+    end->mech = mech;
+    end->state = state;
+    end->stream = open->stream;
+    end->wait = (enum thirl_wait_mode)open->options.wait;
+    end->timeout = open->options.timeout;
+    end->kick = -1;
+    (void)strncpy(end->address, open->address, sizeof end->address - 1);
+    end->way[MECH_IN].allowed = open->receives;
+    end->way[MECH_OUT].allowed = open->sends;
+    for (int way = 0; way < 2; way++) {
+        end->way[way].msg = msg + (size_t)way * THIRL_HELD_MAX;
+        end->way[way].wake = 30 * CLOCK_US; /* until measured */
+        gate_init(&end->way[way].gate);
+    }
+    return end;
+}
+
+static void give_back(thirl *end) {
+    fd_close(&end->kick);
+    for (int i = 0; i < 2 * THIRL_HELD_MAX; i++) {
+        free(end->way[0].msg[i].buffer);
+    }
+    free(end->way[0].msg);
+    free(end->state);
+    free(end);
+}
+
+void end_destroy(thirl *end) {
+    end->mech->deinit(end->state);
+    give_back(end);
+}
+
+int thirl_open(thirl **out, enum thirl_role role, const char *address, const struct thirl_options *given) {
+    if (out == NULL) {
+        return err_say(EINVAL, "thirl_open: there is no place for the end (NULL)");
+    }
+    *out = NULL;
+    struct addr addr;
+    struct mech_open open = {.address = address};
+    const struct mech *mech = NULL;
+    int rc = understand(address, given, &addr, &mech);
+    rc = rc != 0 ? rc : describe(role, &open, address);
+    rc = rc != 0 ? rc : complete(&addr.options, address);
+    if (rc != 0) {
+        return rc;
+    }
+    open.rest = addr.rest;
+    open.options = addr.options;
+    uint32_t epoch = proc_begin();
+    if (epoch == 0) {
+        return -ENOMEM;
+    }
+    thirl *end = make(mech, &open);
+    if (end == NULL) {
+        return err_say(ENOMEM, "%s: no memory for an end", address);
+    }
+    end->epoch = epoch;
+    rc = node_end_take(&end->seen, address, role, mech->registry);
+    if (rc == 0) {
+        open.seen = end->seen;
+        rc = mech->open(end->state, &open);
+        if (rc != 0) {
+            node_end_free(end->seen);
+        }
+    }
+    if (rc != 0) {
+        give_back(end);
+        return rc;
+    }
+    *out = end;
+    return 0;
+}
+
+int end_refuse(const thirl *end, enum mech_way way) {
+    if (end == NULL) {
+        return err_say(EINVAL, "the end is NULL: it was never opened, or is closed");
+    }
+    if (end->epoch != proc_epoch()) {
+        return err_say(THIRL_EFORKED, "%s was opened by the parent process, before fork: open it again in the child",
+                       end->address);
+    }
+    if (!end->way[way].allowed) {
+        return err_say(THIRL_EROLE, "this end of %s does not %s, by its role", end->address,
+                       way == MECH_IN ? "receive" : "send");
+    }
+    return err_say(THIRL_ECLOSED, "%s is being closed by another thread of this process", end->address);
+}
+
+static int try_flush(thirl *end, void *arguments, bool wait) {
+    (void)wait;
+    return end->mech->flush(end->state, arguments);
+}
+
+int thirl_close(thirl **slot, thirl_time until) {
+    thirl *end = slot == NULL ? NULL : *slot;
+    if (end == NULL) {
+        return 0;
+    }
+    *slot = NULL;
+    if (end->epoch != proc_epoch()) {
+        /* Everything in it is shared with the parent, which goes on using it: the child forgets it. */
+        return end_refuse(end, MECH_IN);
+    }
+    uint64_t left = 0;
+    if (end->way[MECH_OUT].allowed && end_do(end, MECH_OUT, try_flush, &left, until) == 0) {
+        left = 0;
+    }
+    atomic_store(&end->closing, 1);
+    end_wake_all(end);
+    (void)gate_enter(&end->way[MECH_IN].gate, INT64_MAX);
+    (void)gate_enter(&end->way[MECH_OUT].gate, INT64_MAX);
+    end->mech->close(end->state);
+    node_end_free(end->seen);
+    uint32_t pieces = (uint32_t)(__builtin_popcountll(end->way[MECH_IN].slots) +
+                                 __builtin_popcountll(end->way[MECH_OUT].slots));
+    end->pieces = pieces;
+    gate_leave(&end->way[MECH_OUT].gate);
+    gate_leave(&end->way[MECH_IN].gate);
+    if (pieces == 0) {
+        end_destroy(end);
+    }
+    return left > INT_MAX ? INT_MAX : (int)left;
+}

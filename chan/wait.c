@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * All waiting happens here: try, spin while that has paid off lately, then sleep on what the mechanism names, and look
+ * again. Every sleep is bounded; every wake-up leads to another try.
+ */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <poll.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/futex.h"
+#include "base/weave.h"
+#include "chan/end.h"
+
+#define SPIN_FREE 256      /* tries before the clock is asked: about what a peer takes that answers at once */
+#define SPIN_PER_CLOCK 64  /* tries between two looks at the clock */
+#define SPIN_PER_LOOK 1024 /* tries between two looks at the peer's life, when it never sleeps */
+#define GAP_MAX CLOCK_MS   /* longer waits teach no more than this, so that a burst is believed soon */
+#define WAKE_MAX (200 * CLOCK_US)
+#define WAKE_MIN (3 * CLOCK_US)
+
+struct wait {
+    thirl *end;
+    enum mech_way way;
+    end_try *try;
+    void *arguments;
+    thirl_time until;
+    int64_t deadline; /* until, made absolute; 0: not yet asked for */
+};
+
+static int64_t deadline(struct wait *wait) {
+    if (wait->deadline == 0) {
+        wait->deadline = wait->until.ns >= 0 ? wait->until.ns : clock_after(clock_now(), wait->end->timeout);
+    }
+    return wait->deadline;
+}
+
+/* One try under the gate. A call that goes on to wait is counted before the gate opens, so that a close that comes in between
+ * knows of it. */
+static int attempt(struct wait *wait, bool block, bool first) {
+    int64_t until = wait->until.ns == 0 ? 0 : INT64_MAX;
+    if (block) {
+        until = deadline(wait); /* another thread may be inside a system call */
+    }
+    int rc = end_enter(wait->end, wait->way, until);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = wait->try(wait->end, wait->arguments, block);
+    if (first && rc == -EAGAIN && wait->until.ns != 0) {
+        (void)atomic_add(&wait->end->way[wait->way].waiters, 1);
+    }
+    end_leave(wait->end, wait->way);
+    return rc;
+}
+
+/* May this call block inside a system call of the mechanism, for a slice? */
+static bool may_block(struct wait *wait) {
+    return wait->end->mech->blocks && wait->until.ns != 0 && wait->end->wait != THIRL_WAIT_SPIN &&
+           (wait->until.ns == INT64_MAX || deadline(wait) - clock_now() > MECH_SLICE_NS);
+}
+
+static void learn(int64_t *average, int64_t value, int64_t low, int64_t high, int shift) {
+    value = value < low ? low : value > high ? high : value;
+    *average += (value - *average) >> shift;
+}
+
+/* Tries until something comes, or longer than sleeping would have cost. */
+static int spin(struct wait *wait) {
+    thirl *end = wait->end;
+    struct end_way *way = &end->way[wait->way];
+    bool for_ever = end->wait == THIRL_WAIT_SPIN;
+    if (end->mech->spin == NULL || end->wait == THIRL_WAIT_SLEEP) {
+        return -EAGAIN;
+    }
+    bool worth = end->mech->spin(end->state, wait->way);
+    if (!for_ever && (!worth || way->gap > way->wake)) {
+        return -EAGAIN;
+    }
+    int64_t began = 0;
+    for (unsigned tries = 1;; tries++) {
+        int rc = attempt(wait, false, false);
+        if (rc != -EAGAIN) {
+            int64_t gap = tries <= SPIN_FREE ? 0 : clock_now() - began;
+            learn(&way->gap, gap, 0, GAP_MAX, 2);
+            return rc;
+        }
+        if (tries < SPIN_FREE) {
+            continue;
+        }
+        atomic_pause();
+        if (tries % SPIN_PER_CLOCK == 0) {
+            int64_t now = clock_now();
+            began = began == 0 ? now : began;
+            if (now >= deadline(wait) || (!for_ever && now - began > way->wake)) {
+                return -EAGAIN;
+            }
+        }
+        if (for_ever && tries % SPIN_PER_LOOK == 0 && end_enter(end, wait->way, INT64_MAX) == 0) {
+            (void)end->mech->look(end->state, wait->way);
+            end_leave(end, wait->way);
+        }
+    }
+}
+
+/* The eventfd that gets waiters out of poll at close; made when the first of them needs it. */
+static int kick_of(thirl *end) {
+    int kick = atomic_load(&end->kick);
+    if (kick < 0) {
+        int none = -1;
+        int made = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (made < 0) {
+            return -1; /* then the slice below bounds the sleep */
+        }
+        kick = atomic_cas(&end->kick, &none, made) ? made : none;
+        if (kick != made) {
+            fd_close(&made);
+        }
+    }
+    return kick;
+}
+
+static void sleep_on(thirl *end, const struct mech_watch *watch, int64_t until) {
+    int64_t now = clock_now();
+    int kick = watch->kind == MECH_WATCH_FD ? kick_of(end) : -1;
+    bool bounded = watch->kind == MECH_WATCH_FD ? kick < 0 : watch->life == NULL;
+    int64_t slice = bounded && watch->slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch->slice;
+    until = clock_after(now, slice) < until ? clock_after(now, slice) : until;
+    if (watch->kind == MECH_WATCH_WORD) {
+        if (watch->life != NULL && futex_wait_two(watch->word, watch->value, watch->life, watch->life_value, until) != -ENOSYS) {
+            return;
+        }
+        int64_t short_sleep = clock_after(now, MECH_SLICE_NS);
+        (void)futex_wait(watch->word, watch->value, until < short_sleep ? until : short_sleep);
+        return;
+    }
+    struct pollfd polled[] = {
+        {.fd = watch->fd, .events = watch->events}, {.fd = watch->guard, .events = POLLIN}, {.fd = kick, .events = POLLIN}};
+    struct timespec rest = clock_spec(until == INT64_MAX ? 0 : until > now ? until - now : 0);
+    (void)ppoll(polled, sizeof polled / sizeof *polled, until == INT64_MAX ? NULL : &rest, NULL);
+}
+
+/* Arms, sleeps, disarms. 0 when it is worth another try, else an error. */
+static int sleep_once(struct wait *wait) {
+    thirl *end = wait->end;
+    struct end_way *way = &end->way[wait->way];
+    struct mech_watch watch = {.fd = -1, .guard = -1, .slice = INT64_MAX};
+    int rc = end_enter(end, wait->way, deadline(wait));
+    if (rc != 0) {
+        return rc == -ETIMEDOUT ? 0 : rc;
+    }
+    rc = end->mech->arm(end->state, wait->way, &watch);
+    if (rc == 0) {
+        atomic_store(&way->word, watch.kind == MECH_WATCH_WORD ? watch.word : NULL);
+    }
+    end_leave(end, wait->way);
+    if (rc != 0) {
+        return rc == 1 ? 0 : rc;
+    }
+    int64_t began = clock_now();
+    weave("wait.sleep.before");
+    sleep_on(end, &watch, deadline(wait));
+    weave("wait.sleep.after");
+    (void)gate_enter(&way->gate, INT64_MAX);
+    int64_t rang = end->mech->disarm(end->state, wait->way);
+    int64_t now = clock_now();
+    bool known = rang >= began && rang <= now;
+    learn(&way->gap, (known ? rang : now) - began, 0, GAP_MAX, 2);
+    if (known) {
+        learn(&way->wake, now - rang, WAKE_MIN, WAKE_MAX, 3);
+    }
+    gate_leave(&way->gate);
+    return 0;
+}
+
+static int say_late(const struct wait *wait) {
+    const thirl *end = wait->end;
+    int code = wait->until.ns == 0 ? EAGAIN : ETIMEDOUT;
+    const char *when = wait->until.ns == 0 ? "at once" : "before the deadline";
+    if (atomic_peek(&end->seen->state) == NODE_END_WAITING) {
+        return err_say(code, "%s: nobody opened the other end %s", end->address, when);
+    }
+    if (wait->way == MECH_IN) {
+        return err_say(code, "%s: %s sent nothing %s", end->address, end->seen->peer, when);
+    }
+    return err_say(code, "%s: the queue (%llu bytes) is full and %s made no room %s", end->address,
+                   (unsigned long long)end->seen->queue, end->seen->peer, when);
+}
+
+int end_do(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_time until) {
+    struct wait wait = {.end = end, .way = way, .try = try, .arguments = arguments, .until = until};
+    if (end == NULL) {
+        return end_refuse(end, way);
+    }
+    int rc = attempt(&wait, may_block(&wait), true);
+    if (rc != -EAGAIN || until.ns == 0) {
+        return rc == -EAGAIN || rc == -ETIMEDOUT ? say_late(&wait) : rc;
+    }
+    for (;;) {
+        rc = spin(&wait);
+        if (rc == -EAGAIN) {
+            rc = clock_now() >= deadline(&wait) ? -ETIMEDOUT : sleep_once(&wait);
+            rc = rc == 0 ? attempt(&wait, false, false) : rc;
+        }
+        if (rc != -EAGAIN) {
+            break;
+        }
+    }
+    if (rc == -ETIMEDOUT) {
+        rc = say_late(&wait);
+    }
+    (void)atomic_sub(&end->way[way].waiters, 1);
+    return rc;
+}
+
+void end_wake_all(thirl *end) {
+    for (int i = 0; i < 2; i++) {
+        struct end_way *way = &end->way[i];
+        (void)gate_enter(&way->gate, INT64_MAX);
+        gate_leave(&way->gate);
+        while (atomic_load(&way->waiters) != 0) {
+            const uint32_t *word = atomic_load(&way->word);
+            int kick = atomic_load(&end->kick);
+            if (word != NULL) {
+                (void)futex_wake(word, INT_MAX);
+            }
+            if (kick >= 0) {
+                (void)eventfd_write(kick, 1);
+            }
+            /* Again and again, because a thread may have been on its way to sleep. */
+            const struct timespec moment = {.tv_nsec = 100 * CLOCK_US};
+            (void)nanosleep(&moment, NULL);
+        }
+    }
+}

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One connected socket: who is there, how it ends, and the way out. The socket is not closed before link_free, so that a
+ * thread inside a system call keeps its descriptor.
+ */
+#define _GNU_SOURCE
+#include "mech/link.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/proc.h"
+#include "base/weave.h"
+#include "mech/mech.h"
+#include "mech/pull.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+#define SMALL_MAX ((size_t)1024) /* frames up to this are put together and sent by one plain send */
+#define CALL_MAX ((size_t)256 << 10) /* bytes handed to one system call, which may wait a slice for each part of them */
+#define GOODBYE_ROOM 65536 /* of the send buffer, which one payload too many may overdraw */
+
+void link_identify(int fd, struct link_who *who) {
+    struct ucred cred = {0};
+    socklen_t size = sizeof(cred);
+    *who = (struct link_who){.pidfd = -1, .name = "?"};
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) == 0) {
+        who->pid = cred.pid;
+        who->uid = cred.uid;
+        who->gid = cred.gid;
+    }
+    int pidfd = -1;
+    size = sizeof(pidfd);
+    int got = getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0 ? pidfd : -errno;
+    if (got < 0 && got != -ESRCH && who->pid > 0) {
+        got = proc_pidfd(who->pid);
+    }
+    who->dead = got == -ESRCH;
+    if (got >= 0) {
+        who->pidfd = got;
+        (void)fcntl(got, F_SETFD, FD_CLOEXEC);
+        struct pollfd life = {.fd = got, .events = POLLIN};
+        who->dead = poll(&life, 1, 0) == 1;
+    }
+    if (who->pid > 0) {
+        char path[40];
+        (void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)who->pid);
+        int comm = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t length = comm < 0 ? 0 : fd_read_at(comm, who->name, sizeof(who->name) - 1, 0);
+        if (length > 0) {
+            who->name[length] = '\0';
+            who->name[strcspn(who->name, "\n")] = '\0';
+        }
+        fd_close(&comm);
+    }
+}
+
+static void ask_queue(int fd, uint64_t bytes) {
+    int size = bytes > INT32_MAX / 2 ? INT32_MAX / 2 : (int)bytes;
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) != 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    }
+}
+
+static size_t granted(int fd) {
+    int size = 0;
+    socklen_t length = sizeof(size);
+    (void)getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &length);
+    return size > 0 ? (size_t)size : 0;
+}
+
+size_t link_set_queue(int fd, uint64_t queue, bool packets) {
+    ask_queue(fd, queue);
+    size_t got = granted(fd);
+    /* The kernel doubles what it grants. Less means that the system's limit was met, and it could not grow for a goodbye. */
+    if (got < queue * 2 && got > 4 * GOODBYE_ROOM) {
+        ask_queue(fd, packets ? got / 4 : (got - GOODBYE_ROOM) / 2);
+        got = granted(fd);
+    }
+    return got;
+}
+
+static int set_slices(int fd) {
+    struct timeval slice = {.tv_usec = MECH_SLICE_NS / CLOCK_US};
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof(slice)) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &slice, sizeof(slice)) != 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+int link_make(struct link **made, int fd, const struct link_who *who, const struct link_terms *terms) {
+    struct link *l = aligned_alloc(CACHE_LINE, sizeof(*l));
+    size_t room = terms->packets ? terms->recv_max + FRAME_HEAD : PULL_BOX;
+    unsigned char *small = malloc(FRAME_HEAD + SMALL_MAX);
+    unsigned char *box = malloc(room);
+    if (!l || !small || !box) {
+        free(l);
+        free(small);
+        free(box);
+        struct link_who lost = *who;
+        fd_close(&fd);
+        fd_close(&lost.pidfd);
+        return err_say(ENOMEM, "no memory for the %zu bytes of buffers of a connection", room);
+    }
+    memset(l, 0, sizeof(*l));
+    l->fd = fd;
+    l->who = *who;
+    l->terms = *terms;
+    l->small = small;
+    l->box.data = box;
+    l->box.capacity = room;
+    (void)pthread_mutex_init(&l->reading, NULL);
+    int rc = set_slices(fd);
+    if (rc != 0) {
+        link_free(l);
+        return err_system(-rc, "cannot set up the connection to pid %d (%s)", (int)who->pid, who->name);
+    }
+    *made = l;
+    return 0;
+}
+
+void link_free(struct link *l) {
+    fd_close(&l->fd);
+    fd_close(&l->who.pidfd);
+    frame_box_free(&l->box);
+    frame_box_free(&l->tail);
+    free(l->small);
+    (void)pthread_mutex_destroy(&l->reading);
+    free(l);
+}
+
+int link_code(const struct link *l) {
+    switch (atomic_load(&l->fate)) { /* pairs with the store in link_decide */
+    case LINK_LIVE:
+        return 0;
+    case LINK_CLOSED:
+        return -THIRL_ECLOSED;
+    case LINK_DIED:
+        return -THIRL_EPEERDIED;
+    default:
+        return -THIRL_EFORMAT;
+    }
+}
+
+void link_decide(struct link *l, enum link_fate fate) {
+    uint32_t live = LINK_LIVE;
+    (void)atomic_cas(&l->fate, &live, fate);
+    if (fate == LINK_BROKEN) {
+        (void)shutdown(l->fd, SHUT_RDWR);
+    }
+}
+
+/* The socket takes nothing any more. */
+static int cut_off(struct link *l) {
+    if (pull_rest(l) == 0) {
+        (void)shutdown(l->fd, SHUT_RDWR);
+        (void)pull_rest(l);
+    }
+    link_decide(l, LINK_DIED);
+    return link_code(l);
+}
+
+/* One system call for what is left of a frame. Bytes, -EAGAIN, or an error. */
+static ssize_t push(struct link *l, const void *data, size_t size, bool wait) {
+    int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
+    size_t total = FRAME_HEAD + size;
+    ssize_t went;
+    if (l->sent >= FRAME_HEAD) {
+        size_t left = total - l->sent;
+        went = send(l->fd, (const char *)data + (l->sent - FRAME_HEAD), left < CALL_MAX ? left : CALL_MAX, flags);
+    } else if (size <= SMALL_MAX) {
+        memcpy(l->small, l->head, FRAME_HEAD);
+        if (size) {
+            memcpy(l->small + FRAME_HEAD, data, size);
+        }
+        went = send(l->fd, l->small + l->sent, total - l->sent, flags);
+    } else {
+        size_t part = l->terms.packets || size < CALL_MAX ? size : CALL_MAX;
+        struct iovec parts[2] = {{l->head + l->sent, FRAME_HEAD - l->sent}, {(void *)(uintptr_t)data, part}};
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+        went = sendmsg(l->fd, &message, flags);
+    }
+    if (likely(went >= 0)) {
+        return went;
+    }
+    switch (errno) {
+    case EAGAIN:
+    case EINTR:
+        return -EAGAIN;
+    case EMSGSIZE:
+        return err_say(EMSGSIZE, "a message of %zu bytes does not fit the socket's send buffer; raise ?queue=", size);
+    case ENOBUFS:
+    case ENOMEM:
+        return err_system(errno, "the kernel has no memory for a message of %zu bytes", size);
+    default:
+        return cut_off(l);
+    }
+}
+
+/* Sends one frame, or goes on with it. 0, -EAGAIN (l->sent says how far), or an error. */
+static int push_frame(struct link *l, const void *data, size_t size, bool wait) {
+    int64_t late = 0;
+    if (l->sent == 0) {
+        const struct frame_head head = {.size = (uint32_t)size, .number = l->number_out, .type = FRAME_DATA};
+        frame_write_head(l->head, &head);
+    }
+    for (;;) {
+        ssize_t went = push(l, data, size, wait);
+        if (unlikely(went < 0)) {
+            return (int)went;
+        }
+        l->sent += (size_t)went;
+        if (likely(l->sent == FRAME_HEAD + size)) {
+            l->sent = 0;
+            l->number_out++;
+            return 0;
+        }
+        if (wait) {
+            int64_t now = clock_now();
+            late = late ? late : now + MECH_SLICE_NS;
+            if (now >= late) {
+                return -EAGAIN;
+            }
+        }
+    }
+}
+
+/* Keeps the rest of the frame, which leaves before anything else does. */
+static int keep(struct link *l, const void *data, size_t size) {
+    size_t total = FRAME_HEAD + size;
+    int rc = frame_box_room(&l->tail, total - l->sent);
+    if (rc != 0) {
+        return rc;
+    }
+    size_t of_head = l->sent < FRAME_HEAD ? FRAME_HEAD - l->sent : 0;
+    size_t of_data = total - l->sent - of_head;
+    memcpy(l->tail.data + l->tail.to, l->head + FRAME_HEAD - of_head, of_head);
+    if (of_data) {
+        memcpy(l->tail.data + l->tail.to + of_head, (const char *)data + (size - of_data), of_data);
+    }
+    l->tail.to += of_head + of_data;
+    l->sent = 0;
+    l->number_out++;
+    return 0;
+}
+
+static int push_tail(struct link *l, bool wait) {
+    while (frame_box_held(&l->tail)) {
+        size_t held = frame_box_held(&l->tail);
+        ssize_t went = send(l->fd, l->tail.data + l->tail.from, held < CALL_MAX ? held : CALL_MAX,
+                            MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
+        if (went < 0) {
+            return errno == EAGAIN || errno == EINTR ? -EAGAIN : cut_off(l);
+        }
+        frame_box_drop(&l->tail, (size_t)went);
+    }
+    return 0;
+}
+
+/* Pieces of a stream. A piece that left in part counts as sent: its rest is kept. */
+static int send_bytes(struct link *l, const char *data, size_t size, size_t *done, bool wait) {
+    int64_t late = 0;
+    while (*done < size) {
+        size_t part = size - *done < l->terms.send_max ? size - *done : l->terms.send_max;
+        int rc = push_frame(l, data + *done, part, wait);
+        if (rc == -EAGAIN && l->sent) {
+            rc = keep(l, data + *done, part);
+            *done += rc == 0 ? part : 0;
+            return rc != 0 ? rc : -EAGAIN;
+        }
+        if (rc != 0) {
+            return rc;
+        }
+        *done += part;
+        if (*done < size && wait) {
+            int64_t now = clock_now();
+            late = late ? late : now + MECH_SLICE_NS;
+            wait = now < late;
+        }
+    }
+    return 0;
+}
+
+int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
+    int rc = link_code(l);
+    if (unlikely(rc != 0 || l->said)) {
+        return rc != 0 ? rc : err_say(THIRL_ECLOSED, "this end is being closed");
+    }
+    if (unlikely(frame_box_held(&l->tail))) {
+        rc = push_tail(l, wait);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (l->terms.bytes) {
+        return send_bytes(l, data, size, done, wait);
+    }
+    if (unlikely(size > l->terms.send_max)) {
+        return err_say(EMSGSIZE, "a message of %zu bytes is larger than the %zu that this connection carries", size,
+                       l->terms.send_max);
+    }
+    if (unlikely(l->sent && *done == 0)) {
+        return -EAGAIN; /* another thread's message is on its way */
+    }
+    rc = push_frame(l, data, size, wait);
+    if (rc == 0 || rc != -EAGAIN || l->sent == 0) {
+        *done = rc == 0 ? size : *done;
+        return rc;
+    }
+    if (l->sent <= FRAME_HEAD) {
+        *done = size;
+        return keep(l, data, size); /* no number between 0 and size says that only the head has left */
+    }
+    *done = l->sent - FRAME_HEAD;
+    return -EAGAIN;
+}
+
+int link_settle(struct link *l, const void *data, size_t size) {
+    return l->sent ? keep(l, data, size) : 0;
+}
+
+int link_flush(struct link *l, uint64_t *left) {
+    *left = frame_box_held(&l->tail) ? 1 : 0;
+    int rc = link_code(l);
+    rc = rc != 0 ? rc : push_tail(l, false);
+    if (rc != 0) {
+        return rc;
+    }
+    *left = 0;
+    if (l->said || l->sent) {
+        return 0;
+    }
+    unsigned char bye[FRAME_HEAD];
+    const struct frame_head head = {.number = l->number_out, .type = FRAME_BYE};
+    frame_write_head(bye, &head);
+    weave("link.bye.before");
+    ssize_t went = send(l->fd, bye, sizeof(bye), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (went < 0) {
+        return errno == EAGAIN || errno == EINTR ? -EAGAIN : cut_off(l);
+    }
+    l->said = true;
+    weave("link.bye.after");
+    if (went < FRAME_HEAD && frame_box_room(&l->tail, FRAME_HEAD) == 0) {
+        memcpy(l->tail.data, bye + went, FRAME_HEAD - (size_t)went);
+        l->tail.to = FRAME_HEAD - (size_t)went;
+        return -EAGAIN;
+    }
+    return 0;
+}
+
+void link_bye(struct link *l) {
+    uint64_t left;
+    if (link_flush(l, &left) == -EAGAIN) {
+        ask_queue(l->fd, granted(l->fd) + GOODBYE_ROOM);
+        (void)link_flush(l, &left);
+    }
+    if (l->sent || frame_box_held(&l->tail)) {
+        weave("link.bye.half");
+    }
+}
+
+bool link_look(struct link *l, bool *readable) {
+    struct pollfd polled[2] = {{.fd = l->fd, .events = POLLIN}, {.fd = l->who.pidfd, .events = POLLIN}};
+    if (readable) {
+        *readable = false;
+    }
+    if (link_code(l) != 0) {
+        return true;
+    }
+    if (poll(polled, 2, 0) <= 0) {
+        return false;
+    }
+    if (readable) {
+        *readable = polled[0].revents != 0;
+    }
+    if (polled[1].revents) {
+        (void)shutdown(l->fd, SHUT_RDWR); /* a forked child may hold it still; what was sent before can be read all the same */
+    }
+    if (polled[1].revents || (polled[0].revents & (POLLHUP | POLLERR))) {
+        (void)pull_rest(l);
+    }
+    return link_code(l) != 0;
+}

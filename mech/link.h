@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One connected socket of this host and what flows over it: frames out, frames in, and how it ended. For mechanisms that
+ * carry messages over connections. Sending and receiving may run at the same time, each by one thread at once; link_look
+ * and link_decide may run beside both. Functions return codes; the sentence about a peer's end is the caller's, who knows
+ * the address.
+ */
+#ifndef MECH_LINK_H
+#define MECH_LINK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "wire/frame.h"
+
+#define LINK_HEAD_ROOM 40 /* what a packet needs of the send buffer besides its payload: the kernel's part and our head */
+#define LINK_PACKET_MAX ((size_t)1 << 20) /* larger packets need kernel memory that is often not to be had in one piece */
+
+/* The process behind a connected socket, from the kernel. */
+struct link_who {
+    int64_t pid; /* 0 when it is in a PID namespace that this one cannot see into */
+    uint32_t uid, gid;
+    int pidfd; /* -1 when there is none to be had */
+    bool dead; /* the process that made the other end is no more, whoever holds the socket now */
+    char name[32];
+};
+
+/* Fills it in; name is "?" when it may not be known. The caller closes pidfd. */
+void link_identify(int fd, struct link_who *);
+
+/* Sets the send buffer of a socket; what the kernel granted, in bytes of its own accounting. Leaves room for a goodbye. */
+size_t link_set_queue(int fd, uint64_t queue, bool packets);
+
+enum link_fate {
+    LINK_LIVE,
+    LINK_CLOSED, /* the peer said goodbye */
+    LINK_DIED,   /* it went without */
+    LINK_BROKEN, /* it sent what is not thirl's */
+};
+
+struct link_terms {
+    bool packets;    /* the socket keeps boundaries: one frame is one packet */
+    bool bytes;      /* payloads are pieces of a stream */
+    size_t send_max; /* largest payload each way */
+    size_t recv_max;
+};
+
+struct link {
+    struct link *next; /* the caller's list, and its place in it */
+    uint64_t serial;
+    unsigned holders;
+    int fd;
+    uint32_t fate; /* enum link_fate; leaves LIVE once */
+    struct link_who who;
+    struct link_terms terms;
+
+    /* In: whoever reads holds the lock. */
+    LINE_ALIGNED pthread_mutex_t reading;
+    struct frame_box box;
+    size_t rest;     /* bytes of the current piece that are still to come, or in the box */
+    size_t expect;   /* size of the last message: where the next one is likely to end */
+    uint16_t number_in;
+    bool partial; /* the first message in the box is being collected there */
+    bool over;    /* the socket gave its last byte */
+
+    /* Out. */
+    LINE_ALIGNED size_t sent; /* bytes of the current frame that are on their way, head included; 0 between frames */
+    uint16_t number_out;
+    bool said; /* goodbye is on its way: nothing may follow */
+    unsigned char head[FRAME_HEAD];
+    unsigned char *small; /* where short frames are put together */
+    struct frame_box tail; /* rest of a frame that its sender gave up, or of a piece */
+};
+
+/* Takes over fd and who.pidfd, also when it fails. 0, -ENOMEM, or what the kernel said. */
+int link_make(struct link **, int fd, const struct link_who *, const struct link_terms *);
+void link_free(struct link *);
+
+/* As the slots of struct mech. When the peer is gone: -THIRL_ECLOSED, -THIRL_EPEERDIED or -THIRL_EFORMAT, again and again. */
+int link_send(struct link *, const void *data, size_t size, size_t *done, bool wait);
+int link_settle(struct link *, const void *data, size_t size);
+
+/* Sends what was kept back, then goodbye, without waiting. *left: messages that are not wholly in the kernel. */
+int link_flush(struct link *, uint64_t *left);
+
+/* The last word before the socket is closed: link_flush, with room made for it where the system allows. */
+void link_bye(struct link *);
+
+/* One look at the socket and the peer's life. True when the fate is known; *readable (may be NULL): there is something to
+ * receive. A peer that is dead while others hold its socket is cut off. */
+bool link_look(struct link *, bool *readable);
+
+/* The code for this fate, 0 while it is live. */
+int link_code(const struct link *);
+
+/* Settles the fate, once. A broken link is cut off. */
+void link_decide(struct link *, enum link_fate);
+
+#endif

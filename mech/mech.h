@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * THE CONTRACT between the one API (chan) and what carries its messages: each mechanism is one file with one
+ * struct mech, and one line in table.c. Only chan calls it.
+ *
+ * An end has two ways, IN and OUT, which share nothing that is not said here. Calls of one way never run at the same time
+ * (chan holds that way's gate); calls of different ways may. open and close run alone.
+ *
+ * A mechanism never waits by itself: a slot that cannot do its work now answers -EAGAIN, and chan asks `arm` for something
+ * to wait on. Only where a slot gets wait = true may it block, inside one system call, for at most MECH_SLICE_NS.
+ *
+ * Everything that comes from a peer is copied once and checked; a lie is -THIRL_EFORMAT with a sentence, never a crash.
+ * Sentences are set with err_say where they are specific; for -EAGAIN no sentence is made, chan knows what to say.
+ * No slot but open, close, fd and a change of peer allocates in the steady state.
+ */
+#ifndef MECH_MECH_H
+#define MECH_MECH_H
+
+#include <stdbool.h>
+
+#include "include/thirl/thirl.h"
+
+#define MECH_SLICE_NS INT64_C(50000000) /* longest block inside a slot, longest sleep before a look at a peer's life */
+
+enum mech_way { MECH_IN, MECH_OUT };
+
+/* What an end is opened with: checked by chan, complete (no zeros that mean a default). Valid during open only. */
+struct mech_open {
+    enum thirl_role role;
+    const char *address; /* as the user gave it, for sentences and lists */
+    const char *rest;    /* between "://" and "?" */
+    bool sends, receives, stream; /* what the role comes to; stream: bytes without boundaries */
+    struct thirl_options options;
+    struct node_end *seen; /* this end's line in the registry: the mechanism keeps state and peer there; never NULL */
+};
+
+/* A message between a mechanism and chan. chan owns the struct; data is valid until free (in), put or free (out). */
+struct mech_piece {
+    void *data;
+    size_t size;
+    size_t capacity; /* of a loan */
+    uint64_t number; /* in: counts this peer's messages from 0 */
+    uint64_t cookie; /* the mechanism's own */
+    void *owner;     /* likewise */
+};
+
+/* Something to sleep on. */
+struct mech_watch {
+    enum { MECH_WATCH_WORD, MECH_WATCH_FD } kind;
+    /* WORD: sleep while both words have these values. life may be NULL: then look again every MECH_SLICE_NS. */
+    const uint32_t *word, *life;
+    uint32_t value, life_value;
+    /* FD: sleep until one of them has one of its events. guard is -1 or a pidfd (POLLIN). */
+    int fd, guard;
+    short events;
+    /* Sleep no longer than this before the next try, in ns; INT64_MAX: no bound but the caller's. */
+    int64_t slice;
+};
+
+struct mech {
+    const char *scheme;  /* "shm" */
+    const char *summary; /* one line for people */
+    size_t state_size;   /* chan allocates that much, zeroed and aligned to a cache line, for each end: the slots' self */
+    bool registry;       /* open needs the registry directory */
+    bool blocks;         /* send and recv make use of wait = true: chan calls them so before it ever arms */
+
+    /* Joins the channel. Does not wait for a peer. 0 or an error; after an error close is not called. May block while it
+     * takes a lock that other processes hold only while joining. */
+    int (*open)(void *self, const struct mech_open *);
+
+    /* Leaves the channel: the peer is told, files are gone. Alone. Only memory that outstanding pieces point to stays. */
+    void (*close)(void *self);
+
+    /* The last call: everything is given back. After close, when no piece is outstanding. */
+    void (*deinit)(void *self);
+
+    /* In close, before it: has the peer taken over all that was sent? 0 yes; -EAGAIN not yet (arm OUT, then again);
+     * otherwise it never will. *left gets the number of messages that the peer has not taken. Sends what was kept back. */
+    int (*flush)(void *self, uint64_t *left);
+
+    /* Sends a message, or bytes. *done is 0 at first. 0 all of it was sent; -EAGAIN not now: *done says how much of it is on
+     * its way (always 0 or all for mechanisms that keep messages whole): call again with the same arguments, or call
+     * settle. While a message is on its way no other may start. Errors: thirl_send. */
+    int (*send)(void *self, const void *data, size_t size, size_t *done, bool wait);
+
+    /* The caller gives up on a message that is partly on its way: the rest is copied and leaves with the next call on this
+     * end, so that the peer never sees half of it. 0: it counts as sent. A stream just forgets. NULL where *done is never
+     * anything between 0 and size. */
+    int (*settle)(void *self, const void *data, size_t size, size_t done);
+
+    /* Receives: thirl_recv without the waiting. 0, THIRL_END, -EAGAIN, -EMSGSIZE (*size is set, the message stays; a buffer
+     * of capacity 0 asks for the size) or an error. */
+    int (*recv)(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
+
+    /* thirl_loan, thirl_put, thirl_take, thirl_free without the waiting. free gets taken pieces (way IN) and unsent loans
+     * (way OUT), under the gate of that way, after close too. All four are NULL where the mechanism has nothing better than
+     * private buffers: chan keeps those and uses send and recv. */
+    int (*loan)(void *self, struct mech_piece *, size_t size);
+    int (*put)(void *self, struct mech_piece *);
+    int (*take)(void *self, struct mech_piece *);
+    void (*free)(void *self, struct mech_piece *, enum mech_way);
+
+    /* What a try cannot see: has a peer come, died or gone? Cheap enough for every MECH_SLICE_NS and for every thousand
+     * spins. 0, or what the next try would say; -EAGAIN means nothing new. */
+    int (*look)(void *self, enum mech_way);
+
+    /* About to sleep: makes sure that the peer will wake this way, looks once more, and fills the watch. 0: sleep on it, then
+     * disarm; 1: do not sleep, try again; or an error. disarm is called after every arm that returned 0, and says when the
+     * peer rang (CLOCK_MONOTONIC, ns), 0 where that is not known. Several threads may have armed one way. */
+    int (*arm)(void *self, enum mech_way, struct mech_watch *);
+    int64_t (*disarm)(void *self, enum mech_way);
+
+    /* May trying again and again be worth more than sleeping? Not when the peer needs this very processor. NULL: never,
+     * because a try costs a system call. */
+    bool (*spin)(void *self, enum mech_way);
+
+    /* thirl_fd: a descriptor that is readable while way has something to answer. Called under both gates; the mechanism keeps
+     * it level-triggered from then on. */
+    int (*fd)(void *self, enum mech_way, int *fd);
+
+    void (*limits)(void *self, struct thirl_limits *); /* sends, receives and size are chan's */
+    int (*peer)(void *self, struct thirl_peer *);      /* -ENOTCONN while there is none */
+};
+
+extern const struct mech mech_shm, mech_unix;
+
+/* The mechanism of that scheme (its first `length` characters), or NULL. */
+const struct mech *mech_find(const char *scheme, size_t length);
+
+/* All of them, in the order of the table, then NULL. */
+extern const struct mech *const mech_table[];
+
+#endif

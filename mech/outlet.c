@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The way out through shared memory: this end's lane, and the one peer that reads it.
+ */
+#include <limits.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/futex.h"
+#include "base/weave.h"
+#include "mech/shm.h"
+
+#define STREAM_PIECE ((size_t)128 << 10) /* a stream's bytes are committed in pieces, so that the reader starts early */
+
+int outlet_init(struct outlet *out, struct shm *end, uint64_t queue, unsigned mode) {
+    out->end = end;
+    out->post = (struct shm_post){-1, -1, -1, 0, false};
+    char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
+    roll_file(file, end->roll.self, "tx");
+    (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
+    int rc = seg_make(&out->seg, end->roll.dir, unfinished, sizeof(struct shm_tx), queue, mode, end->address);
+    if (rc != 0) {
+        return rc;
+    }
+    out->own = (struct shm_tx *)(void *)out->seg.base;
+    out->own->mark = (struct shm_mark){SHM_TX_MAGIC, SHM_VERSION, end->heavy ? SHM_HEAVY : 0, sizeof(struct shm_tx),
+                                       end->roll.self.number, end->roll.self.node};
+    out->own->cpu = proc_cpu();
+    out->lane = (struct lane){.ring = out->seg.base + out->seg.head, .mask = out->seg.ring - 1};
+    lane_begin(&out->lane, 0);
+    uint64_t most = out->seg.ring - 2 * sizeof(struct lane_head);
+    end->max = end->max < most ? end->max : most;
+    return 0;
+}
+
+/* ---- the peer ---- */
+
+static void forget(struct outlet *out) {
+    atomic_store(&out->own->to.node, 0);
+    bell_end(&out->bell);
+    seg_unmap(&out->map);
+    node_peer_close(&out->peer.node);
+    out->linked = false;
+    out->bound = false;
+    out->theirs = NULL;
+    out->change = 0;
+    out->conversation++;
+    shm_note(out->end, NULL);
+}
+
+static uint64_t untaken(const struct outlet *out) {
+    uint64_t taken = out->bound ? atomic_load(&out->theirs->taken) : 0;
+    return taken < out->sent ? out->sent - taken : 0;
+}
+
+static int died(struct outlet *out) {
+    out->lost = untaken(out);
+    int rc = err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; %llu of %llu messages sent to it were not received",
+                     out->end->address, out->peer.who, (unsigned long long)out->lost, (unsigned long long)out->sent);
+    forget(out);
+    return rc;
+}
+
+static int gone(struct outlet *out) {
+    if (out->linked) {
+        out->lost = untaken(out);
+        forget(out);
+    }
+    out->final = -THIRL_ECLOSED;
+    return err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end; %llu of %llu messages sent to it were not received",
+                   out->end->address, out->peer.who, (unsigned long long)out->lost, (unsigned long long)out->sent);
+}
+
+static int lied(struct outlet *out, uint64_t cursor) {
+    int rc = err_say(THIRL_EFORMAT, "%s: the peer, %s, shows the impossible position %llu; it is not listened to any more",
+                     out->end->address, out->peer.who, (unsigned long long)cursor);
+    out->final = rc;
+    forget(out);
+    return rc;
+}
+
+/* Says in .tx whom the lane is for, and where it begins for him. */
+static void talk_to(struct outlet *out) {
+    struct shm_link *to = &out->own->to;
+    atomic_store(&to->node, 0);
+    weave("outlet.link.before");
+    atomic_poke(&to->number, out->peer.end.number);
+    atomic_poke(&to->start, out->lane.at);
+    atomic_store(&to->node, out->peer.end.node); /* pairs with the load in inlet's bind */
+    weave("outlet.link.after");
+}
+
+static int find_peer(struct outlet *out) {
+    uint32_t change = atomic_load(out->end->roll.change) + 1;
+    if (change == out->change) {
+        return -EAGAIN;
+    }
+    out->change = change;
+    int rc = shm_find(out->end, "rx", SHM_RX_MAGIC, sizeof(struct shm_rx), &out->map, &out->peer);
+    if (rc != 0) {
+        return rc;
+    }
+    out->theirs = (const struct shm_rx *)(const void *)out->map.base;
+    out->sent = 0;
+    out->lost = 0;
+    lane_begin(&out->lane, out->lane.at);
+    out->lane.limit = out->lane.at; /* the first send computes it */
+    bell_begin(&out->bell, &out->own->data, &out->theirs->data, out->peer.heavy, &out->end->seen->out.wakes);
+    out->linked = true;
+    talk_to(out);
+    shm_note(out->end, &out->peer);
+    return 0;
+}
+
+/* 0: there is a peer, alive as far as the life word tells. */
+static int ready(struct outlet *out) {
+    if (out->final != 0) {
+        return out->final == -THIRL_ECLOSED ? gone(out) : out->final;
+    }
+    if (out->told != 0) {
+        out->told = 0;
+        return died(out);
+    }
+    if (!out->linked) {
+        return find_peer(out);
+    }
+    if (node_peer_changed(&out->peer.node) && !node_peer_alive(&out->peer.node)) {
+        return died(out);
+    }
+    return 0;
+}
+
+static inline bool is_ready(const struct outlet *out) {
+    return likely(out->linked && out->told == 0 && !node_peer_changed(&out->peer.node));
+}
+
+/* The peer's cursor, once it has bound; until then where the conversation begins. */
+static int read_cursor(struct outlet *out, uint64_t *cursor) {
+    const struct shm_link *from = &out->theirs->from;
+    uint64_t start = out->own->to.start;
+    if (!out->bound) {
+        out->bound = atomic_load(&from->node) == out->end->roll.self.node && /* pairs with inlet's bind */
+                     atomic_peek(&from->number) == out->end->roll.self.number;
+    }
+    *cursor = out->bound ? atomic_load(&out->theirs->cursor) : start; /* pairs with inlet's publish */
+    return *cursor >= start && *cursor <= out->lane.at ? 0 : lied(out, *cursor);
+}
+
+static int make_room(struct outlet *out, uint32_t span) {
+    uint64_t cursor;
+    int rc = read_cursor(out, &cursor);
+    if (rc != 0) {
+        return rc;
+    }
+    /* A loan of an earlier conversation may still be written to. */
+    if (!hold_empty(&out->loans) && hold_oldest(&out->loans) < cursor) {
+        cursor = hold_oldest(&out->loans);
+    }
+    out->lane.limit = cursor + out->seg.ring;
+    if (lane_fits(&out->lane, span)) {
+        return 0;
+    }
+    out->needed = span;
+    return -EAGAIN;
+}
+
+/* ---- sending ---- */
+
+/* The peer sleeps, polls, or has left. */
+static int tell(struct outlet *out, uint32_t attention) {
+    if ((attention & BELL_GONE) != 0) {
+        return gone(out);
+    }
+    if (bell_ring(&out->bell, UINT64_MAX)) {
+        shm_open_fifo(out->end, &out->bell, &out->peer);
+    }
+    atomic_poke(&out->own->cpu, proc_cpu());
+    return 0;
+}
+
+static int too_large(const struct outlet *out, size_t size) {
+    return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
+                   out->end->address, size, (unsigned long long)out->end->max,
+                   (unsigned long long)(size + 2 * sizeof(struct lane_head)));
+}
+
+static inline int send_one(struct outlet *out, const void *data, size_t size) {
+    uint32_t span = lane_span(size);
+    if (unlikely(!lane_fits(&out->lane, span))) {
+        int rc = make_room(out, span);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    weave("outlet.send.before");
+    struct lane_head *head = lane_reserve(&out->lane, span);
+    lane_copy(lane_payload(head), data, size);
+    weave("outlet.send.written");
+    lane_commit(head, span, (uint32_t)size);
+    weave("outlet.send.committed");
+    out->sent++;
+    uint32_t attention = bell_tell(&out->bell);
+    return unlikely(attention != 0) ? tell(out, attention) : 0;
+}
+
+static int send_stream(struct outlet *out, const void *data, size_t size, size_t *done) {
+    size_t quarter = out->seg.ring / 4;
+    size_t most = STREAM_PIECE < quarter ? STREAM_PIECE : quarter;
+    while (*done < size) {
+        size_t piece = size - *done < most ? size - *done : most;
+        int rc = send_one(out, (const char *)data + *done, piece);
+        if (rc != 0) {
+            return rc;
+        }
+        *done += piece;
+    }
+    return 0;
+}
+
+int outlet_send(struct outlet *out, const void *data, size_t size, size_t *done) {
+    if (unlikely(!is_ready(out))) {
+        int rc = ready(out);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (unlikely(out->end->stream)) {
+        return send_stream(out, data, size, done);
+    }
+    if (unlikely(size > out->end->max)) {
+        return too_large(out, size);
+    }
+    return send_one(out, data, size);
+}
+
+int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
+    int rc = is_ready(out) ? 0 : ready(out);
+    if (rc != 0) {
+        return rc;
+    }
+    if (size > out->end->max) {
+        return too_large(out, size);
+    }
+    uint32_t span = lane_span(size);
+    if (hold_full(&out->loans)) {
+        return -EBUSY;
+    }
+    if (!lane_fits(&out->lane, span) && (rc = make_room(out, span)) != 0) {
+        return rc;
+    }
+    weave("outlet.loan.before");
+    uint64_t at = out->lane.at;
+    struct lane_head *head = lane_reserve(&out->lane, span);
+    *piece = (struct mech_piece){.data = lane_payload(head), .capacity = span - sizeof *head};
+    piece->cookie = hold_out(&out->loans, at);
+    piece->number = out->conversation;
+    weave("outlet.loan.after");
+    return 0;
+}
+
+/* Commits a loan: as a message, or as a gap that the reader passes over. */
+static void commit(struct outlet *out, struct mech_piece *piece, uint32_t size) {
+    struct lane_head *head = (struct lane_head *)(void *)((char *)piece->data - sizeof *head);
+    uint32_t span = lane_span(piece->capacity);
+    hold_back(&out->loans, piece->cookie);
+    weave("outlet.put.before");
+    lane_commit(head, span, size);
+    weave("outlet.put.committed");
+}
+
+int outlet_put(struct outlet *out, struct mech_piece *piece) {
+    bool stale = piece->number != out->conversation;
+    commit(out, piece, stale ? LANE_SKIP : (uint32_t)piece->size);
+    if (stale) {
+        return out->final == -THIRL_ECLOSED
+                   ? gone(out)
+                   : err_say(THIRL_EPEERDIED, "%s: the peer that this message was for has died", out->end->address);
+    }
+    out->sent++;
+    uint32_t attention = bell_tell(&out->bell);
+    return unlikely(attention != 0) ? tell(out, attention) : 0;
+}
+
+void outlet_free(struct outlet *out, struct mech_piece *piece) {
+    commit(out, piece, LANE_SKIP);
+    /* What was sent behind the loan can be read now. */
+    if (out->linked && bell_tell(&out->bell) != 0) {
+        (void)bell_ring(&out->bell, UINT64_MAX);
+    }
+}
+
+/* ---- waiting ---- */
+
+int outlet_flush(struct outlet *out, uint64_t *left) {
+    *left = out->lost;
+    if (!out->linked) {
+        return out->lost == 0 ? 0 : -THIRL_EPEERDIED;
+    }
+    uint64_t cursor;
+    int rc = is_ready(out) ? 0 : ready(out);
+    rc = rc != 0 ? rc : read_cursor(out, &cursor);
+    if (rc != 0) {
+        *left = out->lost;
+        return rc;
+    }
+    *left = untaken(out);
+    out->flushing = *left != 0;
+    if (*left != 0 && (atomic_peek(&out->theirs->data.attention) & BELL_GONE) != 0) {
+        return gone(out);
+    }
+    return *left == 0 ? 0 : -EAGAIN;
+}
+
+int outlet_look(struct outlet *out) {
+    if (out->linked && out->told == 0 && !node_peer_alive(&out->peer.node)) {
+        out->told = 1;
+    }
+    return out->told != 0 || out->final != 0 ? 0 : -EAGAIN;
+}
+
+/* Is there anything that the next try would answer? */
+static bool stirs(struct outlet *out) {
+    if (out->final != 0 || out->told != 0) {
+        return true;
+    }
+    if (!out->linked) {
+        return find_peer(out) != -EAGAIN;
+    }
+    if (node_peer_changed(&out->peer.node) || (atomic_load(&out->theirs->data.attention) & BELL_GONE) != 0) {
+        return true;
+    }
+    return out->flushing ? untaken(out) == 0 : make_room(out, out->needed == 0 ? lane_span(1) : out->needed) != -EAGAIN;
+}
+
+int outlet_arm(struct outlet *out, struct mech_watch *watch) {
+    struct bell_sleeper *sleeper = &out->own->room;
+    watch->kind = MECH_WATCH_WORD;
+    out->end->seen->out.waits++;
+    if (!out->linked) {
+        (void)atomic_add(&sleeper->attention, 1);
+        watch->word = out->end->roll.change;
+        watch->value = atomic_load(watch->word);
+        out->change = 0; /* look even if nothing seems to have changed */
+    } else {
+        /* Not before a quarter is free: a sleeper that is woken for each message is slower than one that is not. */
+        uint64_t ring = out->seg.ring, at = out->lane.at;
+        uint64_t fits = at + out->needed + sizeof(struct lane_head);
+        uint64_t want = at > ring - ring / 4 ? at - (ring - ring / 4) : 0;
+        want = fits > ring && fits - ring > want ? fits - ring : want;
+        watch->value = bell_arm(sleeper, &out->theirs->room, out->flushing ? at : want, out->peer.heavy);
+        watch->word = &out->theirs->room.count;
+        watch->life = out->peer.node.life;
+        watch->life_value = out->peer.node.life_value;
+    }
+    watch->slice = watch->life != NULL ? SHM_LIFE_SLICE : MECH_SLICE_NS;
+    if (stirs(out)) {
+        bell_disarm(sleeper);
+        return 1;
+    }
+    return 0;
+}
+
+int64_t outlet_disarm(struct outlet *out) {
+    bell_disarm(&out->own->room);
+    return out->linked ? atomic_peek(&out->theirs->room.at) : 0;
+}
+
+void outlet_settle(struct outlet *out) {
+    if (out->post.fifo < 0) {
+        return;
+    }
+    shm_post_guard(&out->post, out->linked ? &out->peer : NULL);
+    out->needed = 0;
+    if (stirs(out)) {
+        shm_post_light(&out->post);
+        return;
+    }
+    shm_post_dark(&out->post);
+    if (out->linked) {
+        atomic_poke(&out->own->room.want, 0);
+        bell_poll(&out->own->room, &out->theirs->room, out->peer.heavy);
+    }
+    if (stirs(out)) {
+        shm_post_light(&out->post);
+    }
+}
+
+/* ---- leaving ---- */
+
+void outlet_close(struct outlet *out) {
+    weave("outlet.close.before");
+    bell_gone(&out->own->room);
+    weave("outlet.close.shown");
+    if (out->linked) {
+        atomic_store(&out->own->data.count, out->own->data.count + 1);
+        (void)futex_wake(&out->own->data.count, INT_MAX);
+        if (out->bell.fifo < 0 && (atomic_peek(&out->theirs->data.attention) & BELL_POLLED) != 0) {
+            shm_open_fifo(out->end, &out->bell, &out->peer);
+        } else if (out->bell.fifo >= 0) {
+            bell_write(&out->bell);
+        }
+    }
+    weave("outlet.close.after");
+}
+
+void outlet_deinit(struct outlet *out) {
+    if (out->linked) {
+        bell_end(&out->bell);
+        seg_unmap(&out->map);
+        node_peer_close(&out->peer.node);
+    }
+    shm_post_deinit(&out->post);
+    seg_unmap(&out->seg);
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The way in over a connected socket. Small frames are read many at a time into the link's box and served from there;
+ * large payloads go straight into the user's buffer, together with the head that comes next. A message that cannot be had
+ * whole before the call must return is collected in the box: nothing is ever lost by a deadline.
+ */
+#define _GNU_SOURCE
+#include "mech/pull.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "mech/mech.h"
+
+#define DIRECT_MIN ((size_t)16 << 10) /* from this size on payloads are read straight into the user's buffer */
+
+/* One system call. Bytes, 0 at the end, -EAGAIN, or -errno. */
+static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait, bool *cut) {
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+    for (int again = 0; !l->over; again++) {
+        ssize_t got = count == 1 && !l->terms.packets
+                          ? recv(l->fd, parts->iov_base, parts->iov_len, wait ? 0 : MSG_DONTWAIT)
+                          : recvmsg(l->fd, &message, wait ? 0 : MSG_DONTWAIT);
+        if (likely(got > 0)) {
+            *cut = (message.msg_flags & MSG_TRUNC) != 0;
+            return got;
+        }
+        if (got == 0) {
+            break;
+        }
+        if (errno == EAGAIN || errno == EINTR) {
+            return -EAGAIN;
+        }
+        /* A peer that left without reading everything makes a packet socket tell of that first, once. */
+        if (errno != ECONNRESET || again > 0) {
+            break;
+        }
+    }
+    l->over = true;
+    return 0;
+}
+
+/* Receives into the box, behind what is there. 0 or an error. */
+static int fill(struct link *l, size_t need, bool wait) {
+    bool cut = false;
+    int rc = frame_box_room(&l->box, need);
+    if (rc != 0) {
+        return rc;
+    }
+    struct iovec part = {l->box.data + l->box.to, l->box.capacity - l->box.to};
+    ssize_t got = pull(l, &part, 1, wait, &cut);
+    if (got > 0) {
+        l->box.to += (size_t)got;
+    }
+    if (cut) {
+        link_decide(l, LINK_BROKEN);
+        return err_say(THIRL_EFORMAT, "the peer sent a packet of more than the %zu bytes agreed upon", l->terms.recv_max);
+    }
+    return got < 0 ? (int)got : 0;
+}
+
+/* What is left to say when there is no whole frame and nothing more comes. */
+static int ended(struct link *l) {
+    link_decide(l, LINK_DIED);
+    return link_code(l);
+}
+
+/* Looks at the first head in the box: 1 it is a message's, 0 it is not there yet, or an error. */
+static int look_at_head(struct link *l, struct frame_head *head) {
+    if (frame_box_held(&l->box) < FRAME_HEAD) {
+        return 0;
+    }
+    int rc = frame_read_head(l->box.data + l->box.from, head);
+    if (likely(rc == 0 && head->type == FRAME_DATA)) {
+        if (unlikely(head->size > l->terms.recv_max)) {
+            rc = err_say(THIRL_EFORMAT, "the peer announced %u bytes; %zu were agreed upon", head->size, l->terms.recv_max);
+        } else if (unlikely(head->number != l->number_in)) {
+            rc = err_say(THIRL_EFORMAT, "the peer sent message number %u (modulo 65536) where %u was due", head->number,
+                         l->number_in);
+        } else {
+            return 1;
+        }
+    }
+    if (rc != 0) {
+        link_decide(l, LINK_BROKEN);
+        return rc;
+    }
+    link_decide(l, LINK_CLOSED);
+    return link_code(l);
+}
+
+/* Puts head and payload that were read elsewhere back in front of the box's other bytes, which begin at `from`. */
+static int put_back(struct link *l, const struct frame_head *head, const void *data, size_t size, size_t from) {
+    size_t extra = l->box.to - from;
+    size_t need = FRAME_HEAD + size;
+    int rc = need + extra > l->box.capacity ? frame_box_room(&l->box, need + extra) : 0;
+    if (rc != 0) {
+        link_decide(l, LINK_BROKEN);
+        return rc;
+    }
+    memmove(l->box.data + need, l->box.data + from, extra);
+    if (size) {
+        memcpy(l->box.data + FRAME_HEAD, data, size);
+    }
+    frame_write_head(l->box.data, head);
+    l->box.from = 0;
+    l->box.to = need + extra;
+    return 0;
+}
+
+/* The head is out of the box, `have` bytes of the payload are in the buffer, the box is empty: reads the rest. What cannot
+ * be had now is collected in the box from then on. */
+static int finish(struct link *l, const struct frame_head *head, unsigned char *buffer, size_t have, bool wait) {
+    int64_t late = 0;
+    bool cut;
+    while (have < head->size) {
+        struct iovec parts[2] = {{buffer + have, head->size - have}, {l->box.data, FRAME_HEAD}};
+        ssize_t got = pull(l, parts, 2, wait, &cut);
+        if (got > 0) {
+            size_t part = (size_t)got < head->size - have ? (size_t)got : head->size - have;
+            have += part;
+            l->box.to = (size_t)got - part;
+            if (have == head->size || !wait) {
+                continue;
+            }
+            int64_t now = clock_now();
+            late = late ? late : now + MECH_SLICE_NS;
+            if (now < late) {
+                continue;
+            }
+        }
+        l->box.from = l->box.to = 0;
+        int rc = put_back(l, head, buffer, have, 0);
+        l->partial = true;
+        return rc != 0 ? rc : got == 0 ? ended(l) : -EAGAIN;
+    }
+    l->number_in++;
+    return 0;
+}
+
+static void note_size(struct link *l, size_t size) {
+    l->expect = size < PULL_BOX - 2 * FRAME_HEAD ? size : PULL_BOX - 2 * FRAME_HEAD;
+}
+
+/* Reads a head, what is likely to be its payload straight into the buffer, and a little more, with one system call. 1: the
+ * message is in the buffer, *size says how much of it; 0: everything is in the box. */
+static int guess(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
+    size_t most = l->terms.packets ? l->terms.recv_max : l->expect;
+    size_t room = capacity < most ? capacity : most;
+    size_t more = l->terms.packets ? most - room : room == most ? FRAME_HEAD : 0;
+    struct frame_head head;
+    bool cut = false;
+    int rc = frame_box_room(&l->box, FRAME_HEAD + room + more);
+    if (rc != 0) {
+        return rc;
+    }
+    l->box.from = l->box.to = 0;
+    struct iovec parts[3] = {{l->box.data, FRAME_HEAD}, {buffer, room}, {l->box.data + FRAME_HEAD, more}};
+    ssize_t got = pull(l, parts, more ? 3 : 2, wait, &cut);
+    if (got <= 0) {
+        return got < 0 ? (int)got : ended(l);
+    }
+    l->box.to = (size_t)got < FRAME_HEAD ? (size_t)got : FRAME_HEAD;
+    rc = cut ? err_say(THIRL_EFORMAT, "the peer sent a packet of more than the %zu bytes agreed upon", l->terms.recv_max)
+             : look_at_head(l, &head);
+    if (rc == 0 && l->terms.packets) {
+        rc = err_say(THIRL_EFORMAT, "the peer sent a packet of %zd bytes, too short for a head", got);
+    }
+    if (rc <= 0) {
+        if (rc == -THIRL_EFORMAT) {
+            link_decide(l, LINK_BROKEN);
+        }
+        return rc;
+    }
+    size_t have = (size_t)got - FRAME_HEAD < room ? (size_t)got - FRAME_HEAD : room;
+    size_t extra = (size_t)got - FRAME_HEAD - have;
+    l->box.to = FRAME_HEAD + extra;
+    if (l->terms.packets && head.size != have + extra) {
+        link_decide(l, LINK_BROKEN);
+        return err_say(THIRL_EFORMAT, "the peer announced %u bytes in a packet of %zu", head.size, have + extra);
+    }
+    if (head.size < have || (!l->terms.bytes && (head.size > capacity || (extra && head.size != have)))) {
+        return put_back(l, &head, buffer, have, FRAME_HEAD);
+    }
+    frame_box_drop(&l->box, FRAME_HEAD);
+    if (l->terms.bytes) {
+        l->number_in++;
+        l->rest = head.size - have;
+        note_size(l, head.size);
+        *size = have;
+        return 1;
+    }
+    *size = head.size;
+    note_size(l, head.size);
+    if (head.size == have) {
+        l->number_in++;
+        return 1;
+    }
+    rc = finish(l, &head, buffer, have, wait);
+    return rc == 0 ? 1 : rc;
+}
+
+/* No whole head is in the box: gets one. 1: the message is in the buffer; 0: look into the box again; or an error. */
+static int get_head(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
+    size_t target = l->expect < capacity ? l->expect : capacity;
+    if (unlikely(l->over)) {
+        return ended(l);
+    }
+    if (frame_box_held(&l->box) == 0 && (l->terms.packets || target >= DIRECT_MIN)) {
+        return guess(l, buffer, capacity, size, wait);
+    }
+    return fill(l, PULL_BOX / 2, wait);
+}
+
+static int take_message(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
+    for (;;) {
+        struct frame_head head;
+        int rc = look_at_head(l, &head);
+        if (rc == 0) {
+            rc = get_head(l, buffer, capacity, size, wait);
+            if (rc != 0) {
+                return rc < 0 ? rc : 0;
+            }
+            continue;
+        }
+        if (unlikely(rc < 0)) {
+            return rc;
+        }
+        size_t have = frame_box_held(&l->box) - FRAME_HEAD;
+        if (unlikely(l->over && have < head.size)) {
+            return ended(l);
+        }
+        *size = head.size;
+        if (unlikely(head.size > capacity)) {
+            return -EMSGSIZE;
+        }
+        const unsigned char *payload = l->box.data + l->box.from + FRAME_HEAD;
+        note_size(l, head.size);
+        if (likely(have >= head.size)) {
+            if (head.size) {
+                memcpy(buffer, payload, head.size);
+            }
+            frame_box_drop(&l->box, FRAME_HEAD + head.size);
+            l->partial = false;
+            l->number_in++;
+            return 0;
+        }
+        if (head.size >= DIRECT_MIN && !l->partial) {
+            memcpy(buffer, payload, have);
+            l->box.from = l->box.to = 0;
+            return finish(l, &head, buffer, have, wait);
+        }
+        /* Room grows with what has come, not with what was announced. */
+        size_t need = head.size - have < have + PULL_BOX / 2 ? head.size - have : have + PULL_BOX / 2;
+        rc = fill(l, need < PULL_BOX / 2 ? PULL_BOX / 2 : need, wait);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+}
+
+/* The box is empty and l->rest bytes of a piece are to come: reads them into the buffer. */
+static ssize_t take_rest(struct link *l, unsigned char *buffer, size_t capacity, bool wait) {
+    bool cut;
+    size_t want = l->rest < capacity ? l->rest : capacity;
+    struct iovec parts[2] = {{buffer, want}, {l->box.data, FRAME_HEAD}};
+    ssize_t got = pull(l, parts, want == l->rest ? 2 : 1, wait, &cut);
+    if (got > 0) {
+        size_t part = (size_t)got < want ? (size_t)got : want;
+        l->box.from = 0;
+        l->box.to = (size_t)got - part;
+        l->rest -= part;
+        return (ssize_t)part;
+    }
+    return got;
+}
+
+static int take_bytes(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
+    size_t got = 0;
+    int rc = 0;
+    while (got < capacity && rc == 0) {
+        struct frame_head head;
+        size_t held = frame_box_held(&l->box);
+        if (l->rest && held) {
+            size_t part = l->rest < held ? l->rest : held;
+            part = part < capacity - got ? part : capacity - got;
+            memcpy(buffer + got, l->box.data + l->box.from, part);
+            frame_box_drop(&l->box, part);
+            l->rest -= part;
+            got += part;
+            continue;
+        }
+        if (l->rest) {
+            ssize_t more = got >= DIRECT_MIN ? -EAGAIN : take_rest(l, buffer + got, capacity - got, wait && got == 0);
+            got += more > 0 ? (size_t)more : 0;
+            rc = more > 0 ? 1 : more < 0 ? (int)more : ended(l);
+            continue;
+        }
+        rc = look_at_head(l, &head);
+        if (rc == 1) {
+            frame_box_drop(&l->box, FRAME_HEAD);
+            l->rest = head.size;
+            l->number_in++;
+            note_size(l, head.size);
+            rc = 0;
+        } else if (rc == 0) {
+            rc = got ? 1 : get_head(l, buffer, capacity, &got, wait);
+        }
+    }
+    *size = got;
+    return got || capacity == 0 ? 0 : rc > 0 ? -EAGAIN : rc;
+}
+
+int pull_recv(struct link *l, void *buffer, size_t capacity, size_t *size, bool wait) {
+    (void)pthread_mutex_lock(&l->reading);
+    int rc = l->terms.bytes ? take_bytes(l, buffer, capacity, size, wait) : take_message(l, buffer, capacity, size, wait);
+    (void)pthread_mutex_unlock(&l->reading);
+    return rc;
+}
+
+int pull_rest(struct link *l) {
+    (void)pthread_mutex_lock(&l->reading);
+    int rc = 0;
+    while (!l->over && rc == 0) {
+        rc = fill(l, l->terms.packets ? l->terms.recv_max + FRAME_HEAD : PULL_BOX / 2, false);
+    }
+    if (l->over || rc != -EAGAIN) {
+        link_decide(l, frame_box_ends(&l->box, l->rest) ? LINK_CLOSED : LINK_DIED);
+    }
+    (void)pthread_mutex_unlock(&l->reading);
+    return link_code(l);
+}
+
+bool pull_ready(struct link *l) {
+    struct frame_head head;
+    (void)pthread_mutex_lock(&l->reading);
+    size_t held = frame_box_held(&l->box);
+    bool ready = l->over || (l->rest && held);
+    if (!ready && !l->rest && held >= FRAME_HEAD) {
+        int rc = look_at_head(l, &head);
+        ready = rc < 0 || (rc > 0 && (l->terms.bytes ? held > FRAME_HEAD : held - FRAME_HEAD >= head.size));
+    }
+    (void)pthread_mutex_unlock(&l->reading);
+    return ready;
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Shared memory: the layout of an end's two files, and what its two halves share. The outlet (outlet.c) sends through this
+ * end's .tx file and reads the peer's .rx; the inlet (inlet.c) receives from the peer's .tx and writes this end's .rx. Each
+ * half finds, follows and loses its peer by itself. Only the mechanism's own rooms include this.
+ *
+ * A conversation: the outlet writes into its .tx whom it talks to and from which position on; that peer's inlet binds by
+ * writing into its .rx whom it listens to, and its cursor counts from then on.
+ */
+#ifndef MECH_SHM_H
+#define MECH_SHM_H
+
+#include <pthread.h>
+
+#include "mech/mech.h"
+#include "mem/bell.h"
+#include "mem/hold.h"
+#include "mem/lane.h"
+#include "mem/roll.h"
+#include "mem/seg.h"
+
+#define SHM_VERSION 1
+#define SHM_HEAVY 1u /* feature: its process has the heavy fence */
+#define SHM_LIFE_SLICE (1000 * INT64_C(1000000)) /* sleep that long where a death wakes: only against a lost wake-up */
+
+struct shm_mark {
+    char magic[8];
+    uint32_t version, features;
+    uint32_t size; /* of the struct that it begins */
+    uint32_t number;
+    uint64_t node;
+};
+
+struct shm_link {
+    uint64_t node; /* 0: nobody; released last */
+    uint32_t number;
+    uint32_t pad;
+    uint64_t start; /* tx: where the conversation begins */
+};
+
+struct shm_tx { /* written by the sender only; the lane stands behind it */
+    struct shm_mark mark;
+    LINE_ALIGNED struct shm_link to;
+    LINE_ALIGNED struct bell_sleeper room; /* the sender sleeps until there is room */
+    LINE_ALIGNED struct bell_rope data;    /* the sender rings: there is data */
+    LINE_ALIGNED uint32_t cpu;             /* where it ran last */
+};
+
+struct shm_rx { /* written by the receiver only */
+    struct shm_mark mark;
+    LINE_ALIGNED struct shm_link from;
+    LINE_ALIGNED uint64_t cursor;          /* everything before it has been taken */
+    uint64_t taken;                        /* messages of this conversation that have */
+    LINE_ALIGNED struct bell_sleeper data; /* the receiver sleeps until there is data */
+    LINE_ALIGNED struct bell_rope room;    /* the receiver rings: there is room */
+    LINE_ALIGNED uint32_t cpu;
+};
+
+#define SHM_TX_MAGIC "thirl.tx"
+#define SHM_RX_MAGIC "thirl.rx"
+
+/* The peer of one half. */
+struct shm_peer {
+    struct roll_end end;
+    struct node_peer node;
+    bool heavy; /* both sides have the heavy fence */
+    char who[NODE_PEER_MAX]; /* "pid 123 (name)" */
+};
+
+/* A half's descriptor for event loops. */
+struct shm_post {
+    int epoll, fifo; /* -1: nobody has asked */
+    int guard;       /* a pidfd of the peer, or a timer where that cannot be had; -1 */
+    uint64_t guarded; /* the node that guard is of; 0: a timer, or nothing */
+    bool lit;        /* this end has put a byte into the FIFO */
+};
+
+struct outlet {
+    struct shm *end;
+    struct seg seg; /* .tx */
+    struct shm_tx *own;
+    struct lane lane;
+    bool linked, bound;
+    int final;    /* -THIRL_ECLOSED, once the peer has left */
+    int told;     /* an error that a look has found, for the next try */
+    struct shm_peer peer;
+    struct seg map; /* its .rx */
+    const struct shm_rx *theirs;
+    struct bell bell;
+    uint64_t sent; /* messages of this conversation */
+    uint64_t lost; /* messages that a lost peer had not taken */
+    uint32_t needed; /* span that did not fit */
+    bool flushing;
+    uint32_t change; /* of the roll, when a peer was last looked for, plus one */
+    uint64_t conversation;
+    struct hold loans;
+    struct shm_post post;
+};
+
+struct feed { /* a peer's .tx; outlives the conversation while pieces of it are held */
+    struct seg map;
+    const struct shm_tx *theirs;
+    unsigned held;
+};
+
+struct inlet {
+    struct shm *end;
+    struct seg seg; /* .rx */
+    struct shm_rx *own;
+    struct feed *feed;
+    bool bound, dead;
+    int final;
+    struct shm_peer peer;
+    struct lane lane;
+    size_t offset; /* bytes of the record at the lane's position that a stream has taken */
+    uint64_t number; /* messages of this conversation */
+    struct bell bell;
+    uint32_t change;
+    struct hold held;
+    struct shm_post post;
+};
+
+struct shm {
+    struct roll roll;
+    struct node_end *seen;
+    pthread_mutex_t noting; /* of the peer in `seen`, which both halves write */
+    char address[NODE_ADDRESS_MAX];
+    bool sends, receives, stream, heavy;
+    uint64_t max;
+    struct outlet out;
+    struct inlet in;
+};
+
+/* ---- shm.c ---- */
+
+/* Another end that has a file of that kind: maps it, checks its mark, opens its node. 0; -EAGAIN: there is none (yet). */
+int shm_find(struct shm *, const char *kind, const char *magic, size_t size, struct seg *, struct shm_peer *);
+
+/* Notes in the list who is there (NULL: nobody). */
+void shm_note(struct shm *, const struct shm_peer *);
+
+/* Opens the FIFO of the peer for the bell, so that it can be rung there too. */
+void shm_open_fifo(struct shm *, struct bell *, const struct shm_peer *);
+
+/* The descriptor of one half: made; made to follow that peer (NULL: none); lit or not. */
+int shm_post_make(struct shm *, struct shm_post *);
+void shm_post_guard(struct shm_post *, const struct shm_peer *);
+void shm_post_light(struct shm_post *);
+void shm_post_dark(struct shm_post *);
+void shm_post_deinit(struct shm_post *);
+
+/* ---- outlet.c, inlet.c: the slots of the contract, one way each ---- */
+
+int outlet_init(struct outlet *, struct shm *, uint64_t queue, unsigned mode);
+int outlet_send(struct outlet *, const void *, size_t, size_t *done);
+int outlet_loan(struct outlet *, struct mech_piece *, size_t);
+int outlet_put(struct outlet *, struct mech_piece *);
+void outlet_free(struct outlet *, struct mech_piece *);
+int outlet_flush(struct outlet *, uint64_t *left);
+int outlet_look(struct outlet *);
+int outlet_arm(struct outlet *, struct mech_watch *);
+int64_t outlet_disarm(struct outlet *);
+void outlet_settle(struct outlet *); /* keeps the descriptor level-triggered */
+void outlet_close(struct outlet *);
+void outlet_deinit(struct outlet *);
+
+int inlet_init(struct inlet *, struct shm *, unsigned mode);
+int inlet_recv(struct inlet *, void *, size_t, size_t *);
+int inlet_take(struct inlet *, struct mech_piece *);
+void inlet_free(struct inlet *, struct mech_piece *);
+int inlet_look(struct inlet *);
+int inlet_arm(struct inlet *, struct mech_watch *);
+int64_t inlet_disarm(struct inlet *);
+void inlet_settle(struct inlet *);
+void inlet_close(struct inlet *);
+void inlet_deinit(struct inlet *);
+
+#endif

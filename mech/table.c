@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * All mechanisms: one line each.
+ */
+#include <string.h>
+
+#include "mech/mech.h"
+
+const struct mech *const mech_table[] = {
+    &mech_shm,
+    &mech_unix,
+    NULL,
+};
+
+const struct mech *mech_find(const char *scheme, size_t length) {
+    for (size_t i = 0; mech_table[i] != NULL; i++) {
+        if (strlen(mech_table[i]->scheme) == length && memcmp(mech_table[i]->scheme, scheme, length) == 0) {
+            return mech_table[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Messages on a byte stream: building and checking. See frame.h.
+ */
+#include "wire/frame.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+
+#define MARK 0xa7 /* last byte of every head: a stream that lost its place is noticed at the next frame */
+
+static const unsigned char magic[8] = {'t', 'h', 'i', 'r', 'l', '\r', '\n', 0x1a};
+
+static void store(unsigned char *out, uint64_t value, unsigned bytes) {
+    for (unsigned i = 0; i < bytes; i++) {
+        out[i] = (unsigned char)(value >> (8 * i));
+    }
+}
+
+static uint64_t fetch(const unsigned char *in, unsigned bytes) {
+    uint64_t value = 0;
+    for (unsigned i = 0; i < bytes; i++) {
+        value |= (uint64_t)in[i] << (8 * i);
+    }
+    return value;
+}
+
+void frame_write_head(unsigned char out[FRAME_HEAD], const struct frame_head *head) {
+    store(out, head->size, 4);
+    store(out + 4, head->number, 2);
+    out[6] = head->type;
+    out[7] = MARK;
+}
+
+int frame_read_head(const unsigned char in[FRAME_HEAD], struct frame_head *head) {
+    head->size = (uint32_t)fetch(in, 4);
+    head->number = (uint16_t)fetch(in + 4, 2);
+    head->type = in[6];
+    if (unlikely(in[7] != MARK)) {
+        return err_say(THIRL_EFORMAT, "the peer sent bytes that are no frame (last byte of its head 0x%02x, not 0x%02x)",
+                       in[7], MARK);
+    }
+    if (likely(head->type == FRAME_DATA)) {
+        if (unlikely(head->size > FRAME_SIZE_MAX)) {
+            return err_say(THIRL_EFORMAT, "the peer announced a frame of %u bytes; a frame has at most %u", head->size,
+                           FRAME_SIZE_MAX);
+        }
+        return 0;
+    }
+    if (head->type != FRAME_BYE) {
+        return err_say(THIRL_EFORMAT, "the peer sent a frame of the unknown type %u", head->type);
+    }
+    if (head->size != 0) {
+        return err_say(THIRL_EFORMAT, "the peer said goodbye with %u bytes behind it; there may be none", head->size);
+    }
+    return 0;
+}
+
+void frame_write_hello(unsigned char out[FRAME_HELLO], const struct frame_hello *hello) {
+    memset(out, 0, FRAME_HELLO);
+    memcpy(out, magic, sizeof(magic));
+    store(out + 8, FRAME_VERSION, 2);
+    store(out + 10, FRAME_HELLO, 2);
+    store(out + 12, hello->features, 4);
+    out[16] = hello->kind;
+    out[17] = hello->role;
+    out[18] = hello->stream;
+    store(out + 20, hello->code, 4);
+    store(out + 24, hello->max, 8);
+    store(out + 32, (uint64_t)hello->pid[0], 8);
+    store(out + 40, (uint64_t)hello->pid[1], 8);
+}
+
+int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *hello) {
+    memset(hello, 0, sizeof(*hello));
+    if (memcmp(in, magic, sizeof(magic)) != 0) {
+        return err_say(THIRL_EFORMAT, "the peer does not speak thirl (its greeting begins with bytes %02x %02x %02x %02x)",
+                       in[0], in[1], in[2], in[3]);
+    }
+    hello->version = (uint16_t)fetch(in + 8, 2);
+    if (hello->version != FRAME_VERSION) {
+        return err_say(THIRL_EVERSION, "the peer speaks version %u of thirl's wire, this library version %d",
+                       hello->version, FRAME_VERSION);
+    }
+    hello->features = (uint32_t)fetch(in + 12, 4);
+    if (hello->features & 0xffff) {
+        return err_say(THIRL_EVERSION, "the peer (wire version %u) wants features 0x%x; this library (version %d) has none",
+                       hello->version, hello->features & 0xffff, FRAME_VERSION);
+    }
+    hello->kind = in[16];
+    hello->role = in[17];
+    hello->stream = in[18] != 0;
+    hello->code = (uint32_t)fetch(in + 20, 4);
+    hello->max = fetch(in + 24, 8);
+    hello->pid[0] = (int64_t)fetch(in + 32, 8);
+    hello->pid[1] = (int64_t)fetch(in + 40, 8);
+    if (fetch(in + 10, 2) != FRAME_HELLO || hello->kind < FRAME_HELLO_CALL || hello->kind > FRAME_HELLO_REFUSE ||
+        in[18] > 1 || hello->code > INT32_MAX) {
+        return err_say(THIRL_EFORMAT, "the peer's greeting is damaged (length %u, kind %u)", (unsigned)fetch(in + 10, 2),
+                       hello->kind);
+    }
+    return 0;
+}
+
+static const char *role_name(uint32_t role) {
+    switch (role) {
+    case THIRL_PAIR:
+        return "pair";
+    case THIRL_WRITE:
+        return "write";
+    case THIRL_READ:
+        return "read";
+    default:
+        return "unknown";
+    }
+}
+
+int frame_match_roles(uint32_t own, uint32_t other) {
+    if ((own == THIRL_PAIR && other == THIRL_PAIR) || (own == THIRL_WRITE && other == THIRL_READ) ||
+        (own == THIRL_READ && other == THIRL_WRITE)) {
+        return 0;
+    }
+    return err_say(THIRL_EROLE, "this end's role is %s and the other's is %s; pair goes with pair, write with read",
+                   role_name(own), role_name(other));
+}
+
+int frame_box_room(struct frame_box *b, size_t size) {
+    if (likely(b->capacity - b->to >= size)) {
+        return 0;
+    }
+    size_t held = frame_box_held(b);
+    if (b->from) {
+        memmove(b->data, b->data + b->from, held);
+        b->from = 0;
+        b->to = held;
+    }
+    if (b->capacity - b->to >= size) {
+        return 0;
+    }
+    size_t capacity = b->capacity * 2 > held + size ? b->capacity * 2 : held + size;
+    unsigned char *data = realloc(b->data, capacity);
+    if (!data) {
+        return err_say(ENOMEM, "no memory for %zu bytes of received frames", capacity);
+    }
+    b->data = data;
+    b->capacity = capacity;
+    return 0;
+}
+
+void frame_box_free(struct frame_box *b) {
+    free(b->data);
+    *b = (struct frame_box){0};
+}
+
+bool frame_box_ends(const struct frame_box *b, size_t skip) {
+    size_t held = frame_box_held(b);
+    while (skip <= held && held - skip >= FRAME_HEAD) {
+        const unsigned char *in = b->data + b->from + skip;
+        if (in[7] != MARK) {
+            return false;
+        }
+        if (in[6] == FRAME_BYE) {
+            return fetch(in, 4) == 0;
+        }
+        skip += FRAME_HEAD + (size_t)fetch(in, 4);
+    }
+    return false;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Messages on a byte stream: the eight bytes before each message, the greeting that two strangers exchange first, and the
+ * buffer in which frames collect. Knows no descriptors: reading and writing are the caller's. All numbers on the wire are
+ * little-endian. What was read is checked here, once.
+ */
+#ifndef WIRE_FRAME_H
+#define WIRE_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+#include "include/thirl/thirl.h"
+
+#define FRAME_HEAD 8              /* bytes before each payload */
+#define FRAME_HELLO 64            /* bytes of a greeting */
+#define FRAME_VERSION 1           /* of everything in this file */
+#define FRAME_SIZE_MAX 0x7fffffffu /* largest payload */
+
+enum frame_type {
+    FRAME_DATA = 1,
+    FRAME_BYE, /* the sender closed its end; nothing follows, no payload */
+};
+
+struct frame_head {
+    uint32_t size;   /* of the payload */
+    uint16_t number; /* counts data frames from 0, modulo 2^16 */
+    uint8_t type;
+};
+
+void frame_write_head(unsigned char out[FRAME_HEAD], const struct frame_head *);
+
+/* 0, or -THIRL_EFORMAT with a sentence. */
+int frame_read_head(const unsigned char in[FRAME_HEAD], struct frame_head *);
+
+enum frame_hello_kind {
+    FRAME_HELLO_CALL = 1, /* may I join? */
+    FRAME_HELLO_JOIN,     /* yes */
+    FRAME_HELLO_BUSY,     /* no: both ends are taken, by pid[0] and pid[1] */
+    FRAME_HELLO_REFUSE,   /* no: code says why */
+};
+
+struct frame_hello {
+    uint16_t version;
+    uint32_t features; /* the low half must be understood by the other side, the high half may be ignored */
+    uint8_t kind;      /* enum frame_hello_kind */
+    uint8_t role;      /* enum thirl_role of the sender */
+    bool stream;       /* bytes without boundaries */
+    uint32_t code;     /* of a refusal: positive, an errno value or enum thirl_error */
+    uint64_t max;      /* largest payload that the sender of this greeting accepts */
+    int64_t pid[2];    /* as the sender sees them */
+};
+
+/* Fills in magic, version and length itself. */
+void frame_write_hello(unsigned char out[FRAME_HELLO], const struct frame_hello *);
+
+/* 0; -THIRL_EFORMAT: that is no greeting; -THIRL_EVERSION naming both (then only version is filled). */
+int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *);
+
+/* 0, or -THIRL_EROLE with a sentence when an end with role `own` cannot be joined to one with role `other`. */
+int frame_match_roles(uint32_t own, uint32_t other);
+
+/* Bytes that came and were not taken yet: data[from .. to). */
+struct frame_box {
+    unsigned char *data;
+    size_t capacity, from, to;
+};
+
+static inline size_t frame_box_held(const struct frame_box *b) {
+    return b->to - b->from;
+}
+
+/* Takes bytes out; an empty box starts again at its beginning. */
+static inline void frame_box_drop(struct frame_box *b, size_t size) {
+    b->from += size;
+    if (b->from == b->to)
+        b->from = b->to = 0;
+}
+
+/* Makes room for `size` more bytes behind what is held: moves what is there, allocates only when the box is too small. 0 or
+ * -ENOMEM. */
+int frame_box_room(struct frame_box *, size_t size);
+void frame_box_free(struct frame_box *);
+
+/* Walks the frames held, the first of which begins after `skip` bytes: do they end with a FRAME_BYE? */
+bool frame_box_ends(const struct frame_box *, size_t skip);
+
+#endif
