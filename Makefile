@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+#
+#   make              the library, the tool, the examples and the bench, in build/
+#   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
+#   make arrows lint format bench soak install uninstall clean
+#
+# CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
+
+EXTRA ?=
+ifeq ($(filter $(EXTRA),asan ubsan tsan)$(if $(EXTRA),,none),)
+$(error EXTRA is asan, ubsan, tsan or empty, not "$(EXTRA)")
+endif
+B := build$(addprefix /,$(EXTRA))
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INSTALL ?= install
+VERSION := $(shell sed -n 's/^.define THIRL_VERSION "\(.*\)"/\1/p' include/thirl/thirl.h)
+SONAME := libthirl.so.0
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla -Wundef \
+	-Werror
+SANITIZE_asan := -fsanitize=address -fno-omit-frame-pointer
+SANITIZE_ubsan := -fsanitize=undefined -fno-sanitize-recover=all
+SANITIZE_tsan := -fsanitize=thread
+# gcc sees uninitialised values that are none once it has instrumented the code.
+SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -Wno-maybe-uninitialized)
+
+# Empty, so that a file which defines it as well defines the same.
+CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE=
+COMPILE = $(CC) $(CPPFLAGS) -std=gnu11 -O2 -g $(WARN) -fvisibility=hidden -fPIC -fno-plt -pthread $(SANITIZE) $(CFLAGS_ADD)
+LINK = $(CC) -pthread $(SANITIZE) $(LDFLAGS_ADD)
+
+# ---- what there is --------------------------------------------------------------------------------------------------
+
+LIBRARY := $(wildcard $(addsuffix /*.c,base mem wire mech chan))
+TOOL := $(wildcard tool/*.c)
+BENCH := $(wildcard bench/*.c)
+EXAMPLE := $(wildcard example/*.c)
+TEST := $(wildcard tests/*_test.c tests/*/*_test.c)
+TEST_SUPPORT := $(filter-out %_test.c,$(wildcard tests/*.c tests/*/*.c))
+SCRIPT := $(wildcard tests/*/*.sh)
+ifneq ($(EXTRA),)
+SCRIPT := $(filter-out tests/house/% tests/bench/%,$(SCRIPT))
+endif
+
+# Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
+TSAN_TEST ?= addr err fd futex lane node race shm weave thread conform
+ifeq ($(EXTRA),tsan)
+TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
+SCRIPT :=
+endif
+
+OBJECTS := $(LIBRARY:%.c=$(B)/obj/%.o)
+WOVEN := $(LIBRARY:%.c=$(B)/weave/%.o)
+TOOL_OBJECTS := $(TOOL:%.c=$(B)/obj/%.o)
+BENCH_OBJECTS := $(BENCH:%.c=$(B)/obj/%.o)
+EXAMPLE_OBJECTS := $(EXAMPLE:%.c=$(B)/obj/%.o)
+TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o)
+
+STATIC := $(B)/libthirl.a
+WEAVE := $(B)/weave/libthirl.a
+# A sanitizer's runtime is in the program only, so that its build has no shared library.
+SHARED := $(if $(EXTRA),,$(B)/$(SONAME))
+TOOL_PROGRAM := $(if $(TOOL),$(B)/thirl)
+TOOL_WEAVE := $(if $(TOOL),$(B)/weave/thirl)
+BENCH_PROGRAM := $(if $(BENCH),$(B)/thirl-bench)
+EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
+TESTS := $(TEST:%.c=$(B)/%)
+
+.PHONY: all tests check arrows lint format bench soak install uninstall clean FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(STATIC) $(SHARED) $(TOOL_PROGRAM) $(BENCH_PROGRAM) $(EXAMPLES)
+
+# ---- how it is made -------------------------------------------------------------------------------------------------
+
+# Everything is built again when the compiler or a flag is another one.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMPILE) / $(LINK)' | cmp -s - $@ || echo '$(COMPILE) / $(LINK)' >$@
+
+$(B)/obj/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(B)/weave/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -DTHIRL_WEAVE -MMD -MP -c -o $@ $<
+
+$(B)/tests/%.o: tests/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -DTHIRL_WEAVE -MMD -MP -c -o $@ $<
+
+# Built anew each time: an archive would keep the objects of files that are gone.
+$(STATIC): $(OBJECTS)
+$(WEAVE): $(WOVEN)
+$(B)/tests/libtest.a: $(TEST_SUPPORT:%.c=$(B)/%.o)
+%.a:
+	@mkdir -p $(@D)
+	rm -f $@
+	ar rcs $@ $^
+
+$(B)/$(SONAME): $(OBJECTS) libthirl.map
+	$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script,libthirl.map -Wl,-z,nodelete -Wl,-z,defs \
+		-o $@ $(OBJECTS)
+	ln -sf $(SONAME) $(B)/libthirl.so
+
+$(B)/thirl: $(TOOL_OBJECTS) $(STATIC)
+	$(LINK) -o $@ $^
+
+$(B)/weave/thirl: $(TOOL_OBJECTS) $(WEAVE)
+	$(LINK) -o $@ $^
+
+$(B)/thirl-bench: $(BENCH_OBJECTS) $(STATIC)
+	$(LINK) -o $@ $^ -lm
+
+$(EXAMPLES): $(B)/%: $(B)/obj/%.o $(STATIC)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^
+
+$(TESTS): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
+	$(LINK) -o $@ $^ -lcmocka
+
+-include $(patsubst %.o,%.d,$(OBJECTS) $(WOVEN) $(TOOL_OBJECTS) $(BENCH_OBJECTS) $(EXAMPLE_OBJECTS) $(TEST_OBJECTS))
+
+# ---- proving it -----------------------------------------------------------------------------------------------------
+
+TEST_ENVIRONMENT = BUILD='$(CURDIR)/$(B)' EXTRA='$(EXTRA)' TOOL='$(addprefix $(CURDIR)/,$(TOOL_PROGRAM))' \
+	TOOL_WEAVE='$(addprefix $(CURDIR)/,$(TOOL_WEAVE))' CC='$(CC)'
+
+tests: all $(TOOL_WEAVE) $(TESTS)
+
+check: tests
+	@$(TEST_ENVIRONMENT) sh tests/run.sh $(TESTS) $(SCRIPT)
+
+arrows:
+	@sh tests/arrows.sh
+
+C_FILES = $(LIBRARY) $(TOOL) $(BENCH) $(EXAMPLE) $(TEST) $(TEST_SUPPORT)
+H_FILES = $(wildcard */*.h include/thirl/*.h tests/*/*.h)
+
+lint:
+	@printf '%s\n' $(C_FILES) | xargs -P 2 -n 3 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=gnu11 -DTHIRL_WEAVE' lint
+	@cppcheck --quiet --std=c11 --language=c --error-exitcode=1 --enable=warning,portability,performance \
+		--inline-suppr --suppress=missingIncludeSystem --suppressions-list=.cppcheck -I. -Iinclude -D_GNU_SOURCE \
+		-DTHIRL_WEAVE $(C_FILES)
+
+format:
+	clang-format -i $(C_FILES) $(H_FILES)
+
+bench: all
+	$(BENCH_PROGRAM)
+
+COUNT ?= 10000
+soak: tests
+	$(TEST_ENVIRONMENT) sh tests/soak.sh $(COUNT)
+
+# ---- putting it there -----------------------------------------------------------------------------------------------
+
+TO_LIB = $(DESTDIR)$(LIBDIR)
+MAN = $(wildcard man/*.[1-9])
+
+install: all
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include/thirl $(TO_LIB)/pkgconfig $(DESTDIR)$(PREFIX)/bin
+	$(INSTALL) -m 644 include/thirl/thirl.h $(DESTDIR)$(PREFIX)/include/thirl/
+	$(INSTALL) -m 644 $(STATIC) $(TO_LIB)/
+	$(INSTALL) -m 755 $(B)/$(SONAME) $(TO_LIB)/libthirl.so.$(VERSION)
+	ln -sf libthirl.so.$(VERSION) $(TO_LIB)/$(SONAME)
+	ln -sf $(SONAME) $(TO_LIB)/libthirl.so
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$${prefix}/include' '' 'Name: thirl' \
+		'Description: inter-process communication, one API over every mechanism' 'Version: $(VERSION)' \
+		'Libs: -L$${libdir} -lthirl' 'Libs.private: -pthread' 'Cflags: -I$${includedir}' \
+		>$(TO_LIB)/pkgconfig/thirl.pc
+	$(if $(TOOL),$(INSTALL) -m 755 $(TOOL_PROGRAM) $(DESTDIR)$(PREFIX)/bin/thirl)
+	for page in $(MAN); do $(INSTALL) -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/include/thirl/thirl.h $(TO_LIB)/libthirl.a $(TO_LIB)/libthirl.so* \
+		$(TO_LIB)/pkgconfig/thirl.pc $(DESTDIR)$(PREFIX)/bin/thirl
+	for page in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
+	-rmdir $(DESTDIR)$(PREFIX)/include/thirl
+
+clean:
+	rm -rf build
