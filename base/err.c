@@ -52,7 +52,7 @@ static const char *describe(int code) {
     return text ? text : "unknown error";
 }
 
-int err_say(int code, const char *format, ...) {
+int(err_say)(int code, const char *format, ...) {
     int saved = errno;
     char text[SENTENCE_MAX];
     size_t length = 0;
@@ -65,7 +65,7 @@ int err_say(int code, const char *format, ...) {
     return -code;
 }
 
-int err_system(int code, const char *format, ...) {
+int(err_system)(int code, const char *format, ...) {
     int saved = errno;
     char text[SENTENCE_MAX];
     size_t length = 0;

@@ -22,4 +22,11 @@ int err_add(int code, const char *format, ...) __attribute__((format(printf, 2, 
 
 /* thirl_why() and thirl_error_name() are defined here. */
 
+#ifdef __clang_analyzer__
+/* It looks into one file at a time, and would follow callers past an error that has no sign. */
+#define err_negative(said, code) ((void)(said), (code) > 0 ? -(code) : -1)
+#define err_say(code, ...) err_negative(err_say(code, __VA_ARGS__), code)
+#define err_system(code, ...) err_negative(err_system(code, __VA_ARGS__), code)
+#endif
+
 #endif

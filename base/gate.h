@@ -39,28 +39,38 @@ int gate_enter_slow(struct gate *, int64_t until);
 void gate_unlock(struct gate *); /* leaves a SHARED gate */
 void gate_vacate(struct gate *); /* tells others that the owner is out */
 
+/* The owner's fast path alone, for the most frequent calls: false when that is not open, and nothing was entered. */
+static inline bool gate_enter_owned(struct gate *gate) {
+    if (unlikely(atomic_peek(&gate->owner) != gate_self())) {
+        return false;
+    }
+    atomic_poke(&gate->busy, 1);
+    atomic_order(); /* with the fence of gate_enter_slow */
+    if (unlikely(atomic_load(&gate->phase) != GATE_OWNED)) {
+        atomic_store(&gate->busy, 0);
+        return false;
+    }
+    return true;
+}
+
 /* Enters; waits until then for the threads inside (CLOCK_MONOTONIC, ns; 0: not at all, INT64_MAX: as long as it takes).
  * 0, or -EAGAIN (until 0) and -ETIMEDOUT without the gate. */
 static inline int gate_enter(struct gate *gate, int64_t until) {
-    if (likely(atomic_peek(&gate->owner) == gate_self())) {
-        atomic_poke(&gate->busy, 1);
-        atomic_order(); /* with the fence of gate_enter_slow */
-        if (likely(atomic_load(&gate->phase) == GATE_OWNED)) {
-            return 0;
-        }
-        atomic_store(&gate->busy, 0);
+    return likely(gate_enter_owned(gate)) ? 0 : gate_enter_slow(gate, until);
+}
+
+static inline void gate_leave_owned(struct gate *gate) {
+    atomic_store(&gate->busy, 0); /* pairs with the load of busy in hasten */
+    atomic_order();
+    if (unlikely(atomic_peek(&gate->phase) != GATE_OWNED)) {
+        gate_vacate(gate);
     }
-    return gate_enter_slow(gate, until);
 }
 
 static inline void gate_leave(struct gate *gate) {
     /* Only the owner writes busy, so only to the owner does it say how it came in. */
     if (likely(atomic_peek(&gate->owner) == gate_self() && atomic_peek(&gate->busy))) {
-        atomic_store(&gate->busy, 0); /* pairs with the load of busy in hasten */
-        atomic_order();
-        if (unlikely(atomic_peek(&gate->phase) != GATE_OWNED)) {
-            gate_vacate(gate);
-        }
+        gate_leave_owned(gate);
         return;
     }
     gate_unlock(gate);

@@ -62,7 +62,7 @@ uint32_t proc_begin(void) {
     }
     if (page != NULL && *page == 0) {
         atomic_store(page, ++last_epoch);
-        proc_page = page;
+        atomic_store(&proc_page, (const uint32_t *)page); /* after the epoch in it; readers follow the pointer */
     }
     epoch = page == NULL ? 0 : *page;
     (void)pthread_mutex_unlock(&beginning);

@@ -26,7 +26,7 @@ uint32_t proc_begin(void);
 /* 0 in a process that has not begun, a forked child among them; otherwise its epoch. */
 extern const uint32_t *proc_page;
 static inline uint32_t proc_epoch(void) {
-    return atomic_peek(proc_page);
+    return atomic_peek(atomic_peek(&proc_page));
 }
 
 /* Fills in who this process is. */

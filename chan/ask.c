@@ -63,7 +63,9 @@ int thirl_peer(thirl *end, struct thirl_peer *peer) {
     if (rc != 0) {
         return rc;
     }
+    (void)gate_enter(&end->way[way ^ 1].gate, INT64_MAX);
     rc = end->mech->peer(end->state, &answer);
+    gate_leave(&end->way[way ^ 1].gate);
     end_leave(end, way);
     if (rc == -ENOTCONN) {
         return err_say(ENOTCONN, "%s: nobody is at the other end now", end->address);

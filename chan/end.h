@@ -24,6 +24,7 @@ struct thirl_msg {
 struct end_way {
     struct gate gate;
     bool allowed;      /* by role */
+    uint32_t straight; /* the epoch in which the first try may be made on the spot; 0: never */
     uint32_t waiters;  /* threads between two tries of one call */
     const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
     uint64_t slots;    /* a bit for each msg that is out */
@@ -63,6 +64,23 @@ static inline int end_enter(thirl *end, enum mech_way way, int64_t until) {
     return rc;
 }
 
+/* The same for the first try of a call, when nothing is out of the ordinary; whoever gets false asks end_do, others leave by
+ * end_leave_straight. */
+static inline bool end_enter_straight(thirl *end, enum mech_way way) {
+    if (unlikely(end == NULL || end->way[way].straight != proc_epoch() || !gate_enter_owned(&end->way[way].gate))) {
+        return false;
+    }
+    if (unlikely(atomic_peek(&end->closing))) {
+        gate_leave_owned(&end->way[way].gate);
+        return false;
+    }
+    return true;
+}
+
+static inline void end_leave_straight(thirl *end, enum mech_way way) {
+    gate_leave_owned(&end->way[way].gate);
+}
+
 static inline void end_leave(thirl *end, enum mech_way way) {
     gate_leave(&end->way[way].gate);
 }
@@ -71,6 +89,15 @@ static inline void end_leave(thirl *end, enum mech_way way) {
 static inline void end_count(struct node_count *count, size_t size) {
     atomic_poke(&count->messages, count->messages + 1);
     atomic_poke(&count->bytes, count->bytes + size);
+}
+
+/* The number of what the peer sent, or 0 again when that was the last of this peer: for pieces in private buffers. */
+static inline uint64_t end_number(thirl *end, int rc) {
+    uint64_t *next = &end->way[MECH_IN].next;
+    if (rc == -THIRL_EPEERDIED || rc == -THIRL_EFORMAT) {
+        *next = 0;
+    }
+    return rc == 0 ? (*next)++ : 0;
 }
 
 /* One try at something, under the gate: 0, a documented answer, -EAGAIN, or an error. */

@@ -138,9 +138,7 @@ static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
             continue;
         }
         msg->piece.size = size;
-        if (rc == 0) {
-            msg->piece.number = end->way[MECH_IN].next++;
-        }
+        msg->piece.number = end_number(end, rc);
         break;
     }
     return rc;
@@ -194,15 +192,15 @@ void thirl_free(thirl_msg **slot) {
 }
 
 void *thirl_msg_data(const thirl_msg *msg) {
-    return msg->piece.data;
+    return msg == NULL ? NULL : msg->piece.data;
 }
 
 size_t thirl_msg_size(const thirl_msg *msg) {
-    return msg->piece.size;
+    return msg == NULL ? 0 : msg->piece.size;
 }
 
 uint64_t thirl_msg_number(const thirl_msg *msg) {
-    return msg->piece.number;
+    return msg == NULL ? 0 : msg->piece.number;
 }
 
 int thirl_msg_trim(thirl_msg *msg, size_t size) {

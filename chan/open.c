@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "chan/end.h"
+#include "mem/roll.h"
 #include "wire/addr.h"
 
 #define QUEUE_DEFAULT (4u << 20) /* see doc/house.md: above the L2 cache, far below the L3 */
@@ -65,7 +66,7 @@ static int describe(enum thirl_role role, struct mech_open *open, const char *ad
     return 0;
 }
 
-static thirl *make(const struct mech *mech, const struct mech_open *open) {
+static thirl *make(const struct mech *mech, const struct mech_open *open, uint32_t epoch) {
     thirl *end = aligned_alloc(CACHE_LINE, sizeof *end);
     size_t state_size = (mech->state_size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
     void *state = aligned_alloc(CACHE_LINE, state_size);
@@ -84,6 +85,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open) {
     end->wait = (enum thirl_wait_mode)open->options.wait;
     end->timeout = open->options.timeout;
     end->kick = -1;
+    end->epoch = epoch;
     (void)strncpy(end->address, open->address, sizeof end->address - 1);
     end->way[MECH_IN].allowed = open->receives;
     end->way[MECH_OUT].allowed = open->sends;
@@ -91,6 +93,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open) {
         end->way[way].msg = msg + (size_t)way * THIRL_HELD_MAX;
         end->way[way].wake = 30 * CLOCK_US; /* until measured */
         gate_init(&end->way[way].gate);
+        end->way[way].straight = end->way[way].allowed && !mech->blocks ? epoch : 0;
     }
     return end;
 }
@@ -130,13 +133,13 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     if (epoch == 0) {
         return -ENOMEM;
     }
-    thirl *end = make(mech, &open);
+    thirl *end = make(mech, &open, epoch);
     if (end == NULL) {
         return err_say(ENOMEM, "%s: no memory for an end", address);
     }
-    end->epoch = epoch;
     rc = node_end_take(&end->seen, address, role, mech->registry);
     if (rc == 0) {
+        roll_sweep(); /* what the dead have left */
         open.seen = end->seen;
         rc = mech->open(end->state, &open);
         if (rc != 0) {
@@ -187,15 +190,17 @@ int thirl_close(thirl **slot, thirl_time until) {
     }
     atomic_store(&end->closing, 1);
     end_wake_all(end);
-    (void)gate_enter(&end->way[MECH_IN].gate, INT64_MAX);
-    (void)gate_enter(&end->way[MECH_OUT].gate, INT64_MAX);
+    /* In the order of those who need both gates in ask.c. */
+    enum mech_way main_way = end->way[MECH_IN].allowed ? MECH_IN : MECH_OUT;
+    (void)gate_enter(&end->way[main_way].gate, INT64_MAX);
+    (void)gate_enter(&end->way[main_way ^ 1].gate, INT64_MAX);
     end->mech->close(end->state);
     node_end_free(end->seen);
     uint32_t pieces = (uint32_t)(__builtin_popcountll(end->way[MECH_IN].slots) +
                                  __builtin_popcountll(end->way[MECH_OUT].slots));
     end->pieces = pieces;
-    gate_leave(&end->way[MECH_OUT].gate);
-    gate_leave(&end->way[MECH_IN].gate);
+    gate_leave(&end->way[main_way ^ 1].gate);
+    gate_leave(&end->way[main_way].gate);
     if (pieces == 0) {
         end_destroy(end);
     }

@@ -38,24 +38,28 @@ static int settle(thirl *end, struct sending *sending, int rc) {
     return settled;
 }
 
-int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
-    struct sending sending = {data, size, 0};
-    if (unlikely(end == NULL || end->mech->blocks)) {
-        return settle(end, &sending, end_do(end, MECH_OUT, try_send, &sending, until));
+/* Everything but the straight way, in functions of their own: what they need on the stack would slow that down. */
+static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, size_t done, thirl_time until) {
+    struct sending sending = {data, size, done};
+    if (data == NULL && size != 0) {
+        return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
     }
-    int rc = end_enter(end, MECH_OUT, 0);
-    if (likely(rc == 0)) {
-        rc = end->mech->send(end->state, data, size, &sending.done, false);
+    return settle(end, &sending, end_do(end, MECH_OUT, try_send, &sending, until));
+}
+
+int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
+    size_t done = 0;
+    if (likely(data != NULL && end_enter_straight(end, MECH_OUT))) {
+        int rc = end->mech->send(end->state, data, size, &done, false);
         if (likely(rc == 0)) {
             end_count(&end->seen->out, size);
         }
-        end_leave(end, MECH_OUT);
+        end_leave_straight(end, MECH_OUT);
+        if (likely(rc != -EAGAIN)) {
+            return rc;
+        }
     }
-    if (unlikely(rc == -EAGAIN)) {
-        rc = end_do(end, MECH_OUT, try_send, &sending, until);
-        return settle(end, &sending, rc);
-    }
-    return rc;
+    return send_slowly(end, data, size, done, until);
 }
 
 struct receiving {
@@ -63,34 +67,48 @@ struct receiving {
     size_t capacity, *size;
 };
 
+static int unfit(const thirl *end, size_t capacity, size_t size) {
+    return err_say(EMSGSIZE, "%s: the message has %zu bytes, the buffer %zu: receive it again with more", end->address, size,
+                   capacity);
+}
+
 static int try_recv(thirl *end, void *arguments, bool wait) {
     struct receiving *receiving = arguments;
     int rc = end->mech->recv(end->state, receiving->buffer, receiving->capacity, receiving->size, wait);
+    (void)end_number(end, rc);
     if (rc == 0) {
         end_count(&end->seen->in, *receiving->size);
     }
-    return rc;
+    return rc == -EMSGSIZE ? unfit(end, receiving->capacity, *receiving->size) : rc;
+}
+
+static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
+    size_t unasked;
+    struct receiving receiving = {buffer, capacity, size != NULL ? size : &unasked};
+    *receiving.size = 0;
+    if (buffer == NULL && capacity != 0) {
+        return err_say(EINVAL, "thirl_recv: there is no buffer (NULL), but %zu bytes of it", capacity);
+    }
+    return end_do(end, MECH_IN, try_recv, &receiving, until);
 }
 
 int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
-    size_t unasked;
-    size = size == NULL ? &unasked : size;
-    *size = 0;
-    if (unlikely(end == NULL || end->mech->blocks)) {
-        struct receiving receiving = {buffer, capacity, size};
-        return end_do(end, MECH_IN, try_recv, &receiving, until);
-    }
-    int rc = end_enter(end, MECH_IN, 0);
-    if (likely(rc == 0)) {
-        rc = end->mech->recv(end->state, buffer, capacity, size, false);
+    if (likely(size != NULL && buffer != NULL && end_enter_straight(end, MECH_IN))) {
+        int rc = end->mech->recv(end->state, buffer, capacity, size, false);
         if (likely(rc == 0)) {
             end_count(&end->seen->in, *size);
         }
-        end_leave(end, MECH_IN);
+        end_leave_straight(end, MECH_IN);
+        if (likely(rc == 0)) {
+            return 0;
+        }
+        if (rc == -EMSGSIZE) {
+            return unfit(end, capacity, *size);
+        }
+        if (rc != -EAGAIN) {
+            *size = 0;
+            return rc;
+        }
     }
-    if (unlikely(rc == -EAGAIN)) {
-        struct receiving receiving = {buffer, capacity, size};
-        return end_do(end, MECH_IN, try_recv, &receiving, until);
-    }
-    return rc;
+    return recv_slowly(end, buffer, capacity, size, until);
 }

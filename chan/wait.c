@@ -71,6 +71,13 @@ static void learn(int64_t *average, int64_t value, int64_t low, int64_t high, in
     *average += (value - *average) >> shift;
 }
 
+/* Asking for room takes the cursor's cache line away from the receiver, and a full queue is in no hurry: time enough for the
+ * receiver to take a good part of it. */
+static unsigned pauses_when_full(const thirl *end) {
+    uint64_t pauses = end->seen->queue / 512;
+    return pauses < 32 ? 32 : pauses > 800 ? 800 : (unsigned)pauses;
+}
+
 /* Tries until something comes, or longer than sleeping would have cost. */
 static int spin(struct wait *wait) {
     thirl *end = wait->end;
@@ -84,7 +91,12 @@ static int spin(struct wait *wait) {
         return -EAGAIN;
     }
     int64_t began = 0;
-    for (unsigned tries = 1;; tries++) {
+    unsigned pauses = wait->way == MECH_OUT ? pauses_when_full(end) : 0;
+    unsigned step = wait->way == MECH_OUT ? SPIN_PER_CLOCK : 1;
+    for (unsigned tries = step;; tries += step) {
+        for (unsigned i = 0; i < pauses; i++) {
+            atomic_pause();
+        }
         int rc = attempt(wait, false, false);
         if (rc != -EAGAIN) {
             int64_t gap = tries <= SPIN_FREE ? 0 : clock_now() - began;
@@ -179,12 +191,15 @@ static int sleep_once(struct wait *wait) {
     int64_t rang = end->mech->disarm(end->state, wait->way);
     int64_t now = clock_now();
     bool known = rang >= began && rang <= now;
+    if (!known && now - began >= (watch.slice < MECH_SLICE_NS ? watch.slice : MECH_SLICE_NS)) {
+        rc = end->mech->look(end->state, wait->way); /* nobody rang: is there still somebody who could? */
+    }
     learn(&way->gap, (known ? rang : now) - began, 0, GAP_MAX, 2);
     if (known) {
         learn(&way->wake, now - rang, WAKE_MIN, WAKE_MAX, 3);
     }
     gate_leave(&way->gate);
-    return 0;
+    return rc == -EAGAIN ? 0 : rc;
 }
 
 static int say_late(const struct wait *wait) {

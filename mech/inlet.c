@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -40,8 +41,9 @@ static void drop_feed(struct inlet *in) {
     in->change = 0;
     if (in->bound) {
         in->bound = false;
-        atomic_store(&in->own->from.node, 0);
         shm_note(in->end, NULL);
+    } else {
+        roll_drop_post(&in->end->roll, &in->peer.end);
     }
     if (feed->held == 0) {
         seg_unmap(&feed->map);
@@ -52,6 +54,10 @@ static void drop_feed(struct inlet *in) {
 static int died(struct inlet *in) {
     int rc = err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; all %llu messages that it had sent were received",
                      in->end->address, in->peer.who, (unsigned long long)in->number);
+    atomic_store(&in->own->from.node, 0); /* free for another one, as it is not after a goodbye */
+    if (in->end->sends) {
+        atomic_store(&in->end->out.own->heard.node, 0);
+    }
     drop_feed(in);
     return rc;
 }
@@ -60,7 +66,8 @@ static int gone(struct inlet *in) {
     if (in->feed != NULL) {
         drop_feed(in);
     }
-    in->final = in->end->stream ? THIRL_END : -THIRL_ECLOSED;
+    /* Pairs with the load in outlet's other_half_left. */
+    atomic_store(&in->final, in->end->stream ? THIRL_END : -THIRL_ECLOSED);
     return in->final == THIRL_END ? THIRL_END
                                   : err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", in->end->address, in->peer.who);
 }
@@ -83,39 +90,70 @@ static int find_feed(struct inlet *in) {
     if (feed == NULL) {
         return err_say(ENOMEM, "%s: no memory for a peer", in->end->address);
     }
-    int rc = shm_find(in->end, "tx", SHM_TX_MAGIC, sizeof(struct shm_tx), &feed->map, &in->peer);
+    int rc = shm_find_post(in->end, &feed->map, &in->peer, &in->dead);
+    if (rc == -EAGAIN) {
+        rc = shm_find(in->end, "tx", SHM_TX_MAGIC, sizeof(struct shm_tx), &feed->map, &in->peer);
+    }
     if (rc == 0 && feed->map.ring == 0) {
         rc = err_say(THIRL_EFORMAT, "%s: the segment of %s has no ring", in->end->address, in->peer.who);
         seg_unmap(&feed->map);
         node_peer_close(&in->peer.node);
     }
     if (rc != 0) {
+        in->change = rc == -EAGAIN ? change : 0; /* an error is said again */
         free(feed);
         return rc;
     }
+    in->number = 0;
     feed->theirs = (const struct shm_tx *)(const void *)feed->map.base;
     in->feed = feed;
     return 0;
 }
 
-/* Binds to the peer's lane once the peer talks to this end. */
-static int bind(struct inlet *in) {
+static bool talks_to_us(const struct inlet *in) {
     const struct shm_link *to = &in->feed->theirs->to;
     const struct roll_end *self = &in->end->roll.self;
-    if (atomic_load(&to->node) != self->node || atomic_peek(&to->number) != self->number) { /* pairs with talk_to */
+    return atomic_load(&to->node) == self->node && atomic_peek(&to->number) == self->number; /* pairs with talk_to */
+}
+
+static bool is_link(const struct shm_link *link, const struct roll_end *end) {
+    return atomic_load(&link->node) == end->node && atomic_load(&link->number) == end->number;
+}
+
+/* Does it speak with another end, or did it? Then it says goodbye to that one. */
+static bool talks_to_another(const struct inlet *in) {
+    const struct shm_tx *theirs = in->feed->theirs;
+    const struct roll_end *self = &in->end->roll.self;
+    return (atomic_load(&theirs->to.node) != 0 && !is_link(&theirs->to, self)) ||
+           (atomic_load(&theirs->heard.node) != 0 && !is_link(&theirs->heard, self));
+}
+
+/* Binds to the peer's lane once the peer talks to this end. */
+static int bind(struct inlet *in) {
+    if (!talks_to_us(in)) {
         return -EAGAIN;
     }
-    uint64_t start = atomic_peek(&to->start);
+    uint64_t start = atomic_peek(&in->feed->theirs->to.start);
     in->lane = (struct lane){.ring = in->feed->map.base + in->feed->map.head, .mask = in->feed->map.ring - 1, .at = start};
     in->number = 0;
     in->offset = 0;
     in->held = (struct hold){.first = 0};
     atomic_poke(&in->own->cursor, start);
     atomic_poke(&in->own->taken, 0);
-    atomic_poke(&in->own->from.number, in->peer.end.number);
+    /* Both pair with outlet's is_bound: the node may be the one that it was before. */
+    atomic_store(&in->own->from.number, in->peer.end.number);
     weave("inlet.bind.before");
-    atomic_store(&in->own->from.node, in->peer.end.node); /* pairs with the load in outlet's read_cursor */
+    atomic_store(&in->own->from.node, in->peer.end.node);
+    if (in->end->sends) {
+        struct shm_link *heard = &in->end->out.own->heard;
+        atomic_store(&heard->number, in->peer.end.number);
+        atomic_store(&heard->node, in->peer.end.node);
+    }
     weave("inlet.bind.after");
+    roll_drop_post(&in->end->roll, &in->peer.end);
+    if (in->end->sends) {
+        (void)shm_post(in->end, &in->peer.end); /* so that it hears of this end's death or goodbye, too */
+    }
     bell_begin(&in->bell, &in->own->room, &in->feed->theirs->room, in->peer.heavy, &in->end->seen->in.wakes);
     in->bound = true;
     shm_note(in->end, &in->peer);
@@ -126,24 +164,31 @@ static int bind(struct inlet *in) {
 static int empty(struct inlet *in) {
     bool left = (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0;
     if (!left && !in->dead) {
-        if (likely(!node_peer_changed(&in->peer.node))) {
+        if (likely(!node_peer_doubtful(&in->peer.node))) {
             return -EAGAIN;
         }
         in->dead = !node_peer_alive(&in->peer.node);
     }
+    left = left || (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0; /* it may have left, and ended then */
     if (!left && !in->dead) {
         return -EAGAIN;
     }
     /* What it committed before it left is visible now, if it was not before. */
     uint32_t span, size;
-    if (in->bound && lane_look(&in->lane, &span, &size) != 0) {
+    if (in->bound ? lane_look(&in->lane, &span, &size) != 0 : talks_to_us(in)) {
         return -EINTR;
     }
-    if (!in->bound) {
-        drop_feed(in); /* it left before it ever spoke to this end */
+    if (!in->bound && talks_to_another(in)) {
+        drop_feed(in);
         return -EAGAIN;
     }
-    return left ? gone(in) : died(in);
+    return shm_judge(in->end, &in->peer.end, left) ? gone(in) : died(in);
+}
+
+/* Has this end's other way heard the goodbye of a peer that never spoke to this one? */
+static bool other_half_left(const struct inlet *in) {
+    return in->feed == NULL && in->end->sends &&
+           atomic_load(&in->end->out.final) == -THIRL_ECLOSED; /* pairs with outlet's gone */
 }
 
 /* 0: bound to a peer. */
@@ -153,6 +198,10 @@ static int ready(struct inlet *in) {
     }
     if (in->feed == NULL) {
         int rc = find_feed(in);
+        if (rc == -EAGAIN && other_half_left(in)) {
+            memcpy(in->peer.who, in->end->out.peer.who, sizeof in->peer.who);
+            return gone(in);
+        }
         if (rc != 0) {
             return rc;
         }
@@ -193,6 +242,9 @@ static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
     for (;;) {
         int found = lane_look(&in->lane, span, size);
         if (likely(found == 1 && (*size & LANE_SKIP) == 0)) {
+            if (in->number - in->caught_up >= SHM_RUN) {
+                lane_fetch(&in->lane);
+            }
             return 0;
         }
         if (found == 0) {
@@ -231,10 +283,7 @@ static int recv_stream(struct inlet *in, void *buffer, size_t capacity, size_t *
     return got > 0 ? 0 : rc;
 }
 
-int inlet_recv(struct inlet *in, void *buffer, size_t capacity, size_t *size) {
-    if (unlikely(in->end->stream)) {
-        return recv_stream(in, buffer, capacity, size);
-    }
+static inline int recv_message(struct inlet *in, void *buffer, size_t capacity, size_t *size) {
     uint32_t span = 0, bytes = 0;
     int rc = next(in, &span, &bytes);
     if (unlikely(rc != 0)) {
@@ -242,14 +291,24 @@ int inlet_recv(struct inlet *in, void *buffer, size_t capacity, size_t *size) {
     }
     *size = bytes;
     if (unlikely(bytes > capacity)) {
-        return err_say(EMSGSIZE, "%s: the message has %u bytes, the buffer %zu: receive it again with more", in->end->address,
-                       bytes, capacity);
+        return -EMSGSIZE;
     }
     lane_copy(buffer, lane_payload(lane_at(&in->lane, in->lane.at)), bytes);
     in->lane.at += span;
     in->number++;
     publish(in);
     return 0;
+}
+
+int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait) {
+    struct inlet *in = &((struct shm *)shm)->in;
+    (void)wait;
+    if (likely(!in->end->stream && in->post.fifo < 0)) {
+        return recv_message(in, buffer, capacity, size);
+    }
+    int rc = in->end->stream ? recv_stream(in, buffer, capacity, size) : recv_message(in, buffer, capacity, size);
+    inlet_settle(in);
+    return rc;
 }
 
 int inlet_take(struct inlet *in, struct mech_piece *piece) {
@@ -335,7 +394,7 @@ int inlet_arm(struct inlet *in, struct mech_watch *watch) {
     in->end->seen->in.waits++;
     ring_sender(in);
     if (in->feed == NULL) {
-        (void)atomic_add(&sleeper->attention, 1);
+        bell_show(sleeper);
         watch->word = in->end->roll.change;
         watch->value = atomic_load(watch->word);
         in->change = 0;
@@ -345,7 +404,7 @@ int inlet_arm(struct inlet *in, struct mech_watch *watch) {
         watch->life = in->peer.node.life;
         watch->life_value = in->peer.node.life_value;
     }
-    watch->slice = watch->life != NULL && in->bound ? SHM_LIFE_SLICE : MECH_SLICE_NS;
+    watch->slice = shm_slice(in->feed != NULL ? &in->peer : NULL, in->bound);
     bool waiting = in->feed != NULL;
     if (stirs(in) || waiting != (in->feed != NULL)) {
         bell_disarm(sleeper);

@@ -226,7 +226,7 @@ static int push_frame(struct link *l, const void *data, size_t size, bool wait) 
         l->sent += (size_t)went;
         if (likely(l->sent == FRAME_HEAD + size)) {
             l->sent = 0;
-            l->number_out++;
+            atomic_poke(&l->number_out, (uint16_t)(l->number_out + 1));
             return 0;
         }
         if (wait) {
@@ -254,7 +254,7 @@ static int keep(struct link *l, const void *data, size_t size) {
     }
     l->tail.to += of_head + of_data;
     l->sent = 0;
-    l->number_out++;
+    atomic_poke(&l->number_out, (uint16_t)(l->number_out + 1));
     return 0;
 }
 

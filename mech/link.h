@@ -63,6 +63,9 @@ struct link {
     size_t rest;     /* bytes of the current piece that are still to come, or in the box */
     size_t expect;   /* size of the last message: where the next one is likely to end */
     uint16_t number_in;
+    uint16_t out_seen; /* number_out, when something came last */
+    unsigned hot;      /* how often in a row it came fast */
+    int64_t came;      /* and when */
     bool partial; /* the first message in the box is being collected there */
     bool over;    /* the socket gave its last byte */
 

@@ -246,7 +246,10 @@ static int seek(struct meet *m) {
         }
     }
     if (rc == -EAGAIN) {
-        m->again = clock_now() + MEET_PAUSE_NS;
+        m->pause = m->pause == 0 ? MEET_PAUSE_NS / 16 : m->pause < MEET_PAUSE_NS ? m->pause * 2 : m->pause;
+        m->again = clock_now() + m->pause;
+    } else {
+        m->pause = 0;
     }
     return rc;
 }
@@ -281,7 +284,7 @@ static int hear(struct meet *m, struct meet_match *match) {
                                              : frame_match_roles(m->own.role, hello->role);
     }
     if (rc != 0) {
-        rc = err_add(rc, " (%s, pid %lld (%s))", m->address, (long long)m->host.pid, m->host.name);
+        rc = err_add(rc, "%s is held by pid %lld (%s)", m->address, (long long)m->host.pid, m->host.name);
         end_call(m, MEET_PAUSE_NS);
         return rc;
     }

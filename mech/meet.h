@@ -17,7 +17,7 @@
 
 #define MEET_GUESTS 8 /* callers that may be connected without having greeted; the oldest makes room */
 #define MEET_ADDRESS 320
-#define MEET_PAUSE_NS INT64_C(20000000) /* between two tries while neither calling nor listening works */
+#define MEET_PAUSE_NS INT64_C(20000000) /* at most, between two tries while neither calling nor listening works */
 
 struct meet {
     char address[MEET_ADDRESS]; /* for sentences */
@@ -31,7 +31,7 @@ struct meet {
     int listener, joining; /* -1, or what this end does now; never both */
     struct link_who host;  /* while joining: who listens */
     uint64_t device, inode; /* of the file that this end bound */
-    int64_t again;          /* no new call before this point in time, CLOCK_MONOTONIC ns */
+    int64_t again, pause;   /* no new call before this point in time, CLOCK_MONOTONIC ns; and the next pause */
     int guest[MEET_GUESTS];
     unsigned guests;
     int watch; /* an epoll descriptor: readable when a step has something to do */

@@ -4,6 +4,7 @@
  */
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -12,6 +13,19 @@
 #include "mech/shm.h"
 
 #define STREAM_PIECE ((size_t)128 << 10) /* a stream's bytes are committed in pieces, so that the reader starts early */
+
+static const uint32_t steady; /* a life word for peers that have none */
+
+/* What the next message may rely on: a peer whose life word does not change, or nothing. */
+static void rely_on(struct outlet *out, bool peer) {
+    const uint32_t *life = peer ? out->peer.node.life : NULL;
+    out->live = life != NULL ? life : &steady;
+    out->live_value = life != NULL ? out->peer.node.life_value : !peer;
+}
+
+static inline bool is_ready(const struct outlet *out) {
+    return likely(atomic_peek(out->live) == out->live_value);
+}
 
 int outlet_init(struct outlet *out, struct shm *end, uint64_t queue, unsigned mode) {
     out->end = end;
@@ -27,21 +41,26 @@ int outlet_init(struct outlet *out, struct shm *end, uint64_t queue, unsigned mo
     out->own->mark = (struct shm_mark){SHM_TX_MAGIC, SHM_VERSION, end->heavy ? SHM_HEAVY : 0, sizeof(struct shm_tx),
                                        end->roll.self.number, end->roll.self.node};
     out->own->cpu = proc_cpu();
+    struct proc self;
+    proc_self(&self);
+    (void)snprintf(out->own->who, sizeof out->own->who, "pid %lld (%.60s)", (long long)self.pid, proc_name(self.exe));
     out->lane = (struct lane){.ring = out->seg.base + out->seg.head, .mask = out->seg.ring - 1};
     lane_begin(&out->lane, 0);
     uint64_t most = out->seg.ring - 2 * sizeof(struct lane_head);
     end->max = end->max < most ? end->max : most;
+    out->straight = end->stream ? 0 : end->max;
+    rely_on(out, false);
     return 0;
 }
 
 /* ---- the peer ---- */
 
 static void forget(struct outlet *out) {
-    atomic_store(&out->own->to.node, 0);
     bell_end(&out->bell);
     seg_unmap(&out->map);
     node_peer_close(&out->peer.node);
     out->linked = false;
+    rely_on(out, false);
     out->bound = false;
     out->theirs = NULL;
     out->change = 0;
@@ -49,17 +68,19 @@ static void forget(struct outlet *out) {
     shm_note(out->end, NULL);
 }
 
-static uint64_t untaken(const struct outlet *out) {
-    uint64_t taken = out->bound ? atomic_load(&out->theirs->taken) : 0;
-    return taken < out->sent ? out->sent - taken : 0;
+/* Has the peer bound to this lane? It never takes that back, so that one who has left still shows what it took. */
+static bool is_bound(struct outlet *out) {
+    const struct shm_link *from = &out->theirs->from;
+    if (!out->bound) {
+        out->bound = atomic_load(&from->node) == out->end->roll.self.node && /* both pair with inlet's bind */
+                     atomic_load(&from->number) == out->end->roll.self.number;
+    }
+    return out->bound;
 }
 
-static int died(struct outlet *out) {
-    out->lost = untaken(out);
-    int rc = err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; %llu of %llu messages sent to it were not received",
-                     out->end->address, out->peer.who, (unsigned long long)out->lost, (unsigned long long)out->sent);
-    forget(out);
-    return rc;
+static uint64_t untaken(struct outlet *out) {
+    uint64_t taken = is_bound(out) ? atomic_load(&out->theirs->taken) : 0;
+    return taken < out->sent ? out->sent - taken : 0;
 }
 
 static int gone(struct outlet *out) {
@@ -67,9 +88,24 @@ static int gone(struct outlet *out) {
         out->lost = untaken(out);
         forget(out);
     }
-    out->final = -THIRL_ECLOSED;
+    atomic_store(&out->final, -THIRL_ECLOSED); /* pairs with the load in inlet's other_half_left */
     return err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end; %llu of %llu messages sent to it were not received",
                    out->end->address, out->peer.who, (unsigned long long)out->lost, (unsigned long long)out->sent);
+}
+
+static int died(struct outlet *out) {
+    out->lost = untaken(out);
+    int rc = err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; %llu of %llu messages sent to it were not received",
+                     out->end->address, out->peer.who, (unsigned long long)out->lost, (unsigned long long)out->sent);
+    atomic_store(&out->own->to.node, 0); /* free for another one, as it is not after a goodbye */
+    forget(out);
+    return rc;
+}
+
+/* The peer is no more: dead, or it has left. */
+static int over(struct outlet *out) {
+    bool left = (atomic_load(&out->theirs->data.attention) & BELL_GONE) != 0;
+    return shm_judge(out->end, &out->peer.end, left) ? gone(out) : died(out);
 }
 
 static int lied(struct outlet *out, uint64_t cursor) {
@@ -91,6 +127,16 @@ static void talk_to(struct outlet *out) {
     weave("outlet.link.after");
 }
 
+/* Does it listen to another end, which has closed? Then it is on its way out, too, and this end waits for the next one. The
+ * end of a process that died it will give up. */
+static bool is_taken(const struct outlet *out) {
+    const struct shm_link *from = &((const struct shm_rx *)(const void *)out->map.base)->from;
+    const struct roll_end *self = &out->end->roll.self;
+    uint64_t node = atomic_load(&from->node);
+    return node != 0 && (node != self->node || atomic_load(&from->number) != self->number) &&
+           (node == self->node || node_alive(node));
+}
+
 static int find_peer(struct outlet *out) {
     uint32_t change = atomic_load(out->end->roll.change) + 1;
     if (change == out->change) {
@@ -99,6 +145,14 @@ static int find_peer(struct outlet *out) {
     out->change = change;
     int rc = shm_find(out->end, "rx", SHM_RX_MAGIC, sizeof(struct shm_rx), &out->map, &out->peer);
     if (rc != 0) {
+        out->change = rc == -EAGAIN ? change : 0; /* an error is said again */
+        return rc;
+    }
+    rc = is_taken(out) ? -EAGAIN : shm_post(out->end, &out->peer.end);
+    if (rc != 0) {
+        out->change = rc == -EAGAIN ? change : 0;
+        seg_unmap(&out->map);
+        node_peer_close(&out->peer.node);
         return rc;
     }
     out->theirs = (const struct shm_rx *)(const void *)out->map.base;
@@ -113,6 +167,12 @@ static int find_peer(struct outlet *out) {
     return 0;
 }
 
+/* Has this end's other way heard the goodbye of a peer that this one never met? */
+static bool other_half_left(const struct outlet *out) {
+    return !out->linked && out->end->receives &&
+           atomic_load(&out->end->in.final) == -THIRL_ECLOSED; /* pairs with inlet's gone */
+}
+
 /* 0: there is a peer, alive as far as the life word tells. */
 static int ready(struct outlet *out) {
     if (out->final != 0) {
@@ -120,30 +180,26 @@ static int ready(struct outlet *out) {
     }
     if (out->told != 0) {
         out->told = 0;
-        return died(out);
+        return over(out);
+    }
+    if (other_half_left(out)) {
+        memcpy(out->peer.who, out->end->in.peer.who, sizeof out->peer.who);
+        return gone(out);
     }
     if (!out->linked) {
         return find_peer(out);
     }
-    if (node_peer_changed(&out->peer.node) && !node_peer_alive(&out->peer.node)) {
-        return died(out);
+    if (node_peer_doubtful(&out->peer.node) && !node_peer_alive(&out->peer.node)) {
+        return over(out);
     }
+    rely_on(out, out->peer.node.doubt == 0);
     return 0;
-}
-
-static inline bool is_ready(const struct outlet *out) {
-    return likely(out->linked && out->told == 0 && !node_peer_changed(&out->peer.node));
 }
 
 /* The peer's cursor, once it has bound; until then where the conversation begins. */
 static int read_cursor(struct outlet *out, uint64_t *cursor) {
-    const struct shm_link *from = &out->theirs->from;
     uint64_t start = out->own->to.start;
-    if (!out->bound) {
-        out->bound = atomic_load(&from->node) == out->end->roll.self.node && /* pairs with inlet's bind */
-                     atomic_peek(&from->number) == out->end->roll.self.number;
-    }
-    *cursor = out->bound ? atomic_load(&out->theirs->cursor) : start; /* pairs with inlet's publish */
+    *cursor = is_bound(out) ? atomic_load(&out->theirs->cursor) : start; /* pairs with inlet's publish */
     return *cursor >= start && *cursor <= out->lane.at ? 0 : lied(out, *cursor);
 }
 
@@ -170,7 +226,8 @@ static int make_room(struct outlet *out, uint32_t span) {
 /* The peer sleeps, polls, or has left. */
 static int tell(struct outlet *out, uint32_t attention) {
     if ((attention & BELL_GONE) != 0) {
-        return gone(out);
+        out->sent--; /* the one that is refused here */
+        return over(out);
     }
     if (bell_ring(&out->bell, UINT64_MAX)) {
         shm_open_fifo(out->end, &out->bell, &out->peer);
@@ -185,8 +242,8 @@ static int too_large(const struct outlet *out, size_t size) {
                    (unsigned long long)(size + 2 * sizeof(struct lane_head)));
 }
 
-static inline int send_one(struct outlet *out, const void *data, size_t size) {
-    uint32_t span = lane_span(size);
+static inline __attribute__((always_inline)) int send_one(struct outlet *out, const void *data, size_t size) {
+    uint32_t span = lane_step(&out->lane, size);
     if (unlikely(!lane_fits(&out->lane, span))) {
         int rc = make_room(out, span);
         if (rc != 0) {
@@ -218,18 +275,25 @@ static int send_stream(struct outlet *out, const void *data, size_t size, size_t
     return 0;
 }
 
-int outlet_send(struct outlet *out, const void *data, size_t size, size_t *done) {
-    if (unlikely(!is_ready(out))) {
-        int rc = ready(out);
-        if (rc != 0) {
-            return rc;
-        }
+/* What a message may need beyond the straight way. */
+static __attribute__((noinline)) int send_with_care(struct outlet *out, const void *data, size_t size, size_t *done) {
+    int rc = is_ready(out) ? 0 : ready(out);
+    if (rc == 0 && out->end->stream) {
+        rc = send_stream(out, data, size, done);
+    } else if (rc == 0) {
+        rc = size > out->end->max ? too_large(out, size) : send_one(out, data, size);
     }
-    if (unlikely(out->end->stream)) {
-        return send_stream(out, data, size, done);
+    if (out->post.fifo >= 0) {
+        outlet_settle(out);
     }
-    if (unlikely(size > out->end->max)) {
-        return too_large(out, size);
+    return rc;
+}
+
+int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wait) {
+    struct outlet *out = &((struct shm *)shm)->out;
+    (void)wait;
+    if (unlikely(!is_ready(out) || size > out->straight)) {
+        return send_with_care(out, data, size, done);
     }
     return send_one(out, data, size);
 }
@@ -242,7 +306,7 @@ int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
     if (size > out->end->max) {
         return too_large(out, size);
     }
-    uint32_t span = lane_span(size);
+    uint32_t span = lane_step(&out->lane, size);
     if (hold_full(&out->loans)) {
         return -EBUSY;
     }
@@ -255,6 +319,7 @@ int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
     *piece = (struct mech_piece){.data = lane_payload(head), .capacity = span - sizeof *head};
     piece->cookie = hold_out(&out->loans, at);
     piece->number = out->conversation;
+    piece->owner = (char *)head + span;
     weave("outlet.loan.after");
     return 0;
 }
@@ -262,7 +327,7 @@ int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
 /* Commits a loan: as a message, or as a gap that the reader passes over. */
 static void commit(struct outlet *out, struct mech_piece *piece, uint32_t size) {
     struct lane_head *head = (struct lane_head *)(void *)((char *)piece->data - sizeof *head);
-    uint32_t span = lane_span(piece->capacity);
+    uint32_t span = (uint32_t)((char *)piece->owner - (char *)head);
     hold_back(&out->loans, piece->cookie);
     weave("outlet.put.before");
     lane_commit(head, span, size);
@@ -307,7 +372,7 @@ int outlet_flush(struct outlet *out, uint64_t *left) {
     *left = untaken(out);
     out->flushing = *left != 0;
     if (*left != 0 && (atomic_peek(&out->theirs->data.attention) & BELL_GONE) != 0) {
-        return gone(out);
+        return over(out);
     }
     return *left == 0 ? 0 : -EAGAIN;
 }
@@ -315,6 +380,7 @@ int outlet_flush(struct outlet *out, uint64_t *left) {
 int outlet_look(struct outlet *out) {
     if (out->linked && out->told == 0 && !node_peer_alive(&out->peer.node)) {
         out->told = 1;
+        rely_on(out, false);
     }
     return out->told != 0 || out->final != 0 ? 0 : -EAGAIN;
 }
@@ -325,7 +391,7 @@ static bool stirs(struct outlet *out) {
         return true;
     }
     if (!out->linked) {
-        return find_peer(out) != -EAGAIN;
+        return other_half_left(out) || find_peer(out) != -EAGAIN;
     }
     if (node_peer_changed(&out->peer.node) || (atomic_load(&out->theirs->data.attention) & BELL_GONE) != 0) {
         return true;
@@ -338,7 +404,7 @@ int outlet_arm(struct outlet *out, struct mech_watch *watch) {
     watch->kind = MECH_WATCH_WORD;
     out->end->seen->out.waits++;
     if (!out->linked) {
-        (void)atomic_add(&sleeper->attention, 1);
+        bell_show(sleeper);
         watch->word = out->end->roll.change;
         watch->value = atomic_load(watch->word);
         out->change = 0; /* look even if nothing seems to have changed */
@@ -353,7 +419,7 @@ int outlet_arm(struct outlet *out, struct mech_watch *watch) {
         watch->life = out->peer.node.life;
         watch->life_value = out->peer.node.life_value;
     }
-    watch->slice = watch->life != NULL ? SHM_LIFE_SLICE : MECH_SLICE_NS;
+    watch->slice = shm_slice(out->linked ? &out->peer : NULL, true);
     if (stirs(out)) {
         bell_disarm(sleeper);
         return 1;
@@ -370,6 +436,7 @@ void outlet_settle(struct outlet *out) {
     if (out->post.fifo < 0) {
         return;
     }
+    out->straight = 0;
     shm_post_guard(&out->post, out->linked ? &out->peer : NULL);
     out->needed = 0;
     if (stirs(out)) {
@@ -392,9 +459,10 @@ void outlet_close(struct outlet *out) {
     weave("outlet.close.before");
     bell_gone(&out->own->room);
     weave("outlet.close.shown");
+    /* Who has not been spoken to may sleep on it all the same. */
+    atomic_store(&out->own->data.count, out->own->data.count + 1);
+    (void)futex_wake(&out->own->data.count, INT_MAX);
     if (out->linked) {
-        atomic_store(&out->own->data.count, out->own->data.count + 1);
-        (void)futex_wake(&out->own->data.count, INT_MAX);
         if (out->bell.fifo < 0 && (atomic_peek(&out->theirs->data.attention) & BELL_POLLED) != 0) {
             shm_open_fifo(out->end, &out->bell, &out->peer);
         } else if (out->bell.fifo >= 0) {

@@ -19,6 +19,8 @@
 #include "base/futex.h"
 #include "base/weave.h"
 
+#define HEAD_START 100 /* pauses */
+
 /* ---- what the halves share ---- */
 
 static int check_mark(const struct shm *end, const struct seg *seg, const char *magic, size_t size,
@@ -61,16 +63,79 @@ int shm_find(struct shm *end, const char *kind, const char *magic, size_t size, 
     return 0;
 }
 
+int shm_find_post(struct shm *end, struct seg *seg, struct shm_peer *peer, bool *dead) {
+    struct roll_end found;
+    char file[ROLL_FILE_MAX];
+    if (roll_find_post(&end->roll, file, &found) != 0) {
+        return -EAGAIN;
+    }
+    int rc = seg_map(seg, end->roll.dir, file, sizeof(struct shm_tx), end->address);
+    *peer = (struct shm_peer){.end = found};
+    if (rc == 0) {
+        rc = check_mark(end, seg, SHM_TX_MAGIC, sizeof(struct shm_tx), &found, &peer->heavy);
+        rc = rc != 0 ? rc : node_peer_open(&peer->node, found.node, found.number);
+    }
+    *dead = rc == -ESRCH;
+    if (rc != 0 && !*dead) {
+        seg_unmap(seg);
+        roll_drop_post(&end->roll, &found);
+        return rc == -ENOENT ? -EAGAIN : rc;
+    }
+    if (*dead) {
+        const struct shm_tx *tx = (const struct shm_tx *)(const void *)seg->base;
+        peer->node = (struct node_peer){.id = found.node, .fd = -1};
+        memcpy(peer->who, tx->who, sizeof peer->who);
+        peer->who[sizeof peer->who - 1] = '\0';
+        return 0;
+    }
+    (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid, proc_name(peer->node.exe));
+    return 0;
+}
+
+static uint64_t key(const struct roll_end *end) {
+    return end->node + end->number * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+int shm_post(struct shm *end, const struct roll_end *to) {
+    (void)pthread_mutex_lock(&end->noting);
+    int rc = end->posted == key(to) ? 0 : roll_post(&end->roll, to);
+    end->posted = rc == 0 ? key(to) : end->posted;
+    (void)pthread_mutex_unlock(&end->noting);
+    return rc;
+}
+
+int64_t shm_slice(const struct shm_peer *peer, bool linked) {
+    if (peer == NULL) {
+        return MECH_SLICE_NS;
+    }
+    int64_t slice = peer->node.life != NULL && linked ? SHM_LIFE_SLICE : MECH_SLICE_NS;
+    return peer->node.doubt != 0 ? SHM_DOUBT_SLICE : slice;
+}
+
+bool shm_judge(struct shm *end, const struct roll_end *peer, bool left) {
+    uint64_t about = key(peer) << 1;
+    uint64_t last = atomic_load(&end->verdict);
+    do {
+        if (last >> 1 == about >> 1) {
+            return (last & 1) != 0;
+        }
+    } while (!atomic_cas(&end->verdict, &last, about | left));
+    return left;
+}
+
 void shm_note(struct shm *end, const struct shm_peer *peer) {
     (void)pthread_mutex_lock(&end->noting);
-    node_end_peer(end->seen, peer == NULL ? 0 : peer->node.pid, peer == NULL ? "" : proc_name(peer->node.exe));
+    if (end->seen != NULL) {
+        node_end_peer(end->seen, peer == NULL ? 0 : peer->node.pid, peer == NULL ? "" : proc_name(peer->node.exe));
+    }
     (void)pthread_mutex_unlock(&end->noting);
 }
 
 void shm_open_fifo(struct shm *end, struct bell *bell, const struct shm_peer *peer) {
     char file[ROLL_FILE_MAX];
     roll_file(file, peer->end, "bell");
-    bell->fifo = openat(end->roll.dir, file, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    /* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
+    bell->fifo = openat(end->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (bell->fifo >= 0) {
         bell_write(bell);
     }
@@ -156,13 +221,13 @@ static int shm_open_end(void *self, const struct mech_open *open) {
     if (open->sends && open->options.queue > UINT64_C(1) << 30) {
         return err_say(EINVAL, "%s: a queue in shared memory has at most 1 GiB", open->address);
     }
-    roll_sweep();
     int rc = roll_begin(&end->roll, open->rest, open->stream ? ROLL_STREAM : ROLL_PAIR, open->sends, open->receives,
                         open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;
     }
     (void)pthread_mutex_init(&end->noting, NULL);
+    (void)node_life_word(end->roll.self.number); /* before anybody can look for it */
     rc = open->sends ? outlet_init(&end->out, end, open->options.queue, open->options.mode) : 0;
     rc = rc == 0 && open->receives ? inlet_init(&end->in, end, open->options.mode) : rc;
     if (rc != 0) {
@@ -181,13 +246,16 @@ static int shm_open_end(void *self, const struct mech_open *open) {
 
 static void shm_close(void *self) {
     struct shm *end = self;
+    if (end->receives) {
+        inlet_close(&end->in); /* first: whoever has received the goodbye must not send in vain */
+    }
     if (end->sends) {
         outlet_close(&end->out);
     }
-    if (end->receives) {
-        inlet_close(&end->in);
-    }
     roll_leave(&end->roll);
+    (void)pthread_mutex_lock(&end->noting);
+    end->seen = NULL; /* somebody else's from now on */
+    (void)pthread_mutex_unlock(&end->noting);
 }
 
 static void shm_deinit(void *self) {
@@ -205,26 +273,6 @@ static void shm_deinit(void *self) {
 static int shm_flush(void *self, uint64_t *left) {
     struct shm *end = self;
     return outlet_flush(&end->out, left);
-}
-
-static int shm_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
-    struct shm *end = self;
-    (void)wait;
-    int rc = outlet_send(&end->out, data, size, done);
-    if (unlikely(end->out.post.fifo >= 0)) {
-        outlet_settle(&end->out);
-    }
-    return rc;
-}
-
-static int shm_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
-    struct shm *end = self;
-    (void)wait;
-    int rc = inlet_recv(&end->in, buffer, capacity, size);
-    if (unlikely(end->in.post.fifo >= 0)) {
-        inlet_settle(&end->in);
-    }
-    return rc;
 }
 
 static int shm_loan(void *self, struct mech_piece *piece, size_t size) {
@@ -274,6 +322,16 @@ static int64_t shm_disarm(void *self, enum mech_way way) {
     return way == MECH_OUT ? outlet_disarm(&end->out) : inlet_disarm(&end->in);
 }
 
+/* A reader that has caught up with a busy writer and asks for every next record the moment it is there takes the cache line
+ * away from the writer each time: both get slower by a multiple. So after a run of records it lets the writer get ahead. */
+static void let_run(struct inlet *in) {
+    uint64_t run = in->number - in->caught_up;
+    in->caught_up = in->number;
+    for (int i = 0; run >= SHM_RUN && i < HEAD_START; i++) {
+        atomic_pause();
+    }
+}
+
 /* Shows the peer where this thread runs; false when the peer ran here last, and so cannot run while this thread spins. */
 static bool shm_spin(void *self, enum mech_way way) {
     struct shm *end = self;
@@ -288,6 +346,7 @@ static bool shm_spin(void *self, enum mech_way way) {
         theirs = end->out.linked ? atomic_peek(&end->out.theirs->cpu) : cpu;
     } else {
         theirs = end->in.bound ? atomic_peek(&end->in.feed->theirs->cpu) : cpu;
+        let_run(&end->in);
     }
     return theirs != cpu;
 }
@@ -325,10 +384,10 @@ static void shm_limits(void *self, struct thirl_limits *limits) {
 
 static int shm_peer(void *self, struct thirl_peer *peer) {
     struct shm *end = self;
-    const struct node_peer *node = NULL;
+    struct node_peer *node = NULL;
     if (end->receives && end->in.bound) {
         node = &end->in.peer.node;
-    } else if (end->sends && end->out.linked) {
+    } else if (end->sends && end->out.linked && !(end->receives && end->in.final != 0)) {
         node = &end->out.peer.node;
     }
     if (node == NULL) {
@@ -352,8 +411,8 @@ const struct mech mech_shm = {
     .close = shm_close,
     .deinit = shm_deinit,
     .flush = shm_flush,
-    .send = shm_send,
-    .recv = shm_recv,
+    .send = outlet_send,
+    .recv = inlet_recv,
     .loan = shm_loan,
     .put = shm_put,
     .take = shm_take,

@@ -21,7 +21,9 @@
 
 #define SHM_VERSION 1
 #define SHM_HEAVY 1u /* feature: its process has the heavy fence */
+#define SHM_RUN 4 /* records received without waiting that make a stream of them */
 #define SHM_LIFE_SLICE (1000 * INT64_C(1000000)) /* sleep that long where a death wakes: only against a lost wake-up */
+#define SHM_DOUBT_SLICE INT64_C(1000000)      /* and so long while a peer seems to be ending */
 
 struct shm_mark {
     char magic[8];
@@ -41,9 +43,11 @@ struct shm_link {
 struct shm_tx { /* written by the sender only; the lane stands behind it */
     struct shm_mark mark;
     LINE_ALIGNED struct shm_link to;
+    struct shm_link heard; /* whom this end last listened to */
     LINE_ALIGNED struct bell_sleeper room; /* the sender sleeps until there is room */
     LINE_ALIGNED struct bell_rope data;    /* the sender rings: there is data */
     LINE_ALIGNED uint32_t cpu;             /* where it ran last */
+    char who[NODE_PEER_MAX];               /* "pid 123 (name)": its node may be gone before this is read */
 };
 
 struct shm_rx { /* written by the receiver only */
@@ -81,13 +85,16 @@ struct outlet {
     struct shm_tx *own;
     struct lane lane;
     bool linked, bound;
+    const uint32_t *live; /* while it has live_value, the next message needs no further question */
+    uint32_t live_value;
     int final;    /* -THIRL_ECLOSED, once the peer has left */
     int told;     /* an error that a look has found, for the next try */
     struct shm_peer peer;
     struct seg map; /* its .rx */
     const struct shm_rx *theirs;
     struct bell bell;
-    uint64_t sent; /* messages of this conversation */
+    uint64_t straight; /* messages up to that size need no further question: 0 for streams and with a descriptor */
+    uint64_t sent;     /* messages of this conversation */
     uint64_t lost; /* messages that a lost peer had not taken */
     uint32_t needed; /* span that did not fit */
     bool flushing;
@@ -114,6 +121,7 @@ struct inlet {
     struct lane lane;
     size_t offset; /* bytes of the record at the lane's position that a stream has taken */
     uint64_t number; /* messages of this conversation */
+    uint64_t caught_up; /* the number when there was nothing more to read */
     struct bell bell;
     uint32_t change;
     struct hold held;
@@ -123,6 +131,8 @@ struct inlet {
 struct shm {
     struct roll roll;
     struct node_end *seen;
+    uint64_t posted;        /* to whom the tx was posted last */
+    uint64_t verdict;       /* the last of shm_judge: whom it was about, and in its lowest bit what */
     pthread_mutex_t noting; /* of the peer in `seen`, which both halves write */
     char address[NODE_ADDRESS_MAX];
     bool sends, receives, stream, heavy;
@@ -135,6 +145,19 @@ struct shm {
 
 /* Another end that has a file of that kind: maps it, checks its mark, opens its node. 0; -EAGAIN: there is none (yet). */
 int shm_find(struct shm *, const char *kind, const char *magic, size_t size, struct seg *, struct shm_peer *);
+
+/* The oldest tx file that was posted to this end, and who did; *dead: it is no more. 0 or -EAGAIN as above. */
+int shm_find_post(struct shm *, struct seg *, struct shm_peer *, bool *dead);
+
+/* Posts the tx to that peer, once; see roll_post. */
+int shm_post(struct shm *, const struct roll_end *);
+
+/* How long a half may sleep before it looks at that peer's life (NULL: at who has come). */
+int64_t shm_slice(const struct shm_peer *, bool linked);
+
+/* A peer may die in the middle of leaving: which of the two it was, the half says that asks first, and the other half the
+ * same. true: it has left. */
+bool shm_judge(struct shm *, const struct roll_end *, bool left);
 
 /* Notes in the list who is there (NULL: nobody). */
 void shm_note(struct shm *, const struct shm_peer *);
@@ -152,7 +175,7 @@ void shm_post_deinit(struct shm_post *);
 /* ---- outlet.c, inlet.c: the slots of the contract, one way each ---- */
 
 int outlet_init(struct outlet *, struct shm *, uint64_t queue, unsigned mode);
-int outlet_send(struct outlet *, const void *, size_t, size_t *done);
+int outlet_send(void *shm, const void *, size_t, size_t *done, bool wait); /* slots as they are, */
 int outlet_loan(struct outlet *, struct mech_piece *, size_t);
 int outlet_put(struct outlet *, struct mech_piece *);
 void outlet_free(struct outlet *, struct mech_piece *);
@@ -165,7 +188,7 @@ void outlet_close(struct outlet *);
 void outlet_deinit(struct outlet *);
 
 int inlet_init(struct inlet *, struct shm *, unsigned mode);
-int inlet_recv(struct inlet *, void *, size_t, size_t *);
+int inlet_recv(void *shm, void *, size_t, size_t *, bool wait); /* because a call less shows */
 int inlet_take(struct inlet *, struct mech_piece *);
 void inlet_free(struct inlet *, struct mech_piece *);
 int inlet_look(struct inlet *);

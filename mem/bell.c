@@ -20,9 +20,10 @@ void bell_begin(struct bell *bell, struct bell_rope *rope, const struct bell_sle
     bell->always = !heavy;
     bell->fenced = true;
     bell->calm = 0;
-    bell->round = 0;
+    bell->answered = atomic_load(&sleeper->arms) - BELL_SLEEPERS; /* whoever sleeps now may have begun long ago */
     bell->fifo = -1;
     bell->wakes = wakes;
+    atomic_store(&rope->round, 0); /* which no sleeper asks for */
     atomic_store(&rope->fenced, 1);
     atomic_fence();
 }
@@ -58,9 +59,21 @@ void bell_write(struct bell *bell) {
     (void)ignored;
 }
 
+/* Does anybody sleep who has not been rung for? A sleeper takes tens of microseconds to get up, and all that is committed
+ * meanwhile would ring for it again, one system call each. */
+static bool is_due(struct bell *bell, uint32_t arms, uint32_t sleepers) {
+    if (arms - bell->answered > sleepers) {
+        bell->answered = arms - sleepers; /* the others gave up by themselves */
+    }
+    return arms != bell->answered;
+}
+
 bool bell_ring(struct bell *bell, uint64_t position) {
+    /* In this order: whoever is counted in arms shows in attention too, unless it is up again. Pairs with bell_show. */
+    uint32_t arms = atomic_load(&bell->sleeper->arms);
     uint32_t attention = atomic_load(&bell->sleeper->attention);
-    if ((attention & BELL_SLEEPERS) != 0 && position >= atomic_peek(&bell->sleeper->want)) {
+    if (is_due(bell, arms, attention & BELL_SLEEPERS) && position >= atomic_peek(&bell->sleeper->want)) {
+        bell->answered++;
         bell->calm = 0;
         if (!bell->fenced) {
             bell->fenced = true;
@@ -76,11 +89,11 @@ bool bell_ring(struct bell *bell, uint64_t position) {
     }
     if ((attention & BELL_POLLED) != 0) {
         uint32_t round = attention / BELL_ROUND;
-        if (bell->round != round) {
+        if (bell->rope->round != round) {
             if (bell->fifo < 0) {
                 return true;
             }
-            bell->round = round;
+            atomic_store(&bell->rope->round, round); /* before the byte: pairs with the load in bell_poll */
             bell_write(bell);
         }
     }
@@ -95,11 +108,16 @@ static void order(const struct bell_rope *rope, bool heavy) {
     }
 }
 
+void bell_show(struct bell_sleeper *sleeper) {
+    (void)atomic_add(&sleeper->attention, 1);
+    (void)atomic_add(&sleeper->arms, 1);
+}
+
 uint32_t bell_arm(struct bell_sleeper *sleeper, const struct bell_rope *rope, uint64_t want, bool heavy) {
     uint32_t seen = atomic_load(&rope->count); /* pairs with the release in bell_ring */
     atomic_poke(&sleeper->want, want);
     weave("bell.arm.before");
-    (void)atomic_add(&sleeper->attention, 1);
+    bell_show(sleeper);
     weave("bell.arm.shown");
     order(rope, heavy);
     return seen;
@@ -111,9 +129,14 @@ void bell_disarm(struct bell_sleeper *sleeper) {
 }
 
 void bell_poll(struct bell_sleeper *sleeper, const struct bell_rope *rope, bool heavy) {
-    uint32_t attention = atomic_load(&sleeper->attention);
-    while (!atomic_cas(&sleeper->attention, &attention, (attention | BELL_POLLED) + BELL_ROUND)) {
-    }
+    uint32_t attention = atomic_load(&sleeper->attention), next;
+    do {
+        next = attention | BELL_POLLED;
+        /* An unanswered round goes on: a count that came round would look answered. */
+        if ((attention & BELL_POLLED) == 0 || atomic_load(&rope->round) == attention / BELL_ROUND) {
+            next += next / BELL_ROUND == UINT32_MAX / BELL_ROUND ? 2 * BELL_ROUND : BELL_ROUND; /* never 0 */
+        }
+    } while (!atomic_cas(&sleeper->attention, &attention, next));
     order(rope, heavy);
 }
 

@@ -31,14 +31,16 @@
 
 struct bell_sleeper { /* in the sleeper's own memory, on a cache line of its own */
     uint32_t attention;
-    uint32_t pad;
+    uint32_t arms; /* how often a thread has shown that it sleeps, ever */
     uint64_t want; /* do not ring before this position is reached */
 };
 
 struct bell_rope { /* in the ringer's own memory, likewise */
     uint32_t count;
     uint32_t fenced;
-    int64_t at; /* CLOCK_MONOTONIC of the last ring, ns */
+    int64_t at;     /* CLOCK_MONOTONIC of the last ring, ns */
+    uint32_t round; /* of POLLED: the last that was answered */
+    uint32_t pad;
 };
 
 /* The ringer's side, private. */
@@ -47,7 +49,7 @@ struct bell {
     const struct bell_sleeper *sleeper; /* NULL: nobody */
     bool fenced, always;
     uint32_t calm;  /* commits since somebody slept */
-    uint32_t round; /* the round of POLLED that got its byte */
+    uint32_t answered; /* of the sleeper's arms: those that need no ring any more */
     int fifo;       /* the sleeper's descriptor, -1 while not open */
     uint64_t *wakes; /* counts system calls that woke */
 };
@@ -81,7 +83,10 @@ static inline uint32_t bell_tell(struct bell *bell) {
 uint32_t bell_arm(struct bell_sleeper *, const struct bell_rope *, uint64_t want, bool heavy);
 void bell_disarm(struct bell_sleeper *);
 
-/* Sleeper: a descriptor wants one byte when there is something; and no longer. */
+/* Sleeper: the same while there is no rope yet; bell_disarm ends it. */
+void bell_show(struct bell_sleeper *);
+
+/* Sleeper, after it has read what was in the descriptor: it wants one byte when there is something; and no longer. */
 void bell_poll(struct bell_sleeper *, const struct bell_rope *, bool heavy);
 void bell_unpoll(struct bell_sleeper *);
 

@@ -44,6 +44,14 @@ static inline uint32_t lane_span(size_t size) {
     return (uint32_t)((sizeof(struct lane_head) + size + 7) & ~(size_t)7);
 }
 
+/* Writer: bytes from the next record to the one behind it. A record that fits into a cache line does not straddle two: each
+ * line costs a transfer. What keeps the next one of the same size whole is added to this one. */
+static inline uint32_t lane_step(const struct lane *lane, size_t size) {
+    uint32_t span = lane_span(size);
+    uint32_t used = (uint32_t)(lane->at + span) % CACHE_LINE;
+    return span > CACHE_LINE || used + span <= CACHE_LINE ? span : span + (CACHE_LINE - used);
+}
+
 static inline struct lane_head *lane_at(const struct lane *lane, uint64_t at) {
     return (struct lane_head *)(void *)(lane->ring + (at & lane->mask));
 }
@@ -73,7 +81,7 @@ static inline void lane_commit(struct lane_head *head, uint32_t span, uint32_t s
     atomic_store(&head->span, span); /* (1) */
 }
 
-/* Reader: what stands at its position. 1: *span and *size are copied out and checked against the ring and `most`; 0: nothing
+/* Reader: what stands at its position. 1: *span and *size are copied out and checked against the ring; 0: nothing
  * yet; -1: the writer lies. */
 static inline int lane_look(const struct lane *lane, uint32_t *span, uint32_t *size) {
     const struct lane_head *head = lane_at(lane, lane->at);
@@ -86,11 +94,20 @@ static inline int lane_look(const struct lane *lane, uint32_t *span, uint32_t *s
     return likely(*span <= lane->mask && (*span & 7) == 0 && payload + sizeof *head <= *span) ? 1 : -1;
 }
 
+/* Reader, in the middle of a stream: has the lines that it will want in a moment come over while it works on these. */
+static inline void lane_fetch(const struct lane *lane) {
+    const unsigned char *ahead = (const unsigned char *)lane_at(lane, lane->at + 16 * CACHE_LINE);
+    __builtin_prefetch(ahead);
+    __builtin_prefetch(ahead + CACHE_LINE); /* records that are longer than a line step over one now and then */
+}
+
 static inline void *lane_payload(const struct lane_head *head) {
     return (void *)((uintptr_t)head + sizeof *head);
 }
 
-/* memcpy that does not leave the function for small sizes. */
+typedef uint64_t lane_words __attribute__((vector_size(16), aligned(1), may_alias));
+
+/* memcpy that does not leave the function for small sizes: from both ends, overlapping in the middle. */
 static inline void lane_copy(void *to, const void *from, size_t size) {
     unsigned char *t = to;
     const unsigned char *f = from;
@@ -98,19 +115,15 @@ static inline void lane_copy(void *to, const void *from, size_t size) {
         memcpy(t, f, 8);
     } else if (size > 64 || size < 4) {
         memcpy(t, f, size);
-    } else if (size > 32) {
-        unsigned char head[32], tail[32];
-        memcpy(head, f, 32);
-        memcpy(tail, f + size - 32, 32);
-        memcpy(t, head, 32);
-        memcpy(t + size - 32, tail, 32);
     } else if (size >= 16) {
-        unsigned char head[16], tail[16];
-        memcpy(head, f, 16);
-        memcpy(tail, f + size - 16, 16);
-        memcpy(t, head, 16);
-        memcpy(t + size - 16, tail, 16);
-    } else if (size >= 8) {
+        size_t second = size > 32 ? 16 : 0; /* the two in the middle are the outer ones again when there are no more */
+        lane_words a = *(const lane_words *)f, b = *(const lane_words *)(f + second);
+        lane_words c = *(const lane_words *)(f + size - 16 - second), d = *(const lane_words *)(f + size - 16);
+        *(lane_words *)t = a;
+        *(lane_words *)(t + second) = b;
+        *(lane_words *)(t + size - 16 - second) = c;
+        *(lane_words *)(t + size - 16) = d;
+    } else if (size > 8) {
         uint64_t head, tail;
         memcpy(&head, f, 8);
         memcpy(&tail, f + size - 8, 8);

@@ -24,7 +24,7 @@
 
 static struct {
     pthread_mutex_t lock;
-    uint32_t epoch; /* of the process that joined */
+    uint32_t epoch; /* of the process that joined; released last */
     int dir, file;
     uint64_t id;
     struct node_file *map;
@@ -43,12 +43,15 @@ static void after_fork(void) {
 static int open_dir(void) {
     const char *given = getenv("THIRL_DIR");
     bool named = given != NULL && *given != '\0';
+    if (named && strlen(given) >= sizeof own.path) {
+        return err_say(ENAMETOOLONG, "THIRL_DIR is longer than the %zu bytes that it may have", sizeof own.path - 1);
+    }
     if (named) {
         (void)snprintf(own.path, sizeof own.path, "%s", given);
     } else {
         (void)snprintf(own.path, sizeof own.path, "/dev/shm/thirl-%u", (unsigned)geteuid());
     }
-    own.dir = open(own.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    own.dir = open(own.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (named ? 0 : O_NOFOLLOW));
     struct stat status;
     if (own.dir < 0 || fstat(own.dir, &status) != 0) {
         return err_system(errno, "the registry directory %s cannot be opened: set THIRL_DIR to a place that you may read",
@@ -166,16 +169,16 @@ static int join(void) {
     if (epoch == 0) {
         return -ENOMEM;
     }
-    if (own.map != NULL && own.epoch == epoch) {
+    if (own.epoch == epoch) {
         return 0;
     }
-    if (own.epoch == 0) {
-        (void)pthread_atfork(before_fork, after_fork, after_fork);
+    static bool watched;
+    if (!watched) {
+        watched = pthread_atfork(before_fork, after_fork, after_fork) == 0;
     }
     /* A forked child: the mapping was not inherited; the descriptors were, and closing them drops none of its parent's
      * locks. */
     own.map = NULL;
-    own.epoch = epoch;
     fd_close(&own.file);
     fd_close(&own.dir);
     int rc = fd_may_grow(NODE_FILE_SIZE) ? make_dir()
@@ -190,6 +193,8 @@ static int join(void) {
     }
     if (rc != 0) {
         fd_close(&own.dir);
+    } else {
+        atomic_store(&own.epoch, epoch); /* pairs with the loads in node_file and node_id */
     }
     return rc;
 }
@@ -211,9 +216,16 @@ static int take_line(struct node_end **end) {
     return err_say(EMFILE, "this process has %d ends open, which is the most", NODE_ENDS);
 }
 
-/* A process that ends in order takes its file along; of the others the next sweep takes it. */
+/* A process that ends in order takes its file along. Of one that dies, or has left an end open, the next sweep takes it: it
+ * is what leads the sweep to the files of that end. */
 __attribute__((destructor)) static void leave(void) {
-    if (node_file() != NULL) {
+    const struct node_file *file = node_file();
+    for (uint32_t i = 0; file != NULL && i < file->ends; i++) {
+        if (atomic_load(&file->end[i].state) != NODE_END_FREE) {
+            return;
+        }
+    }
+    if (file != NULL) {
         node_remove(own.id);
     }
 }
@@ -255,21 +267,21 @@ void node_end_peer(struct node_end *end, int64_t pid, const char *name) {
 }
 
 int node_dir(void) {
-    if (own.dir < 0) {
-        (void)pthread_mutex_lock(&own.lock);
-        int rc = own.dir < 0 ? open_dir() : 0;
-        (void)pthread_mutex_unlock(&own.lock);
-        return rc == 0 ? own.dir : rc;
-    }
-    return own.dir;
+    (void)pthread_mutex_lock(&own.lock);
+    int rc = own.dir < 0 ? open_dir() : 0;
+    rc = rc == 0 ? own.dir : rc;
+    (void)pthread_mutex_unlock(&own.lock);
+    return rc;
 }
 
 const struct node_file *node_file(void) {
-    return own.epoch != 0 && own.epoch == proc_epoch() ? own.map : NULL;
+    uint32_t epoch = atomic_load(&own.epoch); /* pairs with the release in join */
+    return epoch != 0 && epoch == proc_epoch() ? own.map : NULL;
 }
 
 uint64_t node_id(void) {
-    return own.epoch != 0 && own.epoch == proc_epoch() ? own.id : 0;
+    uint32_t epoch = atomic_load(&own.epoch); /* likewise */
+    return epoch != 0 && epoch == proc_epoch() ? own.id : 0;
 }
 
 const uint32_t *node_life_word(uint32_t number) {

@@ -72,6 +72,7 @@ struct node_peer {
     void *map;
     const uint32_t *life; /* its life word for me, or NULL; see node_peer_look */
     uint32_t life_value;
+    int64_t doubt; /* it may be ending, until then (CLOCK_MONOTONIC, ns); 0: no */
 };
 
 /* Fills in and maps the node of an end with that number. 0, -ESRCH when it is dead, or an error. */
@@ -84,6 +85,13 @@ bool node_peer_alive(struct node_peer *);
 /* Has the life word changed? Then node_peer_alive is worth its price. */
 static inline bool node_peer_changed(const struct node_peer *peer) {
     return peer->life != NULL && atomic_peek(peer->life) != peer->life_value;
+}
+
+/* Does it seem to be ending? A life word changes first when a process ends, and its lock is released when its memory is
+ * gone, some milliseconds later: in between, and for a while when only the thread ended, node_peer_alive is asked again and
+ * again. */
+static inline bool node_peer_doubtful(const struct node_peer *peer) {
+    return node_peer_changed(peer) || peer->doubt != 0;
 }
 
 /* Every node file but this process's own: its id, and whether it is alive; until seen returns nonzero, and returns that. */

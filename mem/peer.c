@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +13,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/futex.h"
 #include "base/weave.h"
 #include "mem/nodefile.h"
 
 #define ROBUST_DIED UINT32_C(0x40000000)
 #define ROBUST_OWNER UINT32_C(0x3fffffff)
+#define DOUBT_NS (50 * CLOCK_MS)
 
 void node_name(char name[NODE_NAME_MAX], uint64_t id) {
     (void)snprintf(name, NODE_NAME_MAX, "%016llx", (unsigned long long)id);
@@ -42,14 +46,20 @@ bool node_parse(const char *name, size_t length, uint64_t *id) {
 
 /* A node of this very process, made by this copy of the library or another: must not be opened. */
 static bool is_own(uint64_t id) {
-    return id >> 32 == node_id() >> 32;
+    uint64_t own = node_id();
+    if (own == 0) { /* not joined, but another copy of the library in this program may have */
+        struct proc self;
+        proc_self(&self);
+        own = (uint64_t)proc_number(&self) << 32;
+    }
+    return id >> 32 == own >> 32;
 }
 
 static int open_node(uint64_t id) {
     char path[8 + NODE_NAME_MAX];
     memcpy(path, "node/", 5);
     node_name(path + 5, id);
-    return openat(node_dir(), path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return openat(node_dir(), path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW); /* a FIFO would block */
 }
 
 static bool is_locked(int fd) {
@@ -107,6 +117,7 @@ static void watch_life(struct node_peer *peer, const struct node_file *file, uin
     uint32_t value = atomic_load(word);
     peer->life = (value & ROBUST_OWNER) != 0 && (value & ROBUST_DIED) == 0 ? word : NULL;
     peer->life_value = value;
+    peer->doubt = peer->life == NULL ? clock_now() + DOUBT_NS : 0; /* it may be ending already */
 }
 
 int node_peer_open(struct node_peer *peer, uint64_t id, uint32_t number) {
@@ -173,10 +184,16 @@ bool node_peer_alive(struct node_peer *peer) {
         return true;
     }
     if (!is_locked(peer->fd)) {
+        if (peer->life != NULL) {
+            (void)futex_wake(peer->life, INT_MAX); /* the kernel woke one, and others may sleep on it */
+        }
         return false;
     }
     if (node_peer_changed(peer)) {
-        peer->life = NULL; /* the thread that held it has ended, the process has not */
+        peer->life = NULL; /* the thread that held it has ended, the process has not, or not yet */
+        peer->doubt = clock_now() + DOUBT_NS;
+    } else if (peer->doubt != 0 && clock_now() > peer->doubt) {
+        peer->doubt = 0;
     }
     return true;
 }
@@ -204,7 +221,7 @@ int node_each(int (*seen)(void *context, uint64_t id, bool alive), void *context
             rc = seen(context, id, node_alive(id));
             continue;
         }
-        int file = openat(fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        int file = openat(fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
         if (file >= 0 && !is_locked(file)) {
             (void)unlinkat(fd, name, 0); /* its maker died, or will find it gone and try again */
         }

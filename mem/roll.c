@@ -37,15 +37,24 @@ struct card {
 static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t numbers;
 
+/* A child forked while another thread was joining: that thread is not in it, and the record lock is not its own. */
+static void renew(void) {
+    (void)pthread_mutex_init(&joining, NULL);
+}
+
+__attribute__((constructor)) static void watch_fork(void) {
+    (void)pthread_atfork(NULL, NULL, renew);
+}
+
 /* A directory name for any text: what the file system or a reader could trip over becomes %XX. */
 static int encode(char to[256], const char *name) {
     size_t n = 0;
     for (const char *c = name; *c != '\0'; c++) {
         bool plain = *c > ' ' && *c < 127 && *c != '/' && *c != '%' && !(*c == '.' && c == name);
-        if (n + 4 > 256) {
+        if (n + (plain ? 1 : 3) > 255) {
             return err_say(ENAMETOOLONG, "the channel name \"%.40s…\" is longer than a file name may be (255 bytes)", name);
         }
-        n += (size_t)snprintf(to + n, 4, plain ? "%c" : "%%%02X", (unsigned char)*c);
+        n += (size_t)snprintf(to + n, 256 - n, plain ? "%c" : "%%%02X", (unsigned char)*c);
     }
     to[n] = '\0';
     return n == 0 ? err_say(THIRL_EADDRESS, "the channel has no name: shm://NAME") : 0;
@@ -224,7 +233,7 @@ static int check_seats(const struct roll *roll, enum roll_pattern pattern, const
 }
 
 static int read_card(int dir, struct card *card) {
-    int fd = openat(dir, "card", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(dir, "card", O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         return -errno;
     }
@@ -368,6 +377,7 @@ void roll_cancel(struct roll *roll) {
 
 void roll_leave(struct roll *roll) {
     remove_files(roll);
+    roll_drop_post(roll, NULL);
     roll_tell(roll);
     weave("roll.leave.told");
     (void)pthread_mutex_lock(&joining);
@@ -417,6 +427,95 @@ int roll_find(const struct roll *roll, const char *wanted, struct roll_end *foun
         (void)closedir(list);
     }
     return rc;
+}
+
+/* ---- posts: <receiver>.<number>.post.<time>.<sender>.<number> ---- */
+
+#define POST_FORM "post.%16llx.%16llx.%u"
+
+static bool parse_post(const char *file, struct roll_end *to, struct roll_end *from, uint64_t *time) {
+    const char *kind;
+    unsigned long long when, node;
+    bool is = parse(file, to, &kind) && sscanf(kind, POST_FORM, &when, &node, &from->number) == 3;
+    from->node = is ? node : 0;
+    *time = is ? when : 0;
+    return is;
+}
+
+static bool same(const struct roll_end *a, const struct roll_end *b) {
+    return a->node == b->node && a->number == b->number;
+}
+
+int roll_find_post(const struct roll *roll, char file[ROLL_FILE_MAX], struct roll_end *from) {
+    DIR *list = open_list(roll->dir);
+    uint64_t oldest = UINT64_MAX, time;
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end to, sender;
+        if (parse_post(entry->d_name, &to, &sender, &time) && same(&to, &roll->self) && time < oldest &&
+            strlen(entry->d_name) < ROLL_FILE_MAX) {
+            oldest = time;
+            *from = sender;
+            memcpy(file, entry->d_name, strlen(entry->d_name) + 1);
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return oldest == UINT64_MAX ? -ESRCH : 0;
+}
+
+void roll_drop_post(const struct roll *roll, const struct roll_end *from) {
+    DIR *list = open_list(roll->dir);
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end to, sender;
+        uint64_t time;
+        if (parse_post(entry->d_name, &to, &sender, &time) && same(&to, &roll->self) && (!from || same(from, &sender))) {
+            weave("roll.post.drop");
+            (void)unlinkat(roll->dir, entry->d_name, 0);
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+}
+
+static unsigned count_posts(const struct roll *roll, const struct roll_end *receiver) {
+    DIR *list = open_list(roll->dir);
+    unsigned count = 0;
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end to, sender;
+        uint64_t time;
+        count += parse_post(entry->d_name, &to, &sender, &time) && same(&to, receiver);
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return count;
+}
+
+int roll_post(const struct roll *roll, const struct roll_end *to) {
+    char own[ROLL_FILE_MAX], post[ROLL_FILE_MAX], theirs[ROLL_FILE_MAX], receiver[NODE_NAME_MAX], sender[NODE_NAME_MAX];
+    if (count_posts(roll, to) >= ROLL_POSTS_MAX) {
+        return err_say(EBUSY, "%d processes have sent something here and died, and the receiver has not looked", ROLL_POSTS_MAX);
+    }
+    roll_file(own, roll->self, "tx");
+    roll_file(theirs, *to, "rx");
+    node_name(receiver, to->node);
+    node_name(sender, roll->self.node);
+    (void)snprintf(post, sizeof post, "%s.%u.post.%016llx.%s.%u", receiver, to->number, (unsigned long long)clock_now(),
+                   sender, roll->self.number);
+    weave("roll.post.before");
+    if (linkat(roll->dir, own, roll->dir, post, 0) != 0) {
+        /* Somebody removed the registry below us: who has mapped it needs no names. */
+        return errno == ENOENT ? 0 : err_system(errno, "the channel's directory in the registry cannot be written");
+    }
+    weave("roll.post.after");
+    /* A receiver that leaves removes its rx first and then its posts: one of us two sees the other. */
+    if (faccessat(roll->dir, theirs, F_OK, 0) != 0) {
+        (void)unlinkat(roll->dir, post, 0);
+        return -EAGAIN;
+    }
+    return 0;
 }
 
 /* ---- sweeping ---- */

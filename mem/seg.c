@@ -65,6 +65,9 @@ static int map(struct seg *seg, int fd, int protection, const char *what) {
 }
 
 int seg_make(struct seg *seg, int dir, const char *name, size_t head, size_t ring, unsigned mode, const char *what) {
+    if (ring > SIZE_MAX / 8) {
+        return err_say(EFBIG, "%s: %zu bytes are more than this machine can map", what, ring);
+    }
     *seg = (struct seg){.head = seg_round(head), .ring = round_ring(ring)};
     int fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
@@ -72,7 +75,7 @@ int seg_make(struct seg *seg, int dir, const char *name, size_t head, size_t rin
     }
     weave("seg.make.created");
     int rc = take_space(fd, seg->head + seg->ring, what);
-    if (rc == 0 && mode != 0600 && fchmod(fd, mode) != 0) {
+    if (rc == 0 && fchmod(fd, mode) != 0) {
         rc = err_system(errno, "%s cannot get the mode 0%o", what, mode);
     }
     rc = rc != 0 ? rc : map(seg, fd, PROT_READ | PROT_WRITE, what);
@@ -85,7 +88,7 @@ int seg_make(struct seg *seg, int dir, const char *name, size_t head, size_t rin
 
 int seg_map(struct seg *seg, int dir, const char *name, size_t head, const char *what) {
     *seg = (struct seg){.head = seg_round(head)};
-    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(dir, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW); /* were it a FIFO, it would block */
     if (fd < 0) {
         return err_system(errno, "%s cannot be opened", what);
     }

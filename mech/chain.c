@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One end and its connections, see chain.h. Lock order: an end's lock, then the list of ends, then (only tried) another
+ * end's lock; a link's own reading lock is innermost.
+ */
+#define _GNU_SOURCE
+#include "mech/chain.h"
+
+#include <sys/epoll.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/weave.h"
+#include "mech/pull.h"
+
+/* All ends of this process: one that calls another of the same process finds nobody awake there but itself. */
+static pthread_mutex_t ends_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct chain *ends;
+
+static void lock_ends(void) {
+    (void)pthread_mutex_lock(&ends_lock);
+}
+
+static void unlock_ends(void) {
+    (void)pthread_mutex_unlock(&ends_lock);
+}
+
+/* In a forked child: the ends are the parent's. Held open here, its sockets would outlive it. */
+static void forget_ends(void) {
+    for (struct chain *e = ends; e; e = e->neighbour) {
+        for (struct link *l = e->first; l; l = l->next) {
+            (void)close(l->fd);
+        }
+        for (unsigned i = 0; i < e->meet.guests; i++) {
+            (void)close(e->meet.guest[i]);
+        }
+        (void)(e->meet.listener >= 0 ? close(e->meet.listener) : 0);
+        (void)(e->meet.joining >= 0 ? close(e->meet.joining) : 0);
+    }
+    ends = NULL;
+    (void)pthread_mutex_unlock(&ends_lock);
+}
+
+static void prepare_fork(void) {
+    (void)pthread_atfork(lock_ends, unlock_ends, forget_ends);
+}
+
+/* Makes the user's descriptor readable by itself, in so many ns; -1: leaves that to the sockets in it. */
+static void light(struct chain *e, int64_t when) {
+    if (when != e->lit) {
+        const struct itimerspec spec = {.it_value = clock_spec(when + 1)};
+        e->lit = when;
+        (void)timerfd_settime(e->ready, 0, &spec, NULL);
+    }
+}
+
+static int adopt(struct chain *e, const struct meet_match *match) {
+    struct link_terms terms = {.packets = e->packets, .bytes = e->bytes, .recv_max = e->recv_max};
+    terms.send_max = match->hello.max < e->send_max ? (size_t)match->hello.max : e->send_max;
+    if (e->bytes && terms.send_max == 0) {
+        terms.send_max = 1;
+    }
+    struct link *l;
+    int rc = link_make(&l, match->fd, &match->who, &terms);
+    if (rc != 0) {
+        return rc;
+    }
+    l->serial = e->links++;
+    l->holders = e->sends + e->receives;
+    if (e->last) {
+        e->last->next = l;
+    } else {
+        e->first = l;
+    }
+    e->last = l;
+    meet_attend(&e->meet, l->fd, EPOLLOUT); /* wakes who still waits for a peer, on the other way */
+    node_end_peer(e->seen, l->who.pid, l->who.name);
+    if (e->user >= 0 && !e->way[e->user_way].at) {
+        light(e, 0);
+    }
+    weave("chain.link.after");
+    return 0;
+}
+
+/* Under the lock: is the newest connection's peer there, or was its goodbye final? Notes its end, once. */
+bool chain_peered(struct chain *e) {
+    struct link *l = e->last;
+    if (!l || e->noted == e->links) {
+        return e->final;
+    }
+    if (!link_look(l, NULL)) {
+        return true;
+    }
+    e->noted = e->links;
+    meet_forget(&e->meet, l->fd);
+    e->final = link_code(l) == -THIRL_ECLOSED;
+    if (e->final) {
+        weave("chain.final.before");
+        meet_retire(&e->meet);
+        atomic_store(&e->seen->state, NODE_END_CLOSED);
+    } else {
+        node_end_peer(e->seen, 0, "");
+    }
+    return e->final;
+}
+
+static void help_neighbour(struct chain *e);
+
+/* Under the lock: goes on looking for a peer. 0: there is a new one; -EAGAIN; or an error. */
+int chain_advance(struct chain *e) {
+    struct meet_match match;
+    if (chain_peered(e)) {
+        return -EAGAIN;
+    }
+    unsigned waiting = 0;
+    for (struct link *l = e->first; l; l = l->next) {
+        waiting++;
+    }
+    if (waiting == CHAIN_LINKS_MAX) {
+        return err_say(EBUSY, "%s: %d peers died here and nobody received what they had sent: receive it first",
+                       e->meet.address, CHAIN_LINKS_MAX);
+    }
+    int rc = meet_step(&e->meet, &match);
+    if (rc == -EAGAIN && e->meet.joining >= 0 && e->meet.host.pid == getpid()) {
+        help_neighbour(e);
+        rc = meet_step(&e->meet, &match);
+    }
+    return rc == 1 ? adopt(e, &match) : rc;
+}
+
+/* Who listens is an end of this process, and our thread may be the only one: lets it answer. */
+static void help_neighbour(struct chain *e) {
+    lock_ends();
+    for (struct chain *other = ends; other; other = other->neighbour) {
+        const struct sockaddr_un *at = &other->meet.at;
+        if (other == e || other->meet.length != e->meet.length || memcmp(at, &e->meet.at, e->meet.length) != 0 ||
+            pthread_mutex_trylock(&other->lock) != 0) {
+            continue;
+        }
+        if (other->meet.listener >= 0) {
+            if (chain_peered(other)) {
+                meet_refuse(&other->meet, other->last->who.pid);
+            } else {
+                (void)chain_advance(other);
+            }
+        }
+        (void)pthread_mutex_unlock(&other->lock);
+    }
+    unlock_ends();
+}
+
+/* Puts the connection that a way is at into the user's descriptor, or takes it out. */
+static void show(struct chain *e, enum mech_way way, struct link *l, int operation) {
+    if (e->user >= 0 && way == e->user_way) {
+        struct epoll_event event = {.events = way == MECH_IN ? EPOLLIN : EPOLLOUT, .data.fd = l->fd};
+        (void)epoll_ctl(e->user, operation, l->fd, &event);
+        if (l->who.pidfd >= 0) {
+            event.events = EPOLLIN;
+            (void)epoll_ctl(e->user, operation, l->who.pidfd, &event);
+        }
+    }
+}
+
+/* The connection that this way has to do with now. 0, -EAGAIN, or an error. */
+int chain_find(struct chain *e, enum mech_way way, struct link **found) {
+    struct chain_way *w = &e->way[way];
+    if (likely((*found = w->at) != NULL)) {
+        return 0;
+    }
+    (void)pthread_mutex_lock(&e->lock);
+    int rc = w->next == e->links ? chain_advance(e) : 0;
+    for (struct link *l = e->first; rc == 0 && l; l = l->next) {
+        if (l->serial == w->next) {
+            *found = w->at = l;
+            w->next++;
+            show(e, way, l, EPOLL_CTL_ADD);
+            break;
+        }
+    }
+    (void)pthread_mutex_unlock(&e->lock);
+    return rc == 0 && !*found ? -EAGAIN : rc;
+}
+
+/* This way is done with a dead peer; the last of the ways frees what is left of it. */
+static void pass(struct chain *e, enum mech_way way) {
+    (void)pthread_mutex_lock(&e->lock);
+    struct link *l = e->way[way].at;
+    (void)chain_peered(e);
+    show(e, way, l, EPOLL_CTL_DEL);
+    e->way[way].at = NULL;
+    if (--l->holders == 0) {
+        struct link **at = &e->first, *before = NULL;
+        while (*at != l) {
+            before = *at;
+            at = &(*at)->next;
+        }
+        *at = l->next;
+        e->last = e->last == l ? before : e->last;
+        link_free(l);
+    }
+    (void)pthread_mutex_unlock(&e->lock);
+}
+
+/* Whoever else wants to join is told that it cannot; the peer's life is looked at. */
+void chain_attend(struct chain *e) {
+    (void)pthread_mutex_lock(&e->lock);
+    if (chain_peered(e) && !e->final) {
+        meet_refuse(&e->meet, e->last->who.pid);
+    }
+    (void)pthread_mutex_unlock(&e->lock);
+}
+
+/* What a send or receive that did not succeed comes to. 1: try again. */
+int chain_outcome(struct chain *e, enum mech_way way, struct link *l, int rc) {
+    const char *address = e->meet.address, *name = l->who.name;
+    long long pid = l->who.pid;
+    switch (rc) {
+    case -EAGAIN:
+        chain_attend(e);
+        return link_code(l) != 0 ? 1 : -EAGAIN;
+    case -THIRL_ECLOSED:
+        chain_attend(e);
+        return err_say(THIRL_ECLOSED, "%s: the peer, pid %lld (%s), closed its end", address, pid, name);
+    case -THIRL_EPEERDIED:
+        (void)err_say(THIRL_EPEERDIED, "%s: the peer, pid %lld (%s), died", address, pid, name);
+        break;
+    case -THIRL_EFORMAT:
+        (void)(way == MECH_IN ? err_add(rc, "%s: the connection to pid %lld (%s) is cut", address, pid, name)
+                              : err_say(THIRL_EFORMAT, "%s: pid %lld (%s) sent what is not thirl's; the connection is cut",
+                                        address, pid, name));
+        break;
+    default:
+        return rc;
+    }
+    pass(e, way);
+    return rc;
+}
+
+/* What the user's descriptor must say of itself after a call of that way. */
+void chain_relight(struct chain *e, enum mech_way way) {
+    const struct chain_way *w = &e->way[way];
+    if (e->user < 0 || way != e->user_way) {
+        return;
+    }
+    (void)pthread_mutex_lock(&e->lock);
+    int64_t when = -1;
+    if (w->at) {
+        when = way == MECH_IN && pull_ready(w->at) ? 0 : -1;
+    } else if (w->next < e->links) {
+        when = 0;
+    } else if (e->meet.listener < 0 && e->meet.joining < 0) {
+        e->lit = -1; /* neither calls nor listens: the pause begins anew after each try */
+        when = e->meet.pause;
+    }
+    light(e, when);
+    (void)pthread_mutex_unlock(&e->lock);
+}
+
+int chain_user(struct chain *e, enum mech_way way) {
+    int rc = 0;
+    (void)pthread_mutex_lock(&e->lock);
+    if (e->user < 0) {
+        struct epoll_event event = {.events = EPOLLIN};
+        e->ready = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+        e->lit = -1;
+        e->user = epoll_create1(EPOLL_CLOEXEC);
+        if (e->ready < 0 || e->user < 0 || epoll_ctl(e->user, EPOLL_CTL_ADD, e->ready, &event) != 0) {
+            rc = err_system(errno, "%s: no descriptor to wait on", e->meet.address);
+            fd_close(&e->ready);
+            fd_close(&e->user);
+        } else {
+            e->user_way = way;
+            meet_share(&e->meet, e->user);
+            if (e->way[way].at) {
+                show(e, way, e->way[way].at, EPOLL_CTL_ADD);
+            }
+        }
+    }
+    (void)pthread_mutex_unlock(&e->lock);
+    chain_relight(e, way);
+    return rc;
+}
+
+void chain_join(struct chain *e) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, prepare_fork);
+    lock_ends();
+    e->neighbour = ends;
+    ends = e;
+    unlock_ends();
+}
+
+void chain_leave(struct chain *e) {
+    lock_ends();
+    struct chain **at = &ends;
+    while (*at && *at != e) {
+        at = &(*at)->neighbour;
+    }
+    if (*at) {
+        *at = e->neighbour;
+    }
+    unlock_ends();
+}
