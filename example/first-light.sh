@@ -1,0 +1,167 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The main job, called by sh ./run after the build: carries a real file between two processes over each mechanism and
+# compares SHA-256 on both sides; measures each beside its bare floor; kills a receiver in mid-transfer and shows what
+# the sender is told, that a new receiver takes over, and that nothing is left. BUILD: where the programs are.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+build=${BUILD:-build}
+thirl=$build/thirl bench=$build/thirl-bench
+least=$((64 * 1024 * 1024))
+limit=20s # longest wait of one transfer for its peer
+shm=/dev/shm
+[ -d $shm ] && [ -w $shm ] || shm=${TMPDIR:-/tmp}
+
+work=$(mktemp -d) && THIRL_DIR=$(mktemp -d "$shm/first-light.XXXXXX") || exit 1
+export THIRL_DIR
+data=$work/data copy=$work/copy path=$work/socket
+sender='' receiver=''
+
+leave() {
+    kill $sender $receiver 2>/dev/null
+    rm -rf "$work" "$THIRL_DIR"
+}
+trap leave EXIT
+trap 'exit 130' INT TERM
+
+fail() {
+    echo "first-light: $*" >&2
+    exit 1
+}
+
+now() { # nanoseconds
+    date +%s%N
+}
+
+sum() {
+    sha256sum <"$1" | cut -d ' ' -f 1
+}
+
+size() {
+    wc -c <"$1" 2>/dev/null || echo 0
+}
+
+# The compiler's own programs first, then the largest libraries, until there is enough.
+gather() {
+    compiler=$(${CC:-gcc} -print-prog-name=cc1)
+    {
+        find -L "$(dirname "$compiler")" -type f -size +1024k 2>/dev/null
+        find -L /usr/lib /usr/bin -type f -size +256k 2>/dev/null
+    } >"$work/files"
+    : >"$data"
+    while [ "$(size "$data")" -lt $least ]; do
+        before=$(size "$data")
+        while read -r file; do
+            [ -r "$file" ] && cat "$file" >>"$data"
+            [ "$(size "$data")" -lt $least ] || break
+        done <"$work/files"
+        [ "$(size "$data")" -gt "$before" ] || fail "found no compiler and no libraries to carry"
+    done
+}
+
+# transfer ADDRESS: sets $took (ns); fails unless the copy is the same.
+transfer() {
+    rm -f "$copy"
+    begin=$(now)
+    "$thirl" recv --stream --quiet --timeout $limit --file "$copy" "$1" 2>"$work/recv.err" &
+    receiver=$!
+    "$thirl" send --stream --quiet --timeout $limit --file "$data" "$1" 2>"$work/send.err"
+    code=$?
+    [ $code = 0 ] || fail "$1: the sender ended with $code: $(cat "$work/send.err")"
+    wait "$receiver"
+    code=$?
+    receiver=''
+    took=$(($(now) - begin))
+    [ $code = 0 ] || fail "$1: the receiver ended with $code: $(cat "$work/recv.err")"
+    [ "$(sum "$copy")" = "$expected" ] || fail "$1: what was received differs from what was sent"
+}
+
+# value FILE FIELD: the median of that field over the file's lines
+value() {
+    cut -d ' ' -f "$2" "$1" | sort -n | sed -n "$((($(wc -l <"$1") + 1) / 2))p"
+}
+
+# ask NAME ARGUMENT...: one measurement, a line in the file of that name
+ask() {
+    file=$work/m.$1
+    shift
+    "$bench" "$@" >>"$file" 2>"$work/bench.err" || fail "thirl-bench $*: $(cat "$work/bench.err")"
+}
+
+# measure ADDRESS FLOOR_OF_RATE FLOOR_OF_ROUND_TRIP: floor and thirl in turns, three rounds
+measure() {
+    rm -f "$work"/m.*
+    for _ in 1 2 3; do
+        ask floor "$2"
+        ask thirl rate "$1"
+        ask floor-rtt "$3"
+        ask thirl-rtt rtt "$1"
+    done
+}
+
+# row NAME ADDRESS FLOOR_OF_RATE FLOOR_OF_ROUND_TRIP
+row() {
+    transfer "$2"
+    measure "$2" "$3" "$4"
+    echo "$1 $bytes $took $(value "$work/m.thirl" 3) $(value "$work/m.floor" 3)" \
+        "$(value "$work/m.thirl-rtt" 3) $(value "$work/m.thirl-rtt" 6)" \
+        "$(value "$work/m.floor-rtt" 3) $(value "$work/m.floor-rtt" 6)" |
+        awk 'function t(ns) { return ns < 1000 ? sprintf("%.0f ns", ns) : sprintf("%.1f us", ns / 1000) }
+            { printf "%-16s %9.2f %8.2f %8.2f   %10s %10s   %10s %10s   same\n", $1, $2 / $3 * 1e9 / 2^30, $4, $5,
+              t($6), t($7), t($8), t($9) }'
+}
+
+feed() { # the file over and over, until nobody reads it
+    while cat "$data" 2>/dev/null; do :; done
+}
+
+# mid_transfer ADDRESS: kills the receiver while bytes flow; the sender has to say so, and who
+mid_transfer() {
+    rm -f "$copy"
+    "$thirl" recv --stream --quiet --timeout $limit --file "$copy" "$1" 2>"$work/recv.err" &
+    receiver=$!
+    feed | "$thirl" send --stream --quiet --timeout $limit "$1" 2>"$work/send.err" &
+    sender=$!
+    tries=0
+    until [ -e "$copy" ] && [ "$(size "$copy")" -gt 8388608 ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 500 ] || fail "$1: no transfer after 5 s: $(cat "$work/send.err" "$work/recv.err")"
+        sleep 0.01
+    done
+    begin=$(now)
+    kill -9 "$receiver"
+    wait "$sender"
+    code=$?
+    told=$((($(now) - begin) / 1000))
+    victim=$receiver sender='' receiver=''
+    wait "$victim" 2>/dev/null
+    [ $code = 3 ] || fail "$1: the sender of a killed receiver ended with $code, not 3: $(cat "$work/send.err")"
+    grep -q "$victim" "$work/send.err" || fail "$1: the sender does not name $victim: $(cat "$work/send.err")"
+    echo "$1: receiver $victim killed after $(($(size "$copy") / 1048576)) MiB"
+    echo "    the sender ended $((told / 1000)).$(printf %03d $((told % 1000))) ms later with exit 3:"
+    sed 's/^/    /' "$work/send.err"
+    transfer "$1"
+    echo "    a new receiver took over the address: $bytes bytes, the same SHA-256"
+    [ -z "$(find "$THIRL_DIR" -mindepth 2)" ] || fail "$1: left in the registry: $(find "$THIRL_DIR" -mindepth 2)"
+    echo "    nothing is left in the registry: $(cd "$THIRL_DIR" && find . -mindepth 1 | sort | tr '\n' ' ')"
+}
+
+[ -x "$thirl" ] && [ -x "$bench" ] || fail "there is no $thirl or no $bench: run make first"
+gather
+expected=$(sum "$data")
+bytes=$(size "$data")
+echo "carrying $bytes bytes of this machine's compiler and libraries, SHA-256 $(echo "$expected" | cut -c 1-16)…"
+echo
+echo "                 file to     one way, GiB/s     round trip, 64 B          bare floor"
+echo "mechanism        file GiB/s  thirl    floor          p50        p99          p50        p99   SHA-256"
+row shm:// shm://first-light floor-copy floor-rtt-spin
+row unix://PATH "unix://$path" floor-unix floor-rtt-unix
+row unix://@NAME "unix://@first-light-$$" floor-unix floor-rtt-unix
+row unix-seqpacket "unix://@first-light-$$?type=seqpacket" floor-unix-seqpacket floor-rtt-unix-seqpacket
+echo
+mid_transfer shm://first-light
+mid_transfer "unix://$path"
+[ ! -e "$path" ] || fail "the socket file is still there"
+[ -z "$(find "$THIRL_DIR" -mindepth 2)" ] || fail "left in the registry: $(find "$THIRL_DIR" -mindepth 2)"

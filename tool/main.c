@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The command-line tool: finds the verb, reads its options, runs it. Data goes to standard output, everything said to
+ * people to standard error, and the exit code says how it ended.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tool/tool.h"
+
+const struct tool_verb tool_verbs[] = {
+    {"send", "ADDRESS", "send lines, messages or a stream to the other end", FOR_SEND, true, tool_send,
+     "Reads standard input and sends each line as one message, without its newline. Waits for a receiver, and at the\n"
+     "end until the receiver has taken everything. A stream that is cut short by a signal or an error is not closed:\n"
+     "its reader is told of a death, not of the end.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl send shm://hello --message 'hello, world'\n"
+     "  thirl send --stream unix:///run/user/1000/copy.sock < archive.tar\n"},
+    {"recv", "ADDRESS", "receive them, and write them to standard output", FOR_RECV, true, tool_recv,
+     "Writes each message as one line until the sender closes its end. A message that holds newlines or bytes that "
+     "are\n"
+     "not text needs --length or --json, which shows such bytes as base64.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl recv shm://hello --count 1\n"
+     "  thirl recv --stream unix:///run/user/1000/copy.sock > archive.tar\n"},
+    {"list", NULL, "show the ends that are open, and what passed through them", FOR_LIST, false, tool_list,
+     "Reads the registry directory only ($THIRL_DIR, else /dev/shm/thirl-UID). SENT and RECEIVED are messages and "
+     "their\n"
+     "bytes, WAITS is how often the end slept, QUEUE what may wait in it.\n"},
+    {"version", NULL, "show the version and the mechanisms", FOR_VERSION, false, tool_version, ""},
+    {"help", "VERB", "show help, of one verb or of all", FOR_HELP, false, tool_help, ""},
+    {NULL, NULL, NULL, 0, false, NULL, NULL}};
+
+void tool_say(const struct tool_args *args, const char *format, ...) {
+    char line[1024];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    /* names in it may come from other processes */
+    fprintf(stderr, "thirl%s%s: %s\n", args->verb ? " " : "", args->verb ? args->verb->name : "", text_clean(line));
+}
+
+enum tool_exit tool_exit_of(int code) {
+    switch (code < 0 ? -code : code) {
+    case 0:
+        return TOOL_DONE;
+    case EINVAL:
+    case THIRL_EADDRESS:
+    case THIRL_EROLE:
+        return TOOL_USAGE;
+    case EAGAIN:
+    case ETIMEDOUT:
+        return TOOL_TIMEOUT;
+    case THIRL_EPEERDIED:
+        return TOOL_DIED;
+    case THIRL_ECLOSED:
+        return TOOL_CLOSED;
+    case EACCES:
+    case EPERM:
+        return TOOL_DENIED;
+    default:
+        return TOOL_OTHER;
+    }
+}
+
+static const char *verb_at(size_t index, unsigned bit) {
+    (void)bit;
+    return tool_verbs[index].name; /* the last one is NULL, and nobody asks beyond it */
+}
+
+static enum tool_exit find(struct tool_args *args, const char *word) {
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        word = "help";
+    }
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
+        word = "version";
+    }
+    for (const struct tool_verb *v = tool_verbs; v->name; v++) {
+        if (strcmp(v->name, word) == 0) {
+            args->verb = v;
+        }
+    }
+    if (args->verb) {
+        return TOOL_DONE;
+    }
+    const char *near = option_nearest(word, verb_at, 0);
+    if (near) {
+        tool_say(args, "unknown verb \"%s\"; did you mean %s?", word, near);
+    } else {
+        tool_say(args, "unknown verb \"%s\"; thirl help shows the known ones", word);
+    }
+    return TOOL_USAGE;
+}
+
+int main(int argc, char **argv) {
+    struct tool_args args = {.timeout = INT64_MAX};
+    if (argc < 2) {
+        tool_say(&args, "a verb is needed: send, recv, list, version or help; thirl help says more");
+        return TOOL_USAGE;
+    }
+    enum tool_exit code = find(&args, argv[1]);
+    if (code == TOOL_DONE) {
+        code = option_parse(&args, argc - 2, argv + 2);
+    }
+    if (code != TOOL_DONE) {
+        return code;
+    }
+    if (args.help) {
+        args.operand = args.verb->name;
+        return tool_help(&args);
+    }
+    return args.verb->run(&args);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The verb recv: messages or a stream, written straight from where they lie.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "tool/tool.h"
+
+#define CLOSE_MS 1000
+
+struct recv {
+    struct flow flow;
+    struct text out;
+};
+
+/* The next message. Output is held back only while more input is there. */
+static int take(struct recv *r, thirl_msg **msg) {
+    int code = thirl_take(r->flow.end, msg, THIRL_NOW);
+    if (code != -EAGAIN) {
+        return code;
+    }
+    if (text_flush(&r->out) < 0) {
+        return 0;
+    }
+    int64_t deadline = flow_deadline(&r->flow);
+    do {
+        code = thirl_take(r->flow.end, msg, flow_stretch(deadline));
+    } while (flow_again(&r->flow, code, deadline));
+    if (r->flow.messages == 0) {
+        flow_begin(&r->flow);
+    }
+    return code;
+}
+
+static void write_json(struct text *out, const thirl_msg *msg) {
+    const void *data = thirl_msg_data(msg);
+    size_t size = thirl_msg_size(msg);
+    text_print(out, "{\"number\":%llu,\"size\":%zu,", (unsigned long long)thirl_msg_number(msg), size);
+    if (text_is_utf8(data, size)) {
+        text_print(out, "\"text\":");
+        text_json(out, data, size);
+    } else {
+        text_print(out, "\"base64\":");
+        text_base64(out, data, size);
+    }
+    text_bytes(out, "}\n", 2);
+}
+
+static int write_one(struct recv *r, const thirl_msg *msg) {
+    const struct tool_args *args = r->flow.args;
+    size_t size = thirl_msg_size(msg);
+    if (args->json) {
+        write_json(&r->out, msg);
+    } else if (args->format == FORMAT_LENGTH) {
+        if (size > UINT32_MAX) {
+            tool_say(args, "a message of %zu bytes does not fit a length of 4 bytes", size);
+            return TOOL_OTHER;
+        }
+        unsigned char head[4] = {(unsigned char)(size >> 24), (unsigned char)(size >> 16), (unsigned char)(size >> 8),
+                                 (unsigned char)size};
+        text_bytes(&r->out, head, sizeof head);
+        text_bytes(&r->out, thirl_msg_data(msg), size);
+    } else {
+        text_bytes(&r->out, thirl_msg_data(msg), size);
+        if (args->format == FORMAT_LINES) {
+            text_bytes(&r->out, "\n", 1);
+        }
+    }
+    return TOOL_DONE;
+}
+
+/* What the end of receiving means: the sender closed, as it should, or something went wrong. */
+static int judge(struct recv *r, int code) {
+    const struct tool_args *args = r->flow.args;
+    if (code == THIRL_END || (code == -THIRL_ECLOSED && !args->count)) {
+        return TOOL_DONE;
+    }
+    if (code == -THIRL_ECLOSED) {
+        tool_say(args, "the sender closed its end after %llu of %llu messages", (unsigned long long)r->flow.messages,
+                 (unsigned long long)args->count);
+        return TOOL_CLOSED;
+    }
+    return flow_fail(&r->flow, code);
+}
+
+static int recv_all(struct recv *r) {
+    uint64_t most = r->flow.args->count;
+    while (!most || r->flow.messages < most) {
+        thirl_msg *msg = NULL;
+        int code = take(r, &msg);
+        if (r->out.error) {
+            return TOOL_OTHER;
+        }
+        if (code != 0) {
+            return judge(r, code);
+        }
+        code = write_one(r, msg);
+        flow_count(&r->flow, thirl_msg_size(msg));
+        thirl_free(&msg);
+        if (code != TOOL_DONE) {
+            return code;
+        }
+        if (r->out.error || stop_exit()) {
+            return TOOL_OTHER;
+        }
+    }
+    return TOOL_DONE;
+}
+
+/* The disk may report its error only when the file is closed. */
+static int finish_file(struct recv *r, int code) {
+    text_flush(&r->out);
+    if (!r->out.error && close(r->flow.fd) < 0 && errno != EINTR) {
+        r->out.error = errno;
+    }
+    return r->out.error ? (int)flow_fail_file(&r->flow, r->out.error, "write") : code;
+}
+
+int tool_recv(const struct tool_args *args) {
+    static struct recv r;
+    bool stream = args->format == FORMAT_STREAM;
+    int code = flow_open(&r.flow, args, stream ? THIRL_READ : THIRL_PAIR, O_WRONLY | O_CREAT | O_TRUNC);
+    if (code == TOOL_DONE) {
+        text_init(&r.out, r.flow.fd);
+        code = recv_all(&r);
+        code = finish_file(&r, code);
+    }
+    thirl_close(&r.flow.end, thirl_in_ms(CLOSE_MS));
+    return flow_finish(&r.flow, code);
+}

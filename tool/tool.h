@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the rooms of the command-line tool share: the tables of verbs, options and exit codes, and the few services that
+ * every verb needs. The tool is a user like any other: it knows the public header and nothing else of the library.
+ */
+#ifndef TOOL_TOOL_H
+#define TOOL_TOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <thirl/thirl.h>
+
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
+
+#define TOOL_EXITS(X)                                                                                                  \
+    X(DONE, 0, "done")                                                                                                 \
+    X(USAGE, 1, "error in use: verb, option, address or role")                                                         \
+    X(TIMEOUT, 2, "the time limit of --timeout passed")                                                                \
+    X(DIED, 3, "the peer died")                                                                                        \
+    X(CLOSED, 4, "the peer closed its end too early, or did not take everything")                                      \
+    X(DENIED, 5, "no permission")                                                                                      \
+    X(OTHER, 6, "another error; the sentence on standard error says which")                                            \
+    X(HANGUP, 129, "ended by SIGHUP")                                                                                  \
+    X(INTERRUPT, 130, "ended by SIGINT")                                                                               \
+    X(PIPE, 141, "nobody reads standard output any more")                                                              \
+    X(TERMINATE, 143, "ended by SIGTERM")
+
+enum tool_exit {
+#define TOOL_EXIT_CODE(name, code, text) TOOL_##name = code,
+    TOOL_EXITS(TOOL_EXIT_CODE)
+#undef TOOL_EXIT_CODE
+};
+
+enum { FOR_SEND = 1, FOR_RECV = 2, FOR_LIST = 4, FOR_VERSION = 8, FOR_HELP = 16, FOR_ALL = 31 };
+
+/* id, name, letter or 0, argument or NULL, verbs, text */
+#define TOOL_OPTIONS(X)                                                                                                \
+    X(INPUT, "file", 'f', "PATH", FOR_SEND, "read PATH; - is standard input, which is the default")                    \
+    X(OUTPUT, "file", 'f', "PATH", FOR_RECV, "write PATH; - is standard output, which is the default")                 \
+    X(MESSAGE, "message", 'm', "TEXT", FOR_SEND, "send TEXT as one message and read nothing")                          \
+    X(LENGTH, "length", 'l', NULL, FOR_SEND | FOR_RECV, "a 4-byte big-endian length before each message")              \
+    X(STREAM, "stream", 's', NULL, FOR_SEND | FOR_RECV, "one stream of bytes up to its end, without messages")         \
+    X(COUNT, "count", 'n', "N", FOR_RECV, "stop after N messages")                                                     \
+    X(TIMEOUT, "timeout", 't', "TIME", FOR_SEND | FOR_RECV, "longest wait for the peer: 100ms, 5s, 2m; else never")    \
+    X(STATS, "stats", 0, NULL, FOR_SEND | FOR_RECV, "a summary on standard error at the end")                          \
+    X(QUIET, "quiet", 'q', NULL, FOR_SEND | FOR_RECV, "no progress on a terminal")                                     \
+    X(SUMMARY_JSON, "json", 'j', NULL, FOR_SEND, "the summary of --stats as a JSON object")                            \
+    X(MESSAGE_JSON, "json", 'j', NULL, FOR_RECV, "each message as a JSON object on a line; --stats likewise")          \
+    X(JSON, "json", 'j', NULL, FOR_LIST | FOR_VERSION, "print JSON")                                                   \
+    X(HELP, "help", 'h', NULL, FOR_ALL, "show this help")
+
+enum tool_option_id {
+#define TOOL_OPTION_ID(id, name, letter, argument, verbs, text) OPTION_##id,
+    TOOL_OPTIONS(TOOL_OPTION_ID)
+#undef TOOL_OPTION_ID
+};
+
+struct tool_option {
+    const char *name;
+    char letter;
+    const char *argument;
+    unsigned verbs;
+    const char *text;
+};
+
+extern const struct tool_option tool_options[]; /* ends with a NULL name */
+
+enum tool_format { FORMAT_LINES, FORMAT_LENGTH, FORMAT_STREAM };
+
+struct tool_args {
+    const struct tool_verb *verb;
+    const char *operand; /* ADDRESS, or VERB of help; NULL when there is none */
+    const char *file, *message;
+    enum tool_format format;
+    bool json, stats, quiet, help;
+    uint64_t count;  /* 0: no limit */
+    int64_t timeout; /* ns; INT64_MAX: never */
+};
+
+struct tool_verb {
+    const char *name, *operand, *summary;
+    unsigned bit;       /* FOR_… */
+    bool needs_operand; /* else it is optional, or not allowed where operand is NULL */
+    int (*run)(const struct tool_args *);
+    const char *text; /* paragraphs for help */
+};
+
+extern const struct tool_verb tool_verbs[]; /* ends with a NULL name */
+
+int tool_send(const struct tool_args *);
+int tool_recv(const struct tool_args *);
+int tool_list(const struct tool_args *);
+int tool_version(const struct tool_args *);
+int tool_help(const struct tool_args *);
+
+/* ---- main.c, option.c -------------------------------------------------------------------------------------------- */
+
+/* One sentence on standard error, behind "thirl VERB: ". */
+void tool_say(const struct tool_args *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The exit code for an error of the library or the system. */
+enum tool_exit tool_exit_of(int code);
+
+/* Fills args from what stands behind the verb; TOOL_DONE or TOOL_USAGE, then it has said why. */
+enum tool_exit option_parse(struct tool_args *, int count, char **words);
+
+/* Which of a table's names is nearest to word, NULL when none is near: index 0, 1, … until name(index) is NULL. */
+const char *option_nearest(const char *word, const char *(*name)(size_t index, unsigned bit), unsigned bit);
+
+/* ---- text.c: output that notices a full disk ---------------------------------------------------------------------- */
+
+struct text {
+    int fd;
+    int error; /* the first errno of a write; what comes after it is dropped */
+    size_t used;
+    char buffer[65536];
+};
+
+void text_init(struct text *, int fd);
+void text_bytes(struct text *, const void *data, size_t size);
+void text_print(struct text *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_json(struct text *, const void *data, size_t size);   /* a quoted JSON string */
+void text_base64(struct text *, const void *data, size_t size); /* likewise quoted */
+bool text_is_utf8(const void *data, size_t size);
+char *text_clean(char *); /* for a terminal: "?" for control characters and what is no UTF-8; returns its argument */
+int text_flush(struct text *); /* 0 or -errno */
+
+/* Flushes what a verb printed on standard output; TOOL_DONE, or says why not. */
+enum tool_exit text_finish(struct text *, const struct tool_args *);
+
+/* "3.2 MiB"; into a buffer of TEXT_SIZE_MAX, which is returned. */
+#define TEXT_SIZE_MAX 24
+char *text_size(char *buffer, double bytes);
+
+/* ---- stop.c: signals ---------------------------------------------------------------------------------------------- */
+
+/* SIGINT, SIGTERM and SIGHUP are noted from now on, SIGPIPE is ignored. A second signal ends the process at once. */
+void stop_init(void);
+
+/* While it is on, the first signal ends the process at once too: in calls that cannot be left half-way. */
+void stop_at_once(bool on);
+
+/* The exit code for the signal that came, else 0. */
+int stop_exit(void);
+
+/* Sleeps until fd has one of the poll events, the other descriptor (or -1) is readable, or a signal came. */
+enum stop_news { STOP_SIGNAL, STOP_READY, STOP_OTHER };
+enum stop_news stop_wait(int fd, short events, int other);
+
+/* ---- flow.c: what send and recv share ----------------------------------------------------------------------------- */
+
+struct flow {
+    const struct tool_args *args;
+    thirl *end;
+    struct thirl_limits limits;
+    int fd; /* input or output */
+    int64_t opened, started, shown;
+    uint64_t messages, bytes;
+    bool terminal, drawn;
+};
+
+/* Opens the end of args->operand and the file. TOOL_DONE, or says why not. */
+enum tool_exit flow_open(struct flow *, const struct tool_args *, enum thirl_role, int file_flags);
+
+/* When a wait that begins now must be over, in ns; and the next stretch of it, short enough to notice a signal. */
+int64_t flow_deadline(const struct flow *);
+thirl_time flow_stretch(int64_t deadline);
+
+/* Shall a call that answered code be repeated, because only its stretch is over? Keeps the progress line going. */
+bool flow_again(struct flow *, int code, int64_t deadline);
+
+/* The clock of the summary begins: the peer is there. */
+void flow_begin(struct flow *);
+
+/* Another message or piece of that size has passed. */
+void flow_count(struct flow *, size_t size);
+
+/* Says the library's sentence for a failed call; the exit code. Nothing is said when a signal is the cause. */
+enum tool_exit flow_fail(struct flow *, int code);
+
+/* Says that the file cannot be read or written; the exit code. */
+enum tool_exit flow_fail_file(struct flow *, int error, const char *what);
+
+/* Ends the progress line, prints the summary if it was asked for, and returns exit_code. */
+int flow_finish(struct flow *, int exit_code);
+
+#endif
