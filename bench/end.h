@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * thirl's side of each measurement: the same jobs as the floors, through the public header only.
+ */
+#ifndef BENCH_END_H
+#define BENCH_END_H
+
+#include <thirl/thirl.h>
+
+#include "bench/stage.h"
+
+/* round.c: round trips. */
+extern const struct work thirl_round;    /* thirl_send and thirl_recv, payload written and read */
+extern const struct work thirl_handover; /* loan, put, take, free; only the first word is touched */
+
+/* oneway.c: one way. */
+extern const struct work thirl_way;   /* thirl_send and thirl_recv */
+extern const struct work thirl_place; /* loan, put, take, free: written and read in place */
+
+/* end.c: only asks what the largest message is: outcome->samples. */
+extern const struct work end_limits;
+
+/* Opens run->address as one of a pair, and closes it. A failure is in the stage. */
+int end_open(struct run *, enum stage_side, thirl **end);
+int end_fail(struct run *, enum stage_side, const char *call); /* with thirl's sentence; -1 */
+int end_close(struct run *, enum stage_side, thirl **end);     /* waits until everything was taken */
+
+/* count.c: calls of malloc, calloc, realloc and free in this process so far. */
+uint64_t count_allocations(void);
+
+#endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * thirl-bench: thirl beside the bare floors on this machine. Without a case it measures them all.
+ */
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/end.h"
+#include "bench/plan.h"
+#include "bench/print.h"
+
+#define BLOCK (256 * 1024) /* of the verb rate */
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_BOUND = 3 };
+
+static const char usage[] =
+    "usage: thirl-bench [--rounds N] [--quick] [--json FILE] [--gate] [--markdown] [CASE…]\n"
+    "       thirl-bench list                the cases\n"
+    "       thirl-bench table --markdown    the headline cases in one table\n"
+    "       thirl-bench rtt ADDRESS         round trip of 64 B: one line\n"
+    "       thirl-bench rate ADDRESS        one way in place, blocks of 256 KiB or the largest message: one line\n"
+    "       thirl-bench floor-copy | floor-unix | floor-unix-seqpacket | floor-rtt-spin | floor-rtt-unix |\n"
+    "                   floor-rtt-unix-seqpacket     a floor alone: one line\n"
+    "       thirl-bench count-spin N | count-sleep N    N round trips, for counting system calls\n"
+    "Exit status: 0 measured; 1 a variant failed; 2 wrong usage; 3 a bound is missed, with --gate.\n";
+
+static struct {
+    struct measure_options measure;
+    const char *json;
+    bool gate, markdown;
+    char directory[64]; /* the registry of this run; "" when the user has set one */
+} self = {.measure = {.rounds = 7}};
+
+static int remove_one(const char *path, const struct stat *stat, int kind, struct FTW *walk) {
+    (void)stat;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static void remove_registry(void) {
+    if (self.directory[0]) {
+        nftw(self.directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    }
+}
+
+/* A registry of its own: what is measured is not what else runs here. */
+static int make_registry(void) {
+    const char *set = getenv("THIRL_DIR");
+    if (set && set[0]) {
+        return 0;
+    }
+    char path[] = "/dev/shm/thirl-bench-XXXXXX";
+    if (!mkdtemp(path)) {
+        fprintf(stderr, "thirl-bench: %s: %s\n", path, strerror(errno));
+        return -1;
+    }
+    snprintf(self.directory, sizeof self.directory, "%s", path);
+    return setenv("THIRL_DIR", path, 1);
+}
+
+static int list(void) {
+    for (size_t i = 0; i < plan_count; i++) {
+        printf("%-14s %s\n", plan_table[i].name, plan_table[i].summary);
+    }
+    return 0;
+}
+
+/* --json writes each case as soon as it is known. */
+static int run_plans(const struct plan *const *plans, size_t count) {
+    static struct report report;
+    int result = 0, cpu[2];
+    FILE *json = self.json ? fopen(self.json, "we") : NULL;
+    if (self.json && !json) {
+        fprintf(stderr, "thirl-bench: %s: %s\n", self.json, strerror(errno));
+        return EXIT_FAILED;
+    }
+    if (stage_cpus(cpu) < 2) {
+        fprintf(stderr, "thirl-bench: only one processor: figures for two say nothing here\n");
+    }
+    if (json) {
+        fputc('[', json);
+    }
+    if (self.markdown) {
+        print_markdown_head();
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (measure_plan(plans[i], &self.measure, &report)) {
+            result = EXIT_FAILED;
+        }
+        (self.markdown ? print_markdown : print_table)(&report);
+        for (size_t k = 0; k < plans[i]->count; k++) {
+            if (self.markdown && report.result[k].why[0]) {
+                fprintf(stderr, "thirl-bench: %s: %s\n", plans[i]->name, report.result[k].why);
+            }
+            if (self.gate && report.result[k].missed && result == 0) {
+                result = EXIT_BOUND;
+            }
+        }
+        if (json) {
+            print_json(json, &report, i == 0);
+        }
+    }
+    if (json) {
+        fputs("\n]\n", json);
+        if (fclose(json)) {
+            fprintf(stderr, "thirl-bench: %s: %s\n", self.json, strerror(errno));
+            result = EXIT_FAILED;
+        }
+    }
+    return result;
+}
+
+static int measure_one(const char *name, const struct entry *entry, enum measure_kind kind) {
+    struct sample sample;
+    const char *why;
+    if (measure_entry(entry, kind, true, &sample, &why)) {
+        fprintf(stderr, "thirl-bench: %s: %s\n", name, why);
+        return EXIT_FAILED;
+    }
+    print_line(name, kind, &sample, entry->size);
+    return 0;
+}
+
+static int measure_address(const char *verb, const char *address) {
+    struct entry entry = {.scheme = address, .cpus = 2, .ring = 4 << 20};
+    enum measure_kind kind = strcmp(verb, "rtt") == 0 ? MEASURE_ROUND : MEASURE_BYTES;
+    entry.work = kind == MEASURE_ROUND ? &thirl_round : &thirl_place;
+    entry.size = kind == MEASURE_ROUND ? 64 : BLOCK;
+    if (kind == MEASURE_BYTES) {
+        struct run run = {.address = address};
+        const struct stage *stage;
+        const char *why;
+        stage_cpus(run.cpu);
+        if (stage_run(&end_limits, &run, &stage, &why)) {
+            fprintf(stderr, "thirl-bench: %s: %s\n", verb, why);
+            return EXIT_FAILED;
+        }
+        if (stage->samples < entry.size) {
+            entry.size = stage->samples / 8 * 8;
+        }
+    }
+    return measure_one(verb, &entry, kind);
+}
+
+/* Nothing but round trips, so that a tracer sees what they cost: the warm-up is the same for every N. */
+static int count_calls(const char *name, const char *text) {
+    struct run run = {.size = 48, .ring = 4096, .warm = 2000, .count = strtoull(text, NULL, 10)};
+    const struct stage *stage;
+    const char *why;
+    char address[80];
+    bool spin = strcmp(name, "count-spin") == 0;
+    snprintf(address, sizeof address, "shm://thirl-bench-%d?wait=%s", (int)getpid(), spin ? "spin" : "sleep");
+    run.address = address;
+    if (stage_cpus(run.cpu) < 2 && spin) {
+        fprintf(stderr, "thirl-bench: %s: two processes cannot spin on one processor\n", name);
+        return EXIT_FAILED;
+    }
+    if (stage_run(&thirl_round, &run, &stage, &why)) {
+        fprintf(stderr, "thirl-bench: %s: %s\n", name, why);
+        return EXIT_FAILED;
+    }
+    printf("%s round-trips %llu allocations %llu %llu threads %llu %llu\n", name, (unsigned long long)run.count,
+           (unsigned long long)stage->allocations[0], (unsigned long long)stage->allocations[1],
+           (unsigned long long)stage->threads[0], (unsigned long long)stage->threads[1]);
+    return 0;
+}
+
+static int run_cases(char **names, int count) {
+    const struct plan *plans[64];
+    size_t chosen = 0;
+    bool table = count == 1 && strcmp(names[0], "table") == 0;
+    for (size_t i = 0; i < plan_count && (count == 0 || table); i++) {
+        if (!table || plan_table[i].headline) {
+            plans[chosen++] = &plan_table[i];
+        }
+    }
+    for (int i = 0; i < count && !table && chosen < 64; i++) {
+        plans[chosen] = plan_find(names[i]);
+        if (!plans[chosen++]) {
+            fprintf(stderr, "thirl-bench: there is no case \"%s\"; see thirl-bench list\n", names[i]);
+            return EXIT_USAGE;
+        }
+    }
+    return run_plans(plans, chosen);
+}
+
+static int dispatch(char **names, int count) {
+    enum measure_kind kind;
+    const struct entry *single = count == 1 ? plan_single(names[0], &kind) : NULL;
+    if (single) {
+        return measure_one(names[0], single, kind);
+    }
+    if (count == 1 && strcmp(names[0], "list") == 0) {
+        return list();
+    }
+    if (count == 2 && (strcmp(names[0], "rtt") == 0 || strcmp(names[0], "rate") == 0)) {
+        return measure_address(names[0], names[1]);
+    }
+    if (count == 2 && (strcmp(names[0], "count-spin") == 0 || strcmp(names[0], "count-sleep") == 0)) {
+        return count_calls(names[0], names[1]);
+    }
+    return run_cases(names, count);
+}
+
+/* Takes the options out of the arguments. How many are left, or -1. */
+static int read_options(int argc, char **argv) {
+    int left = 0;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--quick") == 0) {
+            self.measure.quick = true;
+        } else if (strcmp(argv[i], "--gate") == 0) {
+            self.gate = true;
+        } else if (strcmp(argv[i], "--markdown") == 0) {
+            self.markdown = true;
+        } else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
+            self.json = argv[++i];
+        } else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
+            self.measure.rounds = atoi(argv[++i]);
+            if (self.measure.rounds < 1 || self.measure.rounds > MEASURE_ROUNDS) {
+                return -1;
+            }
+        } else if (argv[i][0] == '-') {
+            return -1;
+        } else {
+            argv[left++] = argv[i];
+        }
+    }
+    return left;
+}
+
+int main(int argc, char **argv) {
+    bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
+    int count = help ? 0 : read_options(argc, argv);
+    if (count < 0 || help) {
+        fputs(usage, help ? stdout : stderr);
+        return help ? 0 : EXIT_USAGE;
+    }
+    if (stage_init() || make_registry()) {
+        return EXIT_FAILED;
+    }
+    int result = dispatch(argv, count);
+    remove_registry();
+    return result;
+}

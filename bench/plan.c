@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The cases as tables. A case's figure is the ratio to the floor beside it; bounds are what the project promises.
+ */
+#include <string.h>
+
+#include "bench/end.h"
+#include "bench/floor.h"
+#include "bench/plan.h"
+
+#define KIB(n) ((uint64_t)(n) << 10)
+#define MIB(n) ((uint64_t)(n) << 20)
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+#define BARE(g, text, what, bytes, room, number)                                                                       \
+    {                                                                                                                  \
+        .group = (g), .variant = (text), .work = &(what), .size = (bytes), .ring = (room), .cpus = (number),           \
+        .floor = true                                                                                                  \
+    }
+#define OURS(g, text, what, where, with, bytes, room, processors, limit)                                               \
+    {                                                                                                                  \
+        .group = (g), .variant = (text), .work = &(what), .scheme = (where), .options = (with), .size = (bytes),       \
+        .ring = (room), .cpus = (processors), .bound = (limit)                                                         \
+    }
+
+static const struct entry rtt_spin[] = {
+    BARE(0, "bare line", floor_line, 8, KIB(4), 2),
+    OURS(0, "thirl shm spin", thirl_round, "shm://", "wait=spin", 8, KIB(4), 2, 1.3),
+    BARE(1, "bare line", floor_line, 48, KIB(4), 2),
+    OURS(1, "thirl shm spin", thirl_round, "shm://", "wait=spin", 48, KIB(4), 2, 1.3),
+};
+
+static const struct entry rtt_sleep[] = {
+    BARE(0, "bare futex", floor_futex, 8, KIB(4), 2),
+    OURS(0, "thirl shm sleep", thirl_round, "shm://", "wait=sleep", 8, KIB(4), 2, 1.2),
+    BARE(1, "bare futex", floor_futex, 48, KIB(4), 2),
+    OURS(1, "thirl shm sleep", thirl_round, "shm://", "wait=sleep", 48, KIB(4), 2, 1.2),
+};
+
+static const struct entry rtt_hot[] = {
+    {.group = 0,
+     .variant = "thirl shm spin",
+     .work = &thirl_round,
+     .scheme = "shm://",
+     .options = "wait=spin",
+     .size = 8,
+     .ring = KIB(4),
+     .cpus = 2,
+     .floor = true},
+    OURS(0, "thirl shm adaptive", thirl_round, "shm://", "wait=adaptive", 8, KIB(4), 2, 1.1),
+};
+
+static const struct entry rtt_one_core[] = {
+    BARE(0, "bare futex", floor_futex, 8, KIB(4), 1),
+    OURS(0, "thirl shm adaptive", thirl_round, "shm://", "wait=adaptive", 8, KIB(4), 1, 1.2),
+    BARE(1, "bare futex", floor_futex, 48, KIB(4), 1),
+    OURS(1, "thirl shm adaptive", thirl_round, "shm://", "wait=adaptive", 48, KIB(4), 1, 1.2),
+};
+
+#define SMALL(g, bytes, room, with)                                                                                    \
+    BARE(g, "bare packed ring", floor_packed, bytes, room, 2),                                                         \
+        BARE(g, "bare cached ring", floor_cached, bytes, room, 2),                                                     \
+        OURS(g, "thirl shm send recv", thirl_way, "shm://", with, bytes, room, 2, 0.8),                                \
+        OURS(g, "thirl shm loan take", thirl_place, "shm://", with, bytes, room, 2, 0)
+static const struct entry stream_small[] = {
+    SMALL(0, 8, KIB(256), "queue=256K"),
+    SMALL(1, 64, KIB(256), "queue=256K"),
+    SMALL(2, 8, MIB(4), "queue=4M"),
+    SMALL(3, 64, MIB(4), "queue=4M"),
+};
+
+#define QUEUES(g, bytes)                                                                                               \
+    OURS(g, "thirl shm send recv", thirl_way, "shm://", "queue=256K", bytes, KIB(256), 2, 0),                          \
+        OURS(g, "thirl shm send recv", thirl_way, "shm://", "queue=1M", bytes, MIB(1), 2, 0),                          \
+        OURS(g, "thirl shm send recv", thirl_way, "shm://", "queue=2M", bytes, MIB(2), 2, 0),                          \
+        OURS(g, "thirl shm send recv", thirl_way, "shm://", "queue=4M", bytes, MIB(4), 2, 0),                          \
+        OURS(g, "thirl shm send recv", thirl_way, "shm://", "queue=8M", bytes, MIB(8), 2, 0)
+static const struct entry queue_size[] = {QUEUES(0, 64), QUEUES(1, KIB(1)), QUEUES(2, KIB(64))};
+
+static const struct entry stream_bulk[] = {
+    BARE(0, "bare memcpy twice", floor_copy, KIB(64), MIB(4), 2),
+    OURS(0, "thirl shm send recv", thirl_way, "shm://", "queue=4M", KIB(64), MIB(4), 2, 0.9),
+    BARE(1, "bare memcpy twice", floor_copy, MIB(1), MIB(4), 2),
+    OURS(1, "thirl shm send recv", thirl_way, "shm://", "queue=4M", MIB(1), MIB(4), 2, 0.9),
+};
+
+static const struct entry zero_copy[] = {
+    {.group = 0,
+     .variant = "thirl shm hand-over",
+     .work = &thirl_handover,
+     .scheme = "shm://",
+     .options = "wait=spin&queue=4M",
+     .size = 64,
+     .ring = MIB(4),
+     .cpus = 2,
+     .floor = true},
+    OURS(0, "thirl shm hand-over", thirl_handover, "shm://", "wait=spin&queue=4M", KIB(64), MIB(4), 2, 1.2),
+    OURS(0, "thirl shm hand-over", thirl_handover, "shm://", "wait=spin&queue=4M", MIB(1), MIB(4), 2, 1.2),
+};
+
+/* 1 / 0.95: times instead of rates. */
+#define UNIX_TIME 1.053
+#define UNIX(g, bytes, processors, stream, packet, ours, limit)                                                        \
+    BARE(g, "bare stream", stream, bytes, KIB(256), processors),                                                       \
+        OURS(g, "thirl unix stream", ours, "unix://@", "type=stream&queue=256K", bytes, KIB(256), processors, limit),  \
+        BARE((g) + 1, "bare seqpacket", packet, bytes, KIB(256), processors),                                          \
+        OURS((g) + 1, "thirl unix seqpacket", ours, "unix://@", "type=seqpacket&queue=256K", bytes, KIB(256),          \
+             processors, limit)
+#define UNIX_ROUND(g, size, cpus) UNIX(g, size, cpus, floor_stream_round, floor_seqpacket_round, thirl_round, UNIX_TIME)
+#define UNIX_WAY(g, size, cpus) UNIX(g, size, cpus, floor_stream_way, floor_seqpacket_way, thirl_way, 0.95)
+static const struct entry unix_rtt[] = {
+    UNIX_ROUND(0, 64, 2), UNIX_ROUND(2, KIB(4), 2), UNIX_ROUND(4, KIB(64), 2),
+    UNIX_ROUND(6, 64, 1), UNIX_ROUND(8, KIB(4), 1), UNIX_ROUND(10, KIB(64), 1),
+};
+static const struct entry unix_stream[] = {
+    UNIX_WAY(0, 64, 2), UNIX_WAY(2, KIB(4), 2), UNIX_WAY(4, KIB(64), 2),
+    UNIX_WAY(6, 64, 1), UNIX_WAY(8, KIB(4), 1), UNIX_WAY(10, KIB(64), 1),
+};
+
+#define PLAN(text, about, what, first, list)                                                                           \
+    {                                                                                                                  \
+        .name = (text), .summary = (about), .kind = (what), .headline = (first), .entries = (list),                    \
+        .count = LENGTH(list)                                                                                          \
+    }
+const struct plan plan_table[] = {
+    PLAN("rtt-spin", "shared memory, round trip, both sides spin", MEASURE_ROUND, true, rtt_spin),
+    PLAN("rtt-sleep", "shared memory, round trip, both sides sleep", MEASURE_ROUND, true, rtt_sleep),
+    PLAN("rtt-hot", "shared memory, round trip, adaptive against spinning", MEASURE_ROUND, true, rtt_hot),
+    PLAN("rtt-one-core", "shared memory, round trip, both on one processor", MEASURE_ROUND, true, rtt_one_core),
+    PLAN("stream-small", "shared memory, one way, small messages", MEASURE_MESSAGES, true, stream_small),
+    PLAN("queue-size", "shared memory, one way, by size of the queue", MEASURE_BYTES, false, queue_size),
+    PLAN("stream-bulk", "shared memory, one way, copied in and out", MEASURE_BYTES, true, stream_bulk),
+    PLAN("zero-copy", "shared memory, hand-over and back in place, by size", MEASURE_ROUND, true, zero_copy),
+    PLAN("unix-rtt", "Unix sockets, round trip", MEASURE_ROUND, true, unix_rtt),
+    PLAN("unix-stream", "Unix sockets, one way", MEASURE_BYTES, true, unix_stream),
+};
+const size_t plan_count = LENGTH(plan_table);
+
+const struct plan *plan_find(const char *name) {
+    for (size_t i = 0; i < plan_count; i++) {
+        if (strcmp(plan_table[i].name, name) == 0) {
+            return &plan_table[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct {
+    const char *name;
+    enum measure_kind kind;
+    struct entry entry;
+} singles[] = {
+    {"floor-copy", MEASURE_BYTES, BARE(0, "", floor_copy, KIB(256), MIB(4), 2)},
+    {"floor-unix", MEASURE_BYTES, BARE(0, "", floor_stream_way, KIB(256), KIB(256), 2)},
+    {"floor-unix-seqpacket", MEASURE_BYTES, BARE(0, "", floor_seqpacket_way, KIB(256), KIB(256), 2)},
+    {"floor-rtt-spin", MEASURE_ROUND, BARE(0, "", floor_line, 48, KIB(4), 2)},
+    {"floor-rtt-unix", MEASURE_ROUND, BARE(0, "", floor_stream_round, 64, KIB(256), 2)},
+    {"floor-rtt-unix-seqpacket", MEASURE_ROUND, BARE(0, "", floor_seqpacket_round, 64, KIB(256), 2)},
+};
+
+const struct entry *plan_single(const char *name, enum measure_kind *kind) {
+    for (size_t i = 0; i < LENGTH(singles); i++) {
+        if (strcmp(singles[i].name, name) == 0) {
+            *kind = singles[i].kind;
+            return &singles[i].entry;
+        }
+    }
+    return NULL;
+}

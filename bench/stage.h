@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The stage of a measurement: two pinned processes, what they share, how a run begins and what it leaves behind. Every
+ * run is two fresh children, never threads. The works (bare floors and thirl) play on it; measure.c directs.
+ */
+#ifndef BENCH_STAGE_H
+#define BENCH_STAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STAGE_SAMPLES 200000 /* most round trips that one run can time one by one */
+#define STAGE_CONTROL 16384  /* bytes of the control area */
+#define STAGE_PAIR 128       /* two lines: the adjacent-line prefetcher fetches both */
+
+#define stage_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define stage_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define stage_inline static inline __attribute__((always_inline))
+
+/* Ping sends first and times round trips; pong answers, or receives and times. */
+enum stage_side { STAGE_PING, STAGE_PONG };
+
+/* What the two processes share besides the medium itself. */
+struct stage {
+    int64_t begin, end;      /* one way: receiver's stage_now() before the first and behind the last counted message */
+    uint64_t sum[2];         /* payload words: ping's written (and, on a round trip, read back), pong's read */
+    uint64_t allocations[2]; /* calls of malloc and its kin in the counted part */
+    uint64_t threads[2];     /* of each process, behind the counted part; 0 when not asked */
+    uint64_t samples;        /* how many of sample[] are filled */
+    char why[2][256];        /* what went wrong on a side, "" when nothing did */
+    uint32_t ready[2] __attribute__((aligned(STAGE_PAIR)));
+    uint32_t sample[STAGE_SAMPLES]; /* ticks of each counted round trip */
+};
+
+/* One run of one work. Filled in before stage_run; the children get a copy. */
+struct run {
+    const char *address; /* of thirl's works, complete; NULL for floors */
+    size_t size;         /* of a message, a multiple of 8 */
+    uint64_t ring;       /* bytes of the floor's ring or socket buffer, a power of two */
+    uint64_t warm, count;
+    int cpu[2];
+    /* Set by stage_run: */
+    struct stage *stage;
+    unsigned char *control; /* STAGE_CONTROL zeroed bytes, shared by the two */
+    unsigned char *area;    /* ring bytes, zeroed, shared, mapped twice in a row */
+    int socket[2];          /* a connected pair: one for each side */
+};
+
+struct work {
+    int (*ping)(struct run *);
+    int (*pong)(struct run *);
+    bool area;  /* wants control and area */
+    int socket; /* wants a socket pair of this type; 0: none */
+};
+
+/* Finds two processors and times the tick. -1 with a sentence on stderr. */
+int stage_init(void);
+int stage_cpus(int cpu[2]); /* how many of them there are: 1 or 2; both entries are valid */
+
+/* Plays the work in two processes and waits for both. 0, or -1 with the reason in *why (valid until the next run). The
+ * outcome is in *outcome until the next run. A run that takes longer than a minute is killed. */
+int stage_run(const struct work *, const struct run *, const struct stage **outcome, const char **why);
+
+/* In a child: */
+int stage_fail(struct run *, enum stage_side, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void stage_meet(struct run *, enum stage_side); /* both sides are here */
+uint64_t stage_threads(void);                   /* of the calling process */
+
+double stage_ns(double ticks);
+int64_t stage_now(void); /* CLOCK_MONOTONIC, ns */
+
+stage_inline uint64_t stage_tick(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    uint64_t value;
+    __asm__ __volatile__("mrs %0, cntvct_el0" : "=r"(value));
+    return value;
+#else
+    return (uint64_t)stage_now();
+#endif
+}
+
+/* Keeps one round trip's time. */
+stage_inline void stage_keep(struct stage *stage, uint64_t index, uint64_t ticks) {
+    if (index < STAGE_SAMPLES) {
+        stage->sample[index] = ticks > UINT32_MAX ? UINT32_MAX : (uint32_t)ticks;
+    }
+}
+
+#endif
