@@ -1,0 +1,104 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# What a round trip over shared memory costs in the steady state, in exact counts: system calls by strace, allocations
+# and threads by thirl-bench itself. A run without counted round trips is subtracted. BUILD: where the programs are.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+build=${BUILD:-build}
+bench=$build/thirl-bench
+spins=20000 sleeps=5000
+failed=0
+
+skip() {
+    echo "skip - $1"
+    exit 77
+}
+
+[ -z "${EXTRA:-}" ] || skip "counts are of the plain build: sanitizers call and allocate for themselves"
+[ -x "$bench" ] || skip "there is no $bench"
+command -v strace >/dev/null 2>&1 || skip "strace is not installed"
+strace -o /dev/null true 2>/dev/null || skip "strace may not trace here"
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+check() {
+    title=$1
+    shift
+    if "$@"; then
+        echo "ok - $title"
+    else
+        echo "not ok - $title"
+        failed=1
+    fi
+}
+
+# trace NAME N: the table of calls in $work/NAME.N, what the program says in $work/NAME.N.out
+trace() {
+    if ! strace -f -c -o "$work/$1.$2" "$bench" "$1" "$2" >"$work/$1.$2.out" 2>"$work/$1.$2.err"; then
+        cat "$work/$1.$2.err"
+        echo "not ok - $1: $2 round trips under strace"
+        exit 1
+    fi
+}
+
+# count FILE PATTERN: calls of those names; strace leaves the column of errors empty where there are none
+count() {
+    awk -v names="$2" '$NF ~ "^(" names ")$" && $NF != "total" && $4 ~ /^[0-9]+$/ { n += $4 } END { print n + 0 }' "$1"
+}
+
+# more NAME N PATTERN: calls in N round trips beyond those in none
+more() {
+    echo $(($(count "$work/$1.$2" "$3") - $(count "$work/$1.0" "$3")))
+}
+
+# least NAME N PATTERN: the same, the smallest of three runs. When other programs take a processor away, the other side
+# waits longer and looks whether its peer is alive; that only adds, and a call for each message would be in every run.
+least() {
+    best=
+    for _ in 1 2 3; do
+        trace "$1" "$2"
+        calls=$(more "$1" "$2" "$3")
+        [ -n "$best" ] && [ "$best" -le "$calls" ] || best=$calls
+        [ "$best" -gt $(($2 / 100)) ] || break
+    done
+    calls=$best
+}
+
+# A count may move by one in a hundred round trips: the looks at the peer's life, by the clock and not by the message.
+at_most() {
+    [ "$1" -le "$2" ]
+}
+
+# quiet NAME N: no allocation, one thread, on each side
+quiet() {
+    set -- "$1" "$2" $(cat "$work/$1.$2.out")
+    check "$1: 0 allocations in $2 round trips (${7} and ${8})" test "$7 $8" = "0 0"
+    check "$1: no thread but the caller's (${10} and ${11})" test "${10} ${11}" = "1 1"
+}
+
+trace count-spin 0
+least count-spin $spins '.*'
+check "count-spin: 0 system calls for a round trip ($calls in $spins)" at_most "$calls" $((spins / 100))
+quiet count-spin $spins
+
+trace count-sleep 0
+trace count-sleep $sleeps
+futex=$(more count-sleep $sleeps 'futex.*')
+fence=$(more count-sleep $sleeps 'membarrier')
+calls=$(more count-sleep $sleeps '.*')
+other=$((calls - futex - fence))
+slack=$((sleeps / 100))
+check "count-sleep: at most 2 futex calls for a round trip and side ($futex in $sleeps round trips)" \
+    at_most "$futex" $((4 * sleeps + slack))
+check "count-sleep: it does sleep" test "$futex" -ge $((sleeps / 2))
+check "count-sleep: at most 1 fence before each sleep ($fence)" at_most "$fence" $((2 * sleeps + slack))
+check "count-sleep: no other system call ($other)" at_most "$other" $slack
+quiet count-sleep $sleeps
+
+if [ $failed != 0 ]; then
+    cat "$work/count-spin.$spins" "$work/count-sleep.$sleeps"
+fi
+exit $failed

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The stage of the conformance suite, and its one list of mechanisms.
+ */
+#define _GNU_SOURCE
+#include "tests/conform/conform.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define STAGE_MS 50000
+#define SKIPPED 77
+
+/* One line per mechanism. */
+static const struct conform_line conform_lines[] = {
+    {"shm", "shm://", false, ""},
+    {"unix-path", "unix://", true, ""},
+    {"unix-abstract", "unix://@", false, ""},
+    {"unix-seqpacket", "unix://", true, "?type=seqpacket"},
+};
+#define LINES (sizeof conform_lines / sizeof *conform_lines)
+
+/* ---- demands ---- */
+
+void conform_fail(const char *file, int line, const char *text) {
+    fprintf(stderr, "%s:%d: pid %d: not so: %s (thirl_why: \"%s\")\n", file, line, (int)getpid(), text, thirl_why());
+    fflush(NULL);
+    _exit(1);
+}
+
+void conform_compare(const char *file, int line, const char *text, int64_t is, int64_t wanted) {
+    if (is == wanted) {
+        return;
+    }
+    fprintf(stderr, "%s:%d: pid %d: %s is %lld", file, line, (int)getpid(), text, (long long)is);
+    if (is < 0 && is > -8000) {
+        fprintf(stderr, " (%s)", thirl_error_name((int)is));
+    }
+    fprintf(stderr, ", not %lld (thirl_why: \"%s\")\n", (long long)wanted, thirl_why());
+    fflush(NULL);
+    _exit(1);
+}
+
+void conform_why(const char *file, int line, const char *part) {
+    if (strstr(thirl_why(), part) == NULL) {
+        fprintf(stderr, "%s:%d: \"%s\" is not in the sentence \"%s\"\n", file, line, part, thirl_why());
+        fflush(NULL);
+        _exit(1);
+    }
+}
+
+void conform_skip(const char *reason) {
+    printf("skipped: %s\n", reason);
+    fflush(NULL);
+    _exit(SKIPPED);
+}
+
+/* ---- the stage ---- */
+
+struct scene {
+    const struct conform_test *test;
+    const struct conform_line *line;
+};
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *at) {
+    (void)status;
+    (void)kind;
+    (void)at;
+    return remove(path);
+}
+
+static void prepare(struct conform *c) {
+    const char *registry = getenv("CONFORM_DIR");
+    snprintf(c->directory, sizeof c->directory, "%s/conform.XXXXXX", registry != NULL ? registry : "/dev/shm");
+    assert_non_null(mkdtemp(c->directory));
+    snprintf(c->registry, sizeof c->registry, "%s/registry", c->directory);
+    assert_int_equal(mkdir(c->registry, 0700), 0);
+    assert_int_equal(setenv("THIRL_DIR", c->registry, 1), 0);
+}
+
+/* Waits until it ends; -1 and dead when it takes longer. */
+static int await(pid_t pid, int limit_ms) {
+    struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+    bool late = true;
+    if (end.fd >= 0) {
+        int rc;
+        int64_t until = conform_now() + limit_ms * MS;
+        do {
+            int64_t left = (until - conform_now()) / MS;
+            rc = poll(&end, 1, left > 0 ? (int)left : 0);
+        } while (rc < 0 && errno == EINTR);
+        late = rc == 0;
+        close(end.fd);
+    }
+    if (late) {
+        (void)kill(pid, SIGKILL);
+    }
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return late ? -1 : status;
+}
+
+static void play(void **state) {
+    const struct scene *scene = *state;
+    struct conform c = {.line = scene->line};
+    prepare(&c);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
+        for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+            (void)signal(signals[i], SIG_DFL); /* cmocka's handler would go on with the next test */
+        }
+        scene->test->body(&c);
+        exit(0);
+    }
+    assert_true(pid > 0);
+    int status = await(pid, STAGE_MS);
+    (void)nftw(c.directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (status == -1) {
+        fail_msg("took longer than %d s", STAGE_MS / 1000);
+    }
+    if (WIFSIGNALED(status)) {
+        fail_msg("was killed by signal %d", WTERMSIG(status));
+    }
+    if (WEXITSTATUS(status) == SKIPPED) {
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+int conform_main(const struct conform_test *tests, size_t count, int argc, char **argv) {
+    struct CMUnitTest *units = calloc(count * LINES, sizeof *units);
+    struct scene *scenes = calloc(count * LINES, sizeof *scenes);
+    char(*names)[96] = calloc(count * LINES, sizeof *names);
+    size_t n = 0;
+    if (units == NULL || scenes == NULL || names == NULL) {
+        return 1;
+    }
+    for (size_t i = 0; i < count * LINES; i++) {
+        const struct conform_test *test = &tests[i / LINES];
+        const struct conform_line *line = &conform_lines[i % LINES];
+        if (test->only == NULL || strncmp(line->name, test->only, strlen(test->only)) == 0) {
+            scenes[n] = (struct scene){test, line};
+            snprintf(names[n], sizeof names[n], "%s %s", line->name, test->name);
+            units[n] = (struct CMUnitTest){.name = names[n], .test_func = play, .initial_state = &scenes[n]};
+            n++;
+        }
+    }
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    const char *registry = getenv("THIRL_DIR");
+    if (registry != NULL) {
+        setenv("CONFORM_DIR", registry, 1);
+    }
+    const char *slash = strrchr(argv[0], '/');
+    const char *program = slash == NULL ? argv[0] : slash + 1;
+    int failed = _cmocka_run_group_tests(program, units, n, NULL, NULL);
+    free(units);
+    free(scenes);
+    free(names);
+    return failed != 0;
+}
+
+/* ---- addresses ---- */
+
+const char *conform_address(const struct conform *c, unsigned n, const char *options) {
+    static _Thread_local char ring[4][320];
+    static _Thread_local unsigned turn;
+    char *text = ring[turn++ % 4];
+    const char *token = strrchr(c->directory, '/') + 1;
+    const char *in = c->line->path ? c->directory : token;
+    snprintf(text, sizeof ring[0], "%s%s%c%u%s%s%s", c->line->prefix, in, c->line->path ? '/' : '-', n, c->line->suffix,
+             options == NULL ? "" : c->line->suffix[0] == '\0' ? "?" : "&", options == NULL ? "" : options);
+    return text;
+}
+
+thirl *conform_open(const struct conform *c, enum thirl_role role, const char *options) {
+    thirl *end = NULL;
+    must_be(thirl_open(&end, role, conform_address(c, 0, options), NULL), 0);
+    must(end != NULL);
+    return end;
+}
+
+void conform_both(const struct conform *c, unsigned n, const char *options, thirl **a, thirl **b) {
+    must_be(thirl_open(a, THIRL_PAIR, conform_address(c, n, options), NULL), 0);
+    must_be(thirl_open(b, THIRL_PAIR, conform_address(c, n, options), NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        thirl *from = i == 0 ? *a : *b, *to = i == 0 ? *b : *a;
+        int sent = -EAGAIN;
+        char byte;
+        for (int64_t until = conform_now() + 5000 * MS; sent == -EAGAIN && conform_now() < until;) {
+            sent = thirl_send(from, "x", 1, THIRL_NOW);
+            (void)!thirl_recv(to, NULL, 0, NULL, THIRL_NOW);
+        }
+        must_be(sent, 0);
+        must_be(thirl_recv(to, &byte, 1, NULL, PATIENCE), 0);
+    }
+}
+
+/* ---- peers ---- */
+
+void conform_start(struct peer *peer, const struct conform *c, void (*run)(const struct conform *, struct peer *)) {
+    int wires[2];
+    must_be(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, wires), 0);
+    fflush(NULL);
+    pid_t pid = fork();
+    must(pid >= 0);
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(wires[0]);
+        struct peer stage = {getppid(), wires[1]};
+        run(c, &stage);
+        exit(0);
+    }
+    close(wires[1]);
+    *peer = (struct peer){pid, wires[0]};
+}
+
+void conform_tell(struct peer *peer, uint64_t word) {
+    ssize_t sent;
+    do {
+        sent = send(peer->wire, &word, sizeof word, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    must_be(sent, sizeof word);
+}
+
+uint64_t conform_hear(struct peer *peer) {
+    uint64_t word = 0;
+    ssize_t got;
+    do {
+        got = recv(peer->wire, &word, sizeof word, 0);
+    } while (got < 0 && errno == EINTR);
+    must_be(got, sizeof word);
+    return word;
+}
+
+void conform_join(struct peer *peer) {
+    must_be(await(peer->pid, STAGE_MS / 2), 0);
+    close(peer->wire);
+}
+
+void conform_kill(struct peer *peer) {
+    must_be(kill(peer->pid, SIGKILL), 0);
+    must_be(waitpid(peer->pid, NULL, 0), peer->pid);
+    close(peer->wire);
+}
+
+/* ---- content ---- */
+
+static uint64_t mix(uint64_t x) {
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    return x ^ x >> 27;
+}
+
+void conform_fill(void *data, size_t size, uint64_t seed) {
+    unsigned char *at = data;
+    for (size_t i = 0; i < size; i += 8) {
+        uint64_t word = mix(seed * UINT64_C(0x9e3779b97f4a7c15) + i + 1);
+        memcpy(at + i, &word, size - i < 8 ? size - i : 8);
+    }
+}
+
+bool conform_intact(const void *data, size_t size, uint64_t seed) {
+    const unsigned char *at = data;
+    for (size_t i = 0; i < size; i += 8) {
+        uint64_t word = mix(seed * UINT64_C(0x9e3779b97f4a7c15) + i + 1);
+        if (memcmp(at + i, &word, size - i < 8 ? size - i : 8) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+#define LARGEST ((size_t)16 << 20)
+
+void conform_send(thirl *end, size_t size, uint64_t seed) {
+    static _Thread_local char small[8192];
+    char *data = size <= sizeof small ? small : malloc(size);
+    must(data != NULL && size <= LARGEST);
+    conform_fill(data, size, seed);
+    must_be(thirl_send(end, data, size, PATIENCE), 0);
+    if (data != small) {
+        free(data);
+    }
+}
+
+void conform_recv(thirl *end, size_t size, uint64_t seed) {
+    static _Thread_local char small[8192];
+    char *data = size < sizeof small ? small : malloc(size + 1);
+    size_t got = SIZE_MAX;
+    must(data != NULL && size <= LARGEST);
+    must_be(thirl_recv(end, data, size + 1, &got, PATIENCE), 0);
+    must_be(got, size);
+    must(conform_intact(data, size, seed));
+    if (data != small) {
+        free(data);
+    }
+}
+
+/* ---- this machine ---- */
+
+int64_t conform_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 * MS + t.tv_nsec;
+}
+
+void conform_sleep(int64_t ns) {
+    struct timespec t = {ns / (1000 * MS), ns % (1000 * MS)};
+    while (nanosleep(&t, &t) != 0 && errno == EINTR) {
+    }
+}
+
+unsigned conform_lines_of(const char *path) {
+    unsigned count = 0;
+    DIR *list = opendir(path);
+    if (list != NULL) {
+        for (struct dirent *entry; (entry = readdir(list)) != NULL;) {
+            count += entry->d_name[0] != '.';
+        }
+        closedir(list);
+        return count;
+    }
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char bytes[4096];
+    must(fd >= 0);
+    for (ssize_t got; (got = read(fd, bytes, sizeof bytes)) > 0;) {
+        for (ssize_t i = 0; i < got; i++) {
+            count += bytes[i] == '\n';
+        }
+    }
+    close(fd);
+    return count;
+}
+
+bool conform_sanitized(void) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    return true;
+#else
+    return false;
+#endif
+#else
+    return false;
+#endif
+}

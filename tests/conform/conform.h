@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The conformance suite: every test runs over every address of one table, conform_lines. A test is a function that gets a
+ * process of its own (the stage), with a registry and a directory of its own; what it starts are peers, forked before
+ * anything is opened. Whatever hangs is killed after a while and counts as failed. What a test demands it says with must…:
+ * a demand that is not met ends the process with a sentence.
+ */
+#ifndef TESTS_CONFORM_CONFORM_H
+#define TESTS_CONFORM_CONFORM_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "thirl/thirl.h"
+
+#define MS INT64_C(1000000)
+#define PATIENCE thirl_in_ms(20000) /* for what will come: longer than any machine sleeps, shorter than the stage lives */
+
+/* A mechanism, as the suite sees it: the address is prefix, a name of the test's own (behind its directory if `path`), suffix. */
+struct conform_line {
+    const char *name, *prefix;
+    bool path;
+    const char *suffix;
+};
+
+struct conform {
+    const struct conform_line *line;
+    char directory[160], registry[192];
+};
+
+struct conform_test {
+    const char *name;
+    void (*body)(struct conform *);
+    const char *only; /* how the names of the lines begin that it is for; NULL: all */
+};
+
+#define CONFORM(body) {#body, body, NULL}
+#define CONFORM_ONLY(body, line) {#body, body, line}
+
+/* Runs them all; argv[1] may be a pattern for names like "shm sends_every_size". */
+int conform_main(const struct conform_test *, size_t count, int argc, char **argv);
+
+/* The address of the test's n-th channel; options may be NULL. Valid until the thread's fourth next call. */
+const char *conform_address(const struct conform *, unsigned n, const char *options);
+
+/* Opens channel 0 there. */
+thirl *conform_open(const struct conform *, enum thirl_role, const char *options);
+
+/* ---- demands ---- */
+
+void conform_fail(const char *file, int line, const char *text) __attribute__((noreturn));
+void conform_compare(const char *file, int line, const char *text, int64_t is, int64_t wanted);
+void conform_why(const char *file, int line, const char *part);
+void conform_skip(const char *reason) __attribute__((noreturn));
+
+#define must(condition) ((condition) ? (void)0 : conform_fail(__FILE__, __LINE__, #condition))
+#define must_be(value, wanted) conform_compare(__FILE__, __LINE__, #value, (int64_t)(value), (int64_t)(wanted))
+#define must_say(part) conform_why(__FILE__, __LINE__, part) /* the sentence of the last error holds that */
+
+/* ---- peers ---- */
+
+struct peer {
+    pid_t pid; /* of the other process */
+    int wire;  /* words to it and from it */
+};
+
+/* Starts a process that runs it and ends; there, the peer is the stage. The stage must not have opened anything yet. */
+void conform_start(struct peer *, const struct conform *, void (*run)(const struct conform *, struct peer *));
+
+void conform_tell(struct peer *, uint64_t word);
+uint64_t conform_hear(struct peer *);
+
+/* It must end by itself, without a complaint. */
+void conform_join(struct peer *);
+
+/* kill -9; gone when this returns. */
+void conform_kill(struct peer *);
+
+/* ---- content ---- */
+
+/* A pattern that depends on the seed and on the place of every byte. */
+void conform_fill(void *data, size_t size, uint64_t seed);
+bool conform_intact(const void *data, size_t size, uint64_t seed);
+
+void conform_send(thirl *, size_t size, uint64_t seed); /* up to 16 MiB, waits */
+void conform_recv(thirl *, size_t size, uint64_t seed);
+
+/* ---- this machine ---- */
+
+int64_t conform_now(void); /* CLOCK_MONOTONIC, ns */
+void conform_sleep(int64_t ns);
+unsigned conform_lines_of(const char *path); /* a file's lines, a directory's entries */
+bool conform_sanitized(void);
+
+/* Both ends, in this process, and both know each other. */
+void conform_both(const struct conform *, unsigned n, const char *options, thirl **a, thirl **b);
+
+#endif

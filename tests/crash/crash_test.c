@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every named point of the library × killed, stopped and continued, stopped and killed × sender, receiver, first, second: the
+ * survivor is told in time and by name, has every message exactly once, and a fresh peer can take the place. What each
+ * scenario passes is found out by an unharmed run of it. A few processes share the trials.
+ *
+ * THIRL_CRASH=SCENARIO, SCENARIO/POINT or SCENARIO/POINT:PASS:ACTION runs a part of it and talks about each trial.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/atomic.h"
+#include "base/weave.h"
+#include "tests/crash/trial.h"
+
+#define WORKERS 4
+#define TRIALS_MAX 8000
+#define SLOW_AGAIN 3 /* a machine that is busy elsewhere is late by chance, not each time */
+
+#define SLEEPY "shm://crash?queue=4096&wait=sleep"
+#define LIVELY "shm://crash?queue=4096"
+#define STREAM "unix://%s/socket?queue=4096"
+#define PACKET "unix://@crash%s?queue=8192&type=seqpacket"
+
+static const struct trial_scenario scenarios[] = {
+    {.name = "shm-send-first", .address = SLEEPY, .flow = TRIAL_OUT, .messages = 40, .first = true},
+    {.name = "shm-send-second", .address = LIVELY, .flow = TRIAL_OUT, .messages = 40},
+    {.name = "shm-receive-first", .address = LIVELY, .flow = TRIAL_IN, .messages = 40, .first = true},
+    {.name = "shm-receive-second", .address = SLEEPY, .flow = TRIAL_IN, .messages = 40},
+    {.name = "shm-echo-first", .address = SLEEPY, .flow = TRIAL_ECHO, .messages = 10, .first = true, .last = true},
+    {.name = "shm-echo-second", .address = LIVELY, .flow = TRIAL_ECHO, .messages = 10},
+    {.name = "shm-spin-send", .address = "shm://crash?wait=spin", .flow = TRIAL_OUT, .messages = 300, .brisk = true},
+    {.name = "shm-spin-receive", .address = "shm://crash?wait=spin", .flow = TRIAL_IN, .messages = 300, .brisk = true},
+    {.name = "shm-sweep", .address = SLEEPY, .flow = TRIAL_OUT, .messages = 2, .first = true, .corpse = true},
+    {.name = "stream-send-first", .address = STREAM, .flow = TRIAL_OUT, .messages = 40, .first = true, .corpse = true},
+    {.name = "stream-receive-second", .address = STREAM, .flow = TRIAL_IN, .messages = 40},
+    {.name = "stream-echo-first", .address = STREAM, .flow = TRIAL_ECHO, .messages = 10, .first = true, .last = true},
+    {.name = "stream-half", .address = STREAM, .flow = TRIAL_HALF, .messages = 2},
+    {.name = "packet-send-second", .address = PACKET, .flow = TRIAL_OUT, .messages = 40},
+    {.name = "packet-receive-first", .address = PACKET, .flow = TRIAL_IN, .messages = 40, .first = true},
+    {.name = "packet-echo-second", .address = PACKET, .flow = TRIAL_ECHO, .messages = 10},
+};
+#define SCENARIOS (sizeof scenarios / sizeof *scenarios)
+
+struct plan {
+    unsigned scenario, place, pass;
+    enum trial_action action;
+};
+
+static struct shared {
+    uint32_t next, count;
+    struct plan plan[TRIALS_MAX];
+    int64_t notice[TRIALS_MAX]; /* of a death, INT64_MIN: nobody was told of one */
+    uint32_t hits[TRIAL_POINTS][4]; /* by enum trial_action */
+    uint32_t passes[SCENARIOS][TRIAL_POINTS];
+    uint32_t failures, unreached, again;
+} *shared;
+
+static struct weave_point *points;
+static size_t places;
+static bool chatty;
+static const char *only;
+
+static const char *const actions[] = {"none", "kill", "stop", "stop-kill"};
+
+/* Points that stand in several places are one: the first of their name. */
+static size_t place_of(const char *name) {
+    size_t i = 0;
+    while (strcmp(points[i].name, name) != 0) {
+        i++;
+    }
+    return i;
+}
+
+static void report(const struct trial_scenario *scenario, const struct plan *plan, const struct trial_result *result) {
+    const char *point = plan != NULL ? points[plan->place].name : "unharmed";
+    if (result->failure[0] != '\0') {
+        (void)atomic_add(&shared->failures, 1u);
+        printf("failed: %s/%s:%u:%s: %s\n", scenario->name, point, plan != NULL ? plan->pass : 0,
+               actions[plan != NULL ? plan->action : 0], result->failure);
+    } else if (chatty) {
+        printf("%s/%s:%u:%s: %s, told after %lld us, %u timeouts\n", scenario->name, point, plan != NULL ? plan->pass : 0,
+               actions[plan != NULL ? plan->action : 0], result->hit ? "hit" : "not reached",
+               (long long)(result->told ? result->notice / CLOCK_US : -1), result->timeouts);
+    }
+    fflush(stdout);
+}
+
+static void try_one(uint32_t which, const char *directory) {
+    const struct plan *plan = &shared->plan[which];
+    const struct trial_scenario *scenario = &scenarios[plan->scenario];
+    struct trial_result result;
+    for (int tries = 0; tries < SLOW_AGAIN; tries++) {
+        trial_run(scenario, directory, points[plan->place].name, plan->pass, plan->action, &result);
+        if (!result.slow || result.failure[0] != '\0') {
+            break;
+        }
+        (void)atomic_add(&shared->again, 1u);
+    }
+    if (result.slow && result.failure[0] == '\0') {
+        (void)snprintf(result.failure, sizeof result.failure, "the survivor was told after %lld us, %d times in a row",
+                       (long long)(result.notice / CLOCK_US), SLOW_AGAIN);
+    }
+    shared->notice[which] = result.told ? result.notice : INT64_MIN;
+    if (result.hit) {
+        (void)atomic_add(&shared->hits[plan->place][plan->action], 1u);
+    } else {
+        (void)atomic_add(&shared->unreached, 1u);
+    }
+    report(scenario, plan, &result);
+}
+
+/* A trial's process: takes one after the other, dry runs before the plan is made. */
+static void work(bool dry, unsigned worker) {
+    char directory[256];
+    const char *base = getenv("THIRL_DIR");
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)snprintf(directory, sizeof directory, "%s-%d.%u", base != NULL ? base : "/dev/shm/thirl-crash", (int)getppid(),
+                   worker);
+    if (mkdir(directory, 0700) != 0) {
+        printf("failed: no directory %s\n", directory);
+        exit(1);
+    }
+    for (;;) {
+        uint32_t which = atomic_add(&shared->next, 1u);
+        if (which >= (dry ? SCENARIOS : shared->count) || shared->failures > 20) {
+            break;
+        }
+        if (!dry) {
+            try_one(which, directory);
+            continue;
+        }
+        struct trial_result result;
+        if (only != NULL && strncmp(scenarios[which].name, only, strcspn(only, "/")) != 0) {
+            continue;
+        }
+        trial_run(&scenarios[which], directory, NULL, 0, TRIAL_NONE, &result);
+        report(&scenarios[which], NULL, &result);
+        for (size_t i = 0; i < places; i++) {
+            shared->passes[which][place_of(points[i].name)] += result.passes[i];
+        }
+    }
+    char command[300];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", directory);
+    exit(system(command) != 0);
+}
+
+static void work_all(bool dry) {
+    pid_t child[WORKERS];
+    shared->next = 0;
+    fflush(NULL);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        child[i] = fork();
+        if (child[i] == 0) {
+            work(dry, i);
+        }
+    }
+    for (unsigned i = 0; i < WORKERS; i++) {
+        int status = -1;
+        (void)waitpid(child[i], &status, 0);
+        assert_int_equal(status, 0);
+    }
+}
+
+static void add(unsigned scenario, unsigned place, unsigned pass, enum trial_action action) {
+    char name[200];
+    (void)snprintf(name, sizeof name, "%s/%s:%u:%s", scenarios[scenario].name, points[place].name, pass, actions[action]);
+    size_t length = only != NULL ? strlen(only) : 0;
+    if (strncmp(name, only != NULL ? only : "", length) == 0) {
+        assert_true(shared->count < TRIALS_MAX);
+        shared->plan[shared->count++] = (struct plan){scenario, place, pass, action};
+    }
+}
+
+/* Kills at the first passes, in the middle, and at the last; stops at the first and in the middle. */
+static void plan_all(void) {
+    for (unsigned s = 0; s < SCENARIOS; s++) {
+        for (unsigned p = 0; p < places; p++) {
+            unsigned passes = shared->passes[s][p];
+            unsigned pass[] = {1, 2, passes / 2, passes};
+            for (unsigned i = 0; i < 4 && passes != 0; i++) {
+                bool fresh = pass[i] <= passes && (i == 0 || pass[i] > pass[i - 1]);
+                if (fresh) {
+                    add(s, p, pass[i], TRIAL_KILL);
+                }
+            }
+            unsigned middle = (passes + 1) / 2;
+            if (passes != 0) {
+                add(s, p, middle, TRIAL_STOP);
+                add(s, p, middle > 1 ? middle - 1 : 1, TRIAL_STOP_KILL);
+            }
+        }
+    }
+}
+
+static int by_size(const void *a, const void *b) {
+    const int64_t *left = a, *right = b;
+    return (*left > *right) - (*left < *right);
+}
+
+/* Every point was killed at and stopped at by some scenario. */
+static unsigned count_uncovered(void) {
+    unsigned uncovered = 0;
+    for (size_t i = 0; i < places && only == NULL; i++) {
+        if (place_of(points[i].name) != i) {
+            continue;
+        }
+        if (shared->hits[i][TRIAL_KILL] == 0 || shared->hits[i][TRIAL_STOP] == 0 || shared->hits[i][TRIAL_STOP_KILL] == 0) {
+            printf("not covered: %s (killed %u times, stopped %u, stopped and killed %u)\n", points[i].name,
+                   shared->hits[i][TRIAL_KILL], shared->hits[i][TRIAL_STOP], shared->hits[i][TRIAL_STOP_KILL]);
+            uncovered++;
+        }
+    }
+    return uncovered;
+}
+
+static void survives(void **state) {
+    (void)state;
+    points = weave_points(&places);
+    assert_true(places > 0 && places <= TRIAL_POINTS);
+    only = getenv("THIRL_CRASH");
+    chatty = only != NULL;
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(shared != MAP_FAILED);
+    int64_t began = clock_now();
+    work_all(true);
+    assert_int_equal(shared->failures, 0);
+    plan_all();
+    work_all(false);
+    unsigned uncovered = count_uncovered(), names = 0, deaths = 0;
+    for (size_t i = 0; i < places; i++) {
+        names += place_of(points[i].name) == i;
+    }
+    static int64_t notice[2][TRIALS_MAX]; /* by who killed: the parent, which knows when, or the victim itself */
+    unsigned count[2] = {0, 0};
+    for (uint32_t i = 0; i < shared->count; i++) {
+        if (shared->notice[i] != INT64_MIN) {
+            unsigned own = shared->plan[i].action == TRIAL_KILL;
+            notice[own][count[own]++] = shared->notice[i];
+            deaths++;
+        }
+    }
+    qsort(notice[0], count[0], sizeof **notice, by_size);
+    qsort(notice[1], count[1], sizeof **notice, by_size);
+    printf("crash: %u points, %zu scenarios, %u trials (%u points came too late in a run, %u trials repeated as late), "
+           "%u deaths told: median %lld us, slowest %lld us after the kill; slowest %lld us after the parent of a victim "
+           "that killed itself; %.1f s\n",
+           names, SCENARIOS, shared->count, shared->unreached, shared->again, deaths,
+           (long long)(count[0] ? notice[0][count[0] / 2] / CLOCK_US : -1),
+           (long long)(count[0] ? notice[0][count[0] - 1] / CLOCK_US : -1),
+           (long long)(count[1] ? notice[1][count[1] - 1] / CLOCK_US : -1), (double)(clock_now() - began) / 1e9);
+    assert_int_equal(shared->failures, 0);
+    assert_int_equal(uncovered, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(survives)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The wire's frames and greetings: what is written is read back, every lie is refused, and the box never loses a byte.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "wire/frame.h"
+
+static void head_round_trip(void **state) {
+    (void)state;
+    const uint32_t sizes[] = {0, 1, 255, 256, 65536, FRAME_SIZE_MAX};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+        unsigned char wire[FRAME_HEAD];
+        struct frame_head in = {.size = sizes[i], .number = (uint16_t)(i * 13007), .type = FRAME_DATA}, out;
+        frame_write_head(wire, &in);
+        assert_int_equal(frame_read_head(wire, &out), 0);
+        assert_int_equal(out.size, in.size);
+        assert_int_equal(out.number, in.number);
+        assert_int_equal(out.type, FRAME_DATA);
+    }
+}
+
+static void head_layout(void **state) {
+    (void)state;
+    unsigned char wire[FRAME_HEAD];
+    const unsigned char expected[FRAME_HEAD] = {0x78, 0x56, 0x34, 0x12, 0xcd, 0xab, 1, 0xa7};
+    const struct frame_head head = {.size = 0x12345678, .number = 0xabcd, .type = FRAME_DATA};
+    frame_write_head(wire, &head);
+    assert_memory_equal(wire, expected, FRAME_HEAD);
+}
+
+static void head_lies(void **state) {
+    (void)state;
+    unsigned char wire[FRAME_HEAD];
+    struct frame_head head = {.size = 5, .type = FRAME_DATA}, out;
+    frame_write_head(wire, &head);
+    wire[7] ^= 1;
+    assert_int_equal(frame_read_head(wire, &out), -THIRL_EFORMAT);
+    assert_true(strlen(thirl_why()) > 10);
+    head.size = FRAME_SIZE_MAX + 1u;
+    frame_write_head(wire, &head);
+    assert_int_equal(frame_read_head(wire, &out), -THIRL_EFORMAT);
+    head = (struct frame_head){.type = FRAME_BYE};
+    frame_write_head(wire, &head);
+    assert_int_equal(frame_read_head(wire, &out), 0);
+    head.size = 1;
+    frame_write_head(wire, &head);
+    assert_int_equal(frame_read_head(wire, &out), -THIRL_EFORMAT);
+    for (unsigned type = 0; type < 256; type++) {
+        head = (struct frame_head){.type = (uint8_t)type};
+        frame_write_head(wire, &head);
+        assert_int_equal(frame_read_head(wire, &out), type == FRAME_DATA || type == FRAME_BYE ? 0 : -THIRL_EFORMAT);
+    }
+}
+
+static void hello_round_trip(void **state) {
+    (void)state;
+    unsigned char wire[FRAME_HELLO];
+    struct frame_hello out;
+    const struct frame_hello in = {.features = 0x30000,
+                                   .kind = FRAME_HELLO_BUSY,
+                                   .role = THIRL_WRITE,
+                                   .stream = true,
+                                   .code = 7004,
+                                   .max = UINT64_C(1) << 40,
+                                   .pid = {123, -1}};
+    frame_write_hello(wire, &in);
+    assert_int_equal(frame_read_hello(wire, &out), 0);
+    assert_int_equal(out.version, FRAME_VERSION);
+    assert_int_equal(out.features, in.features);
+    assert_int_equal(out.kind, in.kind);
+    assert_int_equal(out.role, in.role);
+    assert_true(out.stream);
+    assert_int_equal(out.code, in.code);
+    assert_int_equal(out.max, in.max);
+    assert_int_equal(out.pid[0], 123);
+    assert_int_equal(out.pid[1], -1);
+}
+
+static void hello_lies(void **state) {
+    (void)state;
+    unsigned char good[FRAME_HELLO], wire[FRAME_HELLO];
+    struct frame_hello out;
+    const struct frame_hello in = {.kind = FRAME_HELLO_CALL, .role = THIRL_PAIR};
+    frame_write_hello(good, &in);
+    for (int i = 0; i < 8; i++) {
+        memcpy(wire, good, sizeof(wire));
+        wire[i] ^= 0x20;
+        assert_int_equal(frame_read_hello(wire, &out), -THIRL_EFORMAT);
+    }
+    const struct {
+        int at;
+        unsigned char value;
+        int answer;
+    } lies[] = {{8, 9, -THIRL_EVERSION}, {9, 1, -THIRL_EVERSION}, {12, 1, -THIRL_EVERSION}, {14, 1, 0},
+                {10, 63, -THIRL_EFORMAT}, {16, 0, -THIRL_EFORMAT}, {16, 5, -THIRL_EFORMAT}, {18, 2, -THIRL_EFORMAT},
+                {23, 0x80, -THIRL_EFORMAT}};
+    for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
+        memcpy(wire, good, sizeof(wire));
+        wire[lies[i].at] = lies[i].value;
+        assert_int_equal(frame_read_hello(wire, &out), lies[i].answer);
+    }
+    wire[8] = 9;
+    assert_int_equal(frame_read_hello(wire, &out), -THIRL_EVERSION);
+    assert_non_null(strstr(thirl_why(), "version 9"));
+    assert_non_null(strstr(thirl_why(), "version 1"));
+}
+
+static void noise(void **state) {
+    (void)state;
+    unsigned char wire[FRAME_HELLO];
+    struct frame_hello hello;
+    struct frame_head head;
+    srand(7);
+    for (int round = 0; round < 100000; round++) {
+        for (size_t i = 0; i < sizeof(wire); i++) {
+            wire[i] = (unsigned char)rand();
+        }
+        assert_int_equal(frame_read_hello(wire, &hello), -THIRL_EFORMAT);
+        int rc = frame_read_head(wire, &head);
+        assert_true(rc == -THIRL_EFORMAT || (rc == 0 && head.size <= FRAME_SIZE_MAX));
+    }
+}
+
+static void roles(void **state) {
+    (void)state;
+    for (uint32_t a = 0; a < 6; a++) {
+        for (uint32_t b = 0; b < 6; b++) {
+            bool fit = (a == THIRL_PAIR && b == THIRL_PAIR) || (a == THIRL_WRITE && b == THIRL_READ) ||
+                       (a == THIRL_READ && b == THIRL_WRITE);
+            assert_int_equal(frame_match_roles(a, b), fit ? 0 : -THIRL_EROLE);
+        }
+    }
+    (void)frame_match_roles(THIRL_PAIR, THIRL_READ);
+    assert_non_null(strstr(thirl_why(), "pair"));
+    assert_non_null(strstr(thirl_why(), "read"));
+}
+
+static void box_keeps_order(void **state) {
+    (void)state;
+    struct frame_box box = {0};
+    unsigned char in = 0, out = 0;
+    srand(3);
+    for (int round = 0; round < 20000; round++) {
+        size_t size = (size_t)(rand() % 300);
+        assert_int_equal(frame_box_room(&box, size), 0);
+        assert_true(box.capacity - box.to >= size);
+        for (size_t i = 0; i < size; i++) {
+            box.data[box.to++] = in++;
+        }
+        size_t held = frame_box_held(&box);
+        size_t drop = held ? (size_t)rand() % (held + 1) : 0;
+        for (size_t i = 0; i < drop; i++) {
+            assert_int_equal(box.data[box.from + i], out++);
+        }
+        frame_box_drop(&box, drop);
+    }
+    assert_true(box.capacity < 65536);
+    frame_box_free(&box);
+    assert_null(box.data);
+}
+
+static size_t put(struct frame_box *box, uint32_t size, uint8_t type) {
+    const struct frame_head head = {.size = size, .type = type};
+    assert_int_equal(frame_box_room(box, FRAME_HEAD + size), 0);
+    frame_write_head(box->data + box->to, &head);
+    memset(box->data + box->to + FRAME_HEAD, FRAME_BYE, size); /* must not be taken for a head */
+    box->to += FRAME_HEAD + size;
+    return FRAME_HEAD + size;
+}
+
+static void box_ends(void **state) {
+    (void)state;
+    struct frame_box box = {0};
+    assert_false(frame_box_ends(&box, 0));
+    size_t first = put(&box, 40, FRAME_DATA);
+    (void)put(&box, 0, FRAME_DATA);
+    (void)put(&box, 17, FRAME_DATA);
+    assert_false(frame_box_ends(&box, 0));
+    (void)put(&box, 0, FRAME_BYE);
+    assert_true(frame_box_ends(&box, 0));
+    frame_box_drop(&box, FRAME_HEAD + 10); /* in the midst of the first payload */
+    assert_true(frame_box_ends(&box, first - FRAME_HEAD - 10));
+    assert_false(frame_box_ends(&box, 3));
+    assert_false(frame_box_ends(&box, 100000));
+    box.to--;
+    assert_false(frame_box_ends(&box, first - FRAME_HEAD - 10));
+    frame_box_free(&box);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(head_round_trip), cmocka_unit_test(head_layout), cmocka_unit_test(head_lies),
+        cmocka_unit_test(hello_round_trip), cmocka_unit_test(hello_lies), cmocka_unit_test(noise),
+        cmocka_unit_test(roles), cmocka_unit_test(box_keeps_order), cmocka_unit_test(box_ends),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the tests of single rooms share, see room.h.
+ */
+#define _GNU_SOURCE
+#include "tests/room.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+char room_path[64];
+int room_dir = -1;
+
+int room_begin(void **state) {
+    (void)state;
+    bool shm = access("/dev/shm", W_OK) == 0;
+    (void)snprintf(room_path, sizeof room_path, "%s/thirl-room.XXXXXX", shm ? "/dev/shm" : "/tmp");
+    if (mkdtemp(room_path) == NULL || setenv("THIRL_DIR", room_path, 1) != 0) {
+        return -1;
+    }
+    room_dir = open(room_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return room_dir < 0 ? -1 : 0;
+}
+
+static int erase(const char *path, const struct stat *status, int kind, struct FTW *where) {
+    (void)status;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+int room_end(void **state) {
+    (void)state;
+    close(room_dir);
+    return nftw(room_path, erase, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+pid_t room_fork(int (*body)(void *), void *argument) {
+    pid_t child = fork();
+    if (child == 0) {
+        (void)alarm(30);
+        _exit(body(argument));
+    }
+    return child;
+}
+
+int room_reap(pid_t child) {
+    int status;
+    while (waitpid(child, &status, 0) < 0) {
+        if (errno != EINTR) {
+            return -1;
+        }
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int room_run(int (*body)(void *), void *argument) {
+    return room_reap(room_fork(body, argument));
+}
+
+static int count(const char *path) {
+    DIR *dir = opendir(path);
+    int found = 0;
+    if (dir == NULL) {
+        return -1;
+    }
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        bool dots = entry->d_name[0] == '.' && (entry->d_name[1] == '\0' || (entry->d_name[1] == '.' && entry->d_name[2] == '\0'));
+        found += !dots;
+    }
+    (void)closedir(dir);
+    return found;
+}
+
+unsigned room_descriptors(void) {
+    return (unsigned)count("/proc/self/fd") - 1; /* without the one that counts */
+}
+
+int room_entries(const char *below) {
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%s", room_path, below);
+    return count(path);
+}
+
+uint64_t room_dice(uint64_t below) {
+    static _Thread_local uint64_t seed;
+    if (seed == 0) {
+        seed = (uint64_t)clock_now() ^ (uint64_t)(uintptr_t)&seed << 20;
+    }
+    uint64_t x = seed += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (x ^ x >> 31) % below;
+}
+
+void room_sleep(int64_t ns) {
+    struct timespec left = clock_spec(ns);
+    while (nanosleep(&left, &left) != 0) continue;
+}
