@@ -38,6 +38,11 @@ int futex_wait(const uint32_t *word, uint32_t value, int64_t until) {
     return r < 0 ? -errno : 0;
 }
 
+int futex_nap(const uint32_t *word, uint32_t value, int64_t ns) {
+    struct timespec span = clock_spec(ns);
+    return syscall(SYS_futex, word, FUTEX_WAIT, value, &span, NULL, 0) < 0 ? -errno : 0;
+}
+
 int futex_wait_two(const uint32_t *a, uint32_t value_a, const uint32_t *b, uint32_t value_b, int64_t until) {
     struct wait_entry entry[2] = {
         {.value = value_a, .address = (uintptr_t)a, .flags = WAIT_ENTRY_U32},

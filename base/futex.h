@@ -13,6 +13,9 @@
  * be in a read-only mapping. 0 woken, -EAGAIN the word has another value, -ETIMEDOUT, -EINTR. */
 int futex_wait(const uint32_t *word, uint32_t value, int64_t until);
 
+/* The same for at most ns nanoseconds from now on. */
+int futex_nap(const uint32_t *word, uint32_t value, int64_t ns);
+
 /* Sleeps while both words have their values. -ENOSYS where the kernel cannot (before 5.16, or forbidden). */
 int futex_wait_two(const uint32_t *a, uint32_t value_a, const uint32_t *b, uint32_t value_b, int64_t until);
 

@@ -25,7 +25,10 @@ static enum mech_way main_way(const thirl *end) {
 }
 
 int thirl_fd(thirl *end) {
-    enum mech_way way = end == NULL ? MECH_IN : main_way(end);
+    if (end == NULL) {
+        return end_refuse(end, MECH_IN);
+    }
+    enum mech_way way = main_way(end);
     enum mech_way other = way == MECH_IN ? MECH_OUT : MECH_IN;
     int rc = end_enter(end, way, INT64_MAX);
     if (rc != 0) {
@@ -41,7 +44,10 @@ int thirl_fd(thirl *end) {
 
 int thirl_limits(thirl *end, struct thirl_limits *limits) {
     struct thirl_limits answer = {0};
-    enum mech_way way = end == NULL ? MECH_IN : main_way(end);
+    if (end == NULL) {
+        return end_refuse(end, MECH_IN);
+    }
+    enum mech_way way = main_way(end);
     int rc = limits == NULL ? err_say(EINVAL, "thirl_limits: there is no struct to fill (NULL)") : 0;
     rc = rc != 0 ? rc : end_enter(end, way, INT64_MAX);
     if (rc != 0) {
@@ -57,7 +63,10 @@ int thirl_limits(thirl *end, struct thirl_limits *limits) {
 
 int thirl_peer(thirl *end, struct thirl_peer *peer) {
     struct thirl_peer answer = {0};
-    enum mech_way way = end == NULL ? MECH_IN : main_way(end);
+    if (end == NULL) {
+        return end_refuse(end, MECH_IN);
+    }
+    enum mech_way way = main_way(end);
     int rc = peer == NULL ? err_say(EINVAL, "thirl_peer: there is no struct to fill (NULL)") : 0;
     rc = rc != 0 ? rc : end_enter(end, way, INT64_MAX);
     if (rc != 0) {

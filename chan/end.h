@@ -21,10 +21,12 @@ struct thirl_msg {
     uint8_t slot;
 };
 
+#define END_NEVER UINT32_MAX /* no epoch; 0 is that of a forked child */
+
 struct end_way {
     struct gate gate;
     bool allowed;      /* by role */
-    uint32_t straight; /* the epoch in which the first try may be made on the spot; 0: never */
+    uint32_t straight; /* the epoch in which the first try may be made on the spot, or END_NEVER */
     uint32_t waiters;  /* threads between two tries of one call */
     const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
     uint64_t slots;    /* a bit for each msg that is out */

@@ -93,7 +93,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
         end->way[way].msg = msg + (size_t)way * THIRL_HELD_MAX;
         end->way[way].wake = 30 * CLOCK_US; /* until measured */
         gate_init(&end->way[way].gate);
-        end->way[way].straight = end->way[way].allowed && !mech->blocks ? epoch : 0;
+        end->way[way].straight = end->way[way].allowed && !mech->blocks ? epoch : END_NEVER;
     }
     return end;
 }

@@ -21,7 +21,8 @@
 #define SPIN_PER_CLOCK 64  /* tries between two looks at the clock */
 #define SPIN_PER_LOOK 1024 /* tries between two looks at the peer's life, when it never sleeps */
 #define GAP_MAX CLOCK_MS   /* longer waits teach no more than this, so that a burst is believed soon */
-#define BRIEF_NS (2 * CLOCK_MS)
+#define NAP_NS (20 * CLOCK_MS)
+#define QUICK_NS (200 * CLOCK_US) /* a peer that lets wait less than this, on average, is quick */
 #define WAKE_MAX (200 * CLOCK_US)
 #define WAKE_MIN (3 * CLOCK_US)
 
@@ -39,6 +40,10 @@ static int64_t deadline(struct wait *wait) {
         wait->deadline = wait->until.ns >= 0 ? wait->until.ns : clock_after(clock_now(), wait->end->timeout);
     }
     return wait->deadline;
+}
+
+static bool is_over(struct wait *wait) {
+    return deadline(wait) != INT64_MAX && clock_now() >= deadline(wait);
 }
 
 /* One try under the gate. A call that goes on to wait is counted before the gate opens, so that a close that comes in between
@@ -138,32 +143,48 @@ static int kick_of(thirl *end) {
     return kick;
 }
 
-/* Sleeping on two words costs an eighth more than on one; so the life word joins only when the peer is not quick. */
-static void sleep_on_word(const struct mech_watch *watch, int64_t now, int64_t until) {
-    int64_t brief = clock_after(now, BRIEF_NS);
-    if (futex_wait(watch->word, watch->value, brief < until ? brief : until) != -ETIMEDOUT || until <= brief) {
-        return;
+/* Sleeping on two words costs a seventh more than on one, and a timer that is due soon costs more than both: so while the
+ * peer answers quickly the life word joins only after a nap. true: nobody woke it. */
+static bool sleep_on_word(const struct mech_watch *watch, bool quick, int64_t until) {
+    int64_t now = quick && until == INT64_MAX ? 0 : clock_now();
+    if (quick && until - now > NAP_NS) {
+        if (futex_nap(watch->word, watch->value, NAP_NS) != -ETIMEDOUT) {
+            return false;
+        }
+        now = clock_now();
     }
-    if (watch->life == NULL ||
-        futex_wait_two(watch->word, watch->value, watch->life, watch->life_value, until) == -ENOSYS) {
-        int64_t slice = clock_after(now, MECH_SLICE_NS);
-        (void)futex_wait(watch->word, watch->value, until < slice ? until : slice);
+    int64_t slice = clock_after(now, watch->life == NULL && watch->slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch->slice);
+    until = slice < until ? slice : until;
+    int rc = -ENOSYS;
+    if (watch->life != NULL) {
+        rc = futex_wait_two(watch->word, watch->value, watch->life, watch->life_value, until);
     }
+    if (rc == -ENOSYS) {
+        slice = clock_after(now, MECH_SLICE_NS);
+        rc = futex_wait(watch->word, watch->value, until < slice ? until : slice);
+    }
+    return rc == -ETIMEDOUT;
 }
 
-static void sleep_on(thirl *end, const struct mech_watch *watch, int64_t now, int64_t until) {
-    int kick = watch->kind == MECH_WATCH_FD ? kick_of(end) : -1;
-    bool bounded = watch->kind == MECH_WATCH_FD ? kick < 0 : watch->life == NULL;
-    int64_t slice = bounded && watch->slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch->slice;
+static bool sleep_on_fd(thirl *end, const struct mech_watch *watch, int64_t until) {
+    int kick = kick_of(end);
+    int64_t slice = kick < 0 && watch->slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch->slice;
+    int64_t now = slice == INT64_MAX && until == INT64_MAX ? 0 : clock_now();
     until = clock_after(now, slice) < until ? clock_after(now, slice) : until;
-    if (watch->kind == MECH_WATCH_WORD) {
-        sleep_on_word(watch, now, until);
-        return;
-    }
     struct pollfd polled[] = {
         {.fd = watch->fd, .events = watch->events}, {.fd = watch->guard, .events = POLLIN}, {.fd = kick, .events = POLLIN}};
-    struct timespec rest = clock_spec(until == INT64_MAX ? 0 : until > now ? until - now : 0);
-    (void)ppoll(polled, sizeof polled / sizeof *polled, until == INT64_MAX ? NULL : &rest, NULL);
+    struct timespec rest = clock_spec(until > now ? until - now : 0);
+    return ppoll(polled, sizeof polled / sizeof *polled, until == INT64_MAX ? NULL : &rest, NULL) == 0;
+}
+
+/* What a sleep has taught: how long the peer let this way wait, and how long the wake-up took. */
+static void learn_from(struct end_way *way, int64_t began, int64_t rang) {
+    int64_t now = clock_now();
+    bool known = rang >= began && rang <= now;
+    learn(&way->gap, (known ? rang : now) - began, 0, GAP_MAX, 2);
+    if (known) {
+        learn(&way->wake, now - rang, WAKE_MIN, WAKE_MAX, 3);
+    }
 }
 
 /* Arms, sleeps, disarms. 0 when it is worth another try, else an error. */
@@ -183,20 +204,18 @@ static int sleep_once(struct wait *wait) {
     if (rc != 0) {
         return rc == 1 ? 0 : rc;
     }
-    int64_t began = clock_now();
+    int64_t began = watch.timed ? clock_now() : 0;
     weave("wait.sleep.before");
-    sleep_on(end, &watch, began, deadline(wait));
+    bool late = watch.kind == MECH_WATCH_WORD ? sleep_on_word(&watch, way->gap < QUICK_NS, deadline(wait))
+                                              : sleep_on_fd(end, &watch, deadline(wait));
     weave("wait.sleep.after");
     (void)gate_enter(&way->gate, INT64_MAX);
     int64_t rang = end->mech->disarm(end->state, wait->way);
-    int64_t now = clock_now();
-    bool known = rang >= began && rang <= now;
-    if (!known && now - began >= (watch.slice < MECH_SLICE_NS ? watch.slice : MECH_SLICE_NS)) {
-        rc = end->mech->look(end->state, wait->way); /* nobody rang: is there still somebody who could? */
+    if (watch.timed || late) {
+        learn_from(way, began != 0 ? began : clock_now() - GAP_MAX, rang);
     }
-    learn(&way->gap, (known ? rang : now) - began, 0, GAP_MAX, 2);
-    if (known) {
-        learn(&way->wake, now - rang, WAKE_MIN, WAKE_MAX, 3);
+    if (late) {
+        rc = end->mech->look(end->state, wait->way); /* is there still somebody who could wake this end? */
     }
     gate_leave(&way->gate);
     return rc == -EAGAIN ? 0 : rc;
@@ -228,7 +247,7 @@ int end_do(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_t
     for (;;) {
         rc = spin(&wait);
         if (rc == -EAGAIN) {
-            rc = clock_now() >= deadline(&wait) ? -ETIMEDOUT : sleep_once(&wait);
+            rc = is_over(&wait) ? -ETIMEDOUT : sleep_once(&wait);
             rc = rc == 0 ? attempt(&wait, false, false) : rc;
         }
         if (rc != -EAGAIN) {

@@ -229,9 +229,10 @@ int chain_outcome(struct chain *e, enum mech_way way, struct link *l, int rc) {
         (void)err_say(THIRL_EPEERDIED, "%s: the peer, pid %lld (%s), died", address, pid, name);
         break;
     case -THIRL_EFORMAT:
-        (void)(way == MECH_IN ? err_add(rc, "%s: the connection to pid %lld (%s) is cut", address, pid, name)
-                              : err_say(THIRL_EFORMAT, "%s: pid %lld (%s) sent what is not thirl's; the connection is cut",
-                                        address, pid, name));
+        (void)(way == MECH_IN
+                   ? err_add(rc, "%s: the connection to pid %lld (%s) is cut", address, pid, name)
+                   : err_say(THIRL_EFORMAT, "%s: pid %lld (%s) sent what is not thirl's; the connection is cut",
+                             address, pid, name));
         break;
     default:
         return rc;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One end that lives on connections, one after the other: its list of them, in which each way walks by itself. What a dead
- * peer had sent is received, and its death told, even when the other way has long found the next peer. Also the
+ * One end that lives on connections, one after the other: its list of them, in which each way walks by itself. What a
+ * dead peer had sent is received, and its death told, even when the other way has long found the next peer. Also the
  * descriptor that a user waits on.
  */
 #ifndef MECH_CHAIN_H
@@ -14,7 +14,7 @@
 #include "mech/meet.h"
 #include "mem/node.h"
 
-#define CHAIN_LINKS_MAX 8 /* dead peers whose messages nobody received yet, and the living one */
+#define CHAIN_LINKS_MAX 8                   /* dead peers whose messages nobody received yet, and the living one */
 #define CHAIN_PIECE_MAX ((size_t)128 << 10) /* of a stream: what one frame carries of it */
 
 struct chain_way {
@@ -26,7 +26,7 @@ struct chain_way {
 struct chain {
     LINE_ALIGNED struct chain_way way[2];
     LINE_ALIGNED pthread_mutex_t lock; /* for what follows; never held while something blocks */
-    struct chain *neighbour;        /* the next end of this process */
+    struct chain *neighbour;           /* the next end of this process */
     struct meet meet;
     struct link *first, *last;
     uint64_t links; /* ever made */

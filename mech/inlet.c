@@ -43,7 +43,7 @@ static void drop_feed(struct inlet *in) {
         in->bound = false;
         shm_note(in->end, NULL);
     } else {
-        roll_drop_post(&in->end->roll, &in->peer.end);
+        post_drop(&in->end->roll, &in->peer.end);
     }
     if (feed->held == 0) {
         seg_unmap(&feed->map);
@@ -150,7 +150,7 @@ static int bind(struct inlet *in) {
         atomic_store(&heard->node, in->peer.end.node);
     }
     weave("inlet.bind.after");
-    roll_drop_post(&in->end->roll, &in->peer.end);
+    post_drop(&in->end->roll, &in->peer.end);
     if (in->end->sends) {
         (void)shm_post(in->end, &in->peer.end); /* so that it hears of this end's death or goodbye, too */
     }
@@ -370,7 +370,7 @@ static bool stirs(struct inlet *in) {
     if (in->final != 0) {
         return true;
     }
-    if (!in->bound) {
+    if (in->feed == NULL || !in->bound) {
         int rc = ready(in);
         if (rc != 0) {
             return rc != -EAGAIN;
@@ -403,6 +403,7 @@ int inlet_arm(struct inlet *in, struct mech_watch *watch) {
         watch->word = &in->feed->theirs->data.count;
         watch->life = in->peer.node.life;
         watch->life_value = in->peer.node.life_value;
+        watch->timed = bell_timed(sleeper);
     }
     watch->slice = shm_slice(in->feed != NULL ? &in->peer : NULL, in->bound);
     bool waiting = in->feed != NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One connected socket: who is there, how it ends, and the way out. The socket is not closed before link_free, so that a
- * thread inside a system call keeps its descriptor.
+ * One connected socket: who is there, how it ends, and the way out. The socket is not closed before link_free, so that
+ * a thread inside a system call keeps its descriptor.
  */
 #define _GNU_SOURCE
 #include "mech/link.h"
@@ -27,9 +27,9 @@
 #define SO_PEERPIDFD 77
 #endif
 
-#define SMALL_MAX ((size_t)1024) /* frames up to this are put together and sent by one plain send */
+#define SMALL_MAX ((size_t)1024)     /* frames up to this are put together and sent by one plain send */
 #define CALL_MAX ((size_t)256 << 10) /* bytes handed to one system call, which may wait a slice for each part of them */
-#define GOODBYE_ROOM 65536 /* of the send buffer, which one payload too many may overdraw */
+#define GOODBYE_ROOM 65536           /* of the send buffer, which one payload too many may overdraw */
 
 void link_identify(int fd, struct link_who *who) {
     struct ucred cred = {0};
@@ -83,7 +83,8 @@ static size_t granted(int fd) {
 size_t link_set_queue(int fd, uint64_t queue, bool packets) {
     ask_queue(fd, queue);
     size_t got = granted(fd);
-    /* The kernel doubles what it grants. Less means that the system's limit was met, and it could not grow for a goodbye. */
+    /* The kernel doubles what it grants. Less means that the system's limit was met, and it could not grow for a
+     * goodbye. */
     if (got < queue * 2 && got > 4 * GOODBYE_ROOM) {
         ask_queue(fd, packets ? got / 4 : (got - GOODBYE_ROOM) / 2);
         got = granted(fd);
@@ -388,7 +389,7 @@ bool link_look(struct link *l, bool *readable) {
         *readable = polled[0].revents != 0;
     }
     if (polled[1].revents) {
-        (void)shutdown(l->fd, SHUT_RDWR); /* a forked child may hold it still; what was sent before can be read all the same */
+        (void)shutdown(l->fd, SHUT_RDWR); /* a forked child may hold it still; what was sent can be read all the same */
     }
     if (polled[1].revents || (polled[0].revents & (POLLHUP | POLLERR))) {
         (void)pull_rest(l);

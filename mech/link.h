@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * One connected socket of this host and what flows over it: frames out, frames in, and how it ended. For mechanisms that
- * carry messages over connections. Sending and receiving may run at the same time, each by one thread at once; link_look
- * and link_decide may run beside both. Functions return codes; the sentence about a peer's end is the caller's, who knows
- * the address.
+ * One connected socket of this host and what flows over it: frames out, frames in, and how it ended. For mechanisms
+ * that carry messages over connections. Sending and receiving may run at the same time, each by one thread at once;
+ * link_look and link_decide may run beside both. Functions return codes; the sentence about a peer's end is the
+ * caller's, who knows the address.
  */
 #ifndef MECH_LINK_H
 #define MECH_LINK_H
@@ -16,8 +16,8 @@
 
 #include "wire/frame.h"
 
-#define LINK_HEAD_ROOM 40 /* what a packet needs of the send buffer besides its payload: the kernel's part and our head */
-#define LINK_PACKET_MAX ((size_t)1 << 20) /* larger packets need kernel memory that is often not to be had in one piece */
+#define LINK_HEAD_ROOM 40 /* of the send buffer, besides a packet's payload: the kernel's part and our head */
+#define LINK_PACKET_MAX ((size_t)1 << 20) /* larger packets need kernel memory that is seldom free in one piece */
 
 /* The process behind a connected socket, from the kernel. */
 struct link_who {
@@ -31,7 +31,8 @@ struct link_who {
 /* Fills it in; name is "?" when it may not be known. The caller closes pidfd. */
 void link_identify(int fd, struct link_who *);
 
-/* Sets the send buffer of a socket; what the kernel granted, in bytes of its own accounting. Leaves room for a goodbye. */
+/* Sets the send buffer of a socket; what the kernel granted, in bytes of its own accounting. Leaves room for a
+ * goodbye. */
 size_t link_set_queue(int fd, uint64_t queue, bool packets);
 
 enum link_fate {
@@ -60,21 +61,21 @@ struct link {
     /* In: whoever reads holds the lock. */
     LINE_ALIGNED pthread_mutex_t reading;
     struct frame_box box;
-    size_t rest;     /* bytes of the current piece that are still to come, or in the box */
-    size_t expect;   /* size of the last message: where the next one is likely to end */
+    size_t rest;   /* bytes of the current piece that are still to come, or in the box */
+    size_t expect; /* size of the last message: where the next one is likely to end */
     uint16_t number_in;
     uint16_t out_seen; /* number_out, when something came last */
     unsigned hot;      /* how often in a row it came fast */
     int64_t came;      /* and when */
-    bool partial; /* the first message in the box is being collected there */
-    bool over;    /* the socket gave its last byte */
+    bool partial;      /* the first message in the box is being collected there */
+    bool over;         /* the socket gave its last byte */
 
     /* Out. */
     LINE_ALIGNED size_t sent; /* bytes of the current frame that are on their way, head included; 0 between frames */
     uint16_t number_out;
     bool said; /* goodbye is on its way: nothing may follow */
     unsigned char head[FRAME_HEAD];
-    unsigned char *small; /* where short frames are put together */
+    unsigned char *small;  /* where short frames are put together */
     struct frame_box tail; /* rest of a frame that its sender gave up, or of a piece */
 };
 
@@ -82,7 +83,8 @@ struct link {
 int link_make(struct link **, int fd, const struct link_who *, const struct link_terms *);
 void link_free(struct link *);
 
-/* As the slots of struct mech. When the peer is gone: -THIRL_ECLOSED, -THIRL_EPEERDIED or -THIRL_EFORMAT, again and again. */
+/* As the slots of struct mech. When the peer is gone: -THIRL_ECLOSED, -THIRL_EPEERDIED or -THIRL_EFORMAT, again and
+ * again. */
 int link_send(struct link *, const void *data, size_t size, size_t *done, bool wait);
 int link_settle(struct link *, const void *data, size_t size);
 
@@ -92,8 +94,8 @@ int link_flush(struct link *, uint64_t *left);
 /* The last word before the socket is closed: link_flush, with room made for it where the system allows. */
 void link_bye(struct link *);
 
-/* One look at the socket and the peer's life. True when the fate is known; *readable (may be NULL): there is something to
- * receive. A peer that is dead while others hold its socket is cut off. */
+/* One look at the socket and the peer's life. True when the fate is known; *readable (may be NULL): there is
+ * something to receive. A peer that is dead while others hold its socket is cut off. */
 bool link_look(struct link *, bool *readable);
 
 /* The code for this fate, 0 while it is live. */

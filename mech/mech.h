@@ -53,6 +53,7 @@ struct mech_watch {
     /* FD: sleep until one of them has one of its events. guard is -1 or a pidfd (POLLIN). */
     int fd, guard;
     short events;
+    bool timed; /* disarm will know when the peer rang */
     /* Sleep no longer than this before the next try, in ns; INT64_MAX: no bound but the caller's. */
     int64_t slice;
 };
@@ -62,6 +63,7 @@ struct mech {
     const char *summary; /* one line for people */
     size_t state_size;   /* chan allocates that much, zeroed and aligned to a cache line, for each end: the slots' self */
     bool registry;       /* open needs the registry directory */
+    uint64_t queue;      /* what ?queue= is when nobody says it; 0: chan's own default */
     bool blocks;         /* send and recv make use of wait = true: chan calls them so before it ever arms */
 
     /* Joins the channel. Does not wait for a peer. 0 or an error; after an error close is not called. May block while it

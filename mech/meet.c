@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Rendezvous on a socket address of this host. Binding, and replacing what a killed process left, happen under a lock of
- * the directory that holds the socket file (flock: it needs no file of its own, and dies with its holder), so a listener
- * that is refused under the lock is gone for good. Abstract names need none: the kernel binds them to one socket at a time.
+ * Rendezvous on a socket address of this host. Binding, and replacing what a killed process left, happen under a lock
+ * of the directory that holds the socket file (flock: it needs no file of its own, and dies with its holder), so a
+ * listener that is refused under the lock is gone for good. Abstract names need none: the kernel binds them to one
+ * socket at a time.
  */
 #define _GNU_SOURCE
 #include "mech/meet.h"
@@ -74,8 +75,8 @@ int meet_init(struct meet *m, const char *address, const char *rest, bool packet
         return err_say(THIRL_EADDRESS, "%s: there is no socket name; write unix:///path or unix://@name", address);
     }
     if (length > sizeof(m->at.sun_path) - !is_abstract) {
-        return err_say(THIRL_EADDRESS, "%s: the socket name has %zu bytes; the kernel takes at most %zu", address, length,
-                       sizeof(m->at.sun_path) - !is_abstract);
+        return err_say(THIRL_EADDRESS, "%s: the socket name has %zu bytes; the kernel takes at most %zu", address,
+                       length, sizeof(m->at.sun_path) - !is_abstract);
     }
     if (!is_abstract && rest[0] != '/') {
         return err_say(THIRL_EADDRESS, "%s: a socket path begins with / (or with @ when it is abstract)", address);
@@ -90,7 +91,8 @@ int meet_init(struct meet *m, const char *address, const char *rest, bool packet
     return m->watch < 0 ? err_system(errno, "%s: no epoll descriptor", address) : 0;
 }
 
-/* A stranger's uid may join when the mode lets groups or others in; the file's own permissions then decide who they are. */
+/* A stranger's uid may join when the mode lets groups or others in; the file's own permissions then decide who they
+ * are. */
 static bool welcome(const struct meet *m, uint32_t uid) {
     return uid == geteuid() || uid == 0 || (m->mode & 0077) != 0;
 }
@@ -117,7 +119,8 @@ static void end_call(struct meet *m, int64_t pause) {
     m->again = pause ? clock_now() + pause : 0;
 }
 
-/* Calls whoever listens. 0: m->joining waits for the answer; -ENOENT, -ECONNREFUSED: nobody does; -EAGAIN; or an error. */
+/* Calls whoever listens. 0: m->joining waits for the answer; -ENOENT, -ECONNREFUSED: nobody does; -EAGAIN; or an
+ * error. */
 static int dial(struct meet *m) {
     int fd = new_socket(m);
     if (fd < 0) {
@@ -142,9 +145,10 @@ static int dial(struct meet *m) {
     if (m->host.dead || refused) {
         fd_close(&fd);
         fd_close(&m->host.pidfd);
-        return refused ? err_say(EACCES, "%s: who listens there, pid %lld (%s), has uid %u; widen with ?mode=", m->address,
-                                 (long long)m->host.pid, m->host.name, m->host.uid)
-                       : -ECONNREFUSED; /* a child of the dead listener holds its socket */
+        return refused
+                   ? err_say(EACCES, "%s: who listens there, pid %lld (%s), has uid %u; widen with ?mode=", m->address,
+                             (long long)m->host.pid, m->host.name, m->host.uid)
+                   : -ECONNREFUSED; /* a child of the dead listener holds its socket */
     }
     weave("meet.hello.before");
     say(fd, m, FRAME_HELLO_CALL, 0, 0);
@@ -216,7 +220,7 @@ static int clear(const struct meet *m) {
         return errno == ENOENT ? 0 : err_system(errno, "%s: cannot look at the path", m->address);
     }
     if (!S_ISSOCK(file.st_mode)) {
-        return err_say(ENOTSOCK, "%s: what is at that path is not a socket; it is left alone: choose another path or remove it",
+        return err_say(ENOTSOCK, "%s: what is at that path is not a socket: remove it, or choose another path",
                        m->address);
     }
     weave("meet.unlink.before");
@@ -270,8 +274,9 @@ static int hear(struct meet *m, struct meet_match *match) {
         end_call(m, dead ? 0 : MEET_PAUSE_NS);
         return -EAGAIN;
     }
-    int rc = got == FRAME_HELLO ? frame_read_hello(text, &match->hello)
-                                : err_say(THIRL_EFORMAT, "the peer does not speak thirl (its greeting has %zd bytes)", got);
+    int rc = got == FRAME_HELLO
+                 ? frame_read_hello(text, &match->hello)
+                 : err_say(THIRL_EFORMAT, "the peer does not speak thirl (its greeting has %zd bytes)", got);
     const struct frame_hello *hello = &match->hello;
     if (rc == 0 && hello->kind == FRAME_HELLO_BUSY) {
         rc = err_say(EBUSY, "both ends are taken, by pid %lld (%s) and pid %lld", (long long)m->host.pid, m->host.name,
@@ -404,7 +409,7 @@ void meet_refuse(struct meet *m, int64_t pid) {
     }
     admit(m);
     while (m->guests) {
-        (void)recv(m->guest[0], text, sizeof(text), MSG_DONTWAIT); /* unread, it would be an error at the caller's side */
+        (void)recv(m->guest[0], text, sizeof(text), MSG_DONTWAIT); /* unread, it would be an error there */
         say(m->guest[0], m, FRAME_HELLO_BUSY, EBUSY, pid);
         dismiss(m, 0);
     }

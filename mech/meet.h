@@ -28,8 +28,8 @@ struct meet {
     uint64_t queue;
     struct frame_hello own; /* role, stream and max of this end */
 
-    int listener, joining; /* -1, or what this end does now; never both */
-    struct link_who host;  /* while joining: who listens */
+    int listener, joining;  /* -1, or what this end does now; never both */
+    struct link_who host;   /* while joining: who listens */
     uint64_t device, inode; /* of the file that this end bound */
     int64_t again, pause;   /* no new call before this point in time, CLOCK_MONOTONIC ns; and the next pause */
     int guest[MEET_GUESTS];

@@ -418,6 +418,7 @@ int outlet_arm(struct outlet *out, struct mech_watch *watch) {
         watch->word = &out->theirs->room.count;
         watch->life = out->peer.node.life;
         watch->life_value = out->peer.node.life_value;
+        watch->timed = bell_timed(sleeper);
     }
     watch->slice = shm_slice(out->linked ? &out->peer : NULL, true);
     if (stirs(out)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The way in over a connected socket. Small frames are read many at a time into the link's box and served from there;
- * large payloads go straight into the user's buffer, together with the head that comes next. A message that cannot be had
- * whole before the call must return is collected in the box: nothing is ever lost by a deadline.
+ * large payloads go straight into the user's buffer, together with the head that comes next. A message that cannot be
+ * had whole before the call must return is collected in the box: nothing is ever lost by a deadline.
  */
 #define _GNU_SOURCE
 #include "mech/pull.h"
@@ -16,12 +16,12 @@
 #include "base/err.h"
 #include "mech/mech.h"
 
-#define PACE_NS 3000 /* a message each that many ns is faster than waking up for each */
-#define PACE_RUN 8   /* so many times in a row */
+#define PACE_NS 3000                  /* a message each that many ns is faster than waking up for each */
+#define PACE_RUN 8                    /* so many times in a row */
 #define DIRECT_MIN ((size_t)16 << 10) /* from this size on payloads are read straight into the user's buffer */
 
-/* Messages that come faster than a wake-up costs, from a peer that gets no answers: to sleep after each of them makes both
- * sides slow when they share a processor. A peer that is about to send more is let go on first. */
+/* Messages that come faster than a wake-up costs, from a peer that gets no answers: to sleep after each of them makes
+ * both sides slow when they share a processor. A peer that is about to send more is let go on first. */
 static void pace(struct link *l, size_t got, int64_t began) {
     int64_t now = clock_now();
     uint16_t out = atomic_peek(&l->number_out);
@@ -77,7 +77,8 @@ static int fill(struct link *l, size_t need, bool wait) {
     }
     if (cut) {
         link_decide(l, LINK_BROKEN);
-        return err_say(THIRL_EFORMAT, "the peer sent a packet of more than the %zu bytes agreed upon", l->terms.recv_max);
+        return err_say(THIRL_EFORMAT, "the peer sent a packet of more than the %zu bytes agreed upon",
+                       l->terms.recv_max);
     }
     return got < 0 ? (int)got : 0;
 }
@@ -96,7 +97,8 @@ static int look_at_head(struct link *l, struct frame_head *head) {
     int rc = frame_read_head(l->box.data + l->box.from, head);
     if (likely(rc == 0 && head->type == FRAME_DATA)) {
         if (unlikely(head->size > l->terms.recv_max)) {
-            rc = err_say(THIRL_EFORMAT, "the peer announced %u bytes; %zu were agreed upon", head->size, l->terms.recv_max);
+            rc = err_say(THIRL_EFORMAT, "the peer announced %u bytes; %zu were agreed upon", head->size,
+                         l->terms.recv_max);
         } else if (unlikely(head->number != l->number_in)) {
             rc = err_say(THIRL_EFORMAT, "the peer sent message number %u (modulo 65536) where %u was due", head->number,
                          l->number_in);
@@ -131,8 +133,8 @@ static int put_back(struct link *l, const struct frame_head *head, const void *d
     return 0;
 }
 
-/* The head is out of the box, `have` bytes of the payload are in the buffer, the box is empty: reads the rest. What cannot
- * be had now is collected in the box from then on. */
+/* The head is out of the box, `have` bytes of the payload are in the buffer, the box is empty: reads the rest. What
+ * cannot be had now is collected in the box from then on. */
 static int finish(struct link *l, const struct frame_head *head, unsigned char *buffer, size_t have, bool wait) {
     int64_t late = 0;
     bool cut;
@@ -165,8 +167,8 @@ static void note_size(struct link *l, size_t size) {
     l->expect = size < PULL_BOX - 2 * FRAME_HEAD ? size : PULL_BOX - 2 * FRAME_HEAD;
 }
 
-/* Reads a head, what is likely to be its payload straight into the buffer, and a little more, with one system call. 1: the
- * message is in the buffer, *size says how much of it; 0: everything is in the box. */
+/* Reads a head, what is likely to be its payload straight into the buffer, and a little more, with one system call.
+ * 1: the message is in the buffer, *size says how much of it; 0: everything is in the box. */
 static int guess(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
     size_t most = l->terms.packets ? l->terms.recv_max : l->expect;
     size_t room = capacity < most ? capacity : most;
@@ -184,8 +186,9 @@ static int guess(struct link *l, unsigned char *buffer, size_t capacity, size_t 
         return got < 0 ? (int)got : ended(l);
     }
     l->box.to = (size_t)got < FRAME_HEAD ? (size_t)got : FRAME_HEAD;
-    rc = cut ? err_say(THIRL_EFORMAT, "the peer sent a packet of more than the %zu bytes agreed upon", l->terms.recv_max)
-             : look_at_head(l, &head);
+    rc =
+        cut ? err_say(THIRL_EFORMAT, "the peer sent a packet of more than the %zu bytes agreed upon", l->terms.recv_max)
+            : look_at_head(l, &head);
     if (rc == 0 && l->terms.packets) {
         rc = err_say(THIRL_EFORMAT, "the peer sent a packet of %zd bytes, too short for a head", got);
     }
@@ -336,7 +339,8 @@ static int take_bytes(struct link *l, unsigned char *buffer, size_t capacity, si
 
 int pull_recv(struct link *l, void *buffer, size_t capacity, size_t *size, bool wait) {
     (void)pthread_mutex_lock(&l->reading);
-    int rc = l->terms.bytes ? take_bytes(l, buffer, capacity, size, wait) : take_message(l, buffer, capacity, size, wait);
+    int rc =
+        l->terms.bytes ? take_bytes(l, buffer, capacity, size, wait) : take_message(l, buffer, capacity, size, wait);
     (void)pthread_mutex_unlock(&l->reading);
     return rc;
 }

@@ -16,8 +16,8 @@ int pull_recv(struct link *, void *buffer, size_t capacity, size_t *size, bool w
 /* Something is to be had without a system call, if only the news that the peer is gone. */
 bool pull_ready(struct link *);
 
-/* The socket has ended, and somebody has to know how: collects what is left of it, for pull_recv, until the fate is known.
- * May allocate what the peer's send buffer holds. Returns the code, 0 when the socket has not ended after all. */
+/* The socket has ended, and somebody has to know how: collects what is left of it, for pull_recv, until the fate is
+ * known. May allocate what the peer's send buffer holds. Returns the code, 0 when the socket has not ended. */
 int pull_rest(struct link *);
 
 #endif

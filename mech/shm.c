@@ -66,7 +66,7 @@ int shm_find(struct shm *end, const char *kind, const char *magic, size_t size, 
 int shm_find_post(struct shm *end, struct seg *seg, struct shm_peer *peer, bool *dead) {
     struct roll_end found;
     char file[ROLL_FILE_MAX];
-    if (roll_find_post(&end->roll, file, &found) != 0) {
+    if (post_find(&end->roll, file, &found) != 0) {
         return -EAGAIN;
     }
     int rc = seg_map(seg, end->roll.dir, file, sizeof(struct shm_tx), end->address);
@@ -78,7 +78,7 @@ int shm_find_post(struct shm *end, struct seg *seg, struct shm_peer *peer, bool 
     *dead = rc == -ESRCH;
     if (rc != 0 && !*dead) {
         seg_unmap(seg);
-        roll_drop_post(&end->roll, &found);
+        post_drop(&end->roll, &found);
         return rc == -ENOENT ? -EAGAIN : rc;
     }
     if (*dead) {
@@ -98,7 +98,7 @@ static uint64_t key(const struct roll_end *end) {
 
 int shm_post(struct shm *end, const struct roll_end *to) {
     (void)pthread_mutex_lock(&end->noting);
-    int rc = end->posted == key(to) ? 0 : roll_post(&end->roll, to);
+    int rc = end->posted == key(to) ? 0 : post_put(&end->roll, to);
     end->posted = rc == 0 ? key(to) : end->posted;
     (void)pthread_mutex_unlock(&end->noting);
     return rc;

@@ -16,6 +16,7 @@
 #include "mem/bell.h"
 #include "mem/hold.h"
 #include "mem/lane.h"
+#include "mem/post.h"
 #include "mem/roll.h"
 #include "mem/seg.h"
 
@@ -149,7 +150,7 @@ int shm_find(struct shm *, const char *kind, const char *magic, size_t size, str
 /* The oldest tx file that was posted to this end, and who did; *dead: it is no more. 0 or -EAGAIN as above. */
 int shm_find_post(struct shm *, struct seg *, struct shm_peer *, bool *dead);
 
-/* Posts the tx to that peer, once; see roll_post. */
+/* Posts the tx to that peer, once; see post_put. */
 int shm_post(struct shm *, const struct roll_end *);
 
 /* How long a half may sleep before it looks at that peer's life (NULL: at who has come). */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * unix://: a Unix socket between two processes, stream or seqpacket, by path or abstract name. Meeting is meet.c's work,
- * what flows is link.c's and pull.c's, and chain.c knows which connection is meant; here they become a mechanism.
+ * unix://: a Unix socket between two processes, stream or seqpacket, by path or abstract name. Meeting is meet.c's
+ * work, what flows is link.c's and pull.c's, and chain.c knows which connection is meant; here they become a
+ * mechanism.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -17,7 +18,8 @@
 #include "mech/chain.h"
 #include "mech/pull.h"
 
-#define CALLS_PER_LOOK 1024 /* sends or receives between two looks at who else wants to join */
+#define CALLS_PER_LOOK 1024        /* sends or receives between two looks at who else wants to join */
+#define QUEUE_USUAL 212992         /* what Linux gives a socket; megabytes only push the messages out of the caches */
 #define ANSWER_NS (300 * CLOCK_MS) /* how long open gives a listener that is awake to answer */
 
 static int send_slot(void *self, const void *data, size_t size, size_t *done, bool wait) {
@@ -254,6 +256,7 @@ const struct mech mech_unix = {
     .scheme = "unix",
     .summary = "Unix socket, stream or seqpacket, by path or abstract name",
     .state_size = sizeof(struct chain),
+    .queue = QUEUE_USUAL,
     .blocks = true,
     .open = open_slot,
     .close = close_slot,

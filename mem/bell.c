@@ -79,7 +79,9 @@ bool bell_ring(struct bell *bell, uint64_t position) {
             bell->fenced = true;
             atomic_store(&bell->rope->fenced, 1);
         }
-        atomic_poke(&bell->rope->at, clock_now());
+        if (arms % BELL_TIMED == 0) {
+            atomic_poke(&bell->rope->at, clock_now());
+        }
         weave("bell.ring.before");
         atomic_store(&bell->rope->count, bell->rope->count + 1); /* pairs with the load in bell_arm */
         weave("bell.ring.counted");
@@ -109,8 +111,8 @@ static void order(const struct bell_rope *rope, bool heavy) {
 }
 
 void bell_show(struct bell_sleeper *sleeper) {
-    (void)atomic_add(&sleeper->attention, 1);
-    (void)atomic_add(&sleeper->arms, 1);
+    atomic_store(&sleeper->attention, atomic_peek(&sleeper->attention) + 1);
+    atomic_store(&sleeper->arms, atomic_peek(&sleeper->arms) + 1);
 }
 
 uint32_t bell_arm(struct bell_sleeper *sleeper, const struct bell_rope *rope, uint64_t want, bool heavy) {
@@ -124,26 +126,24 @@ uint32_t bell_arm(struct bell_sleeper *sleeper, const struct bell_rope *rope, ui
 }
 
 void bell_disarm(struct bell_sleeper *sleeper) {
-    (void)atomic_sub(&sleeper->attention, 1);
+    atomic_store(&sleeper->attention, atomic_peek(&sleeper->attention) - 1);
     weave("bell.disarm.after");
 }
 
 void bell_poll(struct bell_sleeper *sleeper, const struct bell_rope *rope, bool heavy) {
-    uint32_t attention = atomic_load(&sleeper->attention), next;
-    do {
-        next = attention | BELL_POLLED;
-        /* An unanswered round goes on: a count that came round would look answered. */
-        if ((attention & BELL_POLLED) == 0 || atomic_load(&rope->round) == attention / BELL_ROUND) {
-            next += next / BELL_ROUND == UINT32_MAX / BELL_ROUND ? 2 * BELL_ROUND : BELL_ROUND; /* never 0 */
-        }
-    } while (!atomic_cas(&sleeper->attention, &attention, next));
+    uint32_t attention = atomic_peek(&sleeper->attention), next = attention | BELL_POLLED;
+    /* An unanswered round goes on: a count that came round would look answered. */
+    if ((attention & BELL_POLLED) == 0 || atomic_load(&rope->round) == attention / BELL_ROUND) {
+        next += next / BELL_ROUND == UINT32_MAX / BELL_ROUND ? 2 * BELL_ROUND : BELL_ROUND; /* never 0 */
+    }
+    atomic_store(&sleeper->attention, next);
     order(rope, heavy);
 }
 
 void bell_unpoll(struct bell_sleeper *sleeper) {
-    (void)__atomic_fetch_and(&sleeper->attention, ~BELL_POLLED, __ATOMIC_ACQ_REL);
+    atomic_store(&sleeper->attention, atomic_peek(&sleeper->attention) & ~BELL_POLLED);
 }
 
 void bell_gone(struct bell_sleeper *sleeper) {
-    (void)__atomic_fetch_or(&sleeper->attention, BELL_GONE, __ATOMIC_ACQ_REL);
+    atomic_store(&sleeper->attention, atomic_peek(&sleeper->attention) | BELL_GONE);
 }

@@ -78,10 +78,18 @@ static inline uint32_t bell_tell(struct bell *bell) {
     return attention;
 }
 
-/* Sleeper: shows that one more thread sleeps, waiting for that position (0: any change). Answers what to sleep on: look for
+/* The sleeper's side is called by one thread at a time, under the gate of its way: it writes with plain stores.
+ *
+ * Sleeper: shows that one more thread sleeps, waiting for that position (0: any change). Answers what to sleep on: look for
  * data once more, then FUTEX_WAIT(&rope->count, answer). */
 uint32_t bell_arm(struct bell_sleeper *, const struct bell_rope *, uint64_t want, bool heavy);
 void bell_disarm(struct bell_sleeper *);
+
+/* Clocks cost a tenth of a short sleep, so one sleep in eight is timed: does the ringer note when it rings for this one? */
+#define BELL_TIMED 8
+static inline bool bell_timed(const struct bell_sleeper *sleeper) {
+    return atomic_peek(&sleeper->arms) % BELL_TIMED == 0;
+}
 
 /* Sleeper: the same while there is no rope yet; bell_disarm ends it. */
 void bell_show(struct bell_sleeper *);

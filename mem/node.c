@@ -241,7 +241,7 @@ int node_end_take(struct node_end **end, const char *address, uint32_t role, boo
     if (rc == 0) {
         memset(*end, 0, sizeof **end);
         (*end)->role = role;
-        (void)strncpy((*end)->address, address, sizeof(*end)->address - 1);
+        (void)strncpy((*end)->address, address, sizeof((*end)->address) - 1);
         atomic_store(&(*end)->state, NODE_END_WAITING);
     }
     (void)pthread_mutex_unlock(&own.lock);

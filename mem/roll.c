@@ -66,8 +66,7 @@ void roll_file(char file[ROLL_FILE_MAX], struct roll_end end, const char *kind) 
     (void)snprintf(file, ROLL_FILE_MAX, "%s.%u.%.5s", node, end.number, kind);
 }
 
-/* Takes an end's file name apart; *kind gets what stands behind its second dot. */
-static bool parse(const char *file, struct roll_end *end, const char **kind) {
+bool roll_parse(const char *file, struct roll_end *end, const char **kind) {
     const char *dot = strchr(file, '.');
     if (dot == NULL || !node_parse(file, (size_t)(dot - file), &end->node)) {
         return false;
@@ -78,7 +77,7 @@ static bool parse(const char *file, struct roll_end *end, const char **kind) {
     return rest > dot + 1 && *rest == '.';
 }
 
-static DIR *open_list(int dir) {
+DIR *roll_list(int dir) {
     int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *list = fd < 0 ? NULL : fdopendir(fd);
     if (list == NULL) {
@@ -157,12 +156,12 @@ static int lock_channel(struct roll *roll, unsigned mode, int64_t until) {
 
 /* Removes the files of the dead from a locked channel. true: nobody is left. */
 static bool clean(int dir) {
-    DIR *list = open_list(dir);
+    DIR *list = roll_list(dir);
     bool empty = list != NULL;
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
         struct roll_end end;
         const char *kind;
-        if (!parse(entry->d_name, &end, &kind)) {
+        if (!roll_parse(entry->d_name, &end, &kind)) {
             continue;
         }
         if (node_alive(end.node)) {
@@ -205,12 +204,12 @@ static void describe(char *text, size_t size, struct roll_end end) {
 
 /* How many ends of that kind are there; the first of them are described in text. */
 static int count(int dir, const char *wanted, char *text, size_t size) {
-    DIR *list = open_list(dir);
+    DIR *list = roll_list(dir);
     int found = 0;
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
         struct roll_end end;
         const char *kind;
-        if (parse(entry->d_name, &end, &kind) && strcmp(kind, wanted) == 0) {
+        if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, wanted) == 0 && node_alive(end.node)) {
             found++;
             describe(text, size, end);
         }
@@ -248,7 +247,7 @@ static int write_card(int dir, const struct card *card, unsigned mode) {
     int rc = fd < 0 ? -errno : fd_write(fd, card, sizeof *card);
     fd_close(&fd);
     weave("roll.card.written");
-    if (rc == 0 && linkat(dir, "card~", dir, "card", 0) != 0 && errno != EEXIST) {
+    if (rc == 0 && linkat(dir, "card~", dir, "card", 0) != 0) {
         rc = -errno;
     }
     (void)unlinkat(dir, "card~", 0);
@@ -258,7 +257,7 @@ static int write_card(int dir, const struct card *card, unsigned mode) {
 static int check_card(const struct roll *roll, enum roll_pattern pattern, const char *name, bool alone, unsigned mode) {
     static const char *const patterns[] = {"?", "messages (pair)", "a byte stream (write, read)"};
     const struct card mine = {CARD_MAGIC, CARD_VERSION, pattern};
-    struct card card;
+    struct card card = {.version = 0};
     int rc = read_card(roll->dir, &card);
     bool other = rc == -THIRL_EFORMAT || (rc == 0 && (card.version != CARD_VERSION || card.pattern != pattern));
     if (alone && other) {
@@ -364,6 +363,18 @@ static void remove_files(const struct roll *roll) {
         (void)unlinkat(roll->dir, finished, 0);
         (void)unlinkat(roll->dir, unfinished, 0);
     }
+    /* Then what others have put there in the meantime, see post.h. */
+    DIR *list = roll_list(roll->dir);
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        if (roll_parse(entry->d_name, &end, &kind) && end.node == roll->self.node && end.number == roll->self.number) {
+            (void)unlinkat(roll->dir, entry->d_name, 0);
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
 }
 
 void roll_cancel(struct roll *roll) {
@@ -377,7 +388,6 @@ void roll_cancel(struct roll *roll) {
 
 void roll_leave(struct roll *roll) {
     remove_files(roll);
-    roll_drop_post(roll, NULL);
     roll_tell(roll);
     weave("roll.leave.told");
     (void)pthread_mutex_lock(&joining);
@@ -411,12 +421,12 @@ void roll_tell(struct roll *roll) {
 }
 
 int roll_find(const struct roll *roll, const char *wanted, struct roll_end *found) {
-    DIR *list = open_list(roll->dir);
+    DIR *list = roll_list(roll->dir);
     int rc = -ESRCH;
     for (struct dirent *entry; list != NULL && rc != 0 && (entry = readdir(list)) != NULL;) {
         struct roll_end end;
         const char *kind;
-        bool fits = parse(entry->d_name, &end, &kind) && strcmp(kind, wanted) == 0;
+        bool fits = roll_parse(entry->d_name, &end, &kind) && strcmp(kind, wanted) == 0;
         bool self = fits && end.node == roll->self.node && end.number == roll->self.number;
         if (fits && !self && node_alive(end.node)) {
             *found = end;
@@ -427,95 +437,6 @@ int roll_find(const struct roll *roll, const char *wanted, struct roll_end *foun
         (void)closedir(list);
     }
     return rc;
-}
-
-/* ---- posts: <receiver>.<number>.post.<time>.<sender>.<number> ---- */
-
-#define POST_FORM "post.%16llx.%16llx.%u"
-
-static bool parse_post(const char *file, struct roll_end *to, struct roll_end *from, uint64_t *time) {
-    const char *kind;
-    unsigned long long when, node;
-    bool is = parse(file, to, &kind) && sscanf(kind, POST_FORM, &when, &node, &from->number) == 3;
-    from->node = is ? node : 0;
-    *time = is ? when : 0;
-    return is;
-}
-
-static bool same(const struct roll_end *a, const struct roll_end *b) {
-    return a->node == b->node && a->number == b->number;
-}
-
-int roll_find_post(const struct roll *roll, char file[ROLL_FILE_MAX], struct roll_end *from) {
-    DIR *list = open_list(roll->dir);
-    uint64_t oldest = UINT64_MAX, time;
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        struct roll_end to, sender;
-        if (parse_post(entry->d_name, &to, &sender, &time) && same(&to, &roll->self) && time < oldest &&
-            strlen(entry->d_name) < ROLL_FILE_MAX) {
-            oldest = time;
-            *from = sender;
-            memcpy(file, entry->d_name, strlen(entry->d_name) + 1);
-        }
-    }
-    if (list != NULL) {
-        (void)closedir(list);
-    }
-    return oldest == UINT64_MAX ? -ESRCH : 0;
-}
-
-void roll_drop_post(const struct roll *roll, const struct roll_end *from) {
-    DIR *list = open_list(roll->dir);
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        struct roll_end to, sender;
-        uint64_t time;
-        if (parse_post(entry->d_name, &to, &sender, &time) && same(&to, &roll->self) && (!from || same(from, &sender))) {
-            weave("roll.post.drop");
-            (void)unlinkat(roll->dir, entry->d_name, 0);
-        }
-    }
-    if (list != NULL) {
-        (void)closedir(list);
-    }
-}
-
-static unsigned count_posts(const struct roll *roll, const struct roll_end *receiver) {
-    DIR *list = open_list(roll->dir);
-    unsigned count = 0;
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        struct roll_end to, sender;
-        uint64_t time;
-        count += parse_post(entry->d_name, &to, &sender, &time) && same(&to, receiver);
-    }
-    if (list != NULL) {
-        (void)closedir(list);
-    }
-    return count;
-}
-
-int roll_post(const struct roll *roll, const struct roll_end *to) {
-    char own[ROLL_FILE_MAX], post[ROLL_FILE_MAX], theirs[ROLL_FILE_MAX], receiver[NODE_NAME_MAX], sender[NODE_NAME_MAX];
-    if (count_posts(roll, to) >= ROLL_POSTS_MAX) {
-        return err_say(EBUSY, "%d processes have sent something here and died, and the receiver has not looked", ROLL_POSTS_MAX);
-    }
-    roll_file(own, roll->self, "tx");
-    roll_file(theirs, *to, "rx");
-    node_name(receiver, to->node);
-    node_name(sender, roll->self.node);
-    (void)snprintf(post, sizeof post, "%s.%u.post.%016llx.%s.%u", receiver, to->number, (unsigned long long)clock_now(),
-                   sender, roll->self.number);
-    weave("roll.post.before");
-    if (linkat(roll->dir, own, roll->dir, post, 0) != 0) {
-        /* Somebody removed the registry below us: who has mapped it needs no names. */
-        return errno == ENOENT ? 0 : err_system(errno, "the channel's directory in the registry cannot be written");
-    }
-    weave("roll.post.after");
-    /* A receiver that leaves removes its rx first and then its posts: one of us two sees the other. */
-    if (faccessat(roll->dir, theirs, F_OK, 0) != 0) {
-        (void)unlinkat(roll->dir, post, 0);
-        return -EAGAIN;
-    }
-    return 0;
 }
 
 /* ---- sweeping ---- */
@@ -558,7 +479,7 @@ void roll_sweep(void) {
     }
     (void)pthread_mutex_lock(&joining);
     int chan = openat(node_dir(), "chan", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *list = chan < 0 ? NULL : open_list(chan);
+    DIR *list = chan < 0 ? NULL : roll_list(chan);
     bool done = list != NULL;
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
         if (*entry->d_name != '.') {

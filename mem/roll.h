@@ -7,13 +7,13 @@
 #ifndef MEM_ROLL_H
 #define MEM_ROLL_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "mem/node.h"
 
 #define ROLL_FILE_MAX 96 /* "<node>.<number>.tx~", and the names of posts */
-#define ROLL_POSTS_MAX 8 /* dead senders that one receiver has not looked at */
 
 enum roll_pattern { ROLL_PAIR = 1, ROLL_STREAM };
 
@@ -52,16 +52,11 @@ void roll_file(char file[ROLL_FILE_MAX], struct roll_end, const char *kind);
 /* Another end that has a file of that kind and whose process is alive: 0, or -ESRCH. */
 int roll_find(const struct roll *, const char *kind, struct roll_end *);
 
-/* A sender that begins to talk posts its tx file: a hard link of it that belongs to the receiver. So what a sender has sent is
- * not swept away with it before the receiver has looked. 0, -EAGAIN: the receiver has left; -EBUSY: too many are posted
- * already; or an error. */
-int roll_post(const struct roll *, const struct roll_end *to);
+/* Takes the name of an end's file apart; *kind gets what stands behind its second dot. */
+bool roll_parse(const char *file, struct roll_end *, const char **kind);
 
-/* The oldest that was posted to this end: its file and its sender; 0 or -ESRCH. */
-int roll_find_post(const struct roll *, char file[ROLL_FILE_MAX], struct roll_end *from);
-
-/* Takes away what that sender posted to this end; NULL: everything. */
-void roll_drop_post(const struct roll *, const struct roll_end *from);
+/* Opens a list of the directory; NULL: it cannot be read. */
+DIR *roll_list(int dir);
 
 /* The counter changed: everybody who waits for it looks again. */
 void roll_tell(struct roll *);

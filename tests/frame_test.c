@@ -98,8 +98,8 @@ static void hello_lies(void **state) {
         int at;
         unsigned char value;
         int answer;
-    } lies[] = {{8, 9, -THIRL_EVERSION}, {9, 1, -THIRL_EVERSION}, {12, 1, -THIRL_EVERSION}, {14, 1, 0},
-                {10, 63, -THIRL_EFORMAT}, {16, 0, -THIRL_EFORMAT}, {16, 5, -THIRL_EFORMAT}, {18, 2, -THIRL_EFORMAT},
+    } lies[] = {{8, 9, -THIRL_EVERSION},   {9, 1, -THIRL_EVERSION}, {12, 1, -THIRL_EVERSION}, {14, 1, 0},
+                {10, 63, -THIRL_EFORMAT},  {16, 0, -THIRL_EFORMAT}, {16, 5, -THIRL_EFORMAT},  {18, 2, -THIRL_EFORMAT},
                 {23, 0x80, -THIRL_EFORMAT}};
     for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
         memcpy(wire, good, sizeof(wire));
@@ -196,9 +196,11 @@ static void box_ends(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(head_round_trip), cmocka_unit_test(head_layout), cmocka_unit_test(head_lies),
-        cmocka_unit_test(hello_round_trip), cmocka_unit_test(hello_lies), cmocka_unit_test(noise),
-        cmocka_unit_test(roles), cmocka_unit_test(box_keeps_order), cmocka_unit_test(box_ends),
+        cmocka_unit_test(head_round_trip), cmocka_unit_test(head_layout),
+        cmocka_unit_test(head_lies),       cmocka_unit_test(hello_round_trip),
+        cmocka_unit_test(hello_lies),      cmocka_unit_test(noise),
+        cmocka_unit_test(roles),           cmocka_unit_test(box_keeps_order),
+        cmocka_unit_test(box_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,8 +40,8 @@ int frame_read_head(const unsigned char in[FRAME_HEAD], struct frame_head *head)
     head->number = (uint16_t)fetch(in + 4, 2);
     head->type = in[6];
     if (unlikely(in[7] != MARK)) {
-        return err_say(THIRL_EFORMAT, "the peer sent bytes that are no frame (last byte of its head 0x%02x, not 0x%02x)",
-                       in[7], MARK);
+        return err_say(THIRL_EFORMAT,
+                       "the peer sent bytes that are no frame (last byte of its head 0x%02x, not 0x%02x)", in[7], MARK);
     }
     if (likely(head->type == FRAME_DATA)) {
         if (unlikely(head->size > FRAME_SIZE_MAX)) {
@@ -77,8 +77,9 @@ void frame_write_hello(unsigned char out[FRAME_HELLO], const struct frame_hello 
 int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *hello) {
     memset(hello, 0, sizeof(*hello));
     if (memcmp(in, magic, sizeof(magic)) != 0) {
-        return err_say(THIRL_EFORMAT, "the peer does not speak thirl (its greeting begins with bytes %02x %02x %02x %02x)",
-                       in[0], in[1], in[2], in[3]);
+        return err_say(THIRL_EFORMAT,
+                       "the peer does not speak thirl (its greeting begins with bytes %02x %02x %02x %02x)", in[0],
+                       in[1], in[2], in[3]);
     }
     hello->version = (uint16_t)fetch(in + 8, 2);
     if (hello->version != FRAME_VERSION) {
@@ -87,7 +88,8 @@ int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *he
     }
     hello->features = (uint32_t)fetch(in + 12, 4);
     if (hello->features & 0xffff) {
-        return err_say(THIRL_EVERSION, "the peer (wire version %u) wants features 0x%x; this library (version %d) has none",
+        return err_say(THIRL_EVERSION,
+                       "the peer (wire version %u) wants features 0x%x; this library (version %d) has none",
                        hello->version, hello->features & 0xffff, FRAME_VERSION);
     }
     hello->kind = in[16];
@@ -99,8 +101,8 @@ int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *he
     hello->pid[1] = (int64_t)fetch(in + 40, 8);
     if (fetch(in + 10, 2) != FRAME_HELLO || hello->kind < FRAME_HELLO_CALL || hello->kind > FRAME_HELLO_REFUSE ||
         in[18] > 1 || hello->code > INT32_MAX) {
-        return err_say(THIRL_EFORMAT, "the peer's greeting is damaged (length %u, kind %u)", (unsigned)fetch(in + 10, 2),
-                       hello->kind);
+        return err_say(THIRL_EFORMAT, "the peer's greeting is damaged (length %u, kind %u)",
+                       (unsigned)fetch(in + 10, 2), hello->kind);
     }
     return 0;
 }

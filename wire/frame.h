@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Messages on a byte stream: the eight bytes before each message, the greeting that two strangers exchange first, and the
- * buffer in which frames collect. Knows no descriptors: reading and writing are the caller's. All numbers on the wire are
- * little-endian. What was read is checked here, once.
+ * Messages on a byte stream: the eight bytes before each message, the greeting that two strangers exchange first, and
+ * the buffer in which frames collect. Knows no descriptors: reading and writing are the caller's. All numbers on the
+ * wire are little-endian. What was read is checked here, once.
  */
 #ifndef WIRE_FRAME_H
 #define WIRE_FRAME_H
@@ -14,9 +14,9 @@
 #include "base/atomic.h"
 #include "include/thirl/thirl.h"
 
-#define FRAME_HEAD 8              /* bytes before each payload */
-#define FRAME_HELLO 64            /* bytes of a greeting */
-#define FRAME_VERSION 1           /* of everything in this file */
+#define FRAME_HEAD 8               /* bytes before each payload */
+#define FRAME_HELLO 64             /* bytes of a greeting */
+#define FRAME_VERSION 1            /* of everything in this file */
 #define FRAME_SIZE_MAX 0x7fffffffu /* largest payload */
 
 enum frame_type {
@@ -75,12 +75,11 @@ static inline size_t frame_box_held(const struct frame_box *b) {
 /* Takes bytes out; an empty box starts again at its beginning. */
 static inline void frame_box_drop(struct frame_box *b, size_t size) {
     b->from += size;
-    if (b->from == b->to)
-        b->from = b->to = 0;
+    if (b->from == b->to) b->from = b->to = 0;
 }
 
-/* Makes room for `size` more bytes behind what is held: moves what is there, allocates only when the box is too small. 0 or
- * -ENOMEM. */
+/* Makes room for `size` more bytes behind what is held: moves what is there, allocates only when the box is too
+ * small. 0 or -ENOMEM. */
 int frame_box_room(struct frame_box *, size_t size);
 void frame_box_free(struct frame_box *);
 

@@ -111,6 +111,7 @@ static void refuses_the_child_and_serves_the_parent(struct conform *c) {
 static void fork_and_die(const struct conform *c, struct peer *stage) {
     thirl *end = conform_open(c, THIRL_PAIR, NULL);
     conform_send(end, 10, 1);
+    conform_recv(end, 20, 2);
     pid_t pid = fork();
     must(pid >= 0);
     if (pid == 0) {
@@ -136,6 +137,7 @@ static void knows_a_parent_from_its_child(struct conform *c) {
     conform_start(&next, c, be_next);
     thirl *end = conform_open(c, THIRL_PAIR, NULL);
     conform_recv(end, 10, 1);
+    conform_send(end, 20, 2);
     conform_hear(&peer);
     struct peer orphan = {.wire = dup(peer.wire)};
     conform_kill(&peer);

@@ -96,7 +96,9 @@ static int suffer_one(struct board *board, thirl *end, uint64_t i, thirl_time un
 /* Gives up a message that the kernel has taken half of, and closes. */
 static void suffer_half(struct board *board, thirl *end) {
     static char large[HALF];
-    int rc = thirl_send(end, large, sizeof large, thirl_in_ms(20));
+    int rc = talk_send(end, BOARD_VICTIM, 0, thirl_in_ms(5000));
+    board->victim_sent += rc == 0;
+    rc = rc != 0 ? rc : thirl_send(end, large, sizeof large, thirl_in_ms(20));
     if (rc != 0 && rc != -ETIMEDOUT) {
         fail_call(board, "victim", "send", rc);
     }
@@ -245,13 +247,14 @@ void board_survive(struct board *board) {
         return;
     }
     board_raise(&board->survivor_opened);
-    if (scenario->flow == TRIAL_HALF && !board_await(board, &board->ended)) {
-        return;
+    if (scenario->flow == TRIAL_HALF) {
+        rc = persist(board, end, -1);
+        (void)board_await(board, &board->ended); /* and reads nothing meanwhile */
     }
-    rc = exchange(board, end);
+    rc = rc == 0 ? exchange(board, end) : rc;
     if (is_told(rc)) {
         note_told(board, rc);
-    } else if (rc != 0 && rc != -ETIMEDOUT && !(scenario->flow == TRIAL_HALF && rc == TALK_TORN)) {
+    } else if (rc != 0 && rc != -ETIMEDOUT) {
         fail_call(board, "survivor", "exchange", rc);
     }
     board->survivor_left = rc == 0;

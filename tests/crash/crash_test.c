@@ -191,10 +191,10 @@ static void plan_all(void) {
         for (unsigned p = 0; p < places; p++) {
             unsigned passes = shared->passes[s][p];
             unsigned pass[] = {1, 2, passes / 2, passes};
-            for (unsigned i = 0; i < 4 && passes != 0; i++) {
-                bool fresh = pass[i] <= passes && (i == 0 || pass[i] > pass[i - 1]);
-                if (fresh) {
-                    add(s, p, pass[i], TRIAL_KILL);
+            for (unsigned i = 0, last = 0; i < 4; i++) {
+                if (pass[i] > last && pass[i] <= passes) {
+                    last = pass[i];
+                    add(s, p, last, TRIAL_KILL);
                 }
             }
             unsigned middle = (passes + 1) / 2;

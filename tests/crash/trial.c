@@ -154,7 +154,8 @@ static void judge(struct board *board, struct trial_result *result) {
     if (board->told == THIRL_EPEERDIED && strstr(board->why, pid) == NULL) {
         board_fail(board, "the sentence does not name %s: %s", pid, board->why);
     }
-    if (board->told == THIRL_EPEERDIED && board->killed == 0) {
+    /* One who leaves in the middle of a message is not distinguished from one who dies there. */
+    if (board->told == THIRL_EPEERDIED && board->killed == 0 && board->scenario->flow != TRIAL_HALF) {
         board_fail(board, "the victim lives, and yet: %s", board->why);
     }
     if (board->told == THIRL_ECLOSED && board->closing == 0) {

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a sender has sent is not swept away with it before the receiver has looked: a sender that begins to talk posts its tx
+ * file, as a hard link that belongs to the receiver. The receiver takes the posts in their order, dead senders' too, and
+ * drops each when it has the file open. Whoever sweeps a dead receiver's files sweeps its posts.
+ */
+#ifndef MEM_POST_H
+#define MEM_POST_H
+
+#include "mem/roll.h"
+
+#define POST_MAX 8 /* senders that one receiver has not looked at */
+
+/* Posts this end's tx file. 0, -EAGAIN: the receiver has left; -EBUSY: POST_MAX are posted already; or an error. */
+int post_put(const struct roll *, const struct roll_end *to);
+
+/* The oldest that was posted to this end: its file and its sender; 0 or -ESRCH. */
+int post_find(const struct roll *, char file[ROLL_FILE_MAX], struct roll_end *from);
+
+/* Takes away what that sender posted to this end. */
+void post_drop(const struct roll *, const struct roll_end *from);
+
+#endif

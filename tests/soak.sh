@@ -1,0 +1,9 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Many random kills with immediate restart: sh tests/soak.sh COUNT. BUILD says where the programs are.
+set -eu
+registry=$(mktemp -d /dev/shm/thirl-soak.XXXXXX)
+trap 'rm -rf "$registry"' EXIT
+trap 'exit 130' INT TERM
+THIRL_DIR=$registry "${BUILD:-build}/tests/crash/soak_test" "${1:-10000}"
