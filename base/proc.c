@@ -51,7 +51,7 @@ static uint32_t *make_page(void) {
 }
 
 uint32_t proc_begin(void) {
-    uint32_t epoch = proc_epoch();
+    uint32_t epoch = atomic_peek(atomic_load(&proc_page)); /* pairs with the store below */
     if (epoch != 0) {
         return epoch;
     }

@@ -40,8 +40,9 @@ static int understand(const char *address, const struct thirl_options *given, st
 }
 
 /* Fills in what neither the address nor the caller has said. */
-static int complete(struct thirl_options *options, const char *address) {
-    options->queue = options->queue == 0 ? QUEUE_DEFAULT : options->queue;
+static int complete(struct thirl_options *options, const struct mech *mech, const char *address) {
+    uint64_t queue = mech->queue == 0 ? QUEUE_DEFAULT : mech->queue;
+    options->queue = options->queue == 0 ? queue : options->queue;
     options->max = options->max == 0 ? MAX_DEFAULT : options->max;
     options->mode = options->mode == 0 ? 0600 : options->mode;
     options->timeout = options->timeout == 0 ? TIMEOUT_DEFAULT : options->timeout;
@@ -123,7 +124,7 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     const struct mech *mech = NULL;
     int rc = understand(address, given, &addr, &mech);
     rc = rc != 0 ? rc : describe(role, &open, address);
-    rc = rc != 0 ? rc : complete(&addr.options, address);
+    rc = rc != 0 ? rc : complete(&addr.options, mech, address);
     if (rc != 0) {
         return rc;
     }

@@ -21,7 +21,7 @@
 #define SPIN_PER_CLOCK 64  /* tries between two looks at the clock */
 #define SPIN_PER_LOOK 1024 /* tries between two looks at the peer's life, when it never sleeps */
 #define GAP_MAX CLOCK_MS   /* longer waits teach no more than this, so that a burst is believed soon */
-#define NAP_NS (20 * CLOCK_MS)
+#define NAP_NS (4 * CLOCK_MS)     /* a death in the meantime is noticed that late */
 #define QUICK_NS (200 * CLOCK_US) /* a peer that lets wait less than this, on average, is quick */
 #define WAKE_MAX (200 * CLOCK_US)
 #define WAKE_MIN (3 * CLOCK_US)
@@ -73,7 +73,8 @@ static bool may_block(struct wait *wait) {
 
 static void learn(int64_t *average, int64_t value, int64_t low, int64_t high, int shift) {
     value = value < low ? low : value > high ? high : value;
-    *average += (value - *average) >> shift;
+    int64_t old = atomic_peek(average); /* other threads look at it without the gate */
+    atomic_poke(average, old + ((value - old) >> shift));
 }
 
 /* Asking for room takes the cursor's cache line away from the receiver, and a full queue is in no hurry: time enough for the
@@ -91,8 +92,13 @@ static int spin(struct wait *wait) {
     if (end->mech->spin == NULL || end->wait == THIRL_WAIT_SLEEP) {
         return -EAGAIN;
     }
+    int entered = end_enter(end, wait->way, INT64_MAX);
+    if (entered != 0) {
+        return entered;
+    }
     bool worth = end->mech->spin(end->state, wait->way);
-    if (!for_ever && (!worth || way->gap > way->wake)) {
+    end_leave(end, wait->way);
+    if (!for_ever && (!worth || atomic_peek(&way->gap) > atomic_peek(&way->wake))) {
         return -EAGAIN;
     }
     int64_t began = 0;
@@ -115,7 +121,7 @@ static int spin(struct wait *wait) {
         if (tries % SPIN_PER_CLOCK == 0) {
             int64_t now = clock_now();
             began = began == 0 ? now : began;
-            if (now >= deadline(wait) || (!for_ever && now - began > way->wake)) {
+            if (now >= deadline(wait) || (!for_ever && now - began > atomic_peek(&way->wake))) {
                 return -EAGAIN;
             }
         }
@@ -206,7 +212,7 @@ static int sleep_once(struct wait *wait) {
     }
     int64_t began = watch.timed ? clock_now() : 0;
     weave("wait.sleep.before");
-    bool late = watch.kind == MECH_WATCH_WORD ? sleep_on_word(&watch, way->gap < QUICK_NS, deadline(wait))
+    bool late = watch.kind == MECH_WATCH_WORD ? sleep_on_word(&watch, atomic_peek(&way->gap) < QUICK_NS, deadline(wait))
                                               : sleep_on_fd(end, &watch, deadline(wait));
     weave("wait.sleep.after");
     (void)gate_enter(&way->gate, INT64_MAX);

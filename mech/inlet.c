@@ -370,14 +370,15 @@ static bool stirs(struct inlet *in) {
     if (in->final != 0) {
         return true;
     }
-    if (in->feed == NULL || !in->bound) {
-        int rc = ready(in);
-        if (rc != 0) {
-            return rc != -EAGAIN;
-        }
+    int rc = in->feed == NULL ? find_feed(in) : 0;
+    if (rc != 0) {
+        return rc != -EAGAIN;
+    }
+    if (!in->bound && bind(in) != 0 && talks_to_another(in)) {
+        return false;
     }
     uint32_t span, size;
-    return lane_look(&in->lane, &span, &size) != 0 || in->dead || node_peer_changed(&in->peer.node) ||
+    return in->dead || node_peer_changed(&in->peer.node) || (in->bound && lane_look(&in->lane, &span, &size) != 0) ||
            (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0;
 }
 

@@ -208,7 +208,7 @@ static int take_line(struct node_end **end) {
             }
             atomic_store(&own.map->ends, i + 1); /* pairs with the load in node_list */
         }
-        if (own.map->end[i].state == NODE_END_FREE) {
+        if (atomic_load(&own.map->end[i].state) == NODE_END_FREE) { /* pairs with node_end_free */
             *end = &own.map->end[i];
             return 0;
         }

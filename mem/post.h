@@ -11,13 +11,13 @@
 
 #define POST_MAX 8 /* senders that one receiver has not looked at */
 
-/* Posts this end's tx file. 0, -EAGAIN: the receiver has left; -EBUSY: POST_MAX are posted already; or an error. */
+/* Posts this end's tx file. 0; -EAGAIN: the receiver has left, or POST_MAX are posted already; or an error. */
 int post_put(const struct roll *, const struct roll_end *to);
 
 /* The oldest that was posted to this end: its file and its sender; 0 or -ESRCH. */
 int post_find(const struct roll *, char file[ROLL_FILE_MAX], struct roll_end *from);
 
 /* Takes away what that sender posted to this end. */
-void post_drop(const struct roll *, const struct roll_end *from);
+void post_drop(struct roll *, const struct roll_end *from);
 
 #endif

@@ -131,10 +131,9 @@ static int lock_channel(struct roll *roll, unsigned mode, int64_t until) {
             return err_system(errno, "the channel shm://%s cannot be made in the registry", roll->name);
         }
         roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (roll->dir < 0 && errno != ENOENT) {
-            return err_system(errno, "the channel shm://%s cannot be opened in the registry", roll->name);
-        }
-        int rc = roll->dir < 0 ? -ESTALE : try_lock(roll->dir, mode, &roll->lock);
+        int rc = roll->dir >= 0     ? try_lock(roll->dir, mode, &roll->lock)
+                 : errno == ENOENT ? -ESTALE
+                                   : err_system(errno, "the channel shm://%s cannot be opened in the registry", roll->name);
         if (rc == 0) {
             return 0;
         }
@@ -145,6 +144,7 @@ static int lock_channel(struct roll *roll, unsigned mode, int64_t until) {
         }
         fd_close(&roll->dir);
         if (rc != -EAGAIN && rc != -ESTALE) {
+            (void)unlinkat(node_dir(), path, AT_REMOVEDIR); /* if it is empty, then most likely because of this try */
             return rc;
         }
         (void)nanosleep(&pause, NULL);

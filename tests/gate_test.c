@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * One at a time through the gate: for its owner alone, at the moment when that is revoked, and shared; and its deadlines.
+ * One at a time through the gate: for its owner alone, when that is revoked, and shared; and its deadlines.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -327,12 +327,9 @@ static void copies_exactly(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(carries_all_sizes),
-        cmocka_unit_test(carries_large_ones),
-        cmocka_unit_test(behaves_like_a_queue),
-        cmocka_unit_test(stops_before_the_unfinished),
-        cmocka_unit_test(finds_damage),
-        cmocka_unit_test(carries_between_threads),
+        cmocka_unit_test(carries_all_sizes),    cmocka_unit_test(carries_large_ones),
+        cmocka_unit_test(behaves_like_a_queue), cmocka_unit_test(stops_before_the_unfinished),
+        cmocka_unit_test(finds_damage),         cmocka_unit_test(carries_between_threads),
         cmocka_unit_test(copies_exactly),
     };
     return cmocka_run_group_tests(tests, make_rings, NULL);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Processes in the registry: they join, are alive until they die, are told of, and are not confused by what is not theirs.
+ * Processes in the registry: they join, are alive until they die, are told of, and keep their locks.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,73 +24,12 @@
 #include "base/futex.h"
 #include "include/thirl/thirl.h"
 #include "mem/nodefile.h"
-#include "tests/room.h"
-
-/* What a guest, another process, tells of itself, and what it is told. */
-static struct {
-    uint64_t id;
-    uint32_t ready, go;
-} *board;
-
-static int begin(void **state) {
-    board = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return board == MAP_FAILED ? -1 : room_begin(state);
-}
-
-/* Each test finds a registry without nodes. */
-static int clear(void **state) {
-    (void)state;
-    char path[sizeof room_path + 8];
-    (void)snprintf(path, sizeof path, "%s/node", room_path);
-    DIR *dir = opendir(path);
-    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) (void)unlinkat(dirfd(dir), entry->d_name, 0);
-    return dir == NULL ? 0 : closedir(dir);
-}
-
-static bool wait_for(const uint32_t *word, int64_t ns) {
-    for (int64_t until = clock_now() + ns; atomic_load(word) == 0;) {
-        if (clock_now() > until) return false;
-        room_sleep(50 * CLOCK_US);
-    }
-    return true;
-}
-
-static struct node_end *take(const char *address) {
-    struct node_end *end = NULL;
-    return node_end_take(&end, address, THIRL_PAIR, true) == 0 ? end : NULL;
-}
-
-/* Joins, takes the life word of that number, and stays until told to go. */
-static int stay(void *number) {
-    if (take("shm://guest") == NULL || node_life_word(*(uint32_t *)number) == NULL) return 1;
-    board->id = node_id();
-    atomic_store(&board->ready, 1);
-    return wait_for(&board->go, 20 * CLOCK_S) ? 0 : 2;
-}
-
-static pid_t invite(int (*body)(void *), void *argument) {
-    atomic_store(&board->ready, 0);
-    atomic_store(&board->go, 0);
-    pid_t child = room_fork(body, argument);
-    assert_true(wait_for(&board->ready, 10 * CLOCK_S));
-    return child;
-}
-
-static void kill_and_reap(pid_t guest) {
-    assert_int_equal(kill(guest, SIGKILL), 0);
-    (void)kill(guest, SIGCONT);
-    assert_int_equal(room_reap(guest), 128 + SIGKILL);
-}
+#include "tests/guest.h"
 
 static int64_t death_takes(uint64_t id) {
     int64_t began = clock_now();
     while (node_alive(id) && clock_now() - began < 5 * CLOCK_S) room_sleep(100 * CLOCK_US);
     return clock_now() - began;
-}
-
-static void remove_dead(void) {
-    assert_int_equal(room_entries("node") > 0, 1);
-    node_remove(board->id);
 }
 
 /* ---- names ---- */
@@ -134,7 +71,7 @@ static int join_below(void *below) {
     (void)setenv("THIRL_DIR", path, 1);
     if (node_dir() != -ENOENT || node_id() != 0) return 1;
     if (node_list(count_line, &lines) != 0 || lines != 0) return 2; /* no registry is an empty one */
-    if (take("shm://x") == NULL || node_id() == 0 || node_dir() < 0) return 3;
+    if (guest_take("shm://x") == NULL || node_id() == 0 || node_dir() < 0) return 3;
     if (stat(path, &status) != 0 || (status.st_mode & 07777) != 0700) return 4;
     if (node_list(count_line, &lines) != 0 || lines != 1) return 5;
     (void)snprintf(path, sizeof path, "%s/node", (const char *)below);
@@ -199,7 +136,7 @@ static void says_why_it_cannot_join(void **state) {
     assert_int_equal(room_run(join_too_deep, NULL), 0);
     assert_int_equal(room_run(join_without_files, NULL), 0);
     assert_int_equal(room_run(join_without_descriptors, NULL), 0);
-    assert_int_equal(room_run(join_without_descriptors, board), 0); /* one is left: for the directory */
+    assert_int_equal(room_run(join_without_descriptors, guest_board), 0); /* one is left: for the directory */
 }
 
 /* ---- alive and dead ---- */
@@ -210,29 +147,22 @@ static void is_alive_until_it_dies(void **state) {
     int64_t least = INT64_MAX;
     assert_false(node_alive(UINT64_C(0x123456789abcdef0)));
     for (int i = 0; i < 5; i++) {
-        pid_t guest = invite(stay, &number);
-        assert_true(node_alive(board->id));
+        pid_t guest = guest_invite(guest_stay, &number);
+        assert_true(node_alive(guest_board->id));
         assert_int_equal(kill(guest, SIGSTOP), 0);
         room_sleep(60 * CLOCK_MS);
-        assert_true(node_alive(board->id));
+        assert_true(node_alive(guest_board->id));
         if (i % 2) assert_int_equal(kill(guest, SIGCONT), 0);
         assert_int_equal(kill(guest, SIGKILL), 0);
         /* A zombie until it is waited for below. */
-        int64_t took = death_takes(board->id);
+        int64_t took = death_takes(guest_board->id);
         assert_true(took < 2 * CLOCK_S);
         least = took < least ? took : least;
         assert_int_equal(room_reap(guest), 128 + SIGKILL);
-        assert_false(node_alive(board->id));
-        remove_dead();
+        assert_false(node_alive(guest_board->id));
+        guest_bury();
     }
     assert_true(least < 50 * CLOCK_MS); /* any single one may meet a busy machine */
-}
-
-static int count_node(void *context, uint64_t id, bool alive) {
-    unsigned *count = context;
-    count[0] += id == board->id;
-    count[1] += id == board->id && alive;
-    return 0;
 }
 
 /* Everything that could close a descriptor of a node file. */
@@ -242,59 +172,60 @@ static bool ask_everything(uint64_t id) {
     if (!node_alive(id) || node_peer_open(&peer, id, 1) != 0) return false;
     bool fine = node_peer_alive(&peer) && peer.pid > 0 && peer.uid == geteuid();
     node_peer_close(&peer);
-    return fine && node_each(count_node, count) == 0 && node_list(count_line, &lines) == 0 && lines > 0;
+    return fine && node_each(guest_count, count) == 0 && node_list(count_line, &lines) == 0 && lines > 0;
 }
 
 static int ask_itself(void *nothing) {
     (void)nothing;
-    if (take("shm://guest") == NULL) return 1;
-    board->id = node_id();
+    if (guest_take("shm://guest") == NULL) return 1;
+    guest_board->id = node_id();
     for (int i = 0; i < 20; i++) {
-        if (!ask_everything(board->id)) return 2;
+        if (!ask_everything(guest_board->id)) return 2;
     }
-    atomic_store(&board->ready, 1);
-    return wait_for(&board->go, 20 * CLOCK_S) ? 0 : 3;
+    atomic_store(&guest_board->ready, 1);
+    return guest_wait(&guest_board->go, 20 * CLOCK_S) ? 0 : 3;
 }
 
 static void keeps_its_lock_whoever_asks(void **state) {
     (void)state;
-    pid_t guest = invite(ask_itself, NULL);
-    for (int i = 0; i < 20; i++) assert_true(ask_everything(board->id));
-    assert_true(node_alive(board->id));
-    kill_and_reap(guest);
-    assert_false(node_alive(board->id));
-    remove_dead();
+    pid_t guest = guest_invite(ask_itself, NULL);
+    for (int i = 0; i < 20; i++) assert_true(ask_everything(guest_board->id));
+    assert_true(node_alive(guest_board->id));
+    guest_kill(guest);
+    assert_false(node_alive(guest_board->id));
+    guest_bury();
 }
 
 /* A node that another copy of the library in this program made: its lock must survive this copy, joined or not. */
 static int have_a_double(void *join) {
     struct proc self;
     proc_self(&self);
-    board->id = (uint64_t)proc_number(&self) << 32 | 7;
+    guest_board->id = (uint64_t)proc_number(&self) << 32 | 7;
     char name[NODE_NAME_MAX], path[64];
-    node_name(name, board->id);
+    node_name(name, guest_board->id);
     (void)snprintf(path, sizeof path, "node/%s", name);
     int fd = openat(room_dir, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fd < 0 || fcntl(fd, F_SETLK, &lock) != 0) return 1;
-    if (join != NULL && take("shm://x") == NULL) return 2;
+    if (join != NULL && guest_take("shm://x") == NULL) return 2;
     unsigned count[2] = {0, 0}, lines = 0;
     struct node_peer peer;
-    if (node_each(count_node, count) != 0 || count[0] != 0 || node_list(count_line, &lines) != 0) return 3;
-    if (!node_alive(board->id) || node_peer_open(&peer, board->id, 1) != 0 || peer.pid != getpid()) return 4;
+    if (node_each(guest_count, count) != 0 || count[0] != 0 || node_list(count_line, &lines) != 0) return 3;
+    if (!node_alive(guest_board->id) || node_peer_open(&peer, guest_board->id, 1) != 0 || peer.pid != getpid())
+        return 4;
     node_peer_close(&peer);
-    atomic_store(&board->ready, 1);
-    return wait_for(&board->go, 20 * CLOCK_S) ? 0 : 5;
+    atomic_store(&guest_board->ready, 1);
+    return guest_wait(&guest_board->go, 20 * CLOCK_S) ? 0 : 5;
 }
 
 static void spares_its_doubles(void **state) {
     (void)state;
     for (int join = 0; join < 2; join++) {
-        pid_t guest = invite(have_a_double, join ? board : NULL);
-        assert_true(node_alive(board->id));
-        kill_and_reap(guest);
-        assert_false(node_alive(board->id));
-        remove_dead();
+        pid_t guest = guest_invite(have_a_double, join ? guest_board : NULL);
+        assert_true(node_alive(guest_board->id));
+        guest_kill(guest);
+        assert_false(node_alive(guest_board->id));
+        guest_bury();
     }
 }
 
@@ -303,7 +234,7 @@ static void spares_its_doubles(void **state) {
 static int be_a_child(void *parent) {
     uint64_t id = *(uint64_t *)parent;
     if (node_id() != 0 || node_file() != NULL || !node_alive(id)) return 1;
-    if (take("shm://child") == NULL || node_id() == 0 || node_id() == id) return 2;
+    if (guest_take("shm://child") == NULL || node_id() == 0 || node_id() == id) return 2;
     struct node_peer peer;
     if (node_peer_open(&peer, id, 3) != 0 || peer.pid != getppid()) return 3;
     node_peer_close(&peer);
@@ -312,39 +243,33 @@ static int be_a_child(void *parent) {
 
 static int be_a_parent(void *nothing) {
     (void)nothing;
-    if (take("shm://parent") == NULL) return 1;
-    board->id = node_id();
+    if (guest_take("shm://parent") == NULL) return 1;
+    guest_board->id = node_id();
     for (int i = 0; i < 5; i++) {
-        int rc = room_run(be_a_child, &board->id);
+        int rc = room_run(be_a_child, &guest_board->id);
         if (rc != 0) return 10 + rc;
     }
-    if (node_id() != board->id || node_file() == NULL) return 2;
-    atomic_store(&board->ready, 1);
-    return wait_for(&board->go, 20 * CLOCK_S) ? 0 : 3;
-}
-
-static int bury(void *context, uint64_t id, bool alive) {
-    (void)context;
-    if (!alive) node_remove(id);
-    return 0;
+    if (node_id() != guest_board->id || node_file() == NULL) return 2;
+    atomic_store(&guest_board->ready, 1);
+    return guest_wait(&guest_board->go, 20 * CLOCK_S) ? 0 : 3;
 }
 
 static void children_have_their_own(void **state) {
     (void)state;
-    pid_t guest = invite(be_a_parent, NULL);
-    assert_true(node_alive(board->id));
-    kill_and_reap(guest);
+    pid_t guest = guest_invite(be_a_parent, NULL);
+    assert_true(node_alive(guest_board->id));
+    guest_kill(guest);
     assert_int_equal(room_entries("node"), 6);
-    assert_int_equal(node_each(bury, NULL), 0);
+    assert_int_equal(node_each(guest_sweep, NULL), 0);
     assert_int_equal(room_entries("node"), 0);
 }
 
 static int leave_in_order(void *open) {
-    struct node_end *one = take("shm://one"), *two = take("shm://two");
+    struct node_end *one = guest_take("shm://one"), *two = guest_take("shm://two");
     if (one == NULL || two == NULL) return 1;
     node_end_free(one);
     if (open == NULL) node_end_free(two);
-    board->id = node_id();
+    guest_board->id = node_id();
     exit(0);
 }
 
@@ -353,10 +278,10 @@ static void takes_its_file_along(void **state) {
     assert_int_equal(room_run(leave_in_order, NULL), 0);
     assert_int_equal(room_entries("node"), 0);
     /* With an end still open, the file stays, for it leads the next sweep to what that end has left. */
-    assert_int_equal(room_run(leave_in_order, board), 0);
+    assert_int_equal(room_run(leave_in_order, guest_board), 0);
     assert_int_equal(room_entries("node"), 1);
-    assert_false(node_alive(board->id));
-    remove_dead();
+    assert_false(node_alive(guest_board->id));
+    guest_bury();
 }
 
 /* ---- life words ---- */
@@ -380,13 +305,13 @@ static void death_wakes(void **state) {
     for (int i = 0; i < 5; i++) {
         struct sleep sleep;
         pthread_t thread;
-        pid_t guest = invite(stay, &number);
-        assert_int_equal(node_peer_open(&sleep.peer, board->id, 5 + NODE_LIVES), 0); /* the same word */
+        pid_t guest = guest_invite(guest_stay, &number);
+        assert_int_equal(node_peer_open(&sleep.peer, guest_board->id, 5 + NODE_LIVES), 0); /* the same word */
         assert_int_equal(sleep.peer.pid, guest);
         assert_string_equal(proc_name(sleep.peer.exe), "node_test");
         if (sleep.peer.life == NULL) {
             node_peer_close(&sleep.peer);
-            kill_and_reap(guest);
+            guest_kill(guest);
             print_message("skip: this C library has no life words\n");
             skip();
         }
@@ -400,12 +325,12 @@ static void death_wakes(void **state) {
         assert_true(sleep.rc == 0 || sleep.rc == -EAGAIN);
         assert_true(sleep.woke - killed < CLOCK_S);
         assert_true(node_peer_changed(&sleep.peer));
-        assert_true(death_takes(board->id) < 2 * CLOCK_S); /* the word tells first, the lock follows */
+        assert_true(death_takes(guest_board->id) < 2 * CLOCK_S); /* the word tells first, the lock follows */
         assert_false(node_peer_alive(&sleep.peer));
         node_peer_close(&sleep.peer);
-        assert_int_equal(node_peer_open(&sleep.peer, board->id, 5), -ESRCH);
+        assert_int_equal(node_peer_open(&sleep.peer, guest_board->id, 5), -ESRCH);
         assert_int_equal(room_reap(guest), 128 + SIGKILL);
-        remove_dead();
+        guest_bury();
     }
 }
 
@@ -417,16 +342,17 @@ static void *take_word(void *number) {
 static int let_threads_end(void *nothing) {
     uint32_t number = 9;
     (void)nothing;
-    if (take("shm://guest") == NULL) return 1;
-    board->id = node_id();
+    if (guest_take("shm://guest") == NULL) return 1;
+    guest_board->id = node_id();
     pthread_t thread;
     void *word;
-    if (pthread_create(&thread, NULL, take_word, &number) != 0 || pthread_join(thread, &word) != 0 || word == NULL) return 2;
+    if (pthread_create(&thread, NULL, take_word, &number) != 0 || pthread_join(thread, &word) != 0 || word == NULL)
+        return 2;
     uint32_t ended = atomic_load((uint32_t *)word);
     if (node_life_word(number) != word || atomic_load((uint32_t *)word) == ended) return 3;
     if (node_life_word(number) != word) return 4;
-    atomic_store(&board->ready, 1);
-    while (!wait_for(&board->go, 20 * CLOCK_S)) return 5;
+    atomic_store(&guest_board->ready, 1);
+    while (!guest_wait(&guest_board->go, 20 * CLOCK_S)) return 5;
     return 0;
 }
 
@@ -434,240 +360,43 @@ static int hold_in_a_thread(void *nothing) {
     uint32_t number = 9;
     pthread_t thread;
     (void)nothing;
-    if (take("shm://guest") == NULL) return 1;
-    board->id = node_id();
+    if (guest_take("shm://guest") == NULL) return 1;
+    guest_board->id = node_id();
     if (pthread_create(&thread, NULL, take_word, &number) != 0) return 2;
     if (pthread_join(thread, NULL) != 0) return 3;
-    atomic_store(&board->ready, 1);
-    return wait_for(&board->go, 20 * CLOCK_S) ? 0 : 4;
+    atomic_store(&guest_board->ready, 1);
+    return guest_wait(&guest_board->go, 20 * CLOCK_S) ? 0 : 4;
 }
 
 static void threads_may_end(void **state) {
     struct node_peer peer;
     (void)state;
-    pid_t guest = invite(let_threads_end, NULL);
-    assert_int_equal(node_peer_open(&peer, board->id, 9), 0);
+    pid_t guest = guest_invite(let_threads_end, NULL);
+    assert_int_equal(node_peer_open(&peer, guest_board->id, 9), 0);
     assert_non_null(peer.life);
     assert_true(node_peer_alive(&peer));
     assert_non_null(peer.life);
     node_peer_close(&peer);
-    assert_int_equal(node_peer_open(&peer, board->id, 10), 0); /* which nobody has taken */
+    assert_int_equal(node_peer_open(&peer, guest_board->id, 10), 0); /* which nobody has taken */
     assert_null(peer.life);
     assert_false(node_peer_changed(&peer));
     node_peer_close(&peer);
-    kill_and_reap(guest);
-    remove_dead();
-    guest = invite(hold_in_a_thread, NULL);
-    assert_int_equal(node_peer_open(&peer, board->id, 9), 0);
+    guest_kill(guest);
+    guest_bury();
+    guest = guest_invite(hold_in_a_thread, NULL);
+    assert_int_equal(node_peer_open(&peer, guest_board->id, 9), 0);
     assert_null(peer.life); /* its thread has ended, the process has not */
     assert_true(node_peer_alive(&peer));
     node_peer_close(&peer);
-    kill_and_reap(guest);
-    remove_dead();
+    guest_kill(guest);
+    guest_bury();
 }
 
-/* ---- lines ---- */
-
-struct seen {
-    unsigned count, dead, linked;
-    char last[NODE_ADDRESS_MAX];
-};
-
-static int see(void *context, const struct node_line *line) {
-    struct seen *seen = context;
-    seen->count++;
-    seen->dead += !line->alive;
-    if (strcmp(line->end->address, seen->last) < 0 || strcmp(proc_name(line->exe), "node_test") != 0) return -1;
-    if (line->end->state == NODE_END_LINKED) seen->linked += strcmp(line->end->peer, "pid 7 (friend)") == 0;
-    (void)snprintf(seen->last, sizeof seen->last, "%s", line->end->address);
-    return 0;
-}
-
-static int open_many(void *nothing) {
-    (void)nothing;
-    for (int i = 0; i < 300; i++) {
-        char address[32];
-        (void)snprintf(address, sizeof address, "shm://%d", (i * 37) % 300);
-        struct node_end *end = take(address);
-        if (end == NULL || end->out.messages != 0 || end->peer[0] != '\0') return 1;
-        end->out.messages = 3;
-        if (i % 3 == 0) node_end_peer(end, 7, "friend");
-        if (i % 5 == 0) node_end_free(end);
-        if (i % 15 == 3) node_end_peer(end, 0, "");
-    }
-    board->id = node_id();
-    atomic_store(&board->ready, 1);
-    return wait_for(&board->go, 20 * CLOCK_S) ? 0 : 2;
-}
-
-static void lists_all_lines(void **state) {
-    (void)state;
-    pid_t guest = invite(open_many, NULL);
-    unsigned before = room_descriptors();
-    struct seen seen = {.count = 0};
-    assert_int_equal(node_list(see, &seen), 0);
-    /* A line that was given back is used again at once, so one in five is not left; the last one is. */
-    assert_int_equal(seen.count, 300 - 60);
-    assert_int_equal(seen.dead, 0);
-    assert_true(seen.linked > 50 && seen.linked < 100);
-    kill_and_reap(guest);
-    seen = (struct seen){.count = 0};
-    assert_int_equal(node_list(see, &seen), 0);
-    assert_int_equal(seen.count, 300 - 60);
-    assert_int_equal(seen.dead, seen.count);
-    assert_int_equal(room_descriptors(), before);
-    remove_dead();
-}
-
-static int open_too_many(void *nothing) {
-    struct node_end *end, *first = take("shm://first");
-    (void)nothing;
-    int opened = 1;
-    for (int rc = 0; rc == 0; opened += rc == 0) {
-        rc = node_end_take(&end, "shm://x", THIRL_PAIR, true);
-        if (rc != 0 && rc != -EMFILE) return 1;
-    }
-    if (opened != NODE_ENDS) return 2;
-    node_end_free(first);
-    return take("shm://again") == first ? 0 : 3;
-}
-
-static void has_a_last_line(void **state) {
-    (void)state;
-    assert_int_equal(room_run(open_too_many, NULL), 0);
-    assert_int_equal(node_each(bury, NULL), 0);
-}
-
-static void *take_one(void *slot) {
-    *(struct node_end **)slot = take("shm://x");
-    return (void *)(uintptr_t)node_id();
-}
-
-static int join_in_threads(void *nothing) {
-    pthread_t thread[8];
-    struct node_end *end[8];
-    void *id;
-    (void)nothing;
-    for (int i = 0; i < 8; i++) {
-        if (pthread_create(&thread[i], NULL, take_one, &end[i]) != 0) return 1;
-    }
-    for (int i = 0; i < 8; i++) {
-        if (pthread_join(thread[i], &id) != 0 || (uintptr_t)id != node_id() || end[i] == NULL) return 2;
-        for (int j = 0; j < i; j++) {
-            if (end[i] == end[j]) return 3;
-        }
-    }
-    for (int i = 0; i < 8; i++) node_end_free(end[i]);
-    exit(0);
-}
-
-static void threads_join_once(void **state) {
-    (void)state;
-    for (int i = 0; i < 30; i++) assert_int_equal(room_run(join_in_threads, NULL), 0);
-    assert_int_equal(room_entries("node"), 0);
-}
-
-/* ---- what is not a node ---- */
-
-static int make(const char *name, const struct node_file *front, off_t size) {
-    char path[64];
-    (void)snprintf(path, sizeof path, "node/%s", name);
-    int fd = openat(room_dir, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, size), 0);
-    if (front != NULL) assert_int_equal(pwrite(fd, front, sizeof *front, 0), sizeof *front);
-    return fd;
-}
-
-static void drop(const char *name, int fd) {
-    char path[64];
-    (void)snprintf(path, sizeof path, "node/%s", name);
-    close(fd);
-    assert_int_equal(unlinkat(room_dir, path, 0), 0);
-}
-
-#define STRANGE "00000000000000ff"
-#define STRANGE_ID 0xff
-
-/* The others are still seen, and the file itself is refused with that code. */
-static void assert_refused(int code) {
-    struct node_peer peer;
-    struct seen seen = {.count = 0};
-    unsigned before = room_descriptors();
-    assert_int_equal(node_peer_open(&peer, STRANGE_ID, 1), code);
-    assert_false(node_alive(STRANGE_ID));
-    assert_int_equal(node_list(see, &seen), 0);
-    assert_int_equal(seen.count, 1);
-    assert_int_equal(room_descriptors(), before);
-}
-
-static void refuses_garbage(void **state) {
-    static struct node_file file = {.magic = NODE_MAGIC, .version = NODE_VERSION, .size = sizeof file, .id = STRANGE_ID};
-    uint32_t number = 1;
-    (void)state;
-    file.end_size = sizeof(struct node_end);
-    pid_t guest = invite(stay, &number);
-    off_t sizes[] = {0, 1, 100, sizeof file - 1, sizeof file, NODE_FILE_SIZE};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        int fd = make(STRANGE, NULL, sizes[i]);
-        assert_refused(-THIRL_EFORMAT);
-        drop(STRANGE, fd);
-    }
-    for (int i = 0; i < 3; i++) {
-        struct node_file other = file;
-        other.version += i == 0;
-        other.size -= i == 1;
-        other.end_size += i == 2 ? 64 : 0;
-        int fd = make(STRANGE, &other, NODE_FILE_SIZE);
-        assert_refused(-THIRL_EVERSION);
-        drop(STRANGE, fd);
-    }
-    file.ends = UINT32_MAX; /* more lines than the file has: they are not read, and its process is dead */
-    int fd = make(STRANGE, &file, (off_t)(sizeof file + 3 * sizeof(struct node_end)));
-    assert_refused(-ESRCH);
-    drop(STRANGE, fd);
-    assert_int_equal(mkfifoat(room_dir, "node/" STRANGE, 0600), 0);
-    assert_refused(-THIRL_EFORMAT);
-    drop(STRANGE, -1);
-    assert_int_equal(symlinkat("/etc/passwd", room_dir, "node/" STRANGE), 0);
-    struct node_peer peer;
-    assert_int_equal(node_peer_open(&peer, STRANGE_ID, 1), -ELOOP);
-    drop(STRANGE, -1);
-    const char *foreign[] = {"hello", "ff", ".x", "00000000000000FF", "00000000000000ff.tx", "0000000000000000"};
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
-        unsigned count[2] = {0, 0};
-        fd = make(foreign[i], NULL, 10);
-        assert_int_equal(node_each(count_node, count), 0);
-        assert_int_equal(count[1], 1);
-        drop(foreign[i], fd);
-    }
-    kill_and_reap(guest);
-    remove_dead();
-}
-
-static int lock_unfinished(void *nothing) {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    (void)nothing;
-    int fd = openat(room_dir, "node/." STRANGE, O_RDWR | O_CLOEXEC);
-    if (fd < 0 || fcntl(fd, F_SETLK, &lock) != 0) return 1;
-    atomic_store(&board->ready, 1);
-    return wait_for(&board->go, 20 * CLOCK_S) ? 0 : 2;
-}
-
-static void clears_what_was_never_finished(void **state) {
-    (void)state;
-    close(make("." STRANGE, NULL, 100));
-    pid_t guest = invite(lock_unfinished, NULL);
-    assert_int_equal(node_each(bury, NULL), 0);
-    assert_int_equal(room_entries("node"), 1); /* its maker is alive */
-    kill_and_reap(guest);
-    assert_int_equal(node_each(bury, NULL), 0);
-    assert_int_equal(room_entries("node"), 0);
-}
+/* ---- while others sweep, and joined ---- */
 
 static int join_once(void *nothing) {
     (void)nothing;
-    struct node_end *end = take("shm://x");
+    struct node_end *end = guest_take("shm://x");
     if (end == NULL) return 1;
     node_end_free(end);
     exit(0);
@@ -675,18 +404,18 @@ static int join_once(void *nothing) {
 
 static int sweep_on(void *nothing) {
     (void)nothing;
-    atomic_store(&board->ready, 1);
-    while (atomic_load(&board->go) == 0) {
-        if (node_each(bury, NULL) != 0) return 1;
+    atomic_store(&guest_board->ready, 1);
+    while (atomic_load(&guest_board->go) == 0) {
+        if (node_each(guest_sweep, NULL) != 0) return 1;
     }
     return 0;
 }
 
 static void joins_while_others_sweep(void **state) {
     (void)state;
-    pid_t sweeper = invite(sweep_on, NULL);
+    pid_t sweeper = guest_invite(sweep_on, NULL);
     for (int i = 0; i < 200; i++) assert_int_equal(room_run(join_once, NULL), 0);
-    atomic_store(&board->go, 1);
+    atomic_store(&guest_board->go, 1);
     assert_int_equal(room_reap(sweeper), 0);
     assert_int_equal(room_entries("node"), 0);
 }
@@ -694,7 +423,7 @@ static void joins_while_others_sweep(void **state) {
 /* From here on this very process has joined: what held before holds still. */
 static void joins_itself(void **state) {
     (void)state;
-    struct node_end *end = take("shm://self");
+    struct node_end *end = guest_take("shm://self");
     assert_non_null(end);
     uint64_t id = node_id();
     assert_true(node_alive(id));
@@ -703,30 +432,25 @@ static void joins_itself(void **state) {
     keeps_its_lock_whoever_asks(state);
     death_wakes(state);
     assert_int_equal(room_run(be_a_child, &id), 0);
-    assert_int_equal(node_each(bury, NULL), 0);
+    assert_int_equal(node_each(guest_sweep, NULL), 0);
     assert_int_equal(room_entries("node"), 1);
     node_end_free(end);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(names_are_read_back, clear),
-        cmocka_unit_test_setup(says_why_it_cannot_join, clear),
-        cmocka_unit_test_setup(makes_its_directory, clear),
-        cmocka_unit_test_setup(is_alive_until_it_dies, clear),
-        cmocka_unit_test_setup(keeps_its_lock_whoever_asks, clear),
-        cmocka_unit_test_setup(spares_its_doubles, clear),
-        cmocka_unit_test_setup(children_have_their_own, clear),
-        cmocka_unit_test_setup(takes_its_file_along, clear),
-        cmocka_unit_test_setup(death_wakes, clear),
-        cmocka_unit_test_setup(threads_may_end, clear),
-        cmocka_unit_test_setup(lists_all_lines, clear),
-        cmocka_unit_test_setup(has_a_last_line, clear),
-        cmocka_unit_test_setup(threads_join_once, clear),
-        cmocka_unit_test_setup(refuses_garbage, clear),
-        cmocka_unit_test_setup(clears_what_was_never_finished, clear),
-        cmocka_unit_test_setup(joins_while_others_sweep, clear),
-        cmocka_unit_test_setup(joins_itself, clear),
+        cmocka_unit_test_setup(names_are_read_back, guest_clear),
+        cmocka_unit_test_setup(says_why_it_cannot_join, guest_clear),
+        cmocka_unit_test_setup(makes_its_directory, guest_clear),
+        cmocka_unit_test_setup(is_alive_until_it_dies, guest_clear),
+        cmocka_unit_test_setup(keeps_its_lock_whoever_asks, guest_clear),
+        cmocka_unit_test_setup(spares_its_doubles, guest_clear),
+        cmocka_unit_test_setup(children_have_their_own, guest_clear),
+        cmocka_unit_test_setup(takes_its_file_along, guest_clear),
+        cmocka_unit_test_setup(death_wakes, guest_clear),
+        cmocka_unit_test_setup(threads_may_end, guest_clear),
+        cmocka_unit_test_setup(joins_while_others_sweep, guest_clear),
+        cmocka_unit_test_setup(joins_itself, guest_clear),
     };
-    return cmocka_run_group_tests(tests, begin, room_end);
+    return cmocka_run_group_tests(tests, guest_begin, room_end);
 }

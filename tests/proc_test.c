@@ -182,7 +182,8 @@ static void numbers_are_distinct(void **state) {
     static uint32_t number[20000];
     (void)state;
     for (size_t i = 0; i < 20000; i++) {
-        struct proc some = {.pid = 1 + (int64_t)i % 5000, .started = 4000 + i / 100, .pid_space = 4026531836 + i / 5000};
+        struct proc some = {
+            .pid = 1 + (int64_t)i % 5000, .started = 4000 + i / 100, .pid_space = 4026531836 + i / 5000};
         number[i] = proc_number(&some);
     }
     assert_mostly_distinct(number, 20000, 2); /* chance alone gives one in twenty runs of this */

@@ -74,7 +74,8 @@ static int count(const char *path) {
         return -1;
     }
     for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        bool dots = entry->d_name[0] == '.' && (entry->d_name[1] == '\0' || (entry->d_name[1] == '.' && entry->d_name[2] == '\0'));
+        bool dots = entry->d_name[0] == '.' &&
+                    (entry->d_name[1] == '\0' || (entry->d_name[1] == '.' && entry->d_name[2] == '\0'));
         found += !dots;
     }
     (void)closedir(dir);

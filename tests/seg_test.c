@@ -218,8 +218,15 @@ static void refuses_what_is_no_segment(void **state) {
     struct seg seg;
     (void)state;
     unsigned before = room_descriptors();
-    off_t sizes[] = {0, 1, (off_t)page - 1, (off_t)page + 1, (off_t)(2 * page - 1), (off_t)(2 * page + 8), (off_t)(4 * page),
-                     (off_t)(6 * page), (off_t)1 << 46 | (off_t)page << 1};
+    off_t sizes[] = {0,
+                     1,
+                     (off_t)page - 1,
+                     (off_t)page + 1,
+                     (off_t)(2 * page - 1),
+                     (off_t)(2 * page + 8),
+                     (off_t)(4 * page),
+                     (off_t)(6 * page),
+                     (off_t)1 << 46 | (off_t)page << 1};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         make_file("a", sizes[i]);
         assert_int_equal(seg_map(&seg, room_dir, "a", page, "a segment"), -THIRL_EFORMAT);

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/types.h>
 
-#include "thirl/thirl.h"
+#include "include/thirl/thirl.h"
 
 #define MS INT64_C(1000000)
 #define PATIENCE thirl_in_ms(20000) /* for what will come: longer than any machine sleeps, shorter than the stage lives */

@@ -27,7 +27,7 @@ static void make_wrong(const char *path, enum wrong how) {
         must_be(mkfifo(path, 0600), 0);
         return;
     case DANGLING:
-        must_be(symlink("/nowhere/at/all", path), 0);
+        must_be(symlink("/proc/nowhere", path), 0);
         return;
     case DEVICE:
         must_be(symlink("/dev/zero", path), 0);

@@ -99,11 +99,11 @@ static void survives_without_descriptors(struct conform *c) {
         must_be(setrlimit(RLIMIT_NOFILE, &old), 0);
         must_be(thirl_close(&end[0], PATIENCE), 0);
         must_be(conform_lines_of("/proc/self/fd"), open_now);
-        must_be(channels(c), c->line->name[0] == 's');
     }
     conform_both(c, 0, NULL, &end[0], &end[1]);
     exchange(end[0], end[1]);
     close_both(&end[0], &end[1]);
+    must_be(channels(c), c->line->name[0] == 's');
     close_both(&a, &b);
 }
 
@@ -155,9 +155,22 @@ static void must_refuse(const struct conform *c, int code, const char *part) {
     must_be(thirl_close(&end, PATIENCE), 0);
 }
 
-static void says_that_the_directory_is_missing(struct conform *c) {
-    must_be(setenv("THIRL_DIR", "/nowhere/at/all", 1), 0);
-    must_refuse(c, -ENOENT, "/nowhere/at/all");
+static void makes_a_missing_directory(struct conform *c) {
+    thirl *a, *b;
+    char path[256];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/not/yet/there", c->directory);
+    must_be(setenv("THIRL_DIR", path, 1), 0);
+    conform_both(c, 0, NULL, &a, &b);
+    exchange(a, b);
+    close_both(&a, &b);
+    must_be(stat(path, &status), 0);
+    must_be(status.st_mode & 0777, 0700);
+}
+
+static void says_that_the_directory_cannot_be(struct conform *c) {
+    must_be(setenv("THIRL_DIR", "/proc/nowhere", 1), 0);
+    must_refuse(c, -ENOENT, "/proc/nowhere");
 }
 
 static void says_that_the_directory_is_a_file(struct conform *c) {
@@ -189,7 +202,8 @@ int main(int argc, char **argv) {
         CONFORM_ONLY(says_that_nothing_fits_at_all, "shm"),
         CONFORM(survives_without_descriptors),
         CONFORM(survives_a_small_file_limit),
-        CONFORM(says_that_the_directory_is_missing),
+        CONFORM(makes_a_missing_directory),
+        CONFORM(says_that_the_directory_cannot_be),
         CONFORM(says_that_the_directory_is_a_file),
         CONFORM(says_that_it_may_not_write),
         CONFORM(says_that_it_is_read_only),
