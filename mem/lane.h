@@ -114,7 +114,9 @@ static inline void lane_copy(void *to, const void *from, size_t size) {
     if (size == 8) {
         memcpy(t, f, 8);
     } else if (size > 64 || size < 4) {
-        memcpy(t, f, size);
+        if (size != 0) { /* then either may be NULL */
+            memcpy(t, f, size);
+        }
     } else if (size >= 16) {
         size_t second = size > 32 ? 16 : 0; /* the two in the middle are the outer ones again when there are no more */
         lane_words a = *(const lane_words *)f, b = *(const lane_words *)(f + second);

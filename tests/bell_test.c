@@ -108,6 +108,9 @@ static void hand_over(bool with) {
         for (uint64_t i = turn % 2 ? room_dice(200) : 0; i > 0; i--) atomic_pause();
         assert_true(await(&way[1], turn + 1, with));
     }
+}
+
+static void assert_nobody_sleeps(void) {
     assert_int_equal(way[0].sleeper.attention, 0);
     assert_int_equal(way[1].sleeper.attention, 0);
 }
@@ -119,6 +122,7 @@ static void loses_no_ring(void **state) {
         pid_t child = room_fork(answer, with ? way : NULL);
         hand_over(with);
         assert_int_equal(room_reap(child), 0);
+        assert_nobody_sleeps();
     }
 }
 
@@ -130,6 +134,7 @@ static void loses_no_ring_between_threads(void **state) {
     hand_over(heavy);
     assert_int_equal(pthread_join(thread, &failed), 0);
     assert_null(failed);
+    assert_nobody_sleeps();
 }
 
 /* ---- what rings, and what does not ---- */
