@@ -48,7 +48,7 @@ SCRIPT := $(filter-out tests/house/% tests/bench/%,$(SCRIPT))
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr err fd futex lane node race shm weave thread conform
+TSAN_TEST ?= addr bell err fd futex gate hold lane node race thread weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=

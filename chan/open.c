@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "chan/end.h"
-#include "mem/roll.h"
+#include "mem/sweep.h"
 #include "wire/addr.h"
 
 #define QUEUE_DEFAULT (2u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
@@ -140,7 +140,7 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     }
     rc = node_end_take(&end->seen, address, role, mech->registry);
     if (rc == 0) {
-        roll_sweep(); /* what the dead have left */
+        sweep_dead(); /* what the dead have left */
         open.seen = end->seen;
         rc = mech->open(end->state, &open);
         if (rc != 0) {

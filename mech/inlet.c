@@ -15,7 +15,7 @@
 
 int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
     in->end = end;
-    in->post = (struct shm_post){-1, -1, -1, 0, false};
+    in->lamp = (struct shm_lamp){-1, -1, -1, 0, false};
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
     roll_file(file, end->roll.self, "rx");
     (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
@@ -152,7 +152,7 @@ static int bind(struct inlet *in) {
     weave("inlet.bind.after");
     post_drop(&in->end->roll, &in->peer.end);
     if (in->end->sends) {
-        (void)shm_post(in->end, &in->peer.end); /* so that it hears of this end's death or goodbye, too */
+        (void)shm_lamp(in->end, &in->peer.end); /* so that it hears of this end's death or goodbye, too */
     }
     bell_begin(&in->bell, &in->own->room, &in->feed->theirs->room, in->peer.heavy, &in->end->seen->in.wakes);
     in->bound = true;
@@ -303,7 +303,7 @@ static inline int recv_message(struct inlet *in, void *buffer, size_t capacity, 
 int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait) {
     struct inlet *in = &((struct shm *)shm)->in;
     (void)wait;
-    if (likely(!in->end->stream && in->post.fifo < 0)) {
+    if (likely(!in->end->stream && in->lamp.fifo < 0)) {
         return recv_message(in, buffer, capacity, size);
     }
     int rc = in->end->stream ? recv_stream(in, buffer, capacity, size) : recv_message(in, buffer, capacity, size);
@@ -421,19 +421,19 @@ int64_t inlet_disarm(struct inlet *in) {
 }
 
 void inlet_settle(struct inlet *in) {
-    if (in->post.fifo < 0) {
+    if (in->lamp.fifo < 0) {
         return;
     }
     if (stirs(in)) {
-        shm_post_light(&in->post);
+        shm_lamp_light(&in->lamp);
         return;
     }
-    shm_post_guard(&in->post, in->feed != NULL ? &in->peer : NULL);
-    shm_post_dark(&in->post);
+    shm_lamp_guard(&in->lamp, in->feed != NULL ? &in->peer : NULL);
+    shm_lamp_dark(&in->lamp);
     struct bell_rope none = {.fenced = 1};
     bell_poll(&in->own->data, in->feed != NULL ? &in->feed->theirs->data : &none, in->peer.heavy);
     if (stirs(in)) {
-        shm_post_light(&in->post);
+        shm_lamp_light(&in->lamp);
     }
 }
 
@@ -459,6 +459,6 @@ void inlet_deinit(struct inlet *in) {
     if (in->feed != NULL) {
         drop_feed(in);
     }
-    shm_post_deinit(&in->post);
+    shm_lamp_deinit(&in->lamp);
     seg_unmap(&in->seg);
 }

@@ -29,7 +29,7 @@ static inline bool is_ready(const struct outlet *out) {
 
 int outlet_init(struct outlet *out, struct shm *end, uint64_t queue, unsigned mode) {
     out->end = end;
-    out->post = (struct shm_post){-1, -1, -1, 0, false};
+    out->lamp = (struct shm_lamp){-1, -1, -1, 0, false};
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
     roll_file(file, end->roll.self, "tx");
     (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
@@ -148,7 +148,7 @@ static int find_peer(struct outlet *out) {
         out->change = rc == -EAGAIN ? change : 0; /* an error is said again */
         return rc;
     }
-    rc = is_taken(out) ? -EAGAIN : shm_post(out->end, &out->peer.end);
+    rc = is_taken(out) ? -EAGAIN : shm_lamp(out->end, &out->peer.end);
     if (rc != 0) {
         out->change = rc == -EAGAIN ? change : 0;
         seg_unmap(&out->map);
@@ -283,7 +283,7 @@ static __attribute__((noinline)) int send_with_care(struct outlet *out, const vo
     } else if (rc == 0) {
         rc = size > out->end->max ? too_large(out, size) : send_one(out, data, size);
     }
-    if (out->post.fifo >= 0) {
+    if (out->lamp.fifo >= 0) {
         outlet_settle(out);
     }
     return rc;
@@ -434,23 +434,23 @@ int64_t outlet_disarm(struct outlet *out) {
 }
 
 void outlet_settle(struct outlet *out) {
-    if (out->post.fifo < 0) {
+    if (out->lamp.fifo < 0) {
         return;
     }
     out->straight = 0;
-    shm_post_guard(&out->post, out->linked ? &out->peer : NULL);
+    shm_lamp_guard(&out->lamp, out->linked ? &out->peer : NULL);
     out->needed = 0;
     if (stirs(out)) {
-        shm_post_light(&out->post);
+        shm_lamp_light(&out->lamp);
         return;
     }
-    shm_post_dark(&out->post);
+    shm_lamp_dark(&out->lamp);
     if (out->linked) {
         atomic_poke(&out->own->room.want, 0);
         bell_poll(&out->own->room, &out->theirs->room, out->peer.heavy);
     }
     if (stirs(out)) {
-        shm_post_light(&out->post);
+        shm_lamp_light(&out->lamp);
     }
 }
 
@@ -479,6 +479,6 @@ void outlet_deinit(struct outlet *out) {
         seg_unmap(&out->map);
         node_peer_close(&out->peer.node);
     }
-    shm_post_deinit(&out->post);
+    shm_lamp_deinit(&out->lamp);
     seg_unmap(&out->seg);
 }

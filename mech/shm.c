@@ -96,7 +96,7 @@ static uint64_t key(const struct roll_end *end) {
     return end->node + end->number * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-int shm_post(struct shm *end, const struct roll_end *to) {
+int shm_lamp(struct shm *end, const struct roll_end *to) {
     (void)pthread_mutex_lock(&end->noting);
     int rc = end->posted == key(to) ? 0 : post_put(&end->roll, to);
     end->posted = rc == 0 ? key(to) : end->posted;
@@ -141,18 +141,19 @@ void shm_open_fifo(struct shm *end, struct bell *bell, const struct shm_peer *pe
     }
 }
 
-int shm_post_make(struct shm *end, struct shm_post *post) {
+int shm_lamp_make(struct shm *end, struct shm_lamp *lamp) {
     char file[ROLL_FILE_MAX];
     roll_file(file, end->roll.self, "bell");
-    if (mkfifoat(end->roll.dir, file, 0600) != 0 && errno != EEXIST) {
+    if ((mkfifoat(end->roll.dir, file, 0600) != 0 && errno != EEXIST) ||
+        (end->mode != 0600 && fchmodat(end->roll.dir, file, end->mode, 0) != 0)) {
         return err_system(errno, "%s: the FIFO for event loops cannot be made in the registry", end->address);
     }
-    post->fifo = openat(end->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    post->epoll = epoll_create1(EPOLL_CLOEXEC);
+    lamp->fifo = openat(end->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    lamp->epoll = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN};
-    if (post->fifo < 0 || post->epoll < 0 || epoll_ctl(post->epoll, EPOLL_CTL_ADD, post->fifo, &event) != 0) {
+    if (lamp->fifo < 0 || lamp->epoll < 0 || epoll_ctl(lamp->epoll, EPOLL_CTL_ADD, lamp->fifo, &event) != 0) {
         int rc = err_system(errno, "%s: no descriptor for event loops", end->address);
-        shm_post_deinit(post);
+        shm_lamp_deinit(lamp);
         return rc;
     }
     return 0;
@@ -160,51 +161,51 @@ int shm_post_make(struct shm *end, struct shm_post *post) {
 
 /* Makes the descriptor readable when the peer ends; where the kernel gives no pidfd of it (another PID namespace), or while
  * there is no peer whose coming would ring, every 50 ms instead. */
-void shm_post_guard(struct shm_post *post, const struct shm_peer *peer) {
+void shm_lamp_guard(struct shm_lamp *lamp, const struct shm_peer *peer) {
     uint64_t node = peer == NULL ? 0 : peer->node.id;
-    if (post->guard >= 0 && post->guarded == node) {
+    if (lamp->guard >= 0 && lamp->guarded == node) {
         return;
     }
-    fd_close(&post->guard);
+    fd_close(&lamp->guard);
     struct proc self;
     proc_self(&self);
     if (peer != NULL && peer->node.pid_space == self.pid_space && peer->node.pid != self.pid) {
-        post->guard = proc_pidfd(peer->node.pid);
-        if (post->guard >= 0 && !node_alive(node)) {
-            fd_close(&post->guard); /* that pid may be somebody else's by now */
+        lamp->guard = proc_pidfd(peer->node.pid);
+        if (lamp->guard >= 0 && !node_alive(node)) {
+            fd_close(&lamp->guard); /* that pid may be somebody else's by now */
         }
     }
-    if (post->guard < 0) {
+    if (lamp->guard < 0) {
         const struct itimerspec every = {clock_spec(MECH_SLICE_NS), clock_spec(MECH_SLICE_NS)};
-        post->guard = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-        (void)timerfd_settime(post->guard, 0, &every, NULL);
+        lamp->guard = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+        (void)timerfd_settime(lamp->guard, 0, &every, NULL);
     }
-    post->guarded = node;
+    lamp->guarded = node;
     struct epoll_event event = {.events = EPOLLIN};
-    (void)epoll_ctl(post->epoll, EPOLL_CTL_ADD, post->guard, &event);
+    (void)epoll_ctl(lamp->epoll, EPOLL_CTL_ADD, lamp->guard, &event);
 }
 
-void shm_post_light(struct shm_post *post) {
-    if (!post->lit) {
+void shm_lamp_light(struct shm_lamp *lamp) {
+    if (!lamp->lit) {
         const char byte = 1;
-        post->lit = write(post->fifo, &byte, 1) == 1 || errno == EAGAIN;
+        lamp->lit = write(lamp->fifo, &byte, 1) == 1 || errno == EAGAIN;
     }
 }
 
-void shm_post_dark(struct shm_post *post) {
+void shm_lamp_dark(struct shm_lamp *lamp) {
     char bytes[64];
-    while (read(post->fifo, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
+    while (read(lamp->fifo, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
     }
     uint64_t ticks;
-    ssize_t ignored = post->guard >= 0 ? read(post->guard, &ticks, sizeof ticks) : 0; /* of a timer */
+    ssize_t ignored = lamp->guard >= 0 ? read(lamp->guard, &ticks, sizeof ticks) : 0; /* of a timer */
     (void)ignored;
-    post->lit = false;
+    lamp->lit = false;
 }
 
-void shm_post_deinit(struct shm_post *post) {
-    fd_close(&post->guard);
-    fd_close(&post->fifo);
-    fd_close(&post->epoll);
+void shm_lamp_deinit(struct shm_lamp *lamp) {
+    fd_close(&lamp->guard);
+    fd_close(&lamp->fifo);
+    fd_close(&lamp->epoll);
 }
 
 /* ---- the slots ---- */
@@ -216,6 +217,7 @@ static int shm_open_end(void *self, const struct mech_open *open) {
     end->receives = open->receives;
     end->stream = open->stream;
     end->max = open->options.max < LANE_SIZE_MAX / 2 ? open->options.max : LANE_SIZE_MAX / 2;
+    end->mode = open->options.mode;
     end->heavy = futex_fence_join();
     (void)strncpy(end->address, open->address, sizeof end->address - 1);
     if (open->sends && open->options.queue > UINT64_C(1) << 30) {
@@ -283,7 +285,7 @@ static int shm_loan(void *self, struct mech_piece *piece, size_t size) {
 static int shm_put(void *self, struct mech_piece *piece) {
     struct shm *end = self;
     int rc = outlet_put(&end->out, piece);
-    if (unlikely(end->out.post.fifo >= 0)) {
+    if (unlikely(end->out.lamp.fifo >= 0)) {
         outlet_settle(&end->out);
     }
     return rc;
@@ -292,7 +294,7 @@ static int shm_put(void *self, struct mech_piece *piece) {
 static int shm_take(void *self, struct mech_piece *piece) {
     struct shm *end = self;
     int rc = inlet_take(&end->in, piece);
-    if (unlikely(end->in.post.fifo >= 0)) {
+    if (unlikely(end->in.lamp.fifo >= 0)) {
         inlet_settle(&end->in);
     }
     return rc;
@@ -353,9 +355,9 @@ static bool shm_spin(void *self, enum mech_way way) {
 
 static int shm_fd(void *self, enum mech_way way, int *fd) {
     struct shm *end = self;
-    struct shm_post *post = way == MECH_OUT ? &end->out.post : &end->in.post;
-    if (post->fifo < 0) {
-        int rc = shm_post_make(end, post);
+    struct shm_lamp *lamp = way == MECH_OUT ? &end->out.lamp : &end->in.lamp;
+    if (lamp->fifo < 0) {
+        int rc = shm_lamp_make(end, lamp);
         if (rc != 0) {
             return rc;
         }
@@ -365,7 +367,7 @@ static int shm_fd(void *self, enum mech_way way, int *fd) {
     } else {
         inlet_settle(&end->in);
     }
-    *fd = post->epoll;
+    *fd = lamp->epoll;
     return 0;
 }
 

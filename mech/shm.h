@@ -73,7 +73,7 @@ struct shm_peer {
 };
 
 /* A half's descriptor for event loops. */
-struct shm_post {
+struct shm_lamp {
     int epoll, fifo; /* -1: nobody has asked */
     int guard;       /* a pidfd of the peer, or a timer where that cannot be had; -1 */
     uint64_t guarded; /* the node that guard is of; 0: a timer, or nothing */
@@ -102,7 +102,7 @@ struct outlet {
     uint32_t change; /* of the roll, when a peer was last looked for, plus one */
     uint64_t conversation;
     struct hold loans;
-    struct shm_post post;
+    struct shm_lamp lamp;
 };
 
 struct feed { /* a peer's .tx; outlives the conversation while pieces of it are held */
@@ -126,7 +126,7 @@ struct inlet {
     struct bell bell;
     uint32_t change;
     struct hold held;
-    struct shm_post post;
+    struct shm_lamp lamp;
 };
 
 struct shm {
@@ -137,6 +137,7 @@ struct shm {
     pthread_mutex_t noting; /* of the peer in `seen`, which both halves write */
     char address[NODE_ADDRESS_MAX];
     bool sends, receives, stream, heavy;
+    unsigned mode;
     uint64_t max;
     struct outlet out;
     struct inlet in;
@@ -151,7 +152,7 @@ int shm_find(struct shm *, const char *kind, const char *magic, size_t size, str
 int shm_find_post(struct shm *, struct seg *, struct shm_peer *, bool *dead);
 
 /* Posts the tx to that peer, once; see post_put. */
-int shm_post(struct shm *, const struct roll_end *);
+int shm_lamp(struct shm *, const struct roll_end *);
 
 /* How long a half may sleep before it looks at that peer's life (NULL: at who has come). */
 int64_t shm_slice(const struct shm_peer *, bool linked);
@@ -167,11 +168,11 @@ void shm_note(struct shm *, const struct shm_peer *);
 void shm_open_fifo(struct shm *, struct bell *, const struct shm_peer *);
 
 /* The descriptor of one half: made; made to follow that peer (NULL: none); lit or not. */
-int shm_post_make(struct shm *, struct shm_post *);
-void shm_post_guard(struct shm_post *, const struct shm_peer *);
-void shm_post_light(struct shm_post *);
-void shm_post_dark(struct shm_post *);
-void shm_post_deinit(struct shm_post *);
+int shm_lamp_make(struct shm *, struct shm_lamp *);
+void shm_lamp_guard(struct shm_lamp *, const struct shm_peer *);
+void shm_lamp_light(struct shm_lamp *);
+void shm_lamp_dark(struct shm_lamp *);
+void shm_lamp_deinit(struct shm_lamp *);
 
 /* ---- outlet.c, inlet.c: the slots of the contract, one way each ---- */
 

@@ -140,10 +140,6 @@ void bell_poll(struct bell_sleeper *sleeper, const struct bell_rope *rope, bool 
     order(rope, heavy);
 }
 
-void bell_unpoll(struct bell_sleeper *sleeper) {
-    atomic_store(&sleeper->attention, atomic_peek(&sleeper->attention) & ~BELL_POLLED);
-}
-
 void bell_gone(struct bell_sleeper *sleeper) {
     atomic_store(&sleeper->attention, atomic_peek(&sleeper->attention) | BELL_GONE);
 }

@@ -94,9 +94,8 @@ static inline bool bell_timed(const struct bell_sleeper *sleeper) {
 /* Sleeper: the same while there is no rope yet; bell_disarm ends it. */
 void bell_show(struct bell_sleeper *);
 
-/* Sleeper, after it has read what was in the descriptor: it wants one byte when there is something; and no longer. */
+/* Sleeper, after it has read what was in the descriptor: it wants one byte when there is something. */
 void bell_poll(struct bell_sleeper *, const struct bell_rope *, bool heavy);
-void bell_unpoll(struct bell_sleeper *);
 
 /* Sleeper: this page's owner leaves. */
 void bell_gone(struct bell_sleeper *);

@@ -119,32 +119,45 @@ static int say_locked(int dir, const char *name) {
                    known ? (int)whole.l_pid : 0, name);
 }
 
+/* One try to open the channel's directory, made if it is not there, and to lock it. As try_lock. */
+static int lock_once(struct roll *roll, unsigned mode, bool last) {
+    char path[300];
+    (void)snprintf(path, sizeof path, "chan/%s", roll->name);
+    unsigned wider = (mode & 0070 ? 0070u : 0) | (mode & 0007 ? 0007u : 0);
+    if ((mkdirat(node_dir(), "chan", 0700) != 0 && errno != EEXIST) ||
+        (mkdirat(node_dir(), path, 0700 | wider) != 0 && errno != EEXIST)) {
+        return err_system(errno, "the channel shm://%s cannot be made in the registry", roll->name);
+    }
+    roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = roll->dir >= 0     ? try_lock(roll->dir, mode, &roll->lock)
+             : errno == ENOENT ? -ESTALE
+                               : err_system(errno, "the channel shm://%s cannot be opened in the registry", roll->name);
+    if (rc == -EAGAIN && last) {
+        rc = say_locked(roll->dir, roll->name);
+    }
+    if (rc != 0) {
+        fd_close(&roll->dir);
+    }
+    if (rc != 0 && rc != -EAGAIN && rc != -ESTALE && rc != -ETIMEDOUT) {
+        (void)unlinkat(node_dir(), path, AT_REMOVEDIR); /* if it is empty, then most likely because of this try */
+    }
+    return rc;
+}
+
+/* With 0, `joining` is held too. It is not while this thread waits for another process. */
 static int lock_channel(struct roll *roll, unsigned mode, int64_t until) {
     struct timespec pause = {.tv_nsec = 20 * CLOCK_US};
     for (;;) {
-        if (mkdirat(node_dir(), "chan", 0700) != 0 && errno != EEXIST) {
-            return err_system(errno, "the registry cannot be written");
-        }
-        char path[300];
-        (void)snprintf(path, sizeof path, "chan/%s", roll->name);
-        if (mkdirat(node_dir(), path, 0700 | (mode & 0070 ? 0070u : 0) | (mode & 0007 ? 0007u : 0)) != 0 && errno != EEXIST) {
-            return err_system(errno, "the channel shm://%s cannot be made in the registry", roll->name);
-        }
-        roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int rc = roll->dir >= 0     ? try_lock(roll->dir, mode, &roll->lock)
-                 : errno == ENOENT ? -ESTALE
-                                   : err_system(errno, "the channel shm://%s cannot be opened in the registry", roll->name);
+        (void)pthread_mutex_lock(&joining);
+        int rc = lock_once(roll, mode, clock_now() >= until);
         if (rc == 0) {
             return 0;
         }
-        if (rc == -EAGAIN && clock_now() >= until) {
-            rc = say_locked(roll->dir, roll->name);
-            fd_close(&roll->dir);
-            return rc;
+        (void)pthread_mutex_unlock(&joining);
+        if (rc == -ESTALE && clock_now() >= until) {
+            return err_say(ETIMEDOUT, "shm://%s is removed from the registry as often as it is opened", roll->name);
         }
-        fd_close(&roll->dir);
         if (rc != -EAGAIN && rc != -ESTALE) {
-            (void)unlinkat(node_dir(), path, AT_REMOVEDIR); /* if it is empty, then most likely because of this try */
             return rc;
         }
         (void)nanosleep(&pause, NULL);
@@ -309,10 +322,8 @@ int roll_begin(struct roll *roll, const char *name, enum roll_pattern pattern, b
     if (rc != 0) {
         return rc;
     }
-    (void)pthread_mutex_lock(&joining);
     rc = lock_channel(roll, mode, until);
     if (rc != 0) {
-        (void)pthread_mutex_unlock(&joining);
         return rc;
     }
     weave("roll.begin.locked");
@@ -441,59 +452,19 @@ int roll_find(const struct roll *roll, const char *wanted, struct roll_end *foun
 
 /* ---- sweeping ---- */
 
-#define BURY_MAX 256 /* dead nodes that one sweep sees to; the next takes the others */
-
-struct dead {
-    uint64_t id[BURY_MAX];
-    size_t count;
-};
-
-static int note_dead(void *context, uint64_t id, bool alive) {
-    struct dead *dead = context;
-    if (!alive && dead->count < BURY_MAX) {
-        dead->id[dead->count++] = id;
-    }
-    return 0;
-}
-
-/* Cleans one channel; false when that has to wait, because somebody holds its lock. */
-static bool sweep_channel(int chan, const char *name) {
+bool roll_clean(int chan, const char *name) {
     int dir = openat(chan, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     int lock = -1;
     if (dir < 0) {
         return true;
     }
+    (void)pthread_mutex_lock(&joining);
     bool done = try_lock(dir, 0600, &lock) == 0;
     if (done && clean(dir)) {
         remove_channel(dir, name);
     }
     fd_close(&lock);
+    (void)pthread_mutex_unlock(&joining);
     fd_close(&dir);
     return done;
-}
-
-void roll_sweep(void) {
-    struct dead dead = {.count = 0};
-    if (node_each(note_dead, &dead) != 0 || dead.count == 0) {
-        return;
-    }
-    (void)pthread_mutex_lock(&joining);
-    int chan = openat(node_dir(), "chan", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *list = chan < 0 ? NULL : roll_list(chan);
-    bool done = list != NULL;
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        if (*entry->d_name != '.') {
-            done = sweep_channel(chan, entry->d_name) && done;
-        }
-    }
-    if (list != NULL) {
-        (void)closedir(list);
-    }
-    fd_close(&chan);
-    weave("roll.sweep.between");
-    /* The nodes go last: while a channel may still hold files of a dead one, its death must be seen by the next sweep. */
-    for (size_t i = 0; done && i < dead.count; i++) {
-        node_remove(dead.id[i]);
-    }
-    (void)pthread_mutex_unlock(&joining);
 }

@@ -61,8 +61,8 @@ DIR *roll_list(int dir);
 /* The counter changed: everybody who waits for it looks again. */
 void roll_tell(struct roll *);
 
-/* Removes what dead processes left, in every channel of the registry, and then their nodes. May be interrupted anywhere and
- * done again; several may do it at once. */
-void roll_sweep(void);
+/* Removes what the dead have left in one channel, and the channel when nobody else is there. chan: the directory of all
+ * channels. false: that has to wait, because somebody holds its lock. */
+bool roll_clean(int chan, const char *name);
 
 #endif

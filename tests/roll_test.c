@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/futex.h"
+#include "mem/sweep.h"
 #include "tests/member.h"
 
 static int send_home(pid_t guest) {
@@ -118,7 +119,7 @@ static int do_the_dead_have_no_seat(void *nothing) {
         CHECK(kill(guest[1], SIGKILL) == 0 && room_reap(guest[1]) == 128 + SIGKILL);
         CHECK(member_entries("x") == 4);
         CHECK(room_entries("node") == 3);
-        roll_sweep();
+        sweep_dead();
         CHECK(room_entries("chan") == 0);
         CHECK(room_entries("node") == 1);
     }
@@ -351,7 +352,7 @@ static int come_and_go(void *nothing) {
         int rc = member_join(&roll, room_dice(2) == 0 ? "x" : "y");
         CHECK(rc == 0 || rc == -EBUSY);
         if (rc == 0) member_leave(&roll);
-        if (i % 16 == 0) roll_sweep();
+        if (i % 16 == 0) sweep_dead();
     }
     return 0;
 }

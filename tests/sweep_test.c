@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/weave.h"
+#include "mem/sweep.h"
 #include "tests/member.h"
 
 /* ---- killed and stopped ---- */
@@ -27,10 +28,10 @@
 static int join_and_leave(void *order) {
     struct roll roll;
     if (setenv("THIRL_WEAVE_AT", order, 1) != 0) return 1;
-    roll_sweep();
+    sweep_dead();
     if (member_join(&roll, "x") != 0) return 2;
     member_leave(&roll);
-    roll_sweep();
+    sweep_dead();
     return 0;
 }
 
@@ -53,7 +54,7 @@ static int do_survives_a_death_anywhere(void *nothing) {
             CHECK(member_join_within(&roll, "x", ROLL_PAIR, true, true, CLOCK_S) == 0);
             CHECK(member_entries("x") == 4);
             member_leave(&roll);
-            roll_sweep();
+            sweep_dead();
             CHECK(room_entries("chan") == 0);
             CHECK(room_entries("node") == 1);
         }
@@ -82,7 +83,7 @@ static int do_waits_no_longer_than_it_may(void *nothing) {
     }
     CHECK(member_join_within(&roll, "y", ROLL_PAIR, true, true, 50 * CLOCK_MS) ==
           0); /* another channel is not concerned */
-    roll_sweep();
+    sweep_dead();
     member_leave(&roll);
     CHECK(kill(guest, SIGKILL) == 0);
     CHECK(room_reap(guest) == 128 + SIGKILL);
@@ -107,11 +108,11 @@ static int do_sweeps_when_it_can(void *nothing) {
     dead = member_invite();
     member_name = "x";
     CHECK(kill(dead, SIGKILL) == 0 && room_reap(dead) == 128 + SIGKILL);
-    roll_sweep();
+    sweep_dead();
     CHECK(member_entries("y") == -1);
     CHECK(room_entries("node") == 3);
     CHECK(kill(stopped, SIGCONT) == 0 && room_reap(stopped) == 0);
-    roll_sweep();
+    sweep_dead();
     CHECK(room_entries("chan") == 1 && room_entries("node") == 1);
     member_leave(&roll);
     return 0;
@@ -135,7 +136,7 @@ static int join_after_fork(void *nothing) {
     (void)alarm(10);
     if (member_join(&roll, "y") != 0) return 1;
     member_leave(&roll);
-    roll_sweep();
+    sweep_dead();
     return 0;
 }
 

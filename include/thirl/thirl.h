@@ -130,7 +130,7 @@ THIRL_API int thirl_close(thirl **end, thirl_time until);
  * is no peer yet or the queue is full.
  * -EAGAIN (THIRL_NOW), -ETIMEDOUT: nothing was sent. A stream may have sent a part; thirl_why says how much.
  * -EMSGSIZE: larger than the end can carry, see thirl_limits.
- * -THIRL_EPEERDIED: the peer died; told once in each direction, then the end waits for the next peer.
+ * -THIRL_EPEERDIED: the peer died; told once in each direction that had met it, then the end waits for the next peer.
  * -THIRL_ECLOSED: the peer closed its end; final. */
 THIRL_API THIRL_CHECK int thirl_send(thirl *end, const void *data, size_t size, thirl_time until);
 
@@ -143,8 +143,8 @@ THIRL_API THIRL_CHECK int thirl_recv(thirl *end, void *buffer, size_t capacity, 
 /* ---- send and receive: in place ---------------------------------------------------------------------------------- */
 
 /* Lends room for a message of up to size bytes, inside the mechanism where thirl_limits says zero_copy and in a private
- * buffer elsewhere: write to thirl_msg_data, then thirl_put. Loans leave in the order in which they were lent; an
- * outstanding loan holds back what was lent or sent after it. At most THIRL_HELD_MAX loans are out at once: -EBUSY.
+ * buffer elsewhere: write to thirl_msg_data, then thirl_put. With zero_copy loans leave in the order in which they were
+ * lent, and an outstanding one holds back what was lent or sent after it; elsewhere in the order of the puts. At most THIRL_HELD_MAX loans are out at once: -EBUSY.
  * Errors otherwise as thirl_send. */
 THIRL_API THIRL_CHECK int thirl_loan(thirl *end, thirl_msg **msg, size_t size, thirl_time until);
 

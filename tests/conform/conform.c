@@ -152,6 +152,9 @@ int conform_main(const struct conform_test *tests, size_t count, int argc, char 
     char(*names)[96] = calloc(count * LINES, sizeof *names);
     size_t n = 0;
     if (units == NULL || scenes == NULL || names == NULL) {
+        free(units);
+        free(scenes);
+        free(names);
         return 1;
     }
     for (size_t i = 0; i < count * LINES; i++) {

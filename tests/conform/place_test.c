@@ -37,7 +37,7 @@ static void lend_several(const struct conform *c, struct peer *stage) {
     thirl_msg *loan[SEVERAL];
     for (int round = 0; round < 50; round++) {
         for (int i = 0; i < SEVERAL; i++) {
-            loan[i] = lend(end, (size_t)(i * 101 + round), (uint64_t)(round * SEVERAL + i));
+            loan[i] = lend(end, (size_t)i * 101 + (size_t)round, (uint64_t)round * SEVERAL + (uint64_t)i);
         }
         for (int i = 0; i < SEVERAL; i++) {
             put(end, loan[i]);
@@ -55,7 +55,7 @@ static void takes_several(struct conform *c) {
     thirl_msg *taken[SEVERAL];
     for (int round = 0; round < 50; round++) {
         for (int i = 0; i < SEVERAL; i++) {
-            taken[i] = take(end, (size_t)(i * 101 + round), (uint64_t)(round * SEVERAL + i));
+            taken[i] = take(end, (size_t)i * 101 + (size_t)round, (uint64_t)round * SEVERAL + (uint64_t)i);
             must_be(thirl_msg_number(taken[i]), round * (SEVERAL + 1) + i);
         }
         conform_recv(end, 33, 7777);

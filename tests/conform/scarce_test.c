@@ -89,7 +89,7 @@ static void survives_without_descriptors(struct conform *c) {
         struct rlimit old, few;
         must_be(getrlimit(RLIMIT_NOFILE, &old), 0);
         few = old;
-        few.rlim_cur = (rlim_t)(last + room);
+        few.rlim_cur = (rlim_t)last + (rlim_t)room;
         must_be(setrlimit(RLIMIT_NOFILE, &few), 0);
         rc = thirl_open(&end[0], THIRL_PAIR, conform_address(c, 0, "queue=64K"), NULL);
         must(rc == 0 || rc == -EMFILE);
