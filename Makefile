@@ -23,7 +23,8 @@ SONAME := libthirl.so.0
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla -Wundef \
 	-Werror
-SANITIZE_asan := -fsanitize=address -fno-omit-frame-pointer
+# asan looks for undefined behaviour as well, so that one run does for both.
+SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SANITIZE_ubsan := -fsanitize=undefined -fno-sanitize-recover=all
 SANITIZE_tsan := -fsanitize=thread
 # gcc sees uninitialised values that are none once it has instrumented the code.

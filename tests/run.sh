@@ -26,11 +26,11 @@ count() {
     awk '
         /^\[  PASSED  \] [0-9]+ test/ { p += $4 }
         /^\[  FAILED  \] [0-9]+ test/ { f += $4 }
-        /^\[  SKIPPED \] [0-9]+ test/ { s += $4 }
+        /^\[  SKIPPED \] [0-9]+ test/ { c += $4 }
         /^ok( |$)/ { if (tolower($0) ~ /# *skip/) s++; else p++ }
         /^not ok( |$)/ { f++ }
         /^skip( |:|$)/ { s++ }
-        END { print p + 0, f + 0, s + 0 }' "$1"
+        END { print p + 0, f + 0, (c ? c : s) + 0 } # cmocka counts what it skips, and its tests print why' "$1"
 }
 
 explain() {

@@ -23,7 +23,7 @@ for side in send recv; do
     fi
     # shellcheck disable=SC2086
     case ${EXTRA:-} in
-    asan) more=-fsanitize=address ;;
+    asan) more=-fsanitize=address,undefined ;;
     ubsan) more=-fsanitize=undefined ;;
     *) more= ;;
     esac
