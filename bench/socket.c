@@ -1,30 +1,47 @@
 /* SPDX-License-Identifier: MIT
  *
- * The bare loops over Unix sockets: one blocking system call for each message and side, no framing, no readiness calls.
+ * The bare loops over Unix sockets: one blocking system call for each message and side, no readiness calls. A stream has
+ * no boundaries, so a program that sends messages over it sends their lengths too: one sendmsg gathers an eight-byte
+ * length and the payload, one recv takes both into one buffer. On packets, where the kernel keeps the boundaries: plain
+ * send and recv.
  */
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "bench/floor.h"
 #include "bench/payload.h"
 
-static int put(struct run *run, enum stage_side side, const void *data) {
-    const unsigned char *at = data;
-    size_t left = run->size;
-    while (left > 0) {
-        ssize_t sent = send(run->socket[side], at, left, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EINTR) {
-            return stage_fail(run, side, "send: %s", strerror(errno));
+#define LENGTH 8
+
+static int put_stream(struct run *run, enum stage_side side, const void *data) {
+    uint64_t length = run->size;
+    size_t sent = 0;
+    while (sent < LENGTH + run->size) {
+        size_t skip = sent < LENGTH ? sent : LENGTH, over = sent - skip;
+        struct iovec parts[2] = {{(char *)&length + skip, LENGTH - skip},
+                                 {(char *)(uintptr_t)data + over, run->size - over}};
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+        ssize_t went = sendmsg(run->socket[side], &message, MSG_NOSIGNAL);
+        if (went < 0 && errno != EINTR) {
+            return stage_fail(run, side, "sendmsg: %s", strerror(errno));
         }
-        left -= sent > 0 ? (size_t)sent : 0;
-        at += sent > 0 ? sent : 0;
+        sent += went > 0 ? (size_t)went : 0;
     }
     return 0;
 }
 
-static int get(struct run *run, enum stage_side side, void *data) {
-    unsigned char *at = data;
-    size_t left = run->size;
+static int put_packet(struct run *run, enum stage_side side, const void *data) {
+    while (send(run->socket[side], data, run->size, MSG_NOSIGNAL) < 0) {
+        if (errno != EINTR) {
+            return stage_fail(run, side, "send: %s", strerror(errno));
+        }
+    }
+    return 0;
+}
+
+/* `size` bytes: on packets the first call brings them all. */
+static int get(struct run *run, enum stage_side side, unsigned char *at, size_t left) {
     while (left > 0) {
         ssize_t got = recv(run->socket[side], at, left, MSG_WAITALL);
         if (got == 0) {
@@ -39,19 +56,24 @@ static int get(struct run *run, enum stage_side side, void *data) {
     return 0;
 }
 
-static int ping_round(struct run *run) {
+stage_inline int put(struct run *run, enum stage_side side, const void *data, size_t head) {
+    return head ? put_stream(run, side, data) : put_packet(run, side, data);
+}
+
+stage_inline int ping_round(struct run *run, size_t head) {
     struct stage *stage = run->stage;
     struct payload payload, target;
     uint64_t sum = 0, last = 0;
-    if (payload_init(&payload, run->size, false) || payload_init(&target, run->size, false)) {
+    if (payload_init(&payload, run->size, false) || payload_init(&target, head + run->size, false)) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
     stage_meet(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
-        if (put(run, STAGE_PING, payload_at(&payload, run->size, i)) || get(run, STAGE_PING, target.bytes)) {
+        if (put(run, STAGE_PING, payload_at(&payload, run->size, i), head) ||
+            get(run, STAGE_PING, target.bytes, head + run->size)) {
             return -1;
         }
-        sum += payload_sum(target.bytes, run->size);
+        sum += payload_sum(target.bytes + head, run->size);
         uint64_t tick = stage_tick();
         if (i >= run->warm) {
             stage_keep(stage, i - run->warm, tick - last);
@@ -63,19 +85,19 @@ static int ping_round(struct run *run) {
     return sum == stage->sum[0] ? 0 : stage_fail(run, STAGE_PING, "the payload came back changed");
 }
 
-static int pong_round(struct run *run) {
+stage_inline int pong_round(struct run *run, size_t head) {
     struct payload target;
     uint64_t sum = 0;
-    if (payload_init(&target, run->size, false)) {
+    if (payload_init(&target, head + run->size, false)) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
     }
     stage_meet(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
-        if (get(run, STAGE_PONG, target.bytes)) {
+        if (get(run, STAGE_PONG, target.bytes, head + run->size)) {
             return -1;
         }
-        sum += payload_sum(target.bytes, run->size);
-        if (put(run, STAGE_PONG, target.bytes)) {
+        sum += payload_sum(target.bytes + head, run->size);
+        if (put(run, STAGE_PONG, target.bytes + head, head)) {
             return -1;
         }
     }
@@ -83,14 +105,14 @@ static int pong_round(struct run *run) {
     return 0;
 }
 
-static int ping_way(struct run *run) {
+stage_inline int ping_way(struct run *run, size_t head) {
     struct payload payload;
     if (payload_init(&payload, run->size, false)) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
     stage_meet(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
-        if (put(run, STAGE_PING, payload_at(&payload, run->size, i))) {
+        if (put(run, STAGE_PING, payload_at(&payload, run->size, i), head)) {
             return -1;
         }
     }
@@ -98,18 +120,18 @@ static int ping_way(struct run *run) {
     return 0;
 }
 
-static int pong_way(struct run *run) {
+stage_inline int pong_way(struct run *run, size_t head) {
     struct payload target;
     uint64_t sum = 0;
-    if (payload_init(&target, run->size, false)) {
+    if (payload_init(&target, head + run->size, false)) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
     }
     stage_meet(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
-        if (get(run, STAGE_PONG, target.bytes)) {
+        if (get(run, STAGE_PONG, target.bytes, head + run->size)) {
             return -1;
         }
-        sum += payload_sum(target.bytes, run->size);
+        sum += payload_sum(target.bytes + head, run->size);
         if (i + 1 == run->warm) {
             run->stage->begin = stage_now();
         }
@@ -119,7 +141,21 @@ static int pong_way(struct run *run) {
     return 0;
 }
 
-const struct work floor_stream_round = {.ping = ping_round, .pong = pong_round, .socket = SOCK_STREAM};
-const struct work floor_stream_way = {.ping = ping_way, .pong = pong_way, .socket = SOCK_STREAM};
-const struct work floor_seqpacket_round = {.ping = ping_round, .pong = pong_round, .socket = SOCK_SEQPACKET};
-const struct work floor_seqpacket_way = {.ping = ping_way, .pong = pong_way, .socket = SOCK_SEQPACKET};
+#define OVER(kind, name, head)                                                                                         \
+    static int kind##_##name(struct run *run) {                                                                        \
+        return name(run, head);                                                                                        \
+    }
+OVER(stream, ping_round, LENGTH)
+OVER(stream, pong_round, LENGTH)
+OVER(stream, ping_way, LENGTH)
+OVER(stream, pong_way, LENGTH)
+OVER(packet, ping_round, 0)
+OVER(packet, pong_round, 0)
+OVER(packet, ping_way, 0)
+OVER(packet, pong_way, 0)
+
+const struct work floor_stream_round = {.ping = stream_ping_round, .pong = stream_pong_round, .socket = SOCK_STREAM};
+const struct work floor_stream_way = {.ping = stream_ping_way, .pong = stream_pong_way, .socket = SOCK_STREAM};
+const struct work floor_seqpacket_round = {
+    .ping = packet_ping_round, .pong = packet_pong_round, .socket = SOCK_SEQPACKET};
+const struct work floor_seqpacket_way = {.ping = packet_ping_way, .pong = packet_pong_way, .socket = SOCK_SEQPACKET};

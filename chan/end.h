@@ -109,6 +109,12 @@ typedef int end_try(thirl *, void *arguments, bool wait);
  * sentence: -EAGAIN for THIRL_NOW, else -ETIMEDOUT. */
 int end_do(thirl *, enum mech_way, end_try *, void *arguments, thirl_time until);
 
+/* The same after a straight try that said -EAGAIN, with until not THIRL_NOW, and end_wait_begins before the gate opened. */
+int end_go_on(thirl *, enum mech_way, end_try *, void *arguments, thirl_time until);
+static inline void end_wait_begins(thirl *end, enum mech_way way) {
+    (void)atomic_add(&end->way[way].waiters, 1);
+}
+
 /* Wakes the threads that wait, whatever they wait on, until none is left. closing is set. */
 void end_wake_all(thirl *);
 

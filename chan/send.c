@@ -38,9 +38,21 @@ static int settle(thirl *end, struct sending *sending, int rc) {
     return settled;
 }
 
+/* The first try of a call without a deadline may sleep inside the mechanism. */
+static bool may_sleep(const thirl *end, thirl_time until) {
+    return until.ns == INT64_MAX && end != NULL && end->mech->blocks && end->wait != THIRL_WAIT_SPIN;
+}
+
 /* Everything but the straight way, in functions of their own: what they need on the stack would slow that down. */
 static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, size_t done, thirl_time until) {
     struct sending sending = {data, size, done};
+    if (likely(may_sleep(end, until) && data != NULL && end_enter(end, MECH_OUT, INT64_MAX) == 0)) {
+        int rc = try_send(end, &sending, true);
+        end_leave(end, MECH_OUT);
+        if (likely(rc != -EAGAIN)) {
+            return rc;
+        }
+    }
     if (data == NULL && size != 0) {
         return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
     }
@@ -84,6 +96,24 @@ static int try_recv(thirl *end, void *arguments, bool wait) {
 
 static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
     size_t unasked;
+    if (likely(may_sleep(end, until) && size != NULL && buffer != NULL && end_enter(end, MECH_IN, INT64_MAX) == 0)) {
+        int rc = end->mech->recv(end->state, buffer, capacity, size, true);
+        if (likely(rc == 0)) {
+            end_count(&end->seen->in, *size);
+        }
+        (void)end_number(end, rc);
+        end_leave(end, MECH_IN);
+        if (likely(rc == 0)) {
+            return 0;
+        }
+        if (rc == -EMSGSIZE) {
+            return unfit(end, capacity, *size);
+        }
+        if (rc != -EAGAIN) {
+            *size = 0;
+            return rc;
+        }
+    }
     struct receiving receiving = {buffer, capacity, size != NULL ? size : &unasked};
     *receiving.size = 0;
     if (buffer == NULL && capacity != 0) {

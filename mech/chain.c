@@ -6,8 +6,9 @@
 #define _GNU_SOURCE
 #include "mech/chain.h"
 
-#include <sys/epoll.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -77,7 +78,8 @@ static int adopt(struct chain *e, const struct meet_match *match) {
         e->first = l;
     }
     e->last = l;
-    meet_attend(&e->meet, l->fd, EPOLLOUT); /* wakes who still waits for a peer, on the other way */
+    /* Not the socket itself: in an epoll set each message would cost a call into it. */
+    (void)eventfd_write(e->came, 1);
     node_end_peer(e->seen, l->who.pid, l->who.name);
     if (e->user >= 0 && !e->way[e->user_way].at) {
         light(e, 0);
@@ -96,7 +98,8 @@ bool chain_peered(struct chain *e) {
         return true;
     }
     e->noted = e->links;
-    meet_forget(&e->meet, l->fd);
+    eventfd_t count;
+    (void)eventfd_read(e->came, &count);
     e->final = link_code(l) == -THIRL_ECLOSED;
     if (e->final) {
         weave("chain.final.before");

@@ -37,6 +37,7 @@ struct chain {
     bool sends, receives, packets, bytes;
     bool final; /* the peer said goodbye */
     struct node_end *seen;
+    int came;        /* an eventfd in the watch: readable while there is a peer, for who waits on the other way */
     int user, ready; /* thirl_fd's, and a timer in it: readable while our buffer has something */
     enum mech_way user_way;
     int64_t lit; /* what the timer was set to, in ns; -1: it is off */

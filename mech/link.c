@@ -27,7 +27,7 @@
 #define SO_PEERPIDFD 77
 #endif
 
-#define SMALL_MAX ((size_t)1024)     /* frames up to this are put together and sent by one plain send */
+#define SMALL_MAX ((size_t)2048)     /* frames up to this are put together and sent by one plain send */
 #define CALL_MAX ((size_t)256 << 10) /* bytes handed to one system call, which may wait a slice for each part of them */
 #define GOODBYE_ROOM 65536           /* of the send buffer, which one payload too many may overdraw */
 
@@ -105,7 +105,7 @@ static int set_slices(int fd) {
 
 int link_make(struct link **made, int fd, const struct link_who *who, const struct link_terms *terms) {
     struct link *l = aligned_alloc(CACHE_LINE, sizeof(*l));
-    size_t room = terms->packets ? terms->recv_max + FRAME_HEAD : PULL_BOX;
+    size_t room = terms->packets ? FRAME_HEAD + terms->recv_max + FRAME_MARK : PULL_BOX;
     unsigned char *small = malloc(FRAME_HEAD + SMALL_MAX);
     unsigned char *box = malloc(room);
     if (!l || !small || !box) {
@@ -124,7 +124,8 @@ int link_make(struct link **made, int fd, const struct link_who *who, const stru
     l->small = small;
     l->box.data = box;
     l->box.capacity = room;
-    (void)pthread_mutex_init(&l->reading, NULL);
+    l->room_in = l->room_out = FRAME_MARK;
+    gate_init(&l->reading);
     int rc = set_slices(fd);
     if (rc != 0) {
         link_free(l);
@@ -140,7 +141,6 @@ void link_free(struct link *l) {
     frame_box_free(&l->box);
     frame_box_free(&l->tail);
     free(l->small);
-    (void)pthread_mutex_destroy(&l->reading);
     free(l);
 }
 
@@ -175,6 +175,22 @@ static int cut_off(struct link *l) {
     return link_code(l);
 }
 
+/* Why nothing went. */
+static int refused(struct link *l, size_t size) {
+    switch (errno) {
+    case EAGAIN:
+    case EINTR:
+        return -EAGAIN;
+    case EMSGSIZE:
+        return err_say(EMSGSIZE, "a message of %zu bytes does not fit the socket's send buffer; raise ?queue=", size);
+    case ENOBUFS:
+    case ENOMEM:
+        return err_system(errno, "the kernel has no memory for a message of %zu bytes", size);
+    default:
+        return cut_off(l);
+    }
+}
+
 /* One system call for what is left of a frame. Bytes, -EAGAIN, or an error. */
 static ssize_t push(struct link *l, const void *data, size_t size, bool wait) {
     int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
@@ -190,31 +206,61 @@ static ssize_t push(struct link *l, const void *data, size_t size, bool wait) {
         }
         went = send(l->fd, l->small + l->sent, total - l->sent, flags);
     } else {
-        size_t part = l->terms.packets || size < CALL_MAX ? size : CALL_MAX;
+        size_t part = size < CALL_MAX ? size : CALL_MAX;
         struct iovec parts[2] = {{l->head + l->sent, FRAME_HEAD - l->sent}, {(void *)(uintptr_t)data, part}};
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
         went = sendmsg(l->fd, &message, flags);
     }
-    if (likely(went >= 0)) {
-        return went;
+    return likely(went >= 0) ? went : refused(l, size);
+}
+
+/* Lets the peer know how large packets may be, before one is: whoever has a buffer of that size receives straight into
+ * it. Growing by doubling, this is rare. */
+static int announce(struct link *l, size_t packet, int flags) {
+    unsigned char mark[FRAME_MARK];
+    size_t twice = l->room_out == FRAME_MARK ? 0 : 2 * l->room_out;
+    size_t most = l->terms.send_max + FRAME_MARK;
+    size_t room = packet > twice ? packet : twice < most ? twice : most;
+    const struct frame_head head = {.size = (uint32_t)room, .type = FRAME_ROOM};
+    frame_write_mark(mark, &head);
+    if (send(l->fd, mark, sizeof(mark), flags) < 0) {
+        return refused(l, packet);
     }
-    switch (errno) {
-    case EAGAIN:
-    case EINTR:
-        return -EAGAIN;
-    case EMSGSIZE:
-        return err_say(EMSGSIZE, "a message of %zu bytes does not fit the socket's send buffer; raise ?queue=", size);
-    case ENOBUFS:
-    case ENOMEM:
-        return err_system(errno, "the kernel has no memory for a message of %zu bytes", size);
-    default:
-        return cut_off(l);
+    l->room_out = room;
+    return 0;
+}
+
+/* A message as a packet: one plain send. */
+static int push_packet(struct link *l, const void *data, size_t size, bool wait) {
+    int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
+    bool marked = size == 0 || frame_is_marked(data, size);
+    size_t packet = size + (marked ? FRAME_MARK : 0);
+    ssize_t went;
+    if (unlikely(packet > l->room_out)) {
+        int rc = announce(l, packet, flags);
+        if (rc != 0) {
+            return rc;
+        }
     }
+    if (likely(!marked)) {
+        went = send(l->fd, data, size, flags);
+    } else {
+        unsigned char mark[FRAME_MARK];
+        const struct frame_head head = {.size = (uint32_t)size, .type = FRAME_DATA};
+        struct iovec parts[2] = {{mark, FRAME_MARK}, {(void *)(uintptr_t)data, size}};
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = size ? 2 : 1};
+        frame_write_mark(mark, &head);
+        went = sendmsg(l->fd, &message, flags);
+    }
+    return likely(went >= 0) ? 0 : refused(l, size);
 }
 
 /* Sends one frame, or goes on with it. 0, -EAGAIN (l->sent says how far), or an error. */
 static int push_frame(struct link *l, const void *data, size_t size, bool wait) {
     int64_t late = 0;
+    if (l->terms.packets) {
+        return push_packet(l, data, size, wait);
+    }
     if (l->sent == 0) {
         const struct frame_head head = {.size = (uint32_t)size, .number = l->number_out, .type = FRAME_DATA};
         frame_write_head(l->head, &head);
@@ -227,7 +273,7 @@ static int push_frame(struct link *l, const void *data, size_t size, bool wait) 
         l->sent += (size_t)went;
         if (likely(l->sent == FRAME_HEAD + size)) {
             l->sent = 0;
-            atomic_poke(&l->number_out, (uint16_t)(l->number_out + 1));
+            l->number_out++;
             return 0;
         }
         if (wait) {
@@ -255,7 +301,7 @@ static int keep(struct link *l, const void *data, size_t size) {
     }
     l->tail.to += of_head + of_data;
     l->sent = 0;
-    atomic_poke(&l->number_out, (uint16_t)(l->number_out + 1));
+    l->number_out++;
     return 0;
 }
 
@@ -345,11 +391,12 @@ int link_flush(struct link *l, uint64_t *left) {
     if (l->said || l->sent) {
         return 0;
     }
-    unsigned char bye[FRAME_HEAD];
+    unsigned char mark[FRAME_MARK], *bye = mark + FRAME_MARK - FRAME_HEAD;
     const struct frame_head head = {.number = l->number_out, .type = FRAME_BYE};
-    frame_write_head(bye, &head);
+    frame_write_mark(mark, &head);
     weave("link.bye.before");
-    ssize_t went = send(l->fd, bye, sizeof(bye), MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t went = l->terms.packets ? send(l->fd, mark, FRAME_MARK, MSG_NOSIGNAL | MSG_DONTWAIT)
+                                    : send(l->fd, bye, FRAME_HEAD, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (went < 0) {
         return errno == EAGAIN || errno == EINTR ? -EAGAIN : cut_off(l);
     }

@@ -8,15 +8,15 @@
 #ifndef MECH_LINK_H
 #define MECH_LINK_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/gate.h"
 #include "wire/frame.h"
 
-#define LINK_HEAD_ROOM 40 /* of the send buffer, besides a packet's payload: the kernel's part and our head */
+#define LINK_HEAD_ROOM 48 /* of the send buffer, besides a packet's payload: the kernel's part and our mark */
 #define LINK_PACKET_MAX ((size_t)1 << 20) /* larger packets need kernel memory that is seldom free in one piece */
 
 /* The process behind a connected socket, from the kernel. */
@@ -43,7 +43,7 @@ enum link_fate {
 };
 
 struct link_terms {
-    bool packets;    /* the socket keeps boundaries: one frame is one packet */
+    bool packets;    /* the socket keeps boundaries and order: messages need no head */
     bool bytes;      /* payloads are pieces of a stream */
     size_t send_max; /* largest payload each way */
     size_t recv_max;
@@ -59,19 +59,18 @@ struct link {
     struct link_terms terms;
 
     /* In: whoever reads holds the lock. */
-    LINE_ALIGNED pthread_mutex_t reading;
+    LINE_ALIGNED struct gate reading;
     struct frame_box box;
     size_t rest;   /* bytes of the current piece that are still to come, or in the box */
     size_t expect; /* size of the last message: where the next one is likely to end */
+    size_t room_in; /* no packet of the peer is larger, by its word */
     uint16_t number_in;
-    uint16_t out_seen; /* number_out, when something came last */
-    unsigned hot;      /* how often in a row it came fast */
-    int64_t came;      /* and when */
     bool partial;      /* the first message in the box is being collected there */
     bool over;         /* the socket gave its last byte */
 
     /* Out. */
     LINE_ALIGNED size_t sent; /* bytes of the current frame that are on their way, head included; 0 between frames */
+    size_t room_out; /* what the peer was told */
     uint16_t number_out;
     bool said; /* goodbye is on its way: nothing may follow */
     unsigned char head[FRAME_HEAD];

@@ -429,10 +429,11 @@ void meet_retire(struct meet *m) {
         dismiss(m, 0);
     }
     if (m->joining >= 0) {
-        unsigned char bye[FRAME_HEAD];
+        unsigned char bye[FRAME_MARK];
         const struct frame_head head = {.type = FRAME_BYE};
-        frame_write_head(bye, &head);
-        (void)send(m->joining, bye, sizeof(bye), MSG_NOSIGNAL | MSG_DONTWAIT);
+        frame_write_mark(bye, &head);
+        size_t skip = m->packets ? 0 : FRAME_MARK - FRAME_HEAD;
+        (void)send(m->joining, bye + skip, sizeof(bye) - skip, MSG_NOSIGNAL | MSG_DONTWAIT);
         end_call(m, 0);
     }
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The way in over a connected socket. Small frames are read many at a time into the link's box and served from there;
- * large payloads go straight into the user's buffer, together with the head that comes next. A message that cannot be
- * had whole before the call must return is collected in the box: nothing is ever lost by a deadline.
+ * The way in over a connected socket. Of a stream, small frames are read many at a time into the link's box and served
+ * from there; large payloads go straight into the user's buffer, together with the head that comes next. A message that
+ * cannot be had whole before the call must return is collected in the box: nothing is ever lost by a deadline. Packets
+ * go straight into the user's buffer when it is as large as the peer said that they may be, else into the box.
  */
 #define _GNU_SOURCE
 #include "mech/pull.h"
 
-#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -16,36 +16,16 @@
 #include "base/err.h"
 #include "mech/mech.h"
 
-#define PACE_NS 3000                  /* a message each that many ns is faster than waking up for each */
-#define PACE_RUN 8                    /* so many times in a row */
-#define DIRECT_MIN ((size_t)16 << 10) /* from this size on payloads are read straight into the user's buffer */
+#define COPY_MAX ((size_t)2048)      /* of packets, up to this size: copying costs less than a call with two buffers */
 
-/* Messages that come faster than a wake-up costs, from a peer that gets no answers: to sleep after each of them makes
- * both sides slow when they share a processor. A peer that is about to send more is let go on first. */
-static void pace(struct link *l, size_t got, int64_t began) {
-    int64_t now = clock_now();
-    uint16_t out = atomic_peek(&l->number_out);
-    bool fast = (now - began) * (int64_t)(l->expect + FRAME_HEAD) < (int64_t)got * PACE_NS && out == l->out_seen;
-    l->hot = fast ? l->hot + (l->hot < PACE_RUN) : 0;
-    l->out_seen = out;
-    l->came = now;
-}
-
-/* One system call. Bytes, 0 at the end, -EAGAIN, or -errno. */
-static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait, bool *cut) {
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
-    if (wait && l->hot == PACE_RUN) {
-        (void)sched_yield();
-    }
+/* One system call. Bytes, 0 at the end, -EAGAIN, or -errno. Of a packet that was too large it says the whole size. */
+static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait) {
+    int flags = (wait ? 0 : MSG_DONTWAIT) | (l->terms.packets ? MSG_TRUNC : 0);
     for (int again = 0; !l->over; again++) {
-        ssize_t got = count == 1 && !l->terms.packets
-                          ? recv(l->fd, parts->iov_base, parts->iov_len, wait ? 0 : MSG_DONTWAIT)
-                          : recvmsg(l->fd, &message, wait ? 0 : MSG_DONTWAIT);
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+        ssize_t got = likely(count == 1) ? recv(l->fd, parts->iov_base, parts->iov_len, flags)
+                                         : recvmsg(l->fd, &message, flags);
         if (likely(got > 0)) {
-            if (wait) {
-                pace(l, (size_t)got, l->came);
-            }
-            *cut = (message.msg_flags & MSG_TRUNC) != 0;
             return got;
         }
         if (got == 0) {
@@ -63,23 +43,49 @@ static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait
     return 0;
 }
 
+/* A packet of `size` bytes lies in the box, FRAME_HEAD behind what is held: makes a frame of it. 0 or an error. */
+static int admit(struct link *l, size_t size) {
+    unsigned char *at = l->box.data + l->box.to;
+    struct frame_head head = {.size = (uint32_t)size, .type = FRAME_DATA};
+    int rc = 0;
+    if (size > l->room_in) {
+        rc = err_say(THIRL_EFORMAT, "the peer sent a packet of %zu bytes; it had announced %zu at most", size, l->room_in);
+    } else if (!frame_is_marked(at + FRAME_HEAD, size)) {
+        frame_write_head(at, &head);
+        l->box.to += FRAME_HEAD + size;
+    } else if ((rc = frame_read_mark(at + FRAME_HEAD, size, &head)) != 0) {
+        rc = -THIRL_EFORMAT;
+    } else if (head.type != FRAME_ROOM) {
+        size -= FRAME_MARK - FRAME_HEAD;
+        memmove(at, at + FRAME_MARK, size);
+        l->box.to += size;
+    } else if (head.size < FRAME_MARK || head.size > l->terms.recv_max + FRAME_MARK) {
+        rc = err_say(THIRL_EFORMAT, "the peer announced packets of %u bytes; %zu were agreed upon", head.size,
+                     l->terms.recv_max);
+    } else {
+        l->room_in = head.size;
+    }
+    if (rc != 0) {
+        link_decide(l, LINK_BROKEN);
+    }
+    return rc;
+}
+
 /* Receives into the box, behind what is there. 0 or an error. */
 static int fill(struct link *l, size_t need, bool wait) {
-    bool cut = false;
+    size_t skip = l->terms.packets ? FRAME_HEAD : 0;
+    need = skip ? skip + l->room_in : need;
     int rc = frame_box_room(&l->box, need);
     if (rc != 0) {
         return rc;
     }
-    struct iovec part = {l->box.data + l->box.to, l->box.capacity - l->box.to};
-    ssize_t got = pull(l, &part, 1, wait, &cut);
-    if (got > 0) {
-        l->box.to += (size_t)got;
+    size_t room = l->box.capacity - l->box.to - skip;
+    struct iovec part = {l->box.data + l->box.to + skip, skip ? l->room_in : room};
+    ssize_t got = pull(l, &part, 1, wait);
+    if (got > 0 && skip) {
+        return admit(l, (size_t)got);
     }
-    if (cut) {
-        link_decide(l, LINK_BROKEN);
-        return err_say(THIRL_EFORMAT, "the peer sent a packet of more than the %zu bytes agreed upon",
-                       l->terms.recv_max);
-    }
+    l->box.to += got > 0 ? (size_t)got : 0;
     return got < 0 ? (int)got : 0;
 }
 
@@ -99,7 +105,7 @@ static int look_at_head(struct link *l, struct frame_head *head) {
         if (unlikely(head->size > l->terms.recv_max)) {
             rc = err_say(THIRL_EFORMAT, "the peer announced %u bytes; %zu were agreed upon", head->size,
                          l->terms.recv_max);
-        } else if (unlikely(head->number != l->number_in)) {
+        } else if (unlikely(head->number != l->number_in && !l->terms.packets)) {
             rc = err_say(THIRL_EFORMAT, "the peer sent message number %u (modulo 65536) where %u was due", head->number,
                          l->number_in);
         } else {
@@ -137,10 +143,9 @@ static int put_back(struct link *l, const struct frame_head *head, const void *d
  * cannot be had now is collected in the box from then on. */
 static int finish(struct link *l, const struct frame_head *head, unsigned char *buffer, size_t have, bool wait) {
     int64_t late = 0;
-    bool cut;
     while (have < head->size) {
         struct iovec parts[2] = {{buffer + have, head->size - have}, {l->box.data, FRAME_HEAD}};
-        ssize_t got = pull(l, parts, 2, wait, &cut);
+        ssize_t got = pull(l, parts, 2, wait);
         if (got > 0) {
             size_t part = (size_t)got < head->size - have ? (size_t)got : head->size - have;
             have += part;
@@ -167,61 +172,71 @@ static void note_size(struct link *l, size_t size) {
     l->expect = size < PULL_BOX - 2 * FRAME_HEAD ? size : PULL_BOX - 2 * FRAME_HEAD;
 }
 
+/* The box is empty: receives a packet, straight into the buffer when that holds all that the peer may send. 1: it is in
+ * the buffer, *size says how much of it; 0: look into the box; or an error. */
+static int take_packet(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
+    unsigned char *kept = l->box.data + FRAME_HEAD;
+    bool straight = capacity >= l->room_in, copied = !straight && l->room_in <= COPY_MAX;
+    size_t here = straight ? l->room_in : copied ? 0 : capacity;
+    struct iovec parts[2] = {{buffer, here}, {kept + here, l->room_in - here}};
+    l->box.from = l->box.to = 0;
+    ssize_t got = copied ? pull(l, parts + 1, 1, wait) : pull(l, parts, straight ? 1 : 2, wait);
+    if (unlikely(got <= 0)) {
+        return got < 0 ? (int)got : ended(l);
+    }
+    size_t packet = (size_t)got, have = packet < here ? packet : here;
+    if (likely(packet <= capacity && packet <= l->room_in && !frame_is_marked(copied ? kept : buffer, packet))) {
+        if (copied) {
+            memcpy(buffer, kept, packet);
+        }
+        *size = packet;
+        return 1;
+    }
+    if (l->terms.bytes && have >= FRAME_MARK && packet <= l->room_in && !frame_is_marked(buffer, have)) {
+        l->rest = packet - have;
+        l->box.from = FRAME_HEAD + have;
+        l->box.to = FRAME_HEAD + packet;
+        *size = have;
+        return 1;
+    }
+    if (have) {
+        memcpy(kept, buffer, have);
+    }
+    return admit(l, packet);
+}
+
 /* Reads a head, what is likely to be its payload straight into the buffer, and a little more, with one system call.
  * 1: the message is in the buffer, *size says how much of it; 0: everything is in the box. */
 static int guess(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
-    size_t most = l->terms.packets ? l->terms.recv_max : l->expect;
-    size_t room = capacity < most ? capacity : most;
-    size_t more = l->terms.packets ? most - room : room == most ? FRAME_HEAD : 0;
+    size_t room = capacity < l->expect ? capacity : l->expect;
+    size_t more = room == l->expect ? FRAME_HEAD : 0;
     struct frame_head head;
-    bool cut = false;
-    int rc = frame_box_room(&l->box, FRAME_HEAD + room + more);
-    if (rc != 0) {
-        return rc;
-    }
     l->box.from = l->box.to = 0;
     struct iovec parts[3] = {{l->box.data, FRAME_HEAD}, {buffer, room}, {l->box.data + FRAME_HEAD, more}};
-    ssize_t got = pull(l, parts, more ? 3 : 2, wait, &cut);
+    ssize_t got = pull(l, parts, more ? 3 : 2, wait);
     if (got <= 0) {
         return got < 0 ? (int)got : ended(l);
     }
     l->box.to = (size_t)got < FRAME_HEAD ? (size_t)got : FRAME_HEAD;
-    rc =
-        cut ? err_say(THIRL_EFORMAT, "the peer sent a packet of more than the %zu bytes agreed upon", l->terms.recv_max)
-            : look_at_head(l, &head);
-    if (rc == 0 && l->terms.packets) {
-        rc = err_say(THIRL_EFORMAT, "the peer sent a packet of %zd bytes, too short for a head", got);
-    }
+    int rc = look_at_head(l, &head);
     if (rc <= 0) {
-        if (rc == -THIRL_EFORMAT) {
-            link_decide(l, LINK_BROKEN);
-        }
         return rc;
     }
     size_t have = (size_t)got - FRAME_HEAD < room ? (size_t)got - FRAME_HEAD : room;
     size_t extra = (size_t)got - FRAME_HEAD - have;
     l->box.to = FRAME_HEAD + extra;
-    if (l->terms.packets && head.size != have + extra) {
-        link_decide(l, LINK_BROKEN);
-        return err_say(THIRL_EFORMAT, "the peer announced %u bytes in a packet of %zu", head.size, have + extra);
-    }
     if (head.size < have || (!l->terms.bytes && (head.size > capacity || (extra && head.size != have)))) {
         return put_back(l, &head, buffer, have, FRAME_HEAD);
     }
     frame_box_drop(&l->box, FRAME_HEAD);
-    if (l->terms.bytes) {
-        l->number_in++;
+    *size = have;
+    note_size(l, head.size);
+    if (l->terms.bytes || head.size == have) {
         l->rest = head.size - have;
-        note_size(l, head.size);
-        *size = have;
+        l->number_in++;
         return 1;
     }
     *size = head.size;
-    note_size(l, head.size);
-    if (head.size == have) {
-        l->number_in++;
-        return 1;
-    }
     rc = finish(l, &head, buffer, have, wait);
     return rc == 0 ? 1 : rc;
 }
@@ -232,7 +247,10 @@ static int get_head(struct link *l, unsigned char *buffer, size_t capacity, size
     if (unlikely(l->over)) {
         return ended(l);
     }
-    if (frame_box_held(&l->box) == 0 && (l->terms.packets || target >= DIRECT_MIN)) {
+    if (l->terms.packets) {
+        return take_packet(l, buffer, capacity, size, wait);
+    }
+    if (frame_box_held(&l->box) == 0 && target >= PULL_DIRECT) {
         return guess(l, buffer, capacity, size, wait);
     }
     return fill(l, PULL_BOX / 2, wait);
@@ -271,7 +289,7 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
             l->number_in++;
             return 0;
         }
-        if (head.size >= DIRECT_MIN && !l->partial) {
+        if (head.size >= PULL_DIRECT && !l->partial) {
             memcpy(buffer, payload, have);
             l->box.from = l->box.to = 0;
             return finish(l, &head, buffer, have, wait);
@@ -287,10 +305,9 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
 
 /* The box is empty and l->rest bytes of a piece are to come: reads them into the buffer. */
 static ssize_t take_rest(struct link *l, unsigned char *buffer, size_t capacity, bool wait) {
-    bool cut;
     size_t want = l->rest < capacity ? l->rest : capacity;
     struct iovec parts[2] = {{buffer, want}, {l->box.data, FRAME_HEAD}};
-    ssize_t got = pull(l, parts, want == l->rest ? 2 : 1, wait, &cut);
+    ssize_t got = pull(l, parts, want == l->rest ? 2 : 1, wait);
     if (got > 0) {
         size_t part = (size_t)got < want ? (size_t)got : want;
         l->box.from = 0;
@@ -317,7 +334,7 @@ static int take_bytes(struct link *l, unsigned char *buffer, size_t capacity, si
             continue;
         }
         if (l->rest) {
-            ssize_t more = got >= DIRECT_MIN ? -EAGAIN : take_rest(l, buffer + got, capacity - got, wait && got == 0);
+            ssize_t more = got >= PULL_DIRECT ? -EAGAIN : take_rest(l, buffer + got, capacity - got, wait && got == 0);
             got += more > 0 ? (size_t)more : 0;
             rc = more > 0 ? 1 : more < 0 ? (int)more : ended(l);
             continue;
@@ -337,36 +354,49 @@ static int take_bytes(struct link *l, unsigned char *buffer, size_t capacity, si
     return got || capacity == 0 ? 0 : rc > 0 ? -EAGAIN : rc;
 }
 
-int pull_recv(struct link *l, void *buffer, size_t capacity, size_t *size, bool wait) {
-    (void)pthread_mutex_lock(&l->reading);
-    int rc =
-        l->terms.bytes ? take_bytes(l, buffer, capacity, size, wait) : take_message(l, buffer, capacity, size, wait);
-    (void)pthread_mutex_unlock(&l->reading);
+int pull_on(struct link *l, void *buffer, size_t capacity, size_t *size, bool wait, ssize_t got) {
+    int rc = 0;
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        rc = -EAGAIN;
+    } else if (got > 0 && !l->terms.packets) {
+        l->box.from = 0;
+        l->box.to = (size_t)got;
+    } else if (got > 0) {
+        size_t have = (size_t)got < l->room_in ? (size_t)got : l->room_in;
+        l->box.from = l->box.to = 0;
+        memcpy(l->box.data + FRAME_HEAD, buffer, have);
+        rc = admit(l, (size_t)got);
+    }
+    if (rc == 0) {
+        rc = l->terms.bytes ? take_bytes(l, buffer, capacity, size, wait)
+                            : take_message(l, buffer, capacity, size, wait);
+    }
+    gate_leave(&l->reading);
     return rc;
 }
 
 int pull_rest(struct link *l) {
-    (void)pthread_mutex_lock(&l->reading);
+    (void)gate_enter(&l->reading, INT64_MAX);
     int rc = 0;
     while (!l->over && rc == 0) {
-        rc = fill(l, l->terms.packets ? l->terms.recv_max + FRAME_HEAD : PULL_BOX / 2, false);
+        rc = fill(l, PULL_BOX / 2, false);
     }
     if (l->over || rc != -EAGAIN) {
         link_decide(l, frame_box_ends(&l->box, l->rest) ? LINK_CLOSED : LINK_DIED);
     }
-    (void)pthread_mutex_unlock(&l->reading);
+    gate_leave(&l->reading);
     return link_code(l);
 }
 
 bool pull_ready(struct link *l) {
     struct frame_head head;
-    (void)pthread_mutex_lock(&l->reading);
+    (void)gate_enter(&l->reading, INT64_MAX);
     size_t held = frame_box_held(&l->box);
     bool ready = l->over || (l->rest && held);
     if (!ready && !l->rest && held >= FRAME_HEAD) {
         int rc = look_at_head(l, &head);
         ready = rc < 0 || (rc > 0 && (l->terms.bytes ? held > FRAME_HEAD : held - FRAME_HEAD >= head.size));
     }
-    (void)pthread_mutex_unlock(&l->reading);
+    gate_leave(&l->reading);
     return ready;
 }

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -175,6 +176,7 @@ static void close_slot(void *self) {
         link_free(l);
     }
     e->first = e->last = NULL;
+    fd_close(&e->came);
     fd_close(&e->user);
     fd_close(&e->ready);
     weave("unix.close.after");
@@ -234,13 +236,21 @@ static int open_slot(void *self, const struct mech_open *open) {
     e->bytes = open->stream;
     e->packets = open->options.type == THIRL_SEQPACKET;
     e->seen = open->seen;
-    e->user = e->ready = -1;
+    e->user = e->ready = e->came = -1;
     int rc = measure(e, open);
     if (rc == 0) {
         const struct frame_hello own = {.role = (uint8_t)open->role, .stream = e->bytes, .max = e->recv_max};
         rc = meet_init(&e->meet, open->address, open->rest, e->packets, open->options.mode, open->options.queue, &own);
-        rc = rc != 0 ? rc : begin(e, open->options.timeout);
+        e->came = rc == 0 ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+        if (rc == 0 && e->came < 0) {
+            rc = err_system(errno, "%s: no eventfd", open->address);
+        }
+        if (rc == 0) {
+            meet_attend(&e->meet, e->came, EPOLLIN);
+            rc = begin(e, open->options.timeout);
+        }
         if (rc != 0) {
+            fd_close(&e->came);
             meet_deinit(&e->meet);
         }
     }

@@ -59,6 +59,28 @@ static void head_lies(void **state) {
     }
 }
 
+static void mark_lies(void **state) {
+    (void)state;
+    unsigned char wire[FRAME_MARK + 5] = {0};
+    struct frame_head out, head = {.size = 5, .type = FRAME_DATA};
+    frame_write_mark(wire, &head);
+    assert_true(frame_is_marked(wire, 8));
+    assert_false(frame_is_marked(wire, 7));
+    assert_int_equal(frame_read_mark(wire, sizeof(wire), &out), 0);
+    assert_int_equal(out.size, 5);
+    for (size_t size = 8; size < sizeof(wire); size++) {
+        assert_int_equal(frame_read_mark(wire, size, &out), -THIRL_EFORMAT);
+    }
+    head = (struct frame_head){.size = 70000, .type = FRAME_ROOM};
+    frame_write_mark(wire, &head);
+    assert_int_equal(frame_read_mark(wire, FRAME_MARK, &out), 0);
+    assert_int_equal(out.type, FRAME_ROOM);
+    assert_int_equal(out.size, 70000);
+    assert_int_equal(frame_read_mark(wire, FRAME_MARK + 1, &out), -THIRL_EFORMAT);
+    wire[FRAME_MARK - 1] ^= 1;
+    assert_int_equal(frame_read_mark(wire, FRAME_MARK, &out), -THIRL_EFORMAT);
+}
+
 static void hello_round_trip(void **state) {
     (void)state;
     unsigned char wire[FRAME_HELLO];
@@ -200,7 +222,7 @@ int main(void) {
         cmocka_unit_test(head_lies),       cmocka_unit_test(hello_round_trip),
         cmocka_unit_test(hello_lies),      cmocka_unit_test(noise),
         cmocka_unit_test(roles),           cmocka_unit_test(box_keeps_order),
-        cmocka_unit_test(box_ends),
+        cmocka_unit_test(box_ends),        cmocka_unit_test(mark_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

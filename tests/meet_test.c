@@ -221,31 +221,51 @@ static int join_raw(thirl *end) {
     return fd;
 }
 
+/* A frame with three bytes behind it; as a marked packet where packets need no head. */
+static void lie(int fd, const struct frame_head *head) {
+    unsigned char wire[FRAME_MARK + 3] = {0};
+    size_t skip = strstr(peer_address, "seqpacket") ? 0 : FRAME_MARK - FRAME_HEAD;
+    frame_write_mark(wire, head);
+    assert_true(send(fd, wire + skip, sizeof(wire) - skip, 0) == (ssize_t)(sizeof(wire) - skip));
+}
+
 /* A peer that greets well and then lies: an error once each way, and the next one is welcome. */
 static void liars(void **state) {
     peer_use(*state);
     thirl *end = peer_open(THIRL_PAIR);
     size_t size;
-    unsigned char wire[64] = {0};
     const struct frame_head lies[] = {
         {.size = 0x7fffffff, .type = FRAME_DATA},
-        {.size = 3, .number = 7, .type = FRAME_DATA},
+        {.size = strstr(peer_address, "seqpacket") ? 4 : 3, .number = 7, .type = FRAME_DATA},
+        {.size = 16, .type = FRAME_ROOM},
         {.size = 3, .type = 9},
         {.size = 3, .type = FRAME_BYE},
         {.size = 64, .type = 200},
     };
     for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
         int fd = join_raw(end);
-        frame_write_head(wire, &lies[i]);
-        assert_true(send(fd, wire, FRAME_HEAD + 3, 0) == FRAME_HEAD + 3);
+        lie(fd, &lies[i]);
+        assert_int_equal(thirl_recv(end, buffer, sizeof(buffer), &size, LONG), -THIRL_EFORMAT);
+        assert_int_equal(thirl_send(end, buffer, 1, LONG), -THIRL_EFORMAT);
+        (void)close(fd);
+    }
+    if (strstr(peer_address, "seqpacket")) { /* larger than announced; an announcement larger than agreed upon */
+        int fd = join_raw(end);
+        assert_true(send(fd, buffer, 17, 0) == 17);
+        assert_int_equal(thirl_recv(end, buffer, sizeof(buffer), &size, LONG), -THIRL_EFORMAT);
+        assert_int_equal(thirl_send(end, buffer, 1, LONG), -THIRL_EFORMAT);
+        (void)close(fd);
+        fd = join_raw(end);
+        unsigned char mark[FRAME_MARK];
+        frame_write_mark(mark, &(struct frame_head){.size = 0x40000000, .type = FRAME_ROOM});
+        assert_true(send(fd, mark, sizeof(mark), 0) == sizeof(mark));
         assert_int_equal(thirl_recv(end, buffer, sizeof(buffer), &size, LONG), -THIRL_EFORMAT);
         assert_int_equal(thirl_send(end, buffer, 1, LONG), -THIRL_EFORMAT);
         (void)close(fd);
     }
     int fd = join_raw(end); /* and half a message, then the end */
     const struct frame_head half = {.size = 30, .type = FRAME_DATA};
-    frame_write_head(wire, &half);
-    assert_true(send(fd, wire, FRAME_HEAD + 3, 0) == FRAME_HEAD + 3);
+    lie(fd, &half);
     (void)close(fd);
     int rc = thirl_recv(end, buffer, sizeof(buffer), &size, LONG);
     assert_int_equal(rc, strstr(peer_address, "seqpacket") ? -THIRL_EFORMAT : -THIRL_EPEERDIED);

@@ -108,6 +108,39 @@ static void both_ways(void **state) {
     peer_reap(pid);
 }
 
+static const size_t worded[] = {8, 0, 16, 9, 15, 17, 24, 3000, 8, 7, 70000, 0, 1};
+
+static void echo_words(void) {
+    thirl *end = peer_open(THIRL_PAIR);
+    size_t size;
+    for (size_t i = 0; i < 2 * sizeof(worded) / sizeof(*worded); i++) {
+        ok(thirl_recv(end, buffer, i % 2 ? sizeof(buffer) : worded[i / 2], &size, LONG));
+        ok(thirl_send(end, buffer, size, LONG));
+    }
+    must(thirl_recv(end, buffer, 20, &size, LONG) == -THIRL_ECLOSED);
+    must(thirl_close(&end, LONG) == 0);
+}
+
+/* Messages that look like what the two ends say among themselves, into buffers of their size and larger ones. */
+static void words(void **state) {
+    peer_use(*state);
+    pid_t pid = peer_start(echo_words);
+    thirl *end = peer_open(THIRL_PAIR);
+    size_t size;
+    for (size_t i = 0; i < 2 * sizeof(worded) / sizeof(*worded); i++) {
+        const struct frame_head head = {.size = (uint32_t)i, .type = (uint8_t)(1 + i % 4)};
+        size_t sent = worded[i / 2];
+        frame_write_mark(buffer, &head);
+        assert_int_equal(thirl_send(end, buffer, sent, LONG), 0);
+        memset(again, 0, sent);
+        assert_int_equal(thirl_recv(end, again, i % 3 ? sizeof(again) : sent, &size, LONG), 0);
+        assert_int_equal(size, sent);
+        assert_memory_equal(buffer, again, sent);
+    }
+    assert_int_equal(thirl_close(&end, LONG), 0);
+    peer_reap(pid);
+}
+
 static void listener_sends_many(void) {
     thirl *end = peer_open(THIRL_PAIR);
     size_t max = 0;
@@ -285,7 +318,7 @@ static void misfits(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        OVER_ALL(both_ways),  OVER_ALL(one_way),     OVER_ALL(stream),
+        OVER_ALL(words),      OVER_ALL(both_ways),  OVER_ALL(one_way),     OVER_ALL(stream),
         OVER_ALL(descriptor), OVER_ALL(two_threads), cmocka_unit_test(misfits),
     };
     if (argc > 1) {

@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 
-#define MARK 0xa7 /* last byte of every head: a stream that lost its place is noticed at the next frame */
+#define LAST 0xa7 /* last byte of every head: a stream that lost its place is noticed at the next frame */
 
 static const unsigned char magic[8] = {'t', 'h', 'i', 'r', 'l', '\r', '\n', 0x1a};
 
@@ -32,16 +32,16 @@ void frame_write_head(unsigned char out[FRAME_HEAD], const struct frame_head *he
     store(out, head->size, 4);
     store(out + 4, head->number, 2);
     out[6] = head->type;
-    out[7] = MARK;
+    out[7] = LAST;
 }
 
 int frame_read_head(const unsigned char in[FRAME_HEAD], struct frame_head *head) {
     head->size = (uint32_t)fetch(in, 4);
     head->number = (uint16_t)fetch(in + 4, 2);
     head->type = in[6];
-    if (unlikely(in[7] != MARK)) {
+    if (unlikely(in[7] != LAST)) {
         return err_say(THIRL_EFORMAT,
-                       "the peer sent bytes that are no frame (last byte of its head 0x%02x, not 0x%02x)", in[7], MARK);
+                       "the peer sent bytes that are no frame (last byte of its head 0x%02x, not 0x%02x)", in[7], LAST);
     }
     if (likely(head->type == FRAME_DATA)) {
         if (unlikely(head->size > FRAME_SIZE_MAX)) {
@@ -57,6 +57,26 @@ int frame_read_head(const unsigned char in[FRAME_HEAD], struct frame_head *head)
         return err_say(THIRL_EFORMAT, "the peer said goodbye with %u bytes behind it; there may be none", head->size);
     }
     return 0;
+}
+
+void frame_write_mark(unsigned char out[FRAME_MARK], const struct frame_head *head) {
+    memcpy(out, FRAME_WORD, 8);
+    frame_write_head(out + 8, head);
+}
+
+int frame_read_mark(const unsigned char *in, size_t size, struct frame_head *head) {
+    if (size < FRAME_MARK) {
+        return err_say(THIRL_EFORMAT, "the peer sent a marked packet of %zu bytes; a head has %d", size, FRAME_MARK);
+    }
+    if (in[14] == FRAME_ROOM && in[15] == LAST) {
+        *head = (struct frame_head){.size = (uint32_t)fetch(in + 8, 4), .type = FRAME_ROOM};
+        return size == FRAME_MARK ? 0 : err_say(THIRL_EFORMAT, "the peer sent an announcement of %zu bytes", size);
+    }
+    int rc = frame_read_head(in + 8, head);
+    if (rc == 0 && head->size != size - FRAME_MARK) {
+        return err_say(THIRL_EFORMAT, "the peer announced %u bytes in a packet of %zu", head->size, size - FRAME_MARK);
+    }
+    return rc;
 }
 
 void frame_write_hello(unsigned char out[FRAME_HELLO], const struct frame_hello *hello) {
@@ -161,7 +181,7 @@ bool frame_box_ends(const struct frame_box *b, size_t skip) {
     size_t held = frame_box_held(b);
     while (skip <= held && held - skip >= FRAME_HEAD) {
         const unsigned char *in = b->data + b->from + skip;
-        if (in[7] != MARK) {
+        if (in[7] != LAST) {
             return false;
         }
         if (in[6] == FRAME_BYE) {

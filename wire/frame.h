@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Messages on a byte stream: the eight bytes before each message, the greeting that two strangers exchange first, and
- * the buffer in which frames collect. Knows no descriptors: reading and writing are the caller's. All numbers on the
- * wire are little-endian. What was read is checked here, once.
+ * the buffer in which frames collect. Where the kernel keeps boundaries a message is a bare packet, and only what is no
+ * plain message is a marked one. Knows no descriptors: reading and writing are the caller's. All numbers on the wire
+ * are little-endian. What was read is checked here, once.
  */
 #ifndef WIRE_FRAME_H
 #define WIRE_FRAME_H
@@ -10,18 +11,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/atomic.h"
 #include "include/thirl/thirl.h"
 
 #define FRAME_HEAD 8               /* bytes before each payload */
+#define FRAME_WORD "\x9dthirl\r\x1b" /* eight bytes that a marked packet begins with; then a head, then a payload */
+#define FRAME_MARK 16              /* bytes before the payload of a marked packet: the word and a head */
 #define FRAME_HELLO 64             /* bytes of a greeting */
 #define FRAME_VERSION 1            /* of everything in this file */
 #define FRAME_SIZE_MAX 0x7fffffffu /* largest payload */
 
 enum frame_type {
     FRAME_DATA = 1,
-    FRAME_BYE, /* the sender closed its end; nothing follows, no payload */
+    FRAME_BYE,  /* the sender closed its end; nothing follows, no payload */
+    FRAME_ROOM, /* marked packets only: size says how large packets are from now on, at most; no payload */
 };
 
 struct frame_head {
@@ -31,6 +36,17 @@ struct frame_head {
 };
 
 void frame_write_head(unsigned char out[FRAME_HEAD], const struct frame_head *);
+
+/* A packet's own bytes may begin with the word too: then it is sent as a marked one, and so is an empty message, which
+ * would look like the end. */
+static inline bool frame_is_marked(const void *packet, size_t size) {
+    return size >= 8 && memcmp(packet, FRAME_WORD, 8) == 0;
+}
+
+void frame_write_mark(unsigned char out[FRAME_MARK], const struct frame_head *);
+
+/* Of a whole marked packet of `size` bytes. 0, or -THIRL_EFORMAT with a sentence. */
+int frame_read_mark(const unsigned char *in, size_t size, struct frame_head *);
 
 /* 0, or -THIRL_EFORMAT with a sentence. */
 int frame_read_head(const unsigned char in[FRAME_HEAD], struct frame_head *);
