@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The bare loops over Unix sockets: one blocking system call for each message and side, no readiness calls. A stream has
- * no boundaries, so a program that sends messages over it sends their lengths too: one sendmsg gathers an eight-byte
- * length and the payload, one recv takes both into one buffer. On packets, where the kernel keeps the boundaries: plain
+ * The bare loops over Unix sockets: one blocking system call for each message and side, no readiness calls. A stream
+ * has no boundaries, so a program that sends messages over it sends their lengths too: one sendmsg gathers an 8-byte
+ * length and the payload, one recv takes both into one buffer. On packets, where the kernel keeps the boundaries, plain
  * send and recv.
  */
 #include <errno.h>

@@ -38,40 +38,34 @@ static int settle(thirl *end, struct sending *sending, int rc) {
     return settled;
 }
 
-/* The first try of a call without a deadline may sleep inside the mechanism. */
-static bool may_sleep(const thirl *end, thirl_time until) {
-    return until.ns == INT64_MAX && end != NULL && end->mech->blocks && end->wait != THIRL_WAIT_SPIN;
-}
-
 /* Everything but the straight way, in functions of their own: what they need on the stack would slow that down. */
-static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, size_t done, thirl_time until) {
+static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, size_t done, thirl_time until,
+                                                 bool waits) {
     struct sending sending = {data, size, done};
-    if (likely(may_sleep(end, until) && data != NULL && end_enter(end, MECH_OUT, INT64_MAX) == 0)) {
-        int rc = try_send(end, &sending, true);
-        end_leave(end, MECH_OUT);
-        if (likely(rc != -EAGAIN)) {
-            return rc;
-        }
-    }
     if (data == NULL && size != 0) {
         return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
     }
-    return settle(end, &sending, end_do(end, MECH_OUT, try_send, &sending, until));
+    int rc = (waits ? end_go_on : end_do)(end, MECH_OUT, try_send, &sending, until);
+    return settle(end, &sending, rc);
 }
 
 int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
     size_t done = 0;
+    bool waits = false;
     if (likely(data != NULL && end_enter_straight(end, MECH_OUT))) {
         int rc = end->mech->send(end->state, data, size, &done, false);
         if (likely(rc == 0)) {
             end_count(&end->seen->out, size);
+        } else if (rc == -EAGAIN && until.ns != 0) {
+            end_wait_begins(end, MECH_OUT);
+            waits = true;
         }
         end_leave_straight(end, MECH_OUT);
         if (likely(rc != -EAGAIN)) {
             return rc;
         }
     }
-    return send_slowly(end, data, size, done, until);
+    return send_slowly(end, data, size, done, until, waits);
 }
 
 struct receiving {
@@ -94,39 +88,26 @@ static int try_recv(thirl *end, void *arguments, bool wait) {
     return rc == -EMSGSIZE ? unfit(end, receiving->capacity, *receiving->size) : rc;
 }
 
-static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
+static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until,
+                                                 bool waits) {
     size_t unasked;
-    if (likely(may_sleep(end, until) && size != NULL && buffer != NULL && end_enter(end, MECH_IN, INT64_MAX) == 0)) {
-        int rc = end->mech->recv(end->state, buffer, capacity, size, true);
-        if (likely(rc == 0)) {
-            end_count(&end->seen->in, *size);
-        }
-        (void)end_number(end, rc);
-        end_leave(end, MECH_IN);
-        if (likely(rc == 0)) {
-            return 0;
-        }
-        if (rc == -EMSGSIZE) {
-            return unfit(end, capacity, *size);
-        }
-        if (rc != -EAGAIN) {
-            *size = 0;
-            return rc;
-        }
-    }
     struct receiving receiving = {buffer, capacity, size != NULL ? size : &unasked};
     *receiving.size = 0;
     if (buffer == NULL && capacity != 0) {
         return err_say(EINVAL, "thirl_recv: there is no buffer (NULL), but %zu bytes of it", capacity);
     }
-    return end_do(end, MECH_IN, try_recv, &receiving, until);
+    return (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, &receiving, until);
 }
 
 int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
+    bool waits = false;
     if (likely(size != NULL && buffer != NULL && end_enter_straight(end, MECH_IN))) {
         int rc = end->mech->recv(end->state, buffer, capacity, size, false);
         if (likely(rc == 0)) {
             end_count(&end->seen->in, *size);
+        } else if (rc == -EAGAIN && until.ns != 0) {
+            end_wait_begins(end, MECH_IN);
+            waits = true;
         }
         end_leave_straight(end, MECH_IN);
         if (likely(rc == 0)) {
@@ -140,5 +121,5 @@ int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_ti
             return rc;
         }
     }
-    return recv_slowly(end, buffer, capacity, size, until);
+    return recv_slowly(end, buffer, capacity, size, until, waits);
 }

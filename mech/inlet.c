@@ -15,7 +15,7 @@
 
 int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
     in->end = end;
-    in->lamp = (struct shm_lamp){-1, -1, -1, 0, false};
+    lamp_init(&in->lamp);
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
     roll_file(file, end->roll.self, "rx");
     (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
@@ -41,7 +41,7 @@ static void drop_feed(struct inlet *in) {
     in->change = 0;
     if (in->bound) {
         in->bound = false;
-        shm_note(in->end, NULL);
+        mate_note(in->end, NULL);
     } else {
         post_drop(&in->end->roll, &in->peer.end);
     }
@@ -90,9 +90,9 @@ static int find_feed(struct inlet *in) {
     if (feed == NULL) {
         return err_say(ENOMEM, "%s: no memory for a peer", in->end->address);
     }
-    int rc = shm_find_post(in->end, &feed->map, &in->peer, &in->dead);
+    int rc = mate_find_post(in->end, &feed->map, &in->peer, &in->dead);
     if (rc == -EAGAIN) {
-        rc = shm_find(in->end, "tx", SHM_TX_MAGIC, sizeof(struct shm_tx), &feed->map, &in->peer);
+        rc = mate_find(in->end, "tx", SHM_TX_MAGIC, sizeof(struct shm_tx), &feed->map, &in->peer);
     }
     if (rc == 0 && feed->map.ring == 0) {
         rc = err_say(THIRL_EFORMAT, "%s: the segment of %s has no ring", in->end->address, in->peer.who);
@@ -152,11 +152,11 @@ static int bind(struct inlet *in) {
     weave("inlet.bind.after");
     post_drop(&in->end->roll, &in->peer.end);
     if (in->end->sends) {
-        (void)shm_lamp(in->end, &in->peer.end); /* so that it hears of this end's death or goodbye, too */
+        (void)mate_post(in->end, &in->peer.end); /* so that it hears of this end's death or goodbye, too */
     }
     bell_begin(&in->bell, &in->own->room, &in->feed->theirs->room, in->peer.heavy, &in->end->seen->in.wakes);
     in->bound = true;
-    shm_note(in->end, &in->peer);
+    mate_note(in->end, &in->peer);
     return 0;
 }
 
@@ -182,7 +182,7 @@ static int empty(struct inlet *in) {
         drop_feed(in);
         return -EAGAIN;
     }
-    return shm_judge(in->end, &in->peer.end, left) ? gone(in) : died(in);
+    return mate_judge(in->end, &in->peer.end, left) ? gone(in) : died(in);
 }
 
 /* Has this end's other way heard the goodbye of a peer that never spoke to this one? */
@@ -225,7 +225,7 @@ static inline void publish(struct inlet *in) {
     weave("inlet.recv.published");
     if (unlikely(bell_tell(&in->bell) != 0)) {
         if (bell_ring(&in->bell, in->lane.at)) {
-            shm_open_fifo(in->end, &in->bell, &in->peer);
+            mate_open_fifo(in->end, &in->bell, &in->peer);
         }
         atomic_poke(&in->own->cpu, proc_cpu());
     }
@@ -406,7 +406,7 @@ int inlet_arm(struct inlet *in, struct mech_watch *watch) {
         watch->life_value = in->peer.node.life_value;
         watch->timed = bell_timed(sleeper);
     }
-    watch->slice = shm_slice(in->feed != NULL ? &in->peer : NULL, in->bound);
+    watch->slice = mate_slice(in->feed != NULL ? &in->peer : NULL, in->bound);
     bool waiting = in->feed != NULL;
     if (stirs(in) || waiting != (in->feed != NULL)) {
         bell_disarm(sleeper);
@@ -425,15 +425,15 @@ void inlet_settle(struct inlet *in) {
         return;
     }
     if (stirs(in)) {
-        shm_lamp_light(&in->lamp);
+        lamp_light(&in->lamp);
         return;
     }
-    shm_lamp_guard(&in->lamp, in->feed != NULL ? &in->peer : NULL);
-    shm_lamp_dark(&in->lamp);
+    lamp_guard(&in->lamp, in->feed != NULL ? &in->peer.node : NULL);
+    lamp_dark(&in->lamp);
     struct bell_rope none = {.fenced = 1};
     bell_poll(&in->own->data, in->feed != NULL ? &in->feed->theirs->data : &none, in->peer.heavy);
     if (stirs(in)) {
-        shm_lamp_light(&in->lamp);
+        lamp_light(&in->lamp);
     }
 }
 
@@ -447,7 +447,7 @@ void inlet_close(struct inlet *in) {
         atomic_store(&in->own->room.count, in->own->room.count + 1);
         (void)futex_wake(&in->own->room.count, INT_MAX);
         if (in->bell.fifo < 0 && (atomic_peek(&in->feed->theirs->room.attention) & BELL_POLLED) != 0) {
-            shm_open_fifo(in->end, &in->bell, &in->peer);
+            mate_open_fifo(in->end, &in->bell, &in->peer);
         } else if (in->bell.fifo >= 0) {
             bell_write(&in->bell);
         }
@@ -459,6 +459,6 @@ void inlet_deinit(struct inlet *in) {
     if (in->feed != NULL) {
         drop_feed(in);
     }
-    shm_lamp_deinit(&in->lamp);
+    lamp_deinit(&in->lamp);
     seg_unmap(&in->seg);
 }

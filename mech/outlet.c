@@ -29,7 +29,7 @@ static inline bool is_ready(const struct outlet *out) {
 
 int outlet_init(struct outlet *out, struct shm *end, uint64_t queue, unsigned mode) {
     out->end = end;
-    out->lamp = (struct shm_lamp){-1, -1, -1, 0, false};
+    lamp_init(&out->lamp);
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
     roll_file(file, end->roll.self, "tx");
     (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
@@ -65,7 +65,7 @@ static void forget(struct outlet *out) {
     out->theirs = NULL;
     out->change = 0;
     out->conversation++;
-    shm_note(out->end, NULL);
+    mate_note(out->end, NULL);
 }
 
 /* Has the peer bound to this lane? It never takes that back, so that one who has left still shows what it took. */
@@ -105,7 +105,7 @@ static int died(struct outlet *out) {
 /* The peer is no more: dead, or it has left. */
 static int over(struct outlet *out) {
     bool left = (atomic_load(&out->theirs->data.attention) & BELL_GONE) != 0;
-    return shm_judge(out->end, &out->peer.end, left) ? gone(out) : died(out);
+    return mate_judge(out->end, &out->peer.end, left) ? gone(out) : died(out);
 }
 
 static int lied(struct outlet *out, uint64_t cursor) {
@@ -143,12 +143,12 @@ static int find_peer(struct outlet *out) {
         return -EAGAIN;
     }
     out->change = change;
-    int rc = shm_find(out->end, "rx", SHM_RX_MAGIC, sizeof(struct shm_rx), &out->map, &out->peer);
+    int rc = mate_find(out->end, "rx", SHM_RX_MAGIC, sizeof(struct shm_rx), &out->map, &out->peer);
     if (rc != 0) {
         out->change = rc == -EAGAIN ? change : 0; /* an error is said again */
         return rc;
     }
-    rc = is_taken(out) ? -EAGAIN : shm_lamp(out->end, &out->peer.end);
+    rc = is_taken(out) ? -EAGAIN : mate_post(out->end, &out->peer.end);
     if (rc != 0) {
         out->change = rc == -EAGAIN ? change : 0;
         seg_unmap(&out->map);
@@ -163,7 +163,7 @@ static int find_peer(struct outlet *out) {
     bell_begin(&out->bell, &out->own->data, &out->theirs->data, out->peer.heavy, &out->end->seen->out.wakes);
     out->linked = true;
     talk_to(out);
-    shm_note(out->end, &out->peer);
+    mate_note(out->end, &out->peer);
     return 0;
 }
 
@@ -230,7 +230,7 @@ static int tell(struct outlet *out, uint32_t attention) {
         return over(out);
     }
     if (bell_ring(&out->bell, UINT64_MAX)) {
-        shm_open_fifo(out->end, &out->bell, &out->peer);
+        mate_open_fifo(out->end, &out->bell, &out->peer);
     }
     atomic_poke(&out->own->cpu, proc_cpu());
     return 0;
@@ -420,7 +420,7 @@ int outlet_arm(struct outlet *out, struct mech_watch *watch) {
         watch->life_value = out->peer.node.life_value;
         watch->timed = bell_timed(sleeper);
     }
-    watch->slice = shm_slice(out->linked ? &out->peer : NULL, true);
+    watch->slice = mate_slice(out->linked ? &out->peer : NULL, true);
     if (stirs(out)) {
         bell_disarm(sleeper);
         return 1;
@@ -438,19 +438,19 @@ void outlet_settle(struct outlet *out) {
         return;
     }
     out->straight = 0;
-    shm_lamp_guard(&out->lamp, out->linked ? &out->peer : NULL);
+    lamp_guard(&out->lamp, out->linked ? &out->peer.node : NULL);
     out->needed = 0;
     if (stirs(out)) {
-        shm_lamp_light(&out->lamp);
+        lamp_light(&out->lamp);
         return;
     }
-    shm_lamp_dark(&out->lamp);
+    lamp_dark(&out->lamp);
     if (out->linked) {
         atomic_poke(&out->own->room.want, 0);
         bell_poll(&out->own->room, &out->theirs->room, out->peer.heavy);
     }
     if (stirs(out)) {
-        shm_lamp_light(&out->lamp);
+        lamp_light(&out->lamp);
     }
 }
 
@@ -465,7 +465,7 @@ void outlet_close(struct outlet *out) {
     (void)futex_wake(&out->own->data.count, INT_MAX);
     if (out->linked) {
         if (out->bell.fifo < 0 && (atomic_peek(&out->theirs->data.attention) & BELL_POLLED) != 0) {
-            shm_open_fifo(out->end, &out->bell, &out->peer);
+            mate_open_fifo(out->end, &out->bell, &out->peer);
         } else if (out->bell.fifo >= 0) {
             bell_write(&out->bell);
         }
@@ -479,6 +479,6 @@ void outlet_deinit(struct outlet *out) {
         seg_unmap(&out->map);
         node_peer_close(&out->peer.node);
     }
-    shm_lamp_deinit(&out->lamp);
+    lamp_deinit(&out->lamp);
     seg_unmap(&out->seg);
 }

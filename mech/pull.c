@@ -49,7 +49,8 @@ static int admit(struct link *l, size_t size) {
     struct frame_head head = {.size = (uint32_t)size, .type = FRAME_DATA};
     int rc = 0;
     if (size > l->room_in) {
-        rc = err_say(THIRL_EFORMAT, "the peer sent a packet of %zu bytes; it had announced %zu at most", size, l->room_in);
+        rc = err_say(THIRL_EFORMAT, "the peer sent a packet of %zu bytes; it had announced %zu at most", size,
+                     l->room_in);
     } else if (!frame_is_marked(at + FRAME_HEAD, size)) {
         frame_write_head(at, &head);
         l->box.to += FRAME_HEAD + size;

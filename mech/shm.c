@@ -5,210 +5,14 @@
 #define _GNU_SOURCE
 #include "mech/shm.h"
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/stat.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/futex.h"
 #include "base/weave.h"
 
 #define HEAD_START 100 /* pauses */
-
-/* ---- what the halves share ---- */
-
-static int check_mark(const struct shm *end, const struct seg *seg, const char *magic, size_t size,
-                      const struct roll_end *of, bool *heavy) {
-    struct shm_mark mark;
-    memcpy(&mark, seg->base, sizeof mark);
-    if (memcmp(mark.magic, magic, sizeof mark.magic) != 0 || mark.node != of->node || mark.number != of->number) {
-        return err_say(THIRL_EFORMAT, "%s: a file of the other end is not what its name says, or is damaged", end->address);
-    }
-    if (mark.version != SHM_VERSION || mark.size != size) {
-        return err_say(THIRL_EVERSION, "%s: the other end has layout %u (%u bytes), this one layout %d (%zu bytes)",
-                       end->address, mark.version, mark.size, SHM_VERSION, size);
-    }
-    *heavy = end->heavy && (mark.features & SHM_HEAVY) != 0;
-    return 0;
-}
-
-int shm_find(struct shm *end, const char *kind, const char *magic, size_t size, struct seg *seg, struct shm_peer *peer) {
-    struct roll_end found;
-    char file[ROLL_FILE_MAX];
-    if (roll_find(&end->roll, kind, &found) != 0) {
-        return -EAGAIN;
-    }
-    roll_file(file, found, kind);
-    int rc = seg_map(seg, end->roll.dir, file, size, end->address);
-    if (rc == -ENOENT) {
-        return -EAGAIN; /* it left in between */
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    *peer = (struct shm_peer){.end = found};
-    rc = check_mark(end, seg, magic, size, &found, &peer->heavy);
-    rc = rc != 0 ? rc : node_peer_open(&peer->node, found.node, found.number);
-    if (rc != 0) {
-        seg_unmap(seg);
-        return rc == -ESRCH ? -EAGAIN : rc;
-    }
-    (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid, proc_name(peer->node.exe));
-    return 0;
-}
-
-int shm_find_post(struct shm *end, struct seg *seg, struct shm_peer *peer, bool *dead) {
-    struct roll_end found;
-    char file[ROLL_FILE_MAX];
-    if (post_find(&end->roll, file, &found) != 0) {
-        return -EAGAIN;
-    }
-    int rc = seg_map(seg, end->roll.dir, file, sizeof(struct shm_tx), end->address);
-    *peer = (struct shm_peer){.end = found};
-    if (rc == 0) {
-        rc = check_mark(end, seg, SHM_TX_MAGIC, sizeof(struct shm_tx), &found, &peer->heavy);
-        rc = rc != 0 ? rc : node_peer_open(&peer->node, found.node, found.number);
-    }
-    *dead = rc == -ESRCH;
-    if (rc != 0 && !*dead) {
-        seg_unmap(seg);
-        post_drop(&end->roll, &found);
-        return rc == -ENOENT ? -EAGAIN : rc;
-    }
-    if (*dead) {
-        const struct shm_tx *tx = (const struct shm_tx *)(const void *)seg->base;
-        peer->node = (struct node_peer){.id = found.node, .fd = -1};
-        memcpy(peer->who, tx->who, sizeof peer->who);
-        peer->who[sizeof peer->who - 1] = '\0';
-        return 0;
-    }
-    (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid, proc_name(peer->node.exe));
-    return 0;
-}
-
-static uint64_t key(const struct roll_end *end) {
-    return end->node + end->number * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-int shm_lamp(struct shm *end, const struct roll_end *to) {
-    (void)pthread_mutex_lock(&end->noting);
-    int rc = end->posted == key(to) ? 0 : post_put(&end->roll, to);
-    end->posted = rc == 0 ? key(to) : end->posted;
-    (void)pthread_mutex_unlock(&end->noting);
-    return rc;
-}
-
-int64_t shm_slice(const struct shm_peer *peer, bool linked) {
-    if (peer == NULL) {
-        return MECH_SLICE_NS;
-    }
-    int64_t slice = peer->node.life != NULL && linked ? SHM_LIFE_SLICE : MECH_SLICE_NS;
-    return peer->node.doubt != 0 ? SHM_DOUBT_SLICE : slice;
-}
-
-bool shm_judge(struct shm *end, const struct roll_end *peer, bool left) {
-    uint64_t about = key(peer) << 1;
-    uint64_t last = atomic_load(&end->verdict);
-    do {
-        if (last >> 1 == about >> 1) {
-            return (last & 1) != 0;
-        }
-    } while (!atomic_cas(&end->verdict, &last, about | left));
-    return left;
-}
-
-void shm_note(struct shm *end, const struct shm_peer *peer) {
-    (void)pthread_mutex_lock(&end->noting);
-    if (end->seen != NULL) {
-        node_end_peer(end->seen, peer == NULL ? 0 : peer->node.pid, peer == NULL ? "" : proc_name(peer->node.exe));
-    }
-    (void)pthread_mutex_unlock(&end->noting);
-}
-
-void shm_open_fifo(struct shm *end, struct bell *bell, const struct shm_peer *peer) {
-    char file[ROLL_FILE_MAX];
-    roll_file(file, peer->end, "bell");
-    /* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
-    bell->fifo = openat(end->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    if (bell->fifo >= 0) {
-        bell_write(bell);
-    }
-}
-
-int shm_lamp_make(struct shm *end, struct shm_lamp *lamp) {
-    char file[ROLL_FILE_MAX];
-    roll_file(file, end->roll.self, "bell");
-    if ((mkfifoat(end->roll.dir, file, 0600) != 0 && errno != EEXIST) ||
-        (end->mode != 0600 && fchmodat(end->roll.dir, file, end->mode, 0) != 0)) {
-        return err_system(errno, "%s: the FIFO for event loops cannot be made in the registry", end->address);
-    }
-    lamp->fifo = openat(end->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    lamp->epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN};
-    if (lamp->fifo < 0 || lamp->epoll < 0 || epoll_ctl(lamp->epoll, EPOLL_CTL_ADD, lamp->fifo, &event) != 0) {
-        int rc = err_system(errno, "%s: no descriptor for event loops", end->address);
-        shm_lamp_deinit(lamp);
-        return rc;
-    }
-    return 0;
-}
-
-/* Makes the descriptor readable when the peer ends; where the kernel gives no pidfd of it (another PID namespace), or while
- * there is no peer whose coming would ring, every 50 ms instead. */
-void shm_lamp_guard(struct shm_lamp *lamp, const struct shm_peer *peer) {
-    uint64_t node = peer == NULL ? 0 : peer->node.id;
-    if (lamp->guard >= 0 && lamp->guarded == node) {
-        return;
-    }
-    fd_close(&lamp->guard);
-    struct proc self;
-    proc_self(&self);
-    if (peer != NULL && peer->node.pid_space == self.pid_space && peer->node.pid != self.pid) {
-        lamp->guard = proc_pidfd(peer->node.pid);
-        if (lamp->guard >= 0 && !node_alive(node)) {
-            fd_close(&lamp->guard); /* that pid may be somebody else's by now */
-        }
-    }
-    if (lamp->guard < 0) {
-        const struct itimerspec every = {clock_spec(MECH_SLICE_NS), clock_spec(MECH_SLICE_NS)};
-        lamp->guard = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-        (void)timerfd_settime(lamp->guard, 0, &every, NULL);
-    }
-    lamp->guarded = node;
-    struct epoll_event event = {.events = EPOLLIN};
-    (void)epoll_ctl(lamp->epoll, EPOLL_CTL_ADD, lamp->guard, &event);
-}
-
-void shm_lamp_light(struct shm_lamp *lamp) {
-    if (!lamp->lit) {
-        const char byte = 1;
-        lamp->lit = write(lamp->fifo, &byte, 1) == 1 || errno == EAGAIN;
-    }
-}
-
-void shm_lamp_dark(struct shm_lamp *lamp) {
-    char bytes[64];
-    while (read(lamp->fifo, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
-    }
-    uint64_t ticks;
-    ssize_t ignored = lamp->guard >= 0 ? read(lamp->guard, &ticks, sizeof ticks) : 0; /* of a timer */
-    (void)ignored;
-    lamp->lit = false;
-}
-
-void shm_lamp_deinit(struct shm_lamp *lamp) {
-    fd_close(&lamp->guard);
-    fd_close(&lamp->fifo);
-    fd_close(&lamp->epoll);
-}
-
-/* ---- the slots ---- */
 
 static int shm_open_end(void *self, const struct mech_open *open) {
     struct shm *end = self;
@@ -355,9 +159,11 @@ static bool shm_spin(void *self, enum mech_way way) {
 
 static int shm_fd(void *self, enum mech_way way, int *fd) {
     struct shm *end = self;
-    struct shm_lamp *lamp = way == MECH_OUT ? &end->out.lamp : &end->in.lamp;
+    struct lamp *lamp = way == MECH_OUT ? &end->out.lamp : &end->in.lamp;
     if (lamp->fifo < 0) {
-        int rc = shm_lamp_make(end, lamp);
+        char file[ROLL_FILE_MAX];
+        roll_file(file, end->roll.self, "bell");
+        int rc = lamp_make(lamp, end->roll.dir, file, end->mode, end->address);
         if (rc != 0) {
             return rc;
         }

@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 
+#include "mech/lamp.h"
 #include "mech/mech.h"
 #include "mem/bell.h"
 #include "mem/hold.h"
@@ -72,14 +73,6 @@ struct shm_peer {
     char who[NODE_PEER_MAX]; /* "pid 123 (name)" */
 };
 
-/* A half's descriptor for event loops. */
-struct shm_lamp {
-    int epoll, fifo; /* -1: nobody has asked */
-    int guard;       /* a pidfd of the peer, or a timer where that cannot be had; -1 */
-    uint64_t guarded; /* the node that guard is of; 0: a timer, or nothing */
-    bool lit;        /* this end has put a byte into the FIFO */
-};
-
 struct outlet {
     struct shm *end;
     struct seg seg; /* .tx */
@@ -102,7 +95,7 @@ struct outlet {
     uint32_t change; /* of the roll, when a peer was last looked for, plus one */
     uint64_t conversation;
     struct hold loans;
-    struct shm_lamp lamp;
+    struct lamp lamp;
 };
 
 struct feed { /* a peer's .tx; outlives the conversation while pieces of it are held */
@@ -126,14 +119,14 @@ struct inlet {
     struct bell bell;
     uint32_t change;
     struct hold held;
-    struct shm_lamp lamp;
+    struct lamp lamp;
 };
 
 struct shm {
     struct roll roll;
     struct node_end *seen;
     uint64_t posted;        /* to whom the tx was posted last */
-    uint64_t verdict;       /* the last of shm_judge: whom it was about, and in its lowest bit what */
+    uint64_t verdict;       /* the last of mate_judge: whom it was about, and in its lowest bit what */
     pthread_mutex_t noting; /* of the peer in `seen`, which both halves write */
     char address[NODE_ADDRESS_MAX];
     bool sends, receives, stream, heavy;
@@ -143,36 +136,29 @@ struct shm {
     struct inlet in;
 };
 
-/* ---- shm.c ---- */
+/* ---- mate.c ---- */
 
 /* Another end that has a file of that kind: maps it, checks its mark, opens its node. 0; -EAGAIN: there is none (yet). */
-int shm_find(struct shm *, const char *kind, const char *magic, size_t size, struct seg *, struct shm_peer *);
+int mate_find(struct shm *, const char *kind, const char *magic, size_t size, struct seg *, struct shm_peer *);
 
 /* The oldest tx file that was posted to this end, and who did; *dead: it is no more. 0 or -EAGAIN as above. */
-int shm_find_post(struct shm *, struct seg *, struct shm_peer *, bool *dead);
+int mate_find_post(struct shm *, struct seg *, struct shm_peer *, bool *dead);
 
 /* Posts the tx to that peer, once; see post_put. */
-int shm_lamp(struct shm *, const struct roll_end *);
+int mate_post(struct shm *, const struct roll_end *);
 
 /* How long a half may sleep before it looks at that peer's life (NULL: at who has come). */
-int64_t shm_slice(const struct shm_peer *, bool linked);
+int64_t mate_slice(const struct shm_peer *, bool linked);
 
 /* A peer may die in the middle of leaving: which of the two it was, the half says that asks first, and the other half the
  * same. true: it has left. */
-bool shm_judge(struct shm *, const struct roll_end *, bool left);
+bool mate_judge(struct shm *, const struct roll_end *, bool left);
 
 /* Notes in the list who is there (NULL: nobody). */
-void shm_note(struct shm *, const struct shm_peer *);
+void mate_note(struct shm *, const struct shm_peer *);
 
 /* Opens the FIFO of the peer for the bell, so that it can be rung there too. */
-void shm_open_fifo(struct shm *, struct bell *, const struct shm_peer *);
-
-/* The descriptor of one half: made; made to follow that peer (NULL: none); lit or not. */
-int shm_lamp_make(struct shm *, struct shm_lamp *);
-void shm_lamp_guard(struct shm_lamp *, const struct shm_peer *);
-void shm_lamp_light(struct shm_lamp *);
-void shm_lamp_dark(struct shm_lamp *);
-void shm_lamp_deinit(struct shm_lamp *);
+void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *);
 
 /* ---- outlet.c, inlet.c: the slots of the contract, one way each ---- */
 
