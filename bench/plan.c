@@ -78,10 +78,10 @@ static const struct entry stream_small[] = {
 static const struct entry queue_size[] = {QUEUES(0, 64), QUEUES(1, KIB(1)), QUEUES(2, KIB(64))};
 
 static const struct entry stream_bulk[] = {
-    BARE(0, "bare memcpy twice", floor_copy, KIB(64), MIB(2), 2),
-    OURS(0, "thirl shm send recv", thirl_way, "shm://", "queue=2M", KIB(64), MIB(2), 2, 0.9),
-    BARE(1, "bare memcpy twice", floor_copy, MIB(1), MIB(2), 2),
-    OURS(1, "thirl shm send recv", thirl_way, "shm://", "queue=2M", MIB(1), MIB(2), 2, 0.9),
+    BARE(0, "bare memcpy twice", floor_copy, KIB(64), MIB(4), 2),
+    OURS(0, "thirl shm send recv", thirl_way, "shm://", "queue=4M", KIB(64), MIB(4), 2, 0.9),
+    BARE(1, "bare memcpy twice", floor_copy, MIB(1), MIB(4), 2),
+    OURS(1, "thirl shm send recv", thirl_way, "shm://", "queue=4M", MIB(1), MIB(4), 2, 0.9),
 };
 
 static const struct entry zero_copy[] = {

@@ -12,7 +12,7 @@
 #include "mem/sweep.h"
 #include "wire/addr.h"
 
-#define QUEUE_DEFAULT (2u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
+#define QUEUE_DEFAULT (4u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
 #define QUEUE_MIN 4096u
 #define QUEUE_MAX (UINT64_C(1) << 32)
 #define MAX_DEFAULT (UINT64_C(64) << 20)
