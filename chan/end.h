@@ -44,6 +44,7 @@ struct thirl {
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
     int kick;         /* an eventfd that wakes the waiters on descriptors, -1 until there is one */
     bool stream;
+    bool blocks; /* a try without a deadline may block inside the mechanism, for a slice */
     enum thirl_wait_mode wait;
     int64_t timeout;
     struct node_end *seen;
@@ -66,10 +67,11 @@ static inline int end_enter(thirl *end, enum mech_way way, int64_t until) {
     return rc;
 }
 
-/* The same for the first try of a call, when nothing is out of the ordinary; whoever gets false asks end_do, others leave by
- * end_leave_straight. */
-static inline bool end_enter_straight(thirl *end, enum mech_way way) {
-    if (unlikely(end == NULL || end->way[way].straight != proc_epoch() || !gate_enter_owned(&end->way[way].gate))) {
+/* The same for the first try of a call, when nothing is out of the ordinary (a mechanism that blocks: only without a
+ * deadline); whoever gets false asks end_do, others leave by end_leave_straight. */
+static inline bool end_enter_straight(thirl *end, enum mech_way way, thirl_time until) {
+    if (unlikely(end == NULL || end->way[way].straight != proc_epoch() || (end->blocks && until.ns != INT64_MAX) ||
+                 !gate_enter_owned(&end->way[way].gate))) {
         return false;
     }
     if (unlikely(atomic_peek(&end->closing))) {

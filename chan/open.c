@@ -83,6 +83,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->mech = mech;
     end->state = state;
     end->stream = open->stream;
+    end->blocks = mech->blocks;
     end->wait = (enum thirl_wait_mode)open->options.wait;
     end->timeout = open->options.timeout;
     end->kick = -1;
@@ -94,7 +95,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
         end->way[way].msg = msg + (size_t)way * THIRL_HELD_MAX;
         end->way[way].wake = 30 * CLOCK_US; /* until measured */
         gate_init(&end->way[way].gate);
-        end->way[way].straight = end->way[way].allowed && !mech->blocks ? epoch : END_NEVER;
+        end->way[way].straight = end->way[way].allowed && !(mech->blocks && end->wait == THIRL_WAIT_SPIN) ? epoch : END_NEVER;
     }
     return end;
 }

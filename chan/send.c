@@ -52,8 +52,8 @@ static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, s
 int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
     size_t done = 0;
     bool waits = false;
-    if (likely(data != NULL && end_enter_straight(end, MECH_OUT))) {
-        int rc = end->mech->send(end->state, data, size, &done, false);
+    if (likely(data != NULL && end_enter_straight(end, MECH_OUT, until))) {
+        int rc = end->mech->send(end->state, data, size, &done, end->blocks);
         if (likely(rc == 0)) {
             end_count(&end->seen->out, size);
         } else if (rc == -EAGAIN && until.ns != 0) {
@@ -101,8 +101,11 @@ static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_
 
 int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
     bool waits = false;
-    if (likely(size != NULL && buffer != NULL && end_enter_straight(end, MECH_IN))) {
-        int rc = end->mech->recv(end->state, buffer, capacity, size, false);
+    if (likely(size != NULL && buffer != NULL && end_enter_straight(end, MECH_IN, until))) {
+        int rc = end->mech->recv(end->state, buffer, capacity, size, end->blocks);
+        if (end->blocks) {
+            (void)end_number(end, rc);
+        }
         if (likely(rc == 0)) {
             end_count(&end->seen->in, *size);
         } else if (rc == -EAGAIN && until.ns != 0) {
