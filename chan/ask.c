@@ -57,8 +57,29 @@ int thirl_limits(thirl *end, struct thirl_limits *limits) {
     answer.sends = end->way[MECH_OUT].allowed;
     answer.receives = end->way[MECH_IN].allowed;
     answer.boundaries = !end->stream;
+    answer.raw = end->mech->raw;
     end_leave(end, way);
     return hand_over(limits, &answer, sizeof answer, "thirl_limits");
+}
+
+int thirl_mechanisms(int (*seen)(void *context, const struct thirl_mechanism *), void *context) {
+    if (seen == NULL) {
+        return err_say(EINVAL, "thirl_mechanisms: there is no function to call (NULL)");
+    }
+    for (size_t i = 0; mech_table[i] != NULL; i++) {
+        const struct mech *mech = mech_table[i];
+        struct thirl_mechanism shown = {.size = sizeof shown, .scheme = mech->scheme, .summary = mech->summary,
+                                        .roles = mech->roles, .limits = {.size = sizeof shown.limits}};
+        mech->claims(&shown.limits);
+        shown.limits.sends = shown.limits.receives = 1;
+        shown.limits.boundaries = (mech->roles & ~(1u << THIRL_WRITE | 1u << THIRL_READ)) != 0;
+        shown.limits.raw = mech->raw;
+        int rc = seen(context, &shown);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
 }
 
 int thirl_peer(thirl *end, struct thirl_peer *peer) {
@@ -88,7 +109,9 @@ struct listing {
 };
 
 static int show(void *context, const struct node_line *line) {
-    static const char *const roles[] = {"?", "pair", "write", "read"};
+#define NAME(name, number, text) [THIRL_##name] = text,
+    static const char *const roles[] = {"?", THIRL_ROLES(NAME)};
+#undef NAME
     static const char *const states[] = {"free", "waiting", "linked", "closed"};
     const struct listing *listing = context;
     const struct node_end *end = line->end;

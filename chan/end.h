@@ -15,6 +15,7 @@
 struct thirl_msg {
     thirl *end;
     struct mech_piece piece;
+    struct mech_note note;
     void *buffer; /* private, kept for the next use of this slot; NULL until the mechanism needs one */
     size_t room;  /* bytes of it */
     uint8_t way;  /* enum mech_way */
@@ -116,6 +117,9 @@ int end_go_on(thirl *, enum mech_way, end_try *, void *arguments, thirl_time unt
 static inline void end_wait_begins(thirl *end, enum mech_way way) {
     (void)atomic_add(&end->way[way].waiters, 1);
 }
+
+/* thirl_send with a note. */
+int end_send_noted(thirl *, const void *data, size_t size, const struct mech_note *, thirl_time until);
 
 /* Wakes the threads that wait, whatever they wait on, until none is left. closing is set. */
 void end_wake_all(thirl *);

@@ -3,12 +3,21 @@
  * Messages in place: loan, put, take, free. Where the mechanism lends its own memory these only pass it on; elsewhere each
  * slot keeps a private buffer, which is allocated once and then used again.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "chan/end.h"
 
 #define STREAM_PIECE ((size_t)256 << 10) /* bytes that take reads at once from a stream in private buffers */
+
+static __attribute__((noinline)) void close_descriptors(struct mech_note *note) {
+    for (unsigned i = 0; i < note->count; i++) {
+        fd_close(&note->descriptor[i]);
+    }
+    note->count = 0;
+}
 
 static struct thirl_msg *slot_take(thirl *end, enum mech_way at) {
     struct end_way *way = &end->way[at];
@@ -22,11 +31,16 @@ static struct thirl_msg *slot_take(thirl *end, enum mech_way at) {
     struct thirl_msg *msg = &way->msg[slot];
     msg->end = end;
     msg->way = (uint8_t)at;
+    msg->note.priority = 0;
+    msg->note.count = 0;
     msg->slot = (uint8_t)slot;
     return msg;
 }
 
 static inline void slot_free(struct thirl_msg *msg) {
+    if (unlikely(msg->note.count != 0)) {
+        close_descriptors(&msg->note);
+    }
     msg->end->way[msg->way].slots &= ~(UINT64_C(1) << msg->slot);
 }
 
@@ -107,7 +121,9 @@ int thirl_put(thirl *end, thirl_msg **slot, thirl_time until) {
     }
     struct thirl_msg *msg = *slot;
     if (end->mech->put == NULL) {
-        rc = thirl_send(end, msg->piece.data, msg->piece.size, until);
+        bool noted = msg->note.priority != 0 || msg->note.count != 0;
+        rc = noted ? end_send_noted(end, msg->piece.data, msg->piece.size, &msg->note, until)
+                   : thirl_send(end, msg->piece.data, msg->piece.size, until);
         thirl_free(slot);
         return rc;
     }
@@ -132,7 +148,9 @@ static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
     int rc = grow(msg, end->stream ? STREAM_PIECE : msg->room);
     while (rc == 0) {
         size_t size = 0;
-        rc = end->mech->recv(end->state, msg->buffer, msg->room, &size, wait);
+        rc = end->mech->recv_noted != NULL
+                 ? end->mech->recv_noted(end->state, msg->buffer, msg->room, &size, &msg->note, wait)
+                 : end->mech->recv(end->state, msg->buffer, msg->room, &size, wait);
         if (rc == -EMSGSIZE) {
             rc = grow(msg, size);
             continue;
@@ -209,4 +227,68 @@ int thirl_msg_trim(thirl_msg *msg, size_t size) {
     }
     msg->piece.size = size;
     return 0;
+}
+
+/* A loan of an end that has what the call needs; else it has said why. */
+static int check_note(const thirl_msg *msg, const char *call) {
+    if (msg == NULL || msg->way != MECH_OUT) {
+        return err_say(EINVAL, "%s: that is for loans only", call);
+    }
+    return 0;
+}
+
+int thirl_msg_set_priority(thirl_msg *msg, uint32_t priority) {
+    int rc = check_note(msg, "thirl_msg_set_priority");
+    if (rc != 0) {
+        return rc;
+    }
+    struct thirl_limits limits = {.size = sizeof limits};
+    msg->end->mech->limits(msg->end->state, &limits);
+    if (priority != 0 && (limits.priorities <= 1 || msg->end->mech->send_noted == NULL)) {
+        return err_say(EOPNOTSUPP, "%s: its messages have no priorities; see thirl_limits", msg->end->address);
+    }
+    if (priority != 0 && priority >= limits.priorities) {
+        return err_say(EINVAL, "%s: %u is no priority; the highest is %u", msg->end->address, priority,
+                       limits.priorities - 1);
+    }
+    msg->note.priority = priority;
+    return 0;
+}
+
+uint32_t thirl_msg_priority(const thirl_msg *msg) {
+    return msg == NULL ? 0 : msg->note.priority;
+}
+
+int thirl_msg_attach(thirl_msg *msg, int fd) {
+    int rc = check_note(msg, "thirl_msg_attach");
+    if (rc != 0) {
+        return rc;
+    }
+    struct thirl_limits limits = {.size = sizeof limits};
+    msg->end->mech->limits(msg->end->state, &limits);
+    if (!limits.descriptors || msg->end->mech->send_noted == NULL) {
+        return err_say(EOPNOTSUPP, "%s: descriptors cannot travel there; unix:// carries them", msg->end->address);
+    }
+    if (msg->note.count == THIRL_DESCRIPTORS_MAX) {
+        return err_say(EBUSY, "%s: a message carries at most %d descriptors", msg->end->address, THIRL_DESCRIPTORS_MAX);
+    }
+    int kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (kept < 0) {
+        return err_system(errno, "thirl_msg_attach: descriptor %d cannot be duplicated", fd);
+    }
+    msg->note.descriptor[msg->note.count++] = kept;
+    return 0;
+}
+
+unsigned thirl_msg_descriptors(const thirl_msg *msg) {
+    return msg == NULL ? 0 : msg->note.count;
+}
+
+int thirl_msg_detach(thirl_msg *msg, unsigned which) {
+    if (msg == NULL || which >= msg->note.count || msg->note.descriptor[which] < 0) {
+        return err_say(ENOENT, "thirl_msg_detach: the message has no descriptor number %u (any more)", which);
+    }
+    int fd = msg->note.descriptor[which];
+    msg->note.descriptor[which] = -1;
+    return fd;
 }

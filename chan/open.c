@@ -12,10 +12,8 @@
 #include "mem/sweep.h"
 #include "wire/addr.h"
 
-#define QUEUE_DEFAULT (4u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
 #define QUEUE_MIN 4096u
 #define QUEUE_MAX (UINT64_C(1) << 32)
-#define MAX_DEFAULT (UINT64_C(64) << 20)
 #define TIMEOUT_DEFAULT (30 * CLOCK_S)
 
 static int understand(const char *address, const struct thirl_options *given, struct addr *addr, const struct mech **mech) {
@@ -41,28 +39,44 @@ static int understand(const char *address, const struct thirl_options *given, st
 
 /* Fills in what neither the address nor the caller has said. */
 static int complete(struct thirl_options *options, const struct mech *mech, const char *address) {
-    uint64_t queue = mech->queue == 0 ? QUEUE_DEFAULT : mech->queue;
-    options->queue = options->queue == 0 ? queue : options->queue;
-    options->max = options->max == 0 ? MAX_DEFAULT : options->max;
+    options->queue = options->queue == 0 ? mech->queue : options->queue;
+    options->max = options->max == 0 ? MECH_MAX : options->max;
     options->mode = options->mode == 0 ? 0600 : options->mode;
     options->timeout = options->timeout == 0 ? TIMEOUT_DEFAULT : options->timeout;
     if (options->queue < QUEUE_MIN || options->queue > QUEUE_MAX) {
         return err_say(EINVAL, "%s: a queue of %llu bytes is not possible: %u to %llu", address,
                        (unsigned long long)options->queue, QUEUE_MIN, (unsigned long long)QUEUE_MAX);
     }
-    if (options->wait > THIRL_WAIT_SLEEP || options->mode > 0777 || options->timeout < 0 || options->type > THIRL_SEQPACKET) {
+    if (options->wait > THIRL_WAIT_SLEEP || options->mode > 0777 || options->timeout < 0 || options->type > THIRL_DATAGRAM) {
         return err_say(EINVAL, "%s: an option is out of its range (wait, mode, timeout or type)", address);
+    }
+    if (options->raw != 0 && !mech->raw) {
+        return err_say(EOPNOTSUPP, "%s: %s has no raw form: nobody but thirl could speak it", address, mech->scheme);
     }
     return 0;
 }
 
-static int describe(enum thirl_role role, struct mech_open *open, const char *address) {
+static int describe(enum thirl_role role, struct mech_open *open, const struct mech *mech, const char *address) {
+#define NAME(name, number, text) [THIRL_##name] = text,
+    static const char *const names[] = {THIRL_ROLES(NAME)};
+#undef NAME
     open->role = role;
-    open->sends = role == THIRL_PAIR || role == THIRL_WRITE;
-    open->receives = role == THIRL_PAIR || role == THIRL_READ;
     open->stream = role == THIRL_WRITE || role == THIRL_READ;
+    open->sends = role == THIRL_PAIR || role == THIRL_WRITE || role == THIRL_PUSH;
+    open->receives = role == THIRL_PAIR || role == THIRL_READ || role == THIRL_PULL;
     if (!open->sends && !open->receives) {
-        return err_say(EINVAL, "%s: %d is no role; there are THIRL_PAIR, THIRL_WRITE, THIRL_READ", address, (int)role);
+        return err_say(EINVAL, "%s: %d is no role; see enum thirl_role", address, (int)role);
+    }
+    if ((mech->roles & 1u << role) == 0) {
+        char carried[64] = "";
+        for (size_t i = 1; i < sizeof names / sizeof *names; i++) {
+            if ((mech->roles & 1u << i) != 0) {
+                strncat(carried, carried[0] == '\0' ? "" : ", ", sizeof carried - strlen(carried) - 1);
+                strncat(carried, names[i], sizeof carried - strlen(carried) - 1);
+            }
+        }
+        return err_say(THIRL_EROLE, "%s: %s does not carry the role %s; it carries %s", address, mech->scheme, names[role],
+                       carried);
     }
     return 0;
 }
@@ -124,7 +138,7 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     struct mech_open open = {.address = address};
     const struct mech *mech = NULL;
     int rc = understand(address, given, &addr, &mech);
-    rc = rc != 0 ? rc : describe(role, &open, address);
+    rc = rc != 0 ? rc : describe(role, &open, mech, address);
     rc = rc != 0 ? rc : complete(&addr.options, mech, address);
     if (rc != 0) {
         return rc;

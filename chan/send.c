@@ -7,11 +7,14 @@
 struct sending {
     const void *data;
     size_t size, done;
+    const struct mech_note *note; /* NULL: none */
 };
 
 static int try_send(thirl *end, void *arguments, bool wait) {
     struct sending *sending = arguments;
-    int rc = end->mech->send(end->state, sending->data, sending->size, &sending->done, wait);
+    int rc = sending->note == NULL
+                 ? end->mech->send(end->state, sending->data, sending->size, &sending->done, wait)
+                 : end->mech->send_noted(end->state, sending->data, sending->size, &sending->done, sending->note, wait);
     if (rc == 0) {
         end_count(&end->seen->out, sending->size);
     }
@@ -41,7 +44,7 @@ static int settle(thirl *end, struct sending *sending, int rc) {
 /* Everything but the straight way, in functions of their own: what they need on the stack would slow that down. */
 static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, size_t done, thirl_time until,
                                                  bool waits) {
-    struct sending sending = {data, size, done};
+    struct sending sending = {data, size, done, NULL};
     if (data == NULL && size != 0) {
         return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
     }
@@ -66,6 +69,11 @@ int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
         }
     }
     return send_slowly(end, data, size, done, until, waits);
+}
+
+int end_send_noted(thirl *end, const void *data, size_t size, const struct mech_note *note, thirl_time until) {
+    struct sending sending = {data, size, 0, note};
+    return settle(end, &sending, end_do(end, MECH_OUT, try_send, &sending, until));
 }
 
 struct receiving {

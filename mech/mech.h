@@ -21,6 +21,7 @@
 #include "include/thirl/thirl.h"
 
 #define MECH_SLICE_NS INT64_C(50000000) /* longest block inside a slot, longest sleep before a look at a peer's life */
+#define MECH_MAX (UINT64_C(64) << 20)    /* what ?max= is when nobody says it */
 
 enum mech_way { MECH_IN, MECH_OUT };
 
@@ -44,6 +45,13 @@ struct mech_piece {
     void *owner;     /* likewise */
 };
 
+/* What goes with a message besides its bytes. */
+struct mech_note {
+    uint32_t priority;
+    unsigned count; /* of descriptors */
+    int descriptor[THIRL_DESCRIPTORS_MAX];
+};
+
 /* Something to sleep on. */
 struct mech_watch {
     enum { MECH_WATCH_WORD, MECH_WATCH_FD } kind;
@@ -62,8 +70,10 @@ struct mech {
     const char *scheme;  /* "shm" */
     const char *summary; /* one line for people */
     size_t state_size;   /* chan allocates that much, zeroed and aligned to a cache line, for each end: the slots' self */
+    uint32_t roles;      /* a bit for each enum thirl_role that it carries: chan refuses the others */
+    bool raw;            /* it knows ?raw: chan refuses that elsewhere */
     bool registry;       /* open needs the registry directory */
-    uint64_t queue;      /* what ?queue= is when nobody says it; 0: chan's own default */
+    uint64_t queue;      /* what ?queue= is when nobody says it */
     bool blocks;         /* send and recv make use of wait = true: chan calls them so before it ever arms */
 
     /* Joins the channel. Does not wait for a peer. 0 or an error; after an error close is not called. May block while it
@@ -94,6 +104,12 @@ struct mech {
      * of capacity 0 asks for the size) or an error. */
     int (*recv)(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
 
+    /* send and recv with a note: chan uses them for loans that carry one, and for all that it takes into private buffers; NULL
+     * where messages carry none. Descriptors stay the caller's when sent, and become his when received; after an error
+     * there are none. `wait` as above. */
+    int (*send_noted)(void *self, const void *data, size_t size, size_t *done, const struct mech_note *, bool wait);
+    int (*recv_noted)(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *, bool wait);
+
     /* thirl_loan, thirl_put, thirl_take, thirl_free without the waiting. free gets taken pieces (way IN) and unsent loans
      * (way OUT), under the gate of that way, after close too. All four are NULL where the mechanism has nothing better than
      * private buffers: chan keeps those and uses send and recv. */
@@ -120,7 +136,8 @@ struct mech {
      * it level-triggered from then on. */
     int (*fd)(void *self, enum mech_way, int *fd);
 
-    void (*limits)(void *self, struct thirl_limits *); /* sends, receives and size are chan's */
+    void (*limits)(void *self, struct thirl_limits *); /* sends, receives, boundaries, size and raw are chan's */
+    void (*claims)(struct thirl_limits *); /* the same without an end: with default options, on this machine */
     int (*peer)(void *self, struct thirl_peer *);      /* -ENOTCONN while there is none */
 };
 

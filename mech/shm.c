@@ -12,7 +12,8 @@
 #include "base/futex.h"
 #include "base/weave.h"
 
-#define HEAD_START 100 /* pauses */
+#define HEAD_START 100         /* pauses */
+#define SHM_QUEUE (4u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
 
 static int shm_open_end(void *self, const struct mech_open *open) {
     struct shm *end = self;
@@ -188,6 +189,13 @@ static void shm_limits(void *self, struct thirl_limits *limits) {
     limits->pollable = 1;
     limits->senders = 1;
     limits->receivers = 1;
+    limits->atomic_max = limits->message_max;
+    limits->priorities = 1;
+}
+
+static void shm_claims(struct thirl_limits *limits) {
+    static struct shm usual = {.sends = true, .max = SHM_QUEUE - 2 * sizeof(struct lane_head), .out = {.seg.ring = SHM_QUEUE}};
+    shm_limits(&usual, limits);
 }
 
 static int shm_peer(void *self, struct thirl_peer *peer) {
@@ -214,7 +222,9 @@ const struct mech mech_shm = {
     .scheme = "shm",
     .summary = "shared memory: a lane for each direction, no system call while both ends are awake",
     .state_size = sizeof(struct shm),
+    .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ,
     .registry = true,
+    .queue = SHM_QUEUE,
     .open = shm_open_end,
     .close = shm_close,
     .deinit = shm_deinit,
@@ -231,5 +241,6 @@ const struct mech mech_shm = {
     .spin = shm_spin,
     .fd = shm_fd,
     .limits = shm_limits,
+    .claims = shm_claims,
     .peer = shm_peer,
 };

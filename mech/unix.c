@@ -140,6 +140,15 @@ static void limits_slot(void *self, struct thirl_limits *limits) {
     limits->boundaries = !e->bytes;
     limits->ordered = limits->reliable = limits->identity = limits->pollable = 1;
     limits->senders = limits->receivers = 1;
+    limits->atomic_max = e->packets ? limits->message_max : 0;
+    limits->priorities = 1;
+}
+
+static void claims_slot(struct thirl_limits *limits) {
+    limits->message_max = MECH_MAX;
+    limits->queue = 2 * QUEUE_USUAL;
+    limits->ordered = limits->reliable = limits->identity = limits->pollable = 1;
+    limits->senders = limits->receivers = limits->priorities = 1;
 }
 
 static int peer_slot(void *self, struct thirl_peer *peer) {
@@ -266,6 +275,7 @@ const struct mech mech_unix = {
     .scheme = "unix",
     .summary = "Unix socket, stream or seqpacket, by path or abstract name",
     .state_size = sizeof(struct chain),
+    .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ,
     .queue = QUEUE_USUAL,
     .blocks = true,
     .open = open_slot,
@@ -280,5 +290,6 @@ const struct mech mech_unix = {
     .disarm = disarm_slot,
     .fd = fd_slot,
     .limits = limits_slot,
+    .claims = claims_slot,
     .peer = peer_slot,
 };

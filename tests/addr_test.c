@@ -93,6 +93,14 @@ static void takes_options(void **state) {
     assert_true(parsed.options.timeout == 9);
     takes("shm://x?wait=s%70in", "shm", "x");
     assert_int_equal(parsed.options.wait, THIRL_WAIT_SPIN);
+    takes("unix://@x?raw&descriptors=3&type=datagram", "unix", "@x");
+    assert_int_equal(parsed.options.raw, 1);
+    assert_int_equal(parsed.options.descriptors, 3);
+    assert_int_equal(parsed.options.type, THIRL_DATAGRAM);
+    takes("unix://@x?raw=off", "unix", "@x");
+    assert_int_equal(parsed.options.raw, 0);
+    takes("unix://@x?raw=on", "unix", "@x");
+    assert_int_equal(parsed.options.raw, 1);
     takes("shm://x", "shm", "x");
     assert_true(parsed.options.queue == 0 && parsed.options.max == 0 && parsed.options.timeout == 0);
 }
@@ -134,7 +142,10 @@ static void refuses_wrong_options(void **state) {
     }
     refuses("shm://x?wait=hard", "\"hard\" at character 14 is not; wait= takes adaptive, spin or sleep");
     refuses("shm://x?wait=", "wait= takes");
-    refuses("unix://x?type=dgram", "type= takes stream or seqpacket");
+    refuses("unix://x?type=dgram", "type= takes stream, seqpacket or datagram");
+    refuses("unix://x?raw=yes", "raw= takes on or off");
+    refuses("unix://x?descriptors=17", "descriptors= takes a number from 0 to 16");
+    refuses("unix://x?raw&raw", "\"raw\" at character 14 is given twice");
     refuses("shm://x?qeue=1", "\"qeue\" at character 9 is no option; known are queue=");
     refuses("shm://x?que=1", "\"que\"");
     refuses("shm://x?queues=1", "\"queues\"");
@@ -164,7 +175,7 @@ static void knows_what_it_lists(void **state) {
         refuses(text, " takes ");
         count++;
     }
-    assert_int_equal(count, 6);
+    assert_int_equal(count, 8);
 }
 
 static void is_bounded(void **state) {

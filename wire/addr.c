@@ -13,11 +13,13 @@
 
 #define SHOWN_MAX 200 /* as much of an address as a sentence shows */
 
-enum kind { SIZE, OCTAL, DURATION, WORD };
+enum kind { SIZE, OCTAL, DURATION, WORD, FLAG, COUNT };
 
 static const char *const wait_words[] = {
     [THIRL_WAIT_ADAPTIVE] = "adaptive", [THIRL_WAIT_SPIN] = "spin", [THIRL_WAIT_SLEEP] = "sleep"};
-static const char *const type_words[] = {[THIRL_STREAM] = "stream", [THIRL_SEQPACKET] = "seqpacket"};
+static const char *const type_words[] = {[THIRL_STREAM] = "stream", [THIRL_SEQPACKET] = "seqpacket",
+                                         [THIRL_DATAGRAM] = "datagram"};
+static const char *const flag_words[] = {"off", "on"};
 
 #define SIZE_FORM "a size in bytes from 1 to 1024G, such as 65536, 64K, 4M or 1G"
 #define TERA (UINT64_C(1) << 40)
@@ -41,12 +43,23 @@ static const struct option {
     {"mode", OCTAL, AT(mode), 1, 0777, "permission bits in octal from 1 to 777, such as 0660", NULL, 0},
     {"timeout", DURATION, AT(timeout), 1, YEAR, "a duration with its unit, ns, us, ms or s, up to a year, such as 5s",
      NULL, 0},
-    {"type", WORD, AT(type), THIRL_STREAM, THIRL_SEQPACKET, "stream or seqpacket", WORDS(type_words)},
+    {"type", WORD, AT(type), THIRL_STREAM, THIRL_DATAGRAM, "stream, seqpacket or datagram", WORDS(type_words)},
+    {"raw", FLAG, AT(raw), 0, 1, "on or off; ?raw alone means on", WORDS(flag_words)},
+    {"descriptors", COUNT, AT(descriptors), 0, THIRL_DESCRIPTORS_MAX, "a number from 0 to 16", NULL, 0},
 #undef AT
 };
 #define OPTIONS (sizeof options / sizeof *options)
 
-static const char known[] = "known are queue=, max=, wait=, mode=, timeout= and type=";
+/* The names of all options, for the sentence about one that is not among them. */
+static const char *known(char out[SHOWN_MAX]) {
+    char *at = out;
+    *at = 0;
+    for (size_t i = 0; i < OPTIONS && at + 32 < out + SHOWN_MAX; i++) {
+        at = stpcpy(at, i == 0 ? "" : i + 1 == OPTIONS ? " and " : ", ");
+        at = stpcpy(stpcpy(at, options[i].name), "=");
+    }
+    return out;
+}
 
 /* Copies length bytes of text for people: printable ones as they are, others as \xNN; cut with "..." when too long. */
 static const char *show(char out[SHOWN_MAX], const char *text, size_t length) {
@@ -128,7 +141,7 @@ static bool scale(const char *unit, enum kind kind, uint64_t *value) {
     } units[] = {
         {"", OCTAL, 1},           {"", SIZE, 1},       {"K", SIZE, 1 << 10},   {"M", SIZE, 1 << 20},
         {"G", SIZE, 1 << 30},     {"ns", DURATION, 1}, {"us", DURATION, 1000}, {"ms", DURATION, 1000000},
-        {"s", DURATION, CLOCK_S},
+        {"s", DURATION, CLOCK_S}, {"", COUNT, 1},
     };
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         if (units[i].kind == kind && strcmp(units[i].unit, unit) == 0) {
@@ -139,7 +152,7 @@ static bool scale(const char *unit, enum kind kind, uint64_t *value) {
 }
 
 static bool understand(const struct option *option, const char *value, uint64_t *number) {
-    if (option->kind == WORD) {
+    if (option->kind == WORD || option->kind == FLAG) {
         for (size_t i = 0; i < option->word_count; i++) {
             *number = i;
             if (option->words[i] && strcmp(option->words[i], value) == 0) return true;
@@ -182,9 +195,13 @@ static int parse_option(struct addr *addr, const char *text, const char *item, s
     for (size_t i = 0; i < OPTIONS; i++) {
         const struct option *option = &options[i];
         if (strlen(option->name) != name_length || memcmp(option->name, item, name_length) != 0) continue;
-        if (!equals) return refuse(text, item, length, "has no value; write name=value");
+        if (!equals && option->kind != FLAG) return refuse(text, item, length, "has no value; write name=value");
         if (*given & 1u << i) return refuse(text, item, name_length, "is given twice");
         *given |= 1u << i;
+        if (!equals) {
+            store(&addr->options, option, 1);
+            return 0;
+        }
         int r = decode(value, text, equals + 1, length - name_length - 1);
         if (r < 0) return r;
         if (!understand(option, value, &number)) {
@@ -195,7 +212,8 @@ static int parse_option(struct addr *addr, const char *text, const char *item, s
         store(&addr->options, option, number);
         return 0;
     }
-    return err_add(refuse(text, item, name_length, "is no option"), "%s", known);
+    char names[SHOWN_MAX];
+    return err_add(refuse(text, item, name_length, "is no option"), "known are %s", known(names));
 }
 
 static int parse_options(struct addr *addr, const char *text, const char *item) {

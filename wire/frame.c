@@ -129,12 +129,11 @@ int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *he
 
 static const char *role_name(uint32_t role) {
     switch (role) {
-    case THIRL_PAIR:
-        return "pair";
-    case THIRL_WRITE:
-        return "write";
-    case THIRL_READ:
-        return "read";
+#define NAME(name, number, text)                                                                                       \
+    case THIRL_##name:                                                                                                 \
+        return text;
+        THIRL_ROLES(NAME)
+#undef NAME
     default:
         return "unknown";
     }

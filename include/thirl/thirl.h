@@ -76,10 +76,20 @@ THIRL_API const char *thirl_error_name(int code);
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
 
+/* PAIR: one of two ends that both send and receive messages. WRITE and READ: the ends of a byte stream. PUSH: one of the
+ * senders of a queue of messages, each of which one receiver gets; PULL: one of its receivers. They need not know each other,
+ * nor live at the same time where the mechanism keeps messages. */
+#define THIRL_ROLES(X)                                                                                                 \
+    X(PAIR, 1, "pair")                                                                                                 \
+    X(WRITE, 2, "write")                                                                                               \
+    X(READ, 3, "read")                                                                                                 \
+    X(PUSH, 4, "push")                                                                                                 \
+    X(PULL, 5, "pull")
+
 enum thirl_role {
-    THIRL_PAIR = 1, /* one of two ends that both send and receive messages */
-    THIRL_WRITE,    /* the writing end of a byte stream */
-    THIRL_READ,     /* the reading end of a byte stream */
+#define THIRL_ROLE(name, number, text) THIRL_##name = number,
+    THIRL_ROLES(THIRL_ROLE)
+#undef THIRL_ROLE
 };
 
 enum thirl_wait_mode {
@@ -96,13 +106,16 @@ struct thirl_options {
     uint32_t wait;   /* ?wait=adaptive|spin|sleep: enum thirl_wait_mode */
     uint32_t mode;   /* ?mode=0660: permission bits of what this end creates; 0600 */
     int64_t timeout; /* ?timeout=5s: what THIRL_SOON means, in nanoseconds; 30 s */
-    uint32_t type;   /* ?type=stream|seqpacket: enum thirl_socket_type, for unix:// */
+    uint32_t type;   /* ?type=stream|seqpacket|datagram: enum thirl_socket_type, for unix:// */
+    uint32_t raw;    /* ?raw: no framing, no greeting: speaks to programs that do not know thirl; thirl-raw(7) */
+    uint32_t descriptors; /* ?descriptors=: how many a received message may bring; 0 refuses them all */
     uint32_t zero;   /* must be 0 */
 };
 
 enum thirl_socket_type {
     THIRL_STREAM = 1,
     THIRL_SEQPACKET,
+    THIRL_DATAGRAM,
 };
 
 #ifdef __cplusplus
@@ -166,6 +179,20 @@ THIRL_API uint64_t thirl_msg_number(const thirl_msg *msg); /* counts a peer's me
 /* Makes a loan smaller before it is put. -EINVAL when it would grow. */
 THIRL_API THIRL_CHECK int thirl_msg_trim(thirl_msg *msg, size_t size);
 
+/* The priority of a message: of messages that wait, the highest leaves first. 0, the lowest, unless set; below
+ * thirl_limits.priorities. Setting: of a loan; -EOPNOTSUPP where the mechanism has none, -EINVAL out of its range. */
+THIRL_API THIRL_CHECK int thirl_msg_set_priority(thirl_msg *msg, uint32_t priority);
+THIRL_API uint32_t thirl_msg_priority(const thirl_msg *msg);
+
+/* Descriptors that travel with a message, where thirl_limits says descriptors. attach: of a loan; the message keeps a
+ * duplicate, the caller's stays his; -EOPNOTSUPP, or -EBUSY beyond THIRL_DESCRIPTORS_MAX. A receiver gets them only when it
+ * was opened with ?descriptors=; what nobody detached is closed by thirl_free. detach: gives number `which`, from 0, to
+ * the caller, close-on-exec; -ENOENT when there is none, or no more. */
+#define THIRL_DESCRIPTORS_MAX 16
+THIRL_API THIRL_CHECK int thirl_msg_attach(thirl_msg *msg, int fd);
+THIRL_API THIRL_CHECK int thirl_msg_detach(thirl_msg *msg, unsigned which);
+THIRL_API unsigned thirl_msg_descriptors(const thirl_msg *msg);
+
 /* ---- event loops, limits, peers ---------------------------------------------------------------------------------- */
 
 /* A descriptor that is readable while a receive (on a WRITE end: a send) has something to answer, level-triggered. It may
@@ -188,8 +215,24 @@ struct thirl_limits {
     uint8_t cross_host;
     uint8_t pollable;    /* has a thirl_fd */
     uint32_t senders, receivers; /* how many a channel can have; 0: no limit */
+    uint64_t atomic_max; /* up to that size the kernel takes a message whole; above, thirl takes it apart and puts it together */
+    uint32_t priorities; /* levels of priority; 1: all messages are equal */
+    uint8_t raw;         /* ?raw works */
+    uint8_t zero[3];
 };
 THIRL_API THIRL_CHECK int thirl_limits(thirl *end, struct thirl_limits *limits);
+
+/* A mechanism as it is on this machine, with default options. Strings are static. */
+struct thirl_mechanism {
+    size_t size;
+    const char *scheme;         /* "shm" */
+    const char *summary;        /* one line */
+    uint32_t roles;             /* a bit for each role that it carries: 1 << THIRL_PAIR … */
+    struct thirl_limits limits; /* sends and receives: what some end can do */
+};
+
+/* Calls seen for each mechanism until it returns nonzero, and returns that. */
+THIRL_API THIRL_CHECK int thirl_mechanisms(int (*seen)(void *context, const struct thirl_mechanism *), void *context);
 
 /* Who is at the other end now. Set size first. -ENOTCONN while there is nobody. */
 struct thirl_peer {
@@ -206,7 +249,7 @@ THIRL_API THIRL_CHECK int thirl_peer(thirl *end, struct thirl_peer *peer);
 struct thirl_seen {
     size_t size;
     const char *address; /* "shm://camera/front" */
-    const char *role;    /* "pair", "write", "read" */
+    const char *role;    /* "pair", "write", …: see THIRL_ROLES */
     const char *state;   /* "waiting", "linked", "closed", "dead" */
     int64_t pid;         /* as its own process sees it */
     const char *exe;

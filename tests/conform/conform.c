@@ -28,10 +28,10 @@
 
 /* One line per mechanism. */
 static const struct conform_line conform_lines[] = {
-    {"shm", "shm://", false, ""},
-    {"unix-path", "unix://", true, ""},
-    {"unix-abstract", "unix://@", false, ""},
-    {"unix-seqpacket", "unix://", true, "?type=seqpacket"},
+    {"shm", "shm://", false, "", CONFORM_PAIR | CONFORM_STREAM},
+    {"unix-path", "unix://", true, "", CONFORM_PAIR | CONFORM_STREAM},
+    {"unix-abstract", "unix://@", false, "", CONFORM_PAIR | CONFORM_STREAM},
+    {"unix-seqpacket", "unix://", true, "?type=seqpacket", CONFORM_PAIR | CONFORM_STREAM},
 };
 #define LINES (sizeof conform_lines / sizeof *conform_lines)
 
@@ -160,7 +160,8 @@ int conform_main(const struct conform_test *tests, size_t count, int argc, char 
     for (size_t i = 0; i < count * LINES; i++) {
         const struct conform_test *test = &tests[i / LINES];
         const struct conform_line *line = &conform_lines[i % LINES];
-        if (test->only == NULL || strncmp(line->name, test->only, strlen(test->only)) == 0) {
+        if ((test->roles & ~line->roles) == 0 &&
+            (test->only == NULL || strncmp(line->name, test->only, strlen(test->only)) == 0)) {
             scenes[n] = (struct scene){test, line};
             snprintf(names[n], sizeof names[n], "%s %s", line->name, test->name);
             units[n] = (struct CMUnitTest){.name = names[n], .test_func = play, .initial_state = &scenes[n]};

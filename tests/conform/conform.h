@@ -26,7 +26,10 @@ struct conform_line {
     const char *name, *prefix;
     bool path;
     const char *suffix;
+    unsigned roles; /* the groups of roles that it carries: CONFORM_PAIR … */
 };
+
+enum { CONFORM_PAIR = 1, CONFORM_STREAM = 2, CONFORM_QUEUE = 4 }; /* PAIR; WRITE and READ; PUSH and PULL */
 
 struct conform {
     const struct conform_line *line;
@@ -37,10 +40,12 @@ struct conform_test {
     const char *name;
     void (*body)(struct conform *);
     const char *only; /* how the names of the lines begin that it is for; NULL: all */
+    unsigned roles;   /* it is for the lines that carry all of these */
 };
 
-#define CONFORM(body) {#body, body, NULL}
-#define CONFORM_ONLY(body, line) {#body, body, line}
+#define CONFORM(body) {#body, body, NULL, CONFORM_PAIR}
+#define CONFORM_FOR(body, roles) {#body, body, NULL, roles}
+#define CONFORM_ONLY(body, line) {#body, body, line, 0}
 
 /* Runs them all; argv[1] may be a pattern for names like "shm sends_every_size". */
 int conform_main(const struct conform_test *, size_t count, int argc, char **argv);

@@ -244,8 +244,33 @@ static void outlives_the_sender(struct conform *c) {
     must_be(thirl_close(&end, PATIENCE), 0);
 }
 
+/* What a mechanism does not claim is refused with a sentence, not lost. */
+static void refuses_notes_that_it_does_not_claim(struct conform *c) {
+    thirl *a, *b;
+    thirl_msg *loan = NULL;
+    struct thirl_limits limits = {.size = sizeof limits};
+    conform_both(c, 0, NULL, &a, &b);
+    must_be(thirl_limits(a, &limits), 0);
+    must_be(thirl_loan(a, &loan, 8, PATIENCE), 0);
+    must(limits.priorities >= 1);
+    must_be(thirl_msg_set_priority(loan, limits.priorities), limits.priorities > 1 ? -EINVAL : -EOPNOTSUPP);
+    must_say("priorit");
+    must_be(thirl_msg_set_priority(loan, 0), 0);
+    must_be(thirl_msg_priority(loan), 0);
+    if (!limits.descriptors) {
+        must_be(thirl_msg_attach(loan, 0), -EOPNOTSUPP);
+        must_say("descriptors cannot travel");
+    }
+    must_be(thirl_msg_descriptors(loan), 0);
+    must_be(thirl_msg_detach(loan, 0), -ENOENT);
+    thirl_free(&loan);
+    must_be(thirl_close(&a, THIRL_NOW), 0);
+    must_be(thirl_close(&b, THIRL_NOW), 0);
+}
+
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
+        CONFORM(refuses_notes_that_it_does_not_claim),
         CONFORM(takes_several),           CONFORM(puts_in_any_order),   CONFORM(leaves_no_trace_of_the_unsent),
         CONFORM(trims),                   CONFORM(outlives_the_end),    CONFORM(holds_so_many_and_no_more),
         CONFORM(is_null_after_a_failure), CONFORM(outlives_the_sender),
