@@ -283,6 +283,9 @@ static __attribute__((noinline)) int send_with_care(struct outlet *out, const vo
     } else if (rc == 0) {
         rc = size > out->end->max ? too_large(out, size) : send_one(out, data, size);
     }
+    if (rc == 0) {
+        out->needed = 0; /* the descriptor tells of any room again, not only of what was wanted in vain */
+    }
     if (out->lamp.fifo >= 0) {
         outlet_settle(out);
     }
@@ -439,7 +442,6 @@ void outlet_settle(struct outlet *out) {
     }
     out->straight = 0;
     lamp_guard(&out->lamp, out->linked ? &out->peer.node : NULL);
-    out->needed = 0;
     if (stirs(out)) {
         lamp_light(&out->lamp);
         return;

@@ -163,6 +163,7 @@ static void read_on_demand(const struct conform *c, struct peer *stage) {
     static char buffer[1 << 20];
     size_t size;
     must_be(thirl_recv(end, buffer, 1, &size, PATIENCE), 0);
+    conform_tell(stage, 1);
     for (uint64_t want = conform_hear(stage); want > 0; want -= size) {
         must_be(thirl_recv(end, buffer, want < sizeof buffer ? want : sizeof buffer, &size, PATIENCE), 0);
     }
@@ -183,6 +184,7 @@ static void has_a_descriptor_for_room(struct conform *c) {
     must(fd >= 0);
     must_be(thirl_fd(end), fd);
     must_be(thirl_send(end, "x", 1, PATIENCE), 0);
+    must_be(conform_hear(&peer), 1);
     must(readable(fd, 5000));
     must(readable(fd, 0));
     static char data[1000];
@@ -213,9 +215,11 @@ static void has_a_descriptor_for_room(struct conform *c) {
 
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
-        CONFORM(reads_all_of_it),          CONFORM(hears_that_nobody_reads_any_more),
-        CONFORM(tells_death_from_the_end), CONFORM(has_one_of_each),
-        CONFORM(has_a_descriptor_for_room),
+        CONFORM_FOR(reads_all_of_it, CONFORM_STREAM),
+        CONFORM_FOR(hears_that_nobody_reads_any_more, CONFORM_STREAM),
+        CONFORM_FOR(tells_death_from_the_end, CONFORM_STREAM),
+        CONFORM_FOR(has_one_of_each, CONFORM_STREAM),
+        CONFORM_FOR(has_a_descriptor_for_room, CONFORM_STREAM),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }
