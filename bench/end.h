@@ -15,6 +15,7 @@ extern const struct work thirl_handover; /* loan, put, take, free; only the firs
 
 /* oneway.c: one way. */
 extern const struct work thirl_way;   /* thirl_send and thirl_recv */
+extern const struct work thirl_many;  /* thirl_send_many and thirl_recv_many, 32 messages to a call */
 extern const struct work thirl_place; /* loan, put, take, free: written and read in place */
 
 /* end.c: only asks what the largest message is: outcome->samples. */

@@ -14,7 +14,8 @@ extern const struct work floor_futex; /* both sleep: one FUTEX_WAKE and one FUTE
 
 /* ring.c: one way, one producer, one consumer. */
 extern const struct work floor_packed; /* packed records, the length word commits */
-extern const struct work floor_cached; /* fixed slots, head and tail, each side caches the other's index */
+extern const struct work floor_cached; /* packed records, both cursors published, each side caches the other's */
+extern const struct work floor_slots;  /* the same with slots of one size: no messages of any size, but the hardware's limit */
 extern const struct work floor_copy;   /* slots with flags: one memcpy in, one memcpy out */
 
 /* socket.c: blocking send and recv of whole messages. */

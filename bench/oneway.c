@@ -51,6 +51,66 @@ stage_inline int receive_copy(struct run *run, size_t size) {
     return end_close(run, STAGE_PONG, &end);
 }
 
+#define BATCH 32
+
+/* Each batch is another piece of the prepared payload. */
+static int ping_many(struct run *run) {
+    thirl *end;
+    struct iovec messages[BATCH];
+    struct payload payload;
+    const uint64_t total = run->warm + run->count;
+    if (payload_init(&payload, run->size, false)) {
+        return stage_fail(run, STAGE_PING, "no memory for the payload");
+    }
+    if (end_open(run, STAGE_PING, &end)) {
+        return -1;
+    }
+    stage_meet(run, STAGE_PING);
+    for (uint64_t i = 0; i < total;) {
+        size_t count = total - i < BATCH ? total - i : BATCH;
+        for (size_t k = 0; k < count; k++) {
+            messages[k].iov_base = (void *)(uintptr_t)payload_at(&payload, run->size, i + k);
+            messages[k].iov_len = run->size;
+        }
+        if (thirl_send_many(end, messages, &count, THIRL_NEVER)) {
+            return end_fail(run, STAGE_PING, "thirl_send_many");
+        }
+        i += count;
+    }
+    run->stage->sum[0] = payload_total(&payload, total);
+    return end_close(run, STAGE_PING, &end);
+}
+
+static int pong_many(struct run *run) {
+    thirl *end;
+    struct iovec messages[BATCH];
+    struct payload target;
+    uint64_t sum = 0;
+    if (payload_init(&target, run->size * BATCH, false)) {
+        return stage_fail(run, STAGE_PONG, "no memory for the payload");
+    }
+    if (end_open(run, STAGE_PONG, &end)) {
+        return -1;
+    }
+    stage_meet(run, STAGE_PONG);
+    for (uint64_t i = 0; i < run->warm + run->count;) {
+        size_t count = BATCH;
+        if (thirl_recv_many(end, target.bytes, run->size * BATCH, messages, &count, THIRL_NEVER)) {
+            return end_fail(run, STAGE_PONG, "thirl_recv_many");
+        }
+        for (size_t k = 0; k < count; k++) {
+            sum += payload_sum(messages[k].iov_base, messages[k].iov_len) + (run->size - messages[k].iov_len);
+        }
+        if (__builtin_expect(i < run->warm && i + count >= run->warm, 0)) {
+            run->stage->begin = stage_now(); /* less than a batch late, among millions */
+        }
+        i += count;
+    }
+    run->stage->end = stage_now();
+    run->stage->sum[1] = sum;
+    return end_close(run, STAGE_PONG, &end);
+}
+
 stage_inline int send_place(struct run *run, size_t size) {
     thirl *end;
     thirl_msg *msg;
@@ -98,14 +158,15 @@ stage_inline int receive_place(struct run *run, size_t size) {
     return end_close(run, STAGE_PONG, &end);
 }
 
-/* A constant size, as in the floors: summing must cost the same on both sides of a ratio. */
-#define BY_SIZE(name, body)                                                                                            \
+/* A size that is known when the message is sent, as in the floors: summing must cost the same on both sides of a ratio. */
+#define BY_RUN(name, body)                                                                                             \
     static int name(struct run *run) {                                                                                 \
-        return run->size == 8 ? body(run, 8) : run->size == 64 ? body(run, 64) : body(run, run->size);                 \
+        return body(run, run->size);                                                                                   \
     }
-BY_SIZE(pong_copy, receive_copy)
-BY_SIZE(ping_place, send_place)
-BY_SIZE(pong_place, receive_place)
+BY_RUN(pong_copy, receive_copy)
+BY_RUN(ping_place, send_place)
+BY_RUN(pong_place, receive_place)
 
 const struct work thirl_way = {.ping = ping_copy, .pong = pong_copy};
+const struct work thirl_many = {.ping = ping_many, .pong = pong_many};
 const struct work thirl_place = {.ping = ping_place, .pong = pong_place};

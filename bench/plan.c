@@ -60,7 +60,9 @@ static const struct entry rtt_one_core[] = {
 #define SMALL(g, bytes, room, with)                                                                                    \
     BARE(g, "bare packed ring", floor_packed, bytes, room, 2),                                                         \
         BARE(g, "bare cached ring", floor_cached, bytes, room, 2),                                                     \
-        OURS(g, "thirl shm send recv", thirl_way, "shm://", with, bytes, room, 2, 0.8),                                \
+        {.group = (g), .variant = "bare slots", .work = &floor_slots, .size = (bytes), .ring = (room), .cpus = 2},     \
+        OURS(g, "thirl shm many, by 32", thirl_many, "shm://", with, bytes, room, 2, 0.8),                             \
+        OURS(g, "thirl shm send recv", thirl_way, "shm://", with, bytes, room, 2, 0),                                  \
         OURS(g, "thirl shm loan take", thirl_place, "shm://", with, bytes, room, 2, 0)
 static const struct entry stream_small[] = {
     SMALL(0, 8, KIB(256), "queue=256K"),

@@ -8,9 +8,14 @@
  *
  * The consumer publishes its cursor; the producer looks at it only when its cached view says full.
  *
- * Cached: slots of one size, each with the message's length in front, as a message has one; both indices published with
- * each message, and read only when the cached view of the other's says full or empty.
+ * Cached: the same records without the clearing; both cursors are published with each message, and read only when the
+ * cached view of the other's says full or empty.
+ *
+ * Slots: the same with slots of one size, which the length in front is not needed for to find the next one: not what carries
+ * messages of any size, but what the hardware can do.
  */
+#include <stdbool.h>
+
 #include "bench/floor.h"
 #include "bench/payload.h"
 
@@ -36,7 +41,7 @@ stage_inline int send_packed(struct run *run, size_t size) {
             seen = stage_load(&control->read); /* pairs with the consumer's store */
         }
         unsigned char *here = ring + (at & mask);
-        memcpy(here + 8, payload_at(&payload, size, i), size);
+        payload_copy(here + 8, payload_at(&payload, size, i), size);
         __atomic_store_n((uint64_t *)(ring + ((at + record) & mask)), 0, __ATOMIC_RELAXED);
         stage_store((uint64_t *)here, size);
         at += record;
@@ -62,7 +67,7 @@ stage_inline int receive_packed(struct run *run, size_t size) {
                 length = stage_load((const uint64_t *)here);
             } while (length == 0);
         }
-        sum += payload_sum(here + 8, size);
+        sum += payload_sum(here + 8, length) + (size - length);
         at += 8 + ((length + 7) & ~(uint64_t)7);
         if (at - told >= step) {
             stage_store(&control->read, told = at);
@@ -76,18 +81,14 @@ stage_inline int receive_packed(struct run *run, size_t size) {
     return 0;
 }
 
-/* As many slots as fit, a power of two. */
-static uint64_t slots_of(const struct run *run, uint64_t slot) {
-    uint64_t slots = 1;
-    while (2 * slots * slot <= run->ring) {
-        slots *= 2;
-    }
-    return slots;
+/* What a record takes up: of messages their length says it, of slots it is known. */
+stage_inline uint64_t room_of(uint64_t size) {
+    return 8 + ((size + 7) & ~(uint64_t)7);
 }
 
-stage_inline int send_cached(struct run *run, size_t size) {
+stage_inline int send_cached(struct run *run, size_t size, bool slots) {
     struct control *control = (struct control *)run->control;
-    const uint64_t slot = 8 + size, slots = slots_of(run, slot), mask = slots - 1;
+    const uint64_t mask = run->ring - 1, room = room_of(size);
     uint64_t tail = 0, seen = 0;
     struct payload payload;
     if (payload_init(&payload, size, false)) {
@@ -95,32 +96,38 @@ stage_inline int send_cached(struct run *run, size_t size) {
     }
     stage_meet(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
-        while (__builtin_expect(tail - seen == slots, 0)) {
+        uint64_t length = size;
+        if (!slots) {
+            __asm__ __volatile__("" : "+r"(length)); /* the compiler does not know that it is always the same */
+        }
+        while (__builtin_expect(tail + (slots ? room : room_of(length)) - seen > run->ring, 0)) {
             seen = stage_load(&control->read); /* pairs with the consumer's store */
         }
-        unsigned char *here = run->area + (tail & mask) * slot;
-        memcpy(here, &size, 8);
-        memcpy(here + 8, payload_at(&payload, size, i), size);
-        stage_store(&control->tail, ++tail);
+        unsigned char *here = run->area + (tail & mask);
+        memcpy(here, &length, 8);
+        payload_copy(here + 8, payload_at(&payload, size, i), slots ? size : length);
+        tail += slots ? room : room_of(length);
+        stage_store(&control->tail, tail);
     }
     run->stage->sum[0] = payload_total(&payload, run->warm + run->count);
     return 0;
 }
 
-stage_inline int receive_cached(struct run *run, size_t size) {
+stage_inline int receive_cached(struct run *run, size_t size, bool slots) {
     struct control *control = (struct control *)run->control;
-    const uint64_t slot = 8 + size, mask = slots_of(run, slot) - 1;
+    const uint64_t mask = run->ring - 1, room = room_of(size);
     uint64_t head = 0, seen = 0, sum = 0;
     stage_meet(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         while (__builtin_expect(head == seen, 0)) {
             seen = stage_load(&control->tail); /* pairs with the producer's store */
         }
-        const unsigned char *here = run->area + (head & mask) * slot;
+        const unsigned char *here = run->area + (head & mask);
         uint64_t length;
         memcpy(&length, here, 8);
-        sum += payload_sum(here + 8, size) + (size - length);
-        stage_store(&control->read, ++head);
+        sum += payload_sum(here + 8, slots ? size : length) + (size - length);
+        head += slots ? room : room_of(length);
+        stage_store(&control->read, head);
         if (__builtin_expect(i + 1 == run->warm, 0)) {
             run->stage->begin = stage_now();
         }
@@ -182,16 +189,37 @@ static int receive_copy(struct run *run) {
     return 0;
 }
 
-/* A constant size lets the compiler copy and add without a loop: that is what a bare ring would do. */
-#define BY_SIZE(name, body)                                                                                            \
-    static int name(struct run *run) {                                                                                 \
-        return run->size == 8 ? body(run, 8) : run->size == 64 ? body(run, 64) : body(run, run->size);                 \
-    }
-BY_SIZE(ping_packed, send_packed)
-BY_SIZE(pong_packed, receive_packed)
-BY_SIZE(ping_cached, send_cached)
-BY_SIZE(pong_cached, receive_cached)
+/* A message's size is known when it is sent, not when the program is compiled. */
+static int ping_packed(struct run *run) {
+    return send_packed(run, run->size);
+}
+
+static int pong_packed(struct run *run) {
+    return receive_packed(run, run->size);
+}
+
+static int ping_cached(struct run *run) {
+    return send_cached(run, run->size, false);
+}
+
+static int pong_cached(struct run *run) {
+    return receive_cached(run, run->size, false);
+}
+
+/* With a size that the compiler knows it copies and adds without a loop. */
+static int ping_slots(struct run *run) {
+    return run->size == 8    ? send_cached(run, 8, true)
+           : run->size == 64 ? send_cached(run, 64, true)
+                             : send_cached(run, run->size, true);
+}
+
+static int pong_slots(struct run *run) {
+    return run->size == 8    ? receive_cached(run, 8, true)
+           : run->size == 64 ? receive_cached(run, 64, true)
+                             : receive_cached(run, run->size, true);
+}
 
 const struct work floor_packed = {.ping = ping_packed, .pong = pong_packed, .area = true};
 const struct work floor_cached = {.ping = ping_cached, .pong = pong_cached, .area = true};
+const struct work floor_slots = {.ping = ping_slots, .pong = pong_slots, .area = true};
 const struct work floor_copy = {.ping = send_copy, .pong = receive_copy, .area = true};
