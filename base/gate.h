@@ -31,7 +31,7 @@ struct gate {
 void gate_init(struct gate *);
 
 /* Identity of the calling thread. */
-extern _Thread_local char gate_thread __attribute__((tls_model("initial-exec")));
+extern _Thread_local char gate_thread __attribute__((tls_model("initial-exec"), visibility("hidden")));
 #define gate_self() ((const void *)&gate_thread)
 
 /* Everything that is not the owner's fast path. */

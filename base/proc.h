@@ -24,7 +24,7 @@ struct proc {
 uint32_t proc_begin(void);
 
 /* 0 in a process that has not begun, a forked child among them; otherwise its epoch. */
-extern const uint32_t *proc_page;
+extern const uint32_t *proc_page __attribute__((visibility("hidden")));
 static inline uint32_t proc_epoch(void) {
     return atomic_peek(atomic_peek(&proc_page));
 }

@@ -27,7 +27,9 @@ struct thirl_msg {
 struct end_way {
     struct gate gate;
     bool allowed;      /* by role */
-    uint32_t straight; /* the epoch in which the first try may be made on the spot, or END_NEVER */
+    /* The epoch in which the first try may be made on the spot, or END_NEVER: of a mechanism that does not block, and of one
+     * that does, for calls without a deadline. */
+    uint32_t straight, blocking;
     uint32_t waiters;  /* threads between two tries of one call */
     const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
     uint64_t slots;    /* a bit for each msg that is out */
@@ -45,7 +47,6 @@ struct thirl {
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
     int kick;         /* an eventfd that wakes the waiters on descriptors, -1 until there is one */
     bool stream;
-    bool blocks; /* a try without a deadline may block inside the mechanism, for a slice */
     enum thirl_wait_mode wait;
     int64_t timeout;
     struct node_end *seen;
@@ -68,15 +69,16 @@ static inline int end_enter(thirl *end, enum mech_way way, int64_t until) {
     return rc;
 }
 
-/* The same for the first try of a call, when nothing is out of the ordinary (a mechanism that blocks: only without a
- * deadline); whoever gets false asks end_do, others leave by end_leave_straight. */
-static inline bool end_enter_straight(thirl *end, enum mech_way way, thirl_time until) {
-    if (unlikely(end == NULL || end->way[way].straight != proc_epoch() || (end->blocks && until.ns != INT64_MAX) ||
-                 !gate_enter_owned(&end->way[way].gate))) {
+/* The same for the first try of a call, when nothing is out of the ordinary: from is the way's straight or its blocking. Whoever
+ * gets false asks end_do, others leave by end_leave_straight. The gate comes first, so that one look at the epoch also tells
+ * of fork and of close. */
+static inline bool end_enter_straight(thirl *end, enum mech_way at, const uint32_t *from) {
+    struct gate *gate = &end->way[at].gate;
+    if (unlikely(!gate_enter_owned(gate))) {
         return false;
     }
-    if (unlikely(atomic_peek(&end->closing))) {
-        gate_leave_owned(&end->way[way].gate);
+    if (unlikely(atomic_peek(from) != proc_epoch())) {
+        gate_leave_owned(gate);
         return false;
     }
     return true;

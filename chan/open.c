@@ -97,7 +97,6 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->mech = mech;
     end->state = state;
     end->stream = open->stream;
-    end->blocks = mech->blocks;
     end->wait = (enum thirl_wait_mode)open->options.wait;
     end->timeout = open->options.timeout;
     end->kick = -1;
@@ -109,7 +108,9 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
         end->way[way].msg = msg + (size_t)way * THIRL_HELD_MAX;
         end->way[way].wake = 30 * CLOCK_US; /* until measured */
         gate_init(&end->way[way].gate);
-        end->way[way].straight = end->way[way].allowed && !(mech->blocks && end->wait == THIRL_WAIT_SPIN) ? epoch : END_NEVER;
+        bool spins = end->wait == THIRL_WAIT_SPIN;
+        end->way[way].straight = end->way[way].allowed && !mech->blocks ? epoch : END_NEVER;
+        end->way[way].blocking = end->way[way].allowed && mech->blocks && !spins ? epoch : END_NEVER;
     }
     return end;
 }
@@ -205,6 +206,10 @@ int thirl_close(thirl **slot, thirl_time until) {
         left = 0;
     }
     atomic_store(&end->closing, 1);
+    for (int way = 0; way < 2; way++) {
+        atomic_store(&end->way[way].straight, END_NEVER);
+        atomic_store(&end->way[way].blocking, END_NEVER);
+    }
     end_wake_all(end);
     /* In the order of those who need both gates in ask.c. */
     enum mech_way main_way = end->way[MECH_IN].allowed ? MECH_IN : MECH_OUT;

@@ -41,34 +41,49 @@ static int settle(thirl *end, struct sending *sending, int rc) {
     return settled;
 }
 
-/* Everything but the straight way, in functions of their own: what they need on the stack would slow that down. */
-static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, size_t done, thirl_time until,
-                                                 bool waits) {
-    struct sending sending = {data, size, done, NULL};
-    if (data == NULL && size != 0) {
-        return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
+/* The first try did not do it; still under the gate. */
+static __attribute__((noinline)) int send_on(thirl *end, struct sending sending, thirl_time until, int rc) {
+    bool waits = rc == -EAGAIN && until.ns != 0;
+    if (waits) {
+        end_wait_begins(end, MECH_OUT);
     }
-    int rc = (waits ? end_go_on : end_do)(end, MECH_OUT, try_send, &sending, until);
+    end_leave_straight(end, MECH_OUT);
+    if (rc != -EAGAIN) {
+        return rc;
+    }
+    rc = (waits ? end_go_on : end_do)(end, MECH_OUT, try_send, &sending, until);
     return settle(end, &sending, rc);
 }
 
-int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
-    size_t done = 0;
-    bool waits = false;
-    if (likely(data != NULL && end_enter_straight(end, MECH_OUT, until))) {
-        int rc = end->mech->send(end->state, data, size, &done, end->blocks);
-        if (likely(rc == 0)) {
-            end_count(&end->seen->out, size);
-        } else if (rc == -EAGAIN && until.ns != 0) {
-            end_wait_begins(end, MECH_OUT);
-            waits = true;
+/* Everything but the straight way. */
+static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, thirl_time until) {
+    struct sending sending = {data, size, 0, NULL};
+    if (data == NULL && size != 0) {
+        return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
+    }
+    if (end != NULL && until.ns == INT64_MAX && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].blocking)) {
+        int rc = try_send(end, &sending, true);
+        if (unlikely(rc != 0)) {
+            return send_on(end, sending, until, rc);
         }
         end_leave_straight(end, MECH_OUT);
-        if (likely(rc != -EAGAIN)) {
-            return rc;
-        }
+        return 0;
     }
-    return send_slowly(end, data, size, done, until, waits);
+    return settle(end, &sending, end_do(end, MECH_OUT, try_send, &sending, until));
+}
+
+int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
+    if (likely(end != NULL && data != NULL && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].straight))) {
+        size_t done = 0;
+        int rc = end->mech->send(end->state, data, size, &done, false);
+        if (unlikely(rc != 0)) {
+            return send_on(end, (struct sending){data, size, done, NULL}, until, rc);
+        }
+        end_count(&end->seen->out, size);
+        end_leave_straight(end, MECH_OUT);
+        return 0;
+    }
+    return send_slowly(end, data, size, until);
 }
 
 int end_send_noted(thirl *end, const void *data, size_t size, const struct mech_note *note, thirl_time until) {
@@ -96,41 +111,50 @@ static int try_recv(thirl *end, void *arguments, bool wait) {
     return rc == -EMSGSIZE ? unfit(end, receiving->capacity, *receiving->size) : rc;
 }
 
-static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until,
-                                                 bool waits) {
-    size_t unasked;
+/* As send_on. */
+static __attribute__((noinline)) int recv_on(thirl *end, struct receiving receiving, thirl_time until, int rc) {
+    bool waits = rc == -EAGAIN && until.ns != 0;
+    if (waits) {
+        end_wait_begins(end, MECH_IN);
+    }
+    end_leave_straight(end, MECH_IN);
+    if (rc == -EMSGSIZE) {
+        return unfit(end, receiving.capacity, *receiving.size);
+    }
+    *receiving.size = 0;
+    return rc != -EAGAIN ? rc : (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, &receiving, until);
+}
+
+static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
+    size_t unasked = 0;
     struct receiving receiving = {buffer, capacity, size != NULL ? size : &unasked};
     *receiving.size = 0;
     if (buffer == NULL && capacity != 0) {
         return err_say(EINVAL, "thirl_recv: there is no buffer (NULL), but %zu bytes of it", capacity);
     }
-    return (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, &receiving, until);
+    if (end != NULL && until.ns == INT64_MAX && end_enter_straight(end, MECH_IN, &end->way[MECH_IN].blocking)) {
+        int rc = end->mech->recv(end->state, buffer, capacity, receiving.size, true);
+        (void)end_number(end, rc);
+        if (unlikely(rc != 0)) {
+            return recv_on(end, receiving, until, rc);
+        }
+        end_count(&end->seen->in, *receiving.size);
+        end_leave_straight(end, MECH_IN);
+        return 0;
+    }
+    return end_do(end, MECH_IN, try_recv, &receiving, until);
 }
 
 int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
-    bool waits = false;
-    if (likely(size != NULL && buffer != NULL && end_enter_straight(end, MECH_IN, until))) {
-        int rc = end->mech->recv(end->state, buffer, capacity, size, end->blocks);
-        if (end->blocks) {
-            (void)end_number(end, rc);
+    if (likely(end != NULL && buffer != NULL && size != NULL &&
+               end_enter_straight(end, MECH_IN, &end->way[MECH_IN].straight))) {
+        int rc = end->mech->recv(end->state, buffer, capacity, size, false);
+        if (unlikely(rc != 0)) {
+            return recv_on(end, (struct receiving){buffer, capacity, size}, until, rc);
         }
-        if (likely(rc == 0)) {
-            end_count(&end->seen->in, *size);
-        } else if (rc == -EAGAIN && until.ns != 0) {
-            end_wait_begins(end, MECH_IN);
-            waits = true;
-        }
+        end_count(&end->seen->in, *size);
         end_leave_straight(end, MECH_IN);
-        if (likely(rc == 0)) {
-            return 0;
-        }
-        if (rc == -EMSGSIZE) {
-            return unfit(end, capacity, *size);
-        }
-        if (rc != -EAGAIN) {
-            *size = 0;
-            return rc;
-        }
+        return 0;
     }
-    return recv_slowly(end, buffer, capacity, size, until, waits);
+    return recv_slowly(end, buffer, capacity, size, until);
 }

@@ -32,6 +32,11 @@ int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
 
 /* ---- the peer ---- */
 
+/* After each change of what it looks at. */
+static void straighten(struct inlet *in) {
+    in->straight = in->bound && !in->end->stream && in->lamp.fifo < 0 && hold_empty(&in->held);
+}
+
 static void drop_feed(struct inlet *in) {
     struct feed *feed = in->feed;
     bell_end(&in->bell);
@@ -41,6 +46,7 @@ static void drop_feed(struct inlet *in) {
     in->change = 0;
     if (in->bound) {
         in->bound = false;
+        straighten(in);
         mate_note(in->end, NULL);
     } else {
         post_drop(&in->end->roll, &in->peer.end);
@@ -156,6 +162,7 @@ static int bind(struct inlet *in) {
     }
     bell_begin(&in->bell, &in->own->room, &in->feed->theirs->room, in->peer.heavy, &in->end->seen->in.wakes);
     in->bound = true;
+    straighten(in);
     mate_note(in->end, &in->peer);
     return 0;
 }
@@ -212,22 +219,33 @@ static int ready(struct inlet *in) {
 
 /* ---- receiving ---- */
 
+/* The sender waits for room, or its descriptor does. */
+static __attribute__((noinline)) int tell(struct inlet *in) {
+    if (bell_ring(&in->bell, in->lane.at)) {
+        mate_open_fifo(in->end, &in->bell, &in->peer);
+    }
+    atomic_poke(&in->own->cpu, proc_cpu());
+    return 0;
+}
+
 /* Shows the sender how far this end is, and wakes it if it waits for that. */
-static inline void publish(struct inlet *in) {
-    if (unlikely(!hold_empty(&in->held))) {
+static inline int publish(struct inlet *in) {
+    struct shm_rx *own = in->own;
+    weave("inlet.recv.before");
+    atomic_poke(&own->taken, in->number);
+    atomic_store(&own->cursor, in->lane.at); /* pairs with the load in outlet's read_cursor */
+    weave("inlet.recv.published");
+    return unlikely(bell_tell(&in->bell) != 0) ? tell(in) : 0;
+}
+
+/* The record at the lane's position has been read. */
+static void pass(struct inlet *in, uint32_t span) {
+    in->lane.at += span;
+    if (likely(hold_empty(&in->held))) {
+        (void)publish(in);
+    } else {
         /* The newest piece that is out holds back what was copied behind it, too. */
         in->held.at[(in->held.next - 1) % HOLD_MAX] = in->lane.at;
-        return;
-    }
-    weave("inlet.recv.before");
-    atomic_poke(&in->own->taken, in->number);
-    atomic_store(&in->own->cursor, in->lane.at); /* pairs with the load in outlet's read_cursor */
-    weave("inlet.recv.published");
-    if (unlikely(bell_tell(&in->bell) != 0)) {
-        if (bell_ring(&in->bell, in->lane.at)) {
-            mate_open_fifo(in->end, &in->bell, &in->peer);
-        }
-        atomic_poke(&in->own->cpu, proc_cpu());
     }
 }
 
@@ -243,7 +261,7 @@ static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
         int found = lane_look(&in->lane, span, size);
         if (likely(found == 1 && (*size & LANE_SKIP) == 0)) {
             if (in->number - in->caught_up >= SHM_RUN) {
-                lane_fetch(&in->lane);
+                lane_fetch(lane_at(&in->lane, in->lane.at), *span);
             }
             return 0;
         }
@@ -255,8 +273,7 @@ static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
         } else if (found < 0) {
             return lied(in);
         } else {
-            in->lane.at += *span;
-            publish(in);
+            pass(in, *span);
         }
     }
 }
@@ -274,16 +291,15 @@ static int recv_stream(struct inlet *in, void *buffer, size_t capacity, size_t *
         in->offset += piece;
         if (in->offset == left) {
             in->offset = 0;
-            in->lane.at += span;
             in->number++;
-            publish(in);
+            pass(in, span);
         }
     }
     *size = got;
     return got > 0 ? 0 : rc;
 }
 
-static inline int recv_message(struct inlet *in, void *buffer, size_t capacity, size_t *size) {
+static int recv_message(struct inlet *in, void *buffer, size_t capacity, size_t *size) {
     uint32_t span = 0, bytes = 0;
     int rc = next(in, &span, &bytes);
     if (unlikely(rc != 0)) {
@@ -294,20 +310,85 @@ static inline int recv_message(struct inlet *in, void *buffer, size_t capacity, 
         return -EMSGSIZE;
     }
     lane_copy(buffer, lane_payload(lane_at(&in->lane, in->lane.at)), bytes);
-    in->lane.at += span;
     in->number++;
-    publish(in);
+    pass(in, span);
     return 0;
 }
 
+/* What a record may need beyond the straight way. */
+static __attribute__((noinline)) int recv_with_care(struct inlet *in, void *buffer, size_t capacity, size_t *size) {
+    int rc = in->end->stream ? recv_stream(in, buffer, capacity, size) : recv_message(in, buffer, capacity, size);
+    inlet_settle(in);
+    return rc;
+}
+
+/* recv_message for a short one that is there, without a call that would need registers saved. */
 int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait) {
     struct inlet *in = &((struct shm *)shm)->in;
     (void)wait;
-    if (likely(!in->end->stream && in->lamp.fifo < 0)) {
-        return recv_message(in, buffer, capacity, size);
+    if (unlikely(!in->straight)) {
+        return recv_with_care(in, buffer, capacity, size);
     }
-    int rc = in->end->stream ? recv_stream(in, buffer, capacity, size) : recv_message(in, buffer, capacity, size);
-    inlet_settle(in);
+    struct lane lane = in->lane;
+    const struct lane_head *head = lane_at(&lane, lane.at);
+    uint64_t word = atomic_load(&head->word); /* pairs with lane_commit */
+    uint32_t span = (uint32_t)word, bytes = (uint32_t)(word >> 32);
+    if (unlikely(bytes > LANE_SHORT || bytes > capacity || !lane_sound(&lane, span, bytes))) { /* 0, too */
+        return recv_with_care(in, buffer, capacity, size);
+    }
+    uint64_t number = in->number;
+    if (likely(number - in->caught_up >= SHM_RUN)) {
+        lane_fetch(head, span);
+    }
+    *size = bytes;
+    lane_copy_short(buffer, lane_payload(head), bytes);
+    in->lane.at = lane.at + span;
+    in->number = number + 1;
+    return publish(in);
+}
+
+/* Copies the messages that are there, as many as fit; their number. Messages tend to be of one size: a header like the last one
+ * needs no second check, and taking the next one for where it was last time, the processor need not wait for this one. */
+static inline size_t read_many(struct inlet *in, char *buffer, size_t capacity, struct iovec *messages, size_t count) {
+    struct lane lane = in->lane;
+    size_t n = 0, used = 0;
+    uint64_t last = 0;
+    uint32_t span = 0, bytes = 0;
+    for (; n < count; n++) {
+        const struct lane_head *head = lane_at(&lane, lane.at);
+        uint64_t word = atomic_load(&head->word); /* pairs with lane_commit */
+        if (unlikely(word != last || word == 0)) {
+            span = (uint32_t)word;
+            bytes = (uint32_t)(word >> 32);
+            last = word;
+            if (!lane_sound(&lane, span, bytes)) {
+                break;
+            }
+        }
+        if (unlikely(used + bytes > capacity)) {
+            break;
+        }
+        lane_fetch(head, span);
+        lane_copy(buffer + used, lane_payload(head), bytes);
+        messages[n] = (struct iovec){buffer + used, bytes};
+        used += (bytes + (size_t)7) & ~(size_t)7;
+        lane.at += span;
+    }
+    in->lane.at = lane.at;
+    in->number += n;
+    return n;
+}
+
+int inlet_recv_many(void *shm, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+    struct inlet *in = &((struct shm *)shm)->in;
+    size_t n = likely(in->straight) ? read_many(in, buffer, capacity, messages, *count) : 0;
+    if (likely(n > 0)) {
+        *count = n;
+        return publish(in);
+    }
+    int rc = recv_with_care(in, buffer, capacity, &messages[0].iov_len);
+    messages[0].iov_base = buffer;
+    *count = rc == 0;
     return rc;
 }
 
@@ -328,6 +409,7 @@ int inlet_take(struct inlet *in, struct mech_piece *piece) {
     piece->cookie = hold_out(&in->held, in->lane.at);
     piece->owner = in->feed;
     in->feed->held++;
+    in->straight = false;
     weave("inlet.take.after");
     return 0;
 }
@@ -346,7 +428,8 @@ void inlet_free(struct inlet *in, struct mech_piece *piece) {
     hold_back(&in->held, piece->cookie);
     weave("inlet.free.before");
     if (hold_empty(&in->held)) {
-        publish(in);
+        straighten(in);
+        (void)publish(in);
     } else if (oldest) {
         /* Everything before the oldest that is still out is free: that is where the one before it ended. */
         uint64_t last = in->held.at[(in->held.first - 1) % HOLD_MAX];
@@ -424,6 +507,7 @@ void inlet_settle(struct inlet *in) {
     if (in->lamp.fifo < 0) {
         return;
     }
+    in->straight = false;
     if (stirs(in)) {
         lamp_light(&in->lamp);
         return;

@@ -104,6 +104,12 @@ struct mech {
      * of capacity 0 asks for the size) or an error. */
     int (*recv)(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
 
+    /* As many messages as can go, or come, without waiting: *count says how many there are, or may come, and gets how many
+     * went or came. 0: at least one; else as send and recv. Received ones as thirl_recv_many has them. NULL where a call for
+     * each is as good. */
+    int (*send_many)(void *self, const struct iovec *, size_t *count);
+    int (*recv_many)(void *self, void *buffer, size_t capacity, struct iovec *, size_t *count);
+
     /* send and recv with a note: chan uses them for loans that carry one, and for all that it takes into private buffers; NULL
      * where messages carry none. Descriptors stay the caller's when sent, and become his when received; after an error
      * there are none. `wait` as above. */

@@ -12,6 +12,7 @@
 #include "base/weave.h"
 #include "mech/shm.h"
 
+#define MANY_BYTES 4096 /* of many messages are committed together, or a little more: the reader can begin */
 #define STREAM_PIECE ((size_t)128 << 10) /* a stream's bytes are committed in pieces, so that the reader starts early */
 
 static const uint32_t steady; /* a life word for peers that have none */
@@ -48,7 +49,7 @@ int outlet_init(struct outlet *out, struct shm *end, uint64_t queue, unsigned mo
     lane_begin(&out->lane, 0);
     uint64_t most = out->seg.ring - 2 * sizeof(struct lane_head);
     end->max = end->max < most ? end->max : most;
-    out->straight = end->stream ? 0 : end->max;
+    out->straight = end->stream ? 0 : (end->max < LANE_SHORT ? end->max : LANE_SHORT) + 1;
     rely_on(out, false);
     return 0;
 }
@@ -224,7 +225,7 @@ static int make_room(struct outlet *out, uint32_t span) {
 /* ---- sending ---- */
 
 /* The peer sleeps, polls, or has left. */
-static int tell(struct outlet *out, uint32_t attention) {
+static __attribute__((noinline)) int tell(struct outlet *out, uint32_t attention) {
     if ((attention & BELL_GONE) != 0) {
         out->sent--; /* the one that is refused here */
         return over(out);
@@ -242,7 +243,7 @@ static int too_large(const struct outlet *out, size_t size) {
                    (unsigned long long)(size + 2 * sizeof(struct lane_head)));
 }
 
-static inline __attribute__((always_inline)) int send_one(struct outlet *out, const void *data, size_t size) {
+static int send_one(struct outlet *out, const void *data, size_t size) {
     uint32_t span = lane_step(&out->lane, size);
     if (unlikely(!lane_fits(&out->lane, span))) {
         int rc = make_room(out, span);
@@ -292,13 +293,82 @@ static __attribute__((noinline)) int send_with_care(struct outlet *out, const vo
     return rc;
 }
 
+/* send_one for a short message while there is room and nobody sleeps, without a call that would need registers saved. */
 int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wait) {
     struct outlet *out = &((struct shm *)shm)->out;
     (void)wait;
-    if (unlikely(!is_ready(out) || size > out->straight)) {
+    if (unlikely(!is_ready(out) || size >= out->straight)) {
         return send_with_care(out, data, size, done);
     }
-    return send_one(out, data, size);
+    struct lane lane = out->lane;
+    uint32_t span = lane_step(&lane, size);
+    if (unlikely(!lane_fits(&lane, span))) {
+        return send_with_care(out, data, size, done);
+    }
+    weave("outlet.send.before");
+    struct lane_head *head = lane_reserve(&lane, span);
+    lane_copy_short(lane_payload(head), data, size);
+    weave("outlet.send.written");
+    out->lane.at = lane.at;
+    lane_commit(head, span, (uint32_t)size);
+    weave("outlet.send.committed");
+    out->sent++;
+    uint32_t attention = bell_tell(&out->bell);
+    return unlikely(attention != 0) ? tell(out, attention) : 0;
+}
+
+/* Writes as many of the messages as fit, and commits them together. Their number; 0: the first needs more than this. */
+static inline size_t write_many(struct outlet *out, const struct iovec *messages, size_t count) {
+    struct lane lane = out->lane;
+    const uint64_t begin = lane.at, end = begin + MANY_BYTES, most = out->end->max;
+    size_t n = 0;
+    uint64_t first = 0;
+    for (; n < count && lane.at < end; n++) {
+        size_t size = messages[n].iov_len;
+        uint32_t span = lane_step(&lane, size);
+        if (unlikely(size > most || !lane_fits(&lane, span))) {
+            break;
+        }
+        struct lane_head *head = lane_at(&lane, lane.at);
+        uint64_t word = lane_word(span, (uint32_t)size);
+        first = n == 0 ? word : first;
+        atomic_poke(&head->word, n == 0 ? 0 : word); /* the first one's keeps them all back */
+        lane_copy(lane_payload(head), messages[n].iov_base, size);
+        lane.at += span;
+    }
+    if (n > 0) {
+        weave("outlet.many.before");
+        atomic_poke(&lane_at(&lane, lane.at)->word, 0);
+        weave("outlet.many.written");
+        out->lane.at = lane.at;
+        out->sent += n;
+        atomic_store(&lane_at(&lane, begin)->word, first); /* as lane_commit */
+        weave("outlet.many.committed");
+    }
+    return n;
+}
+
+int outlet_send_many(void *shm, const struct iovec *messages, size_t *count) {
+    struct outlet *out = &((struct shm *)shm)->out;
+    size_t wanted = *count, n = 0;
+    int rc = 0;
+    while (n < wanted && rc == 0) {
+        size_t some = likely(is_ready(out) && out->straight != 0) ? write_many(out, messages + n, wanted - n) : 0;
+        if (likely(some > 0)) {
+            uint32_t attention = bell_tell(&out->bell);
+            if (unlikely((attention & BELL_GONE) != 0)) {
+                out->sent -= some - 1;
+            }
+            rc = unlikely(attention != 0) ? tell(out, attention) : 0;
+            n += rc == 0 ? some : 0;
+        } else {
+            size_t done = 0;
+            rc = send_with_care(out, messages[n].iov_base, messages[n].iov_len, &done);
+            n += rc == 0;
+        }
+    }
+    *count = n;
+    return n > 0 && rc == -EAGAIN ? 0 : rc;
 }
 
 int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {

@@ -87,7 +87,7 @@ struct outlet {
     struct seg map; /* its .rx */
     const struct shm_rx *theirs;
     struct bell bell;
-    uint64_t straight; /* messages up to that size need no further question: 0 for streams and with a descriptor */
+    uint64_t straight; /* shorter messages need no further question: 0 for streams and with a descriptor */
     uint64_t sent;     /* messages of this conversation */
     uint64_t lost; /* messages that a lost peer had not taken */
     uint32_t needed; /* span that did not fit */
@@ -109,6 +109,7 @@ struct inlet {
     struct seg seg; /* .rx */
     struct shm_rx *own;
     struct feed *feed;
+    bool straight; /* a short message at the lane's position needs no further question, see straighten */
     bool bound, dead;
     int final;
     struct shm_peer peer;
@@ -164,6 +165,7 @@ void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *);
 
 int outlet_init(struct outlet *, struct shm *, uint64_t queue, unsigned mode);
 int outlet_send(void *shm, const void *, size_t, size_t *done, bool wait); /* slots as they are, */
+int outlet_send_many(void *shm, const struct iovec *, size_t *count);
 int outlet_loan(struct outlet *, struct mech_piece *, size_t);
 int outlet_put(struct outlet *, struct mech_piece *);
 void outlet_free(struct outlet *, struct mech_piece *);
@@ -177,6 +179,7 @@ void outlet_deinit(struct outlet *);
 
 int inlet_init(struct inlet *, struct shm *, unsigned mode);
 int inlet_recv(void *shm, void *, size_t, size_t *, bool wait); /* because a call less shows */
+int inlet_recv_many(void *shm, void *, size_t, struct iovec *, size_t *count);
 int inlet_take(struct inlet *, struct mech_piece *);
 void inlet_free(struct inlet *, struct mech_piece *);
 int inlet_look(struct inlet *);

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
  * A lane: one writer, one reader, bytes in place. Records stand packed in a ring that is mapped twice in a row: an 8-byte
- * header, then the payload, rounded up to 8. The header's span is the commit flag: the writer clears the header behind a
- * record before it releases the record's own span, so the reader polls the very line that will hold its data.
+ * header, then the payload, rounded up to 8. The header is one word, and the commit flag: the writer clears the header behind
+ * a record before it releases the record's own, so the reader polls the very line that will hold its data.
  *
  *     writer                                   reader
- *     (room: cursor + ring >= end of record)   span = acquire header[at].span      pairs with (1)
- *     header[at + span].span = 0               0: nothing there yet
- *     payload, header[at].size                 reads size, payload
- *     release header[at].span = span   (1)     release cursor = at + span  (2)
+ *     (room: cursor + ring >= end of record)   head = acquire header[at]           pairs with (1)
+ *     header[at + span] = 0                    0: nothing there yet
+ *     payload                                  reads the payload
+ *     release header[at] = span, size  (1)     release cursor = at + span  (2)
  *     acquire cursor, pairs with (2), only when the room that it knows of is used up
+ *
+ * Many records are committed together by the first one's header: those behind it are complete by then.
  *
  * Positions are 64-bit and never wrap. A writer that dies leaves a lane that ends before its first unfinished record.
  * Nothing here blocks, allocates or makes a system call.
@@ -25,12 +27,13 @@
 #include "base/atomic.h"
 
 struct lane_head {
-    uint32_t span; /* bytes to the next header, this one included; 0: not committed */
-    uint32_t size; /* payload bytes, and LANE_SKIP */
+    uint64_t word; /* low half, the span: bytes to the next header, this one included; high half, the size: payload bytes, and
+                    * LANE_SKIP. 0: not committed. */
 };
 
 #define LANE_SKIP UINT32_C(0x80000000) /* an abandoned record: go on behind it */
 #define LANE_SIZE_MAX UINT32_C(0x7fffffff)
+#define LANE_AHEAD (48 * CACHE_LINE) /* fetched so far ahead of the reader */
 
 /* One side's view of the ring. */
 struct lane {
@@ -59,7 +62,7 @@ static inline struct lane_head *lane_at(const struct lane *lane, uint64_t at) {
 /* Writer: makes position `at` the empty beginning of a lane. The ring's other bytes may be anything. */
 static inline void lane_begin(struct lane *lane, uint64_t at) {
     lane->at = at;
-    atomic_poke(&lane_at(lane, at)->span, 0);
+    atomic_poke(&lane_at(lane, at)->word, 0);
 }
 
 /* Writer: is there room for a record of that span, and for the cleared header behind it? */
@@ -72,33 +75,43 @@ static inline bool lane_fits(const struct lane *lane, uint32_t span) {
 static inline struct lane_head *lane_reserve(struct lane *lane, uint32_t span) {
     struct lane_head *head = lane_at(lane, lane->at);
     lane->at += span;
-    atomic_poke(&lane_at(lane, lane->at)->span, 0);
+    atomic_poke(&lane_at(lane, lane->at)->word, 0);
     return head;
 }
 
+static inline uint64_t lane_word(uint32_t span, uint32_t size) {
+    return (uint64_t)size << 32 | span;
+}
+
 static inline void lane_commit(struct lane_head *head, uint32_t span, uint32_t size) {
-    atomic_poke(&head->size, size);
-    atomic_store(&head->span, span); /* (1) */
+    atomic_store(&head->word, lane_word(span, size)); /* (1) */
+}
+
+/* Reader: does that header, of a message or a gap, fit the ring? size without LANE_SKIP. */
+static inline bool lane_sound(const struct lane *lane, uint32_t span, uint32_t size) {
+    return span <= lane->mask && (span & 7) == 0 && (uint64_t)size + sizeof(struct lane_head) <= span;
 }
 
 /* Reader: what stands at its position. 1: *span and *size are copied out and checked against the ring; 0: nothing
  * yet; -1: the writer lies. */
 static inline int lane_look(const struct lane *lane, uint32_t *span, uint32_t *size) {
-    const struct lane_head *head = lane_at(lane, lane->at);
-    *span = atomic_load(&head->span); /* pairs with (1) */
+    uint64_t word = atomic_load(&lane_at(lane, lane->at)->word); /* pairs with (1) */
+    *span = (uint32_t)word;
+    *size = (uint32_t)(word >> 32);
     if (*span == 0) {
         return 0;
     }
-    *size = atomic_peek(&head->size);
-    uint64_t payload = *size & LANE_SIZE_MAX;
-    return likely(*span <= lane->mask && (*span & 7) == 0 && payload + sizeof *head <= *span) ? 1 : -1;
+    return likely(lane_sound(lane, *span, *size & LANE_SIZE_MAX)) ? 1 : -1;
 }
 
-/* Reader, in the middle of a stream: has the lines that it will want in a moment come over while it works on these. */
-static inline void lane_fetch(const struct lane *lane) {
-    const unsigned char *ahead = (const unsigned char *)lane_at(lane, lane->at + 16 * CACHE_LINE);
+/* Reader, in the middle of a stream: has the lines that it will want in a moment come over while it works on these. Behind the
+ * ring's end its first half stands again. */
+static inline void lane_fetch(const struct lane_head *head, uint32_t span) {
+    const unsigned char *ahead = (const unsigned char *)head + LANE_AHEAD;
     __builtin_prefetch(ahead);
-    __builtin_prefetch(ahead + CACHE_LINE); /* records that are longer than a line step over one now and then */
+    if (span > CACHE_LINE) {
+        __builtin_prefetch(ahead + CACHE_LINE); /* or it would step over one now and then */
+    }
 }
 
 static inline void *lane_payload(const struct lane_head *head) {
@@ -107,16 +120,14 @@ static inline void *lane_payload(const struct lane_head *head) {
 
 typedef uint64_t lane_words __attribute__((vector_size(16), aligned(1), may_alias));
 
-/* memcpy that does not leave the function for small sizes: from both ends, overlapping in the middle. */
-static inline void lane_copy(void *to, const void *from, size_t size) {
+#define LANE_SHORT 64 /* payloads up to that size are copied without a call */
+
+/* memcpy of up to LANE_SHORT bytes: from both ends, overlapping in the middle. */
+static inline void lane_copy_short(void *to, const void *from, size_t size) {
     unsigned char *t = to;
     const unsigned char *f = from;
     if (size == 8) {
         memcpy(t, f, 8);
-    } else if (size > 64 || size < 4) {
-        if (size != 0) { /* then either may be NULL */
-            memcpy(t, f, size);
-        }
     } else if (size >= 16) {
         size_t second = size > 32 ? 16 : 0; /* the two in the middle are the outer ones again when there are no more */
         lane_words a = *(const lane_words *)f, b = *(const lane_words *)(f + second);
@@ -131,12 +142,26 @@ static inline void lane_copy(void *to, const void *from, size_t size) {
         memcpy(&tail, f + size - 8, 8);
         memcpy(t, &head, 8);
         memcpy(t + size - 8, &tail, 8);
-    } else {
+    } else if (size >= 4) {
         uint32_t head, tail;
         memcpy(&head, f, 4);
         memcpy(&tail, f + size - 4, 4);
         memcpy(t, &head, 4);
         memcpy(t + size - 4, &tail, 4);
+    } else if (size != 0) {
+        unsigned char middle = f[size / 2], last = f[size - 1];
+        t[0] = f[0];
+        t[size / 2] = middle;
+        t[size - 1] = last;
+    }
+}
+
+/* The same of any size; of none, either may be NULL. */
+static inline void lane_copy(void *to, const void *from, size_t size) {
+    if (size > LANE_SHORT) {
+        memcpy(to, from, size);
+    } else {
+        lane_copy_short(to, from, size);
     }
 }
 

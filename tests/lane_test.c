@@ -195,8 +195,7 @@ static void stops_before_the_unfinished(void **state) {
 static int look_at(uint32_t span, uint32_t size) {
     struct lane lane = {.ring = small, .mask = RING - 1, .at = RING - 8};
     struct lane_head *head = lane_at(&lane, lane.at);
-    head->span = span;
-    head->size = size;
+    head->word = (uint64_t)size << 32 | span;
     uint32_t seen_span, seen_size;
     int rc = lane_look(&lane, &seen_span, &seen_size);
     if (rc == 1 && (seen_span != span || seen_size != size)) return -2;

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -152,6 +153,18 @@ THIRL_API THIRL_CHECK int thirl_send(thirl *end, const void *data, size_t size, 
  * What a dead or closed peer had sent is received first; then -THIRL_EPEERDIED once, or -THIRL_ECLOSED; on a stream
  * THIRL_END, with *size 0. Errors otherwise as thirl_send. */
 THIRL_API THIRL_CHECK int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until);
+
+/* Many messages with one passage through the library: what a call costs is shared among them.
+ *
+ * send_many sends messages[0] to messages[*count - 1] in order, and waits as thirl_send does. Sets *count to how many were
+ * sent, whatever it returns: 0 when all were.
+ * recv_many waits for one message, as thirl_recv does, and takes with it what the mechanism has at hand: at most *count, and
+ * as many as fit into buffer, where they stand in order, each at a multiple of 8 bytes; messages says where and how large.
+ * Sets *count to their number. -EMSGSIZE: the first does not fit; messages[0].iov_len gets what it needs.
+ * On a stream each is a piece of it. Errors otherwise as thirl_send and thirl_recv. */
+THIRL_API THIRL_CHECK int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thirl_time until);
+THIRL_API THIRL_CHECK int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
+                                          thirl_time until);
 
 /* ---- send and receive: in place ---------------------------------------------------------------------------------- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Messages that show what became of them: each carries its conversation, its number and a sum over all of its bytes, and its
- * size follows from its number. Sent and received by copy and in place in turn.
+ * size follows from its number. Sent and received by copy, by calls for many, and in place in turn.
  */
 #ifndef TESTS_CRASH_TALK_H
 #define TESTS_CRASH_TALK_H
@@ -21,7 +21,7 @@ struct talk {
     uint64_t number;
 };
 
-/* 0, or what thirl_send, thirl_loan or thirl_put said. */
+/* 0, or what thirl_send, thirl_send_many, thirl_loan or thirl_put said. */
 int talk_send(thirl *, uint32_t conversation, uint64_t number, thirl_time until);
 
 /* 0, TALK_TORN, or what thirl_recv or thirl_take said. in_place: take and free. */

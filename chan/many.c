@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Many messages in one call. Where the mechanism has nothing better, they go one by one, and come one at a time.
+ */
+#include "chan/end.h"
+
+static inline void count_many(struct node_count *count, const struct iovec *messages, size_t number) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < number; i++) {
+        bytes += messages[i].iov_len;
+    }
+    atomic_poke(&count->messages, count->messages + number);
+    atomic_poke(&count->bytes, count->bytes + bytes);
+}
+
+/* ---- sending ---- */
+
+struct sending {
+    const struct iovec *messages;
+    size_t count, next;
+    size_t done; /* bytes of the next one that are on their way */
+};
+
+static int try_send_many(thirl *end, void *arguments, bool wait) {
+    struct sending *sending = arguments;
+    int rc = 0;
+    while (rc == 0 && sending->next < sending->count) {
+        const struct iovec *messages = sending->messages + sending->next;
+        size_t went = sending->count - sending->next;
+        if (end->mech->send_many != NULL) {
+            rc = end->mech->send_many(end->state, messages, &went);
+        } else {
+            rc = end->mech->send(end->state, messages->iov_base, messages->iov_len, &sending->done, wait);
+            went = rc == 0;
+        }
+        count_many(&end->seen->out, messages, went);
+        sending->next += went;
+        sending->done = went != 0 ? 0 : sending->done;
+    }
+    return rc;
+}
+
+/* The deadline has passed while a message was partly on its way: it counts as sent, and the rest of it follows. */
+static int settle(thirl *end, struct sending *sending, int rc) {
+    if (sending->done == 0 || (rc != -ETIMEDOUT && rc != -EAGAIN) || end->mech->settle == NULL) {
+        return rc;
+    }
+    int entered = end_enter(end, MECH_OUT, INT64_MAX);
+    if (entered != 0) {
+        return entered;
+    }
+    const struct iovec *message = sending->messages + sending->next;
+    int settled = end->mech->settle(end->state, message->iov_base, message->iov_len, sending->done);
+    if (settled == 0 && !end->stream) {
+        count_many(&end->seen->out, message, 1);
+        sending->next++;
+    }
+    end_leave(end, MECH_OUT);
+    return settled != 0 ? settled : sending->next == sending->count ? 0 : rc;
+}
+
+int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thirl_time until) {
+    if (count == NULL || (messages == NULL && *count != 0)) {
+        return err_say(EINVAL, "thirl_send_many: there are no messages, or no count of them (NULL)");
+    }
+    struct sending sending = {.messages = messages, .count = *count};
+    *count = 0;
+    int rc;
+    for (size_t i = 0; i < sending.count; i++) {
+        if (unlikely(messages[i].iov_base == NULL && messages[i].iov_len != 0)) {
+            return err_say(EINVAL, "thirl_send_many: message %zu has no data (NULL), but %zu bytes of it", i,
+                           messages[i].iov_len);
+        }
+    }
+    if (likely(end != NULL && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].straight))) {
+        rc = try_send_many(end, &sending, false);
+        end_leave_straight(end, MECH_OUT);
+        if (likely(rc != -EAGAIN)) {
+            *count = sending.next;
+            return rc;
+        }
+    }
+    rc = settle(end, &sending, end_do(end, MECH_OUT, try_send_many, &sending, until));
+    *count = sending.next;
+    return rc;
+}
+
+/* ---- receiving ---- */
+
+struct receiving {
+    void *buffer;
+    size_t capacity;
+    struct iovec *messages;
+    size_t count, got;
+};
+
+static int try_recv_many(thirl *end, void *arguments, bool wait) {
+    struct receiving *receiving = arguments;
+    struct iovec *messages = receiving->messages;
+    int rc;
+    receiving->got = receiving->count;
+    if (end->mech->recv_many != NULL) {
+        rc = end->mech->recv_many(end->state, receiving->buffer, receiving->capacity, messages, &receiving->got);
+    } else {
+        rc = end->mech->recv(end->state, receiving->buffer, receiving->capacity, &messages->iov_len, wait);
+        messages->iov_base = receiving->buffer;
+        receiving->got = rc == 0;
+        (void)end_number(end, rc);
+    }
+    if (rc == 0) {
+        count_many(&end->seen->in, messages, receiving->got);
+    } else if (rc == -EMSGSIZE) {
+        return err_say(EMSGSIZE, "%s: the message has %zu bytes, the buffer %zu: receive it again with more", end->address,
+                       messages->iov_len, receiving->capacity);
+    }
+    return rc;
+}
+
+int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *messages, size_t *count, thirl_time until) {
+    if (messages == NULL || count == NULL || *count == 0 || (buffer == NULL && capacity != 0)) {
+        return err_say(EINVAL, "thirl_recv_many: there is no buffer, or no room for a message in messages (NULL or 0)");
+    }
+    struct receiving receiving = {.buffer = buffer, .capacity = capacity, .messages = messages, .count = *count};
+    *count = 0;
+    int rc = -EAGAIN;
+    if (likely(end != NULL && end_enter_straight(end, MECH_IN, &end->way[MECH_IN].straight))) {
+        rc = try_recv_many(end, &receiving, false);
+        end_leave_straight(end, MECH_IN);
+    }
+    rc = likely(rc != -EAGAIN) ? rc : end_do(end, MECH_IN, try_recv_many, &receiving, until);
+    *count = rc == 0 ? receiving.got : 0;
+    return rc;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Many messages in one call: the same messages, the same order, the same waits as one by one.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+
+#include "tests/conform/conform.h"
+
+#define BATCH 50
+#define TOTAL 20000
+#define LARGEST 700
+
+/* Message number i has a size of its own, small ones more often, and its number in its pattern. */
+static size_t size_of(uint64_t i) {
+    return i % 7 == 0 ? (i * 131) % LARGEST : 8 + i % 5;
+}
+
+/* Takes messages from first on, at most so many, and checks each; how many came. */
+static size_t take_some(thirl *end, uint64_t first, size_t most, thirl_time until, int *rc) {
+    static _Alignas(8) char buffer[BATCH * (LARGEST + 8)];
+    struct iovec messages[BATCH];
+    size_t count = most < BATCH ? most : BATCH;
+    *rc = thirl_recv_many(end, buffer, sizeof buffer, messages, &count, until);
+    must(*rc == 0 ? count >= 1 && count <= most : count == 0);
+    for (size_t i = 0; i < count; i++) {
+        must_be(messages[i].iov_len, size_of(first + i));
+        must((uintptr_t)messages[i].iov_base % 8 == 0);
+        must(conform_intact(messages[i].iov_base, messages[i].iov_len, first + i));
+    }
+    return count;
+}
+
+static int give(thirl *end, uint64_t first, size_t *count, thirl_time until) {
+    static char data[BATCH][LARGEST];
+    struct iovec messages[BATCH];
+    for (size_t i = 0; i < *count; i++) {
+        messages[i] = (struct iovec){data[i], size_of(first + i)};
+        conform_fill(data[i], messages[i].iov_len, first + i);
+    }
+    return thirl_send_many(end, messages, count, until);
+}
+
+static void take_all(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_PAIR, "queue=16K");
+    int rc = 0;
+    (void)stage;
+    for (uint64_t i = 0; i < TOTAL;) {
+        i += take_some(end, i, TOTAL - i, PATIENCE, &rc);
+        must_be(rc, 0);
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+static void sends_many_in_order(struct conform *c) {
+    struct peer peer;
+    conform_start(&peer, c, take_all);
+    thirl *end = conform_open(c, THIRL_PAIR, "queue=16K");
+    for (uint64_t i = 0; i < TOTAL;) {
+        size_t count = TOTAL - i < 1 + i % BATCH ? TOTAL - i : 1 + i % BATCH, wanted = count;
+        must_be(give(end, i, &count, PATIENCE), 0);
+        must_be(count, wanted);
+        i += count;
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+    conform_join(&peer);
+}
+
+/* What does not fit waits, and what was sent before the deadline is told. */
+static void says_how_many_went(struct conform *c) {
+    thirl *a, *b;
+    uint64_t sent = 0, got = 0;
+    int rc;
+    conform_both(c, 0, "queue=8K", &a, &b);
+    do {
+        size_t count = BATCH;
+        rc = give(a, sent, &count, THIRL_NOW);
+        sent += count;
+        must(sent < 1000000);
+    } while (rc == 0);
+    must_be(rc, -EAGAIN);
+    must_say("full");
+    size_t count = BATCH;
+    rc = give(a, sent, &count, thirl_in_ms(30));
+    must_be(rc, -ETIMEDOUT);
+    sent += count;
+    while (got < sent) {
+        got += take_some(b, got, sent - got, PATIENCE, &rc);
+        must_be(rc, 0);
+    }
+    must_be(take_some(b, got, BATCH, THIRL_NOW, &rc), 0);
+    must_be(rc, -EAGAIN);
+    must_be(take_some(b, got, BATCH, thirl_in_ms(10), &rc), 0);
+    must_be(rc, -ETIMEDOUT);
+    must_be(thirl_close(&a, PATIENCE), 0);
+    must_be(thirl_close(&b, PATIENCE), 0);
+}
+
+static void fits_its_buffer(struct conform *c) {
+    thirl *a, *b;
+    char buffer[64];
+    struct iovec messages[4];
+    size_t count;
+    conform_both(c, 0, NULL, &a, &b);
+    for (int i = 0; i < 3; i++) {
+        must_be(thirl_send(a, "0123456789abcdef0123456789abcdef0123456789", 40, PATIENCE), 0);
+    }
+    count = 4;
+    must_be(thirl_recv_many(b, buffer, 39, messages, &count, PATIENCE), -EMSGSIZE);
+    must_be(count, 0);
+    must_be(messages[0].iov_len, 40);
+    for (int i = 0; i < 3; i++) {
+        count = 4;
+        must_be(thirl_recv_many(b, buffer, sizeof buffer, messages, &count, PATIENCE), 0);
+        must_be(count, 1); /* a second one would not fit */
+        must_be(messages[0].iov_len, 40);
+    }
+    must_be(thirl_close(&a, PATIENCE), 0);
+    must_be(thirl_close(&b, PATIENCE), 0);
+}
+
+static void refuses_nonsense(struct conform *c) {
+    thirl *end = conform_open(c, THIRL_PAIR, NULL);
+    struct iovec message = {NULL, 1};
+    size_t count = 1;
+    char byte;
+    must_be(thirl_send_many(end, &message, &count, THIRL_NOW), -EINVAL);
+    must_be(count, 0);
+    must_say("no data (NULL)");
+    must_be(thirl_send_many(end, NULL, &count, THIRL_NOW), 0); /* of none there is nothing to do */
+    count = 1;
+    must_be(thirl_send_many(end, NULL, &count, THIRL_NOW), -EINVAL);
+    must_be(thirl_send_many(end, &message, NULL, THIRL_NOW), -EINVAL);
+    count = 0;
+    must_be(thirl_recv_many(end, &byte, 1, &message, &count, THIRL_NOW), -EINVAL);
+    count = 1;
+    must_be(thirl_recv_many(end, NULL, 1, &message, &count, THIRL_NOW), -EINVAL);
+    must_be(thirl_recv_many(end, &byte, 1, NULL, &count, THIRL_NOW), -EINVAL);
+    must_be(thirl_close(&end, THIRL_NOW), 0);
+    must_be(thirl_send_many(end, &message, &count, THIRL_NOW), -EINVAL);
+}
+
+static void take_until_killed(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_PAIR, "queue=16K");
+    int rc = 0;
+    uint64_t got = 0;
+    while (got < TOTAL / 4) {
+        got += take_some(end, got, BATCH, PATIENCE, &rc);
+        must_be(rc, 0);
+    }
+    conform_tell(stage, got);
+    conform_sleep(60000 * MS);
+}
+
+static void tells_of_a_death(struct conform *c) {
+    struct peer peer;
+    int rc = 0;
+    conform_start(&peer, c, take_until_killed);
+    thirl *end = conform_open(c, THIRL_PAIR, "queue=16K");
+    uint64_t sent = 0;
+    while (rc == 0 && sent < TOTAL) {
+        size_t count = BATCH;
+        rc = give(end, sent, &count, thirl_in_ms(200));
+        sent += count;
+    }
+    must_be(rc, -ETIMEDOUT);
+    must(sent >= conform_hear(&peer));
+    conform_kill(&peer);
+    size_t count = BATCH;
+    must_be(give(end, sent, &count, PATIENCE), -THIRL_EPEERDIED);
+    must_be(count, 0);
+    must_be(thirl_close(&end, THIRL_NOW) >= 0, 1);
+}
+
+int main(int argc, char **argv) {
+    static const struct conform_test tests[] = {
+        CONFORM(sends_many_in_order), CONFORM(says_how_many_went), CONFORM(fits_its_buffer),
+        CONFORM(refuses_nonsense),    CONFORM(tells_of_a_death),
+    };
+    return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
+}
