@@ -42,7 +42,8 @@ static int settle(thirl *end, struct sending *sending, int rc) {
 }
 
 /* The first try did not do it; still under the gate. */
-static __attribute__((noinline)) int send_on(thirl *end, struct sending sending, thirl_time until, int rc) {
+static __attribute__((noinline)) int send_on(thirl *end, const void *data, size_t size, size_t done, thirl_time until, int rc) {
+    struct sending sending = {data, size, done, NULL};
     bool waits = rc == -EAGAIN && until.ns != 0;
     if (waits) {
         end_wait_begins(end, MECH_OUT);
@@ -64,7 +65,7 @@ static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, s
     if (end != NULL && until.ns == INT64_MAX && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].blocking)) {
         int rc = try_send(end, &sending, true);
         if (unlikely(rc != 0)) {
-            return send_on(end, sending, until, rc);
+            return send_on(end, data, size, sending.done, until, rc);
         }
         end_leave_straight(end, MECH_OUT);
         return 0;
@@ -77,7 +78,7 @@ int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
         size_t done = 0;
         int rc = end->mech->send(end->state, data, size, &done, false);
         if (unlikely(rc != 0)) {
-            return send_on(end, (struct sending){data, size, done, NULL}, until, rc);
+            return send_on(end, data, size, done, until, rc);
         }
         end_count(&end->seen->out, size);
         end_leave_straight(end, MECH_OUT);
@@ -112,16 +113,18 @@ static int try_recv(thirl *end, void *arguments, bool wait) {
 }
 
 /* As send_on. */
-static __attribute__((noinline)) int recv_on(thirl *end, struct receiving receiving, thirl_time until, int rc) {
+static __attribute__((noinline)) int recv_on(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until,
+                                             int rc) {
+    struct receiving receiving = {buffer, capacity, size};
     bool waits = rc == -EAGAIN && until.ns != 0;
     if (waits) {
         end_wait_begins(end, MECH_IN);
     }
     end_leave_straight(end, MECH_IN);
     if (rc == -EMSGSIZE) {
-        return unfit(end, receiving.capacity, *receiving.size);
+        return unfit(end, capacity, *size);
     }
-    *receiving.size = 0;
+    *size = 0;
     return rc != -EAGAIN ? rc : (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, &receiving, until);
 }
 
@@ -136,7 +139,7 @@ static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_
         int rc = end->mech->recv(end->state, buffer, capacity, receiving.size, true);
         (void)end_number(end, rc);
         if (unlikely(rc != 0)) {
-            return recv_on(end, receiving, until, rc);
+            return recv_on(end, buffer, capacity, receiving.size, until, rc);
         }
         end_count(&end->seen->in, *receiving.size);
         end_leave_straight(end, MECH_IN);
@@ -150,7 +153,7 @@ int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_ti
                end_enter_straight(end, MECH_IN, &end->way[MECH_IN].straight))) {
         int rc = end->mech->recv(end->state, buffer, capacity, size, false);
         if (unlikely(rc != 0)) {
-            return recv_on(end, (struct receiving){buffer, capacity, size}, until, rc);
+            return recv_on(end, buffer, capacity, size, until, rc);
         }
         end_count(&end->seen->in, *size);
         end_leave_straight(end, MECH_IN);

@@ -131,10 +131,10 @@ static int64_t shm_disarm(void *self, enum mech_way way) {
 
 /* A reader that has caught up with a busy writer and asks for every next record the moment it is there takes the cache line
  * away from the writer each time: both get slower by a multiple. So after a run of records it lets the writer get ahead. */
-static void let_run(struct inlet *in) {
-    uint64_t run = in->number - in->caught_up;
+static void let_run(struct inlet *in, bool elsewhere) {
+    bool run = elsewhere && in->number - in->caught_up >= SHM_RUN;
     in->caught_up = in->number;
-    for (int i = 0; run >= SHM_RUN && i < HEAD_START; i++) {
+    for (int i = 0; run && i < HEAD_START; i++) {
         atomic_pause();
     }
 }
@@ -153,7 +153,7 @@ static bool shm_spin(void *self, enum mech_way way) {
         theirs = end->out.linked ? atomic_peek(&end->out.theirs->cpu) : cpu;
     } else {
         theirs = end->in.bound ? atomic_peek(&end->in.feed->theirs->cpu) : cpu;
-        let_run(&end->in);
+        let_run(&end->in, theirs != cpu);
     }
     return theirs != cpu;
 }

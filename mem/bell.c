@@ -35,8 +35,7 @@ void bell_end(struct bell *bell) {
     }
 }
 
-/* Nobody sleeps just now. */
-static void calm_down(struct bell *bell) {
+void bell_calm(struct bell *bell) {
     if (bell->always || ++bell->calm < CALM_ENOUGH) {
         return;
     }
@@ -51,15 +50,6 @@ static void calm_down(struct bell *bell) {
         atomic_store(&bell->rope->fenced, 1);
         atomic_fence();
     }
-}
-
-uint32_t bell_tell_fenced(struct bell *bell) {
-    atomic_fence();
-    uint32_t attention = atomic_peek(&bell->sleeper->attention) & (BELL_ROUND - 1);
-    if (attention == 0) {
-        calm_down(bell);
-    }
-    return attention;
 }
 
 void bell_write(struct bell *bell) {

@@ -61,16 +61,21 @@ void bell_end(struct bell *);
 /* The ringer's slow half: somebody sleeps or wants to know. position: what the sleeper's want is compared with. true: POLLED
  * wants a byte and fifo is not open. */
 bool bell_ring(struct bell *, uint64_t position);
+void bell_calm(struct bell *);
 void bell_write(struct bell *); /* puts the byte into fifo */
 
 /* Ringer, after each commit. Answers attention without its rounds, 0 most of the time; else bell_ring is due. */
-uint32_t bell_tell_fenced(struct bell *);
 static inline uint32_t bell_tell(struct bell *bell) {
     if (unlikely(bell->fenced)) {
-        return bell_tell_fenced(bell);
+        atomic_fence();
+    } else {
+        atomic_order(); /* with fence_heavy in bell_arm */
     }
-    atomic_order(); /* with fence_heavy in bell_arm */
-    return atomic_peek(&bell->sleeper->attention) & (BELL_ROUND - 1);
+    uint32_t attention = atomic_peek(&bell->sleeper->attention) & (BELL_ROUND - 1);
+    if (unlikely(attention == 0 && bell->fenced)) {
+        bell_calm(bell);
+    }
+    return attention;
 }
 
 /* The sleeper's side is called by one thread at a time, under the gate of its way: it writes with plain stores.
