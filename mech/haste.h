@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Whether trying again is worth more than sleeping, where a try is a system call. Between two tries the processor is given up:
+ * a peer that needs this very one runs then, and one on another has time to answer. How often that is done follows from how
+ * often it was enough. Where a third program wants the processor, giving it up costs a slice of its time: that is noticed,
+ * and left alone for longer and longer.
+ */
+#ifndef MECH_HASTE_H
+#define MECH_HASTE_H
+
+#include <stdbool.h>
+
+#define HASTE_LEAST 3u
+#define HASTE_MOST 512u /* together about what a wake-up on another processor costs */
+
+struct haste { /* zeroed, or quiet: never tries again */
+    bool quiet;
+    unsigned streak; /* waits in a row, until now, that were over when the processor had been given up once */
+    unsigned limit;  /* of how often in one wait; 0: HASTE_LEAST */
+    unsigned waits;
+    unsigned good;
+    unsigned shun, penalty; /* waits without it that are still to come, and after the next long one */
+};
+
+/* Is about to try, and may wait: gives up the processor first, and says so, where a try would most likely fail. */
+bool haste_before(struct haste *);
+
+/* The first try has succeeded without that. */
+static inline void haste_direct(struct haste *h) {
+    h->streak = 0;
+}
+
+/* The first try has failed: how often may it be done in this wait? */
+unsigned haste_allowance(struct haste *);
+
+/* Gives up the processor. false: that took so long that it is enough for this wait. */
+bool haste_yield(struct haste *);
+
+/* How the wait went: the try behind that yield, from 1, succeeded; 0: none did. */
+void haste_learn(struct haste *, unsigned which);
+
+#endif
