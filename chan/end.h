@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/gate.h"
 #include "base/proc.h"
+#include "mech/haste.h"
 #include "mech/mech.h"
 #include "mem/node.h"
 
@@ -33,6 +34,7 @@ struct end_way {
     uint32_t waiters;  /* threads between two tries of one call */
     const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
     uint64_t slots;    /* a bit for each msg that is out */
+    struct haste haste; /* towards a peer on this very processor */
     int64_t gap;       /* how long the peer lets this way wait: a moving average, ns */
     int64_t wake;      /* how long a wake-up takes: likewise */
     uint64_t next;     /* number of the next message that arrives in a private buffer */

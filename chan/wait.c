@@ -20,6 +20,7 @@
 #define SPIN_FREE 256      /* tries before the clock is asked: about what a peer takes that answers at once */
 #define SPIN_PER_CLOCK 64  /* tries between two looks at the clock */
 #define SPIN_PER_LOOK 1024 /* tries between two looks at the peer's life, when it never sleeps */
+#define YIELDS 3           /* a peer on this very processor that has not answered by then does not run */
 #define GAP_MAX CLOCK_MS   /* longer waits teach no more than this, so that a burst is believed soon */
 #define NAP_NS (40 * CLOCK_MS)    /* a timer that is due sooner makes a short round trip dearer */
 #define QUICK_NS (200 * CLOCK_US) /* a peer that lets wait less than this, on average, is quick */
@@ -85,6 +86,25 @@ static unsigned pauses_when_full(const thirl *end) {
     return pauses < 32 ? 32 : pauses > 800 ? 800 : (unsigned)pauses;
 }
 
+/* The peer runs on this very processor, and answers quickly: lets it. haste is a copy: other threads may wait, too. */
+static int give_way(struct wait *wait, struct haste haste) {
+    struct end_way *way = &wait->end->way[wait->way];
+    unsigned most = haste_allowance(&haste), i = 0;
+    bool brief = true;
+    int rc = -EAGAIN;
+    while (rc == -EAGAIN && brief && i < most && i < YIELDS) {
+        brief = haste_yield(&haste);
+        rc = attempt(wait, false, false);
+        i++;
+    }
+    haste_learn(&haste, rc == -EAGAIN ? 0 : i);
+    if (gate_enter(&way->gate, INT64_MAX) == 0) {
+        way->haste = haste;
+        gate_leave(&way->gate);
+    }
+    return rc;
+}
+
 /* Tries until something comes, or longer than sleeping would have cost. */
 static int spin(struct wait *wait) {
     thirl *end = wait->end;
@@ -98,10 +118,14 @@ static int spin(struct wait *wait) {
         return entered;
     }
     bool worth = end->mech->spin(end->state, wait->way);
+    struct haste haste = way->haste;
     end_leave(end, wait->way);
     wait->beside = !worth;
-    if (!for_ever && (!worth || atomic_peek(&way->gap) > atomic_peek(&way->wake))) {
+    if (!for_ever && atomic_peek(&way->gap) > atomic_peek(&way->wake)) {
         return -EAGAIN;
+    }
+    if (!for_ever && !worth) {
+        return give_way(wait, haste);
     }
     int64_t began = 0;
     unsigned pauses = wait->way == MECH_OUT ? pauses_when_full(end) : 0;
