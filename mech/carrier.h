@@ -47,6 +47,7 @@ struct carrier_facts {
     bool reliable;       /* what was sent is received, once, unless it is removed */
     bool ordered;        /* packets of one sender and one priority arrive in the order of sending */
     bool kept;           /* packets wait without a receiver, and without their sender */
+    bool whole;          /* a message is one packet, never more: larger ones are refused */
     bool descriptors;    /* travel with a packet */
     bool cross_host;
     bool made;           /* NAMED: this open has made it */
@@ -63,6 +64,10 @@ struct carrier {
     size_t state_size; /* the engine allocates that much, zeroed, for each instance: the slots' self */
     bool blocks;
     bool lasting; /* a place stays after the last process that has it open: it must be removed */
+    const char *remedy; /* what makes its packets larger, for sentences: "raise fs.mqueue.msgsize_max" */
+
+    /* The place that open will give, where that is known before, so that it can be noted first. NULL elsewhere. 0 or an error. */
+    int (*plan)(const struct carrier_open *, char place[CARRIER_PLACE_MAX]);
 
     /* 0 and the place, or an error with a sentence that names the kernel's limit and how to raise it; then close is not
      * called. Does not wait for anybody. place may be NULL when nobody wants to know. */
@@ -120,9 +125,11 @@ static inline void carrier_scatter(const struct iovec *part, unsigned parts, con
     const char *at = block;
     for (unsigned i = 0; i < parts && size != 0; i++) {
         size_t some = part[i].iov_len < size ? part[i].iov_len : size;
-        memcpy(part[i].iov_base, at, some);
-        at += some;
-        size -= some;
+        if (some != 0) {
+            memcpy(part[i].iov_base, at, some);
+            at += some;
+            size -= some;
+        }
     }
 }
 

@@ -122,7 +122,7 @@ static void head_lies(void **state) {
 
 static void joins_in_any_order(void **state) {
     (void)state;
-    frag_init(&frag, 1000, 4000, false);
+    frag_init(&frag, 1000, 4000, true);
     for (uint32_t message = 0; message < 20; message++) {
         uint32_t total = 11 + message * 5, pieces = (total - 1) / 10 + 1;
         for (uint32_t i = 0; i < pieces; i++) {
@@ -162,7 +162,7 @@ static void keeps_senders_apart(void **state) {
 
 static void takes_a_piece_once(void **state) {
     (void)state;
-    frag_init(&frag, 1000, 4000, false);
+    frag_init(&frag, 1000, 4000, true);
     for (int i = 0; i < 5; i++) {
         assert_int_equal(put(1, 1, 30, 10, 10), 0);
         assert_int_equal(put(1, 1, 30, 20, 10), 0);
@@ -184,6 +184,20 @@ static void refuses_contradictions(void **state) {
     assert_int_equal(put(1, 1, 30, 10, 10), 0);
     assert_int_equal(put(1, 1, 30, 20, 10), 1);
     expect_whole(1, 1, 30);
+    frag_deinit(&frag);
+}
+
+static void forgets_what_has_no_beginning(void **state) {
+    (void)state;
+    frag_init(&frag, 1000, 4000, false);
+    assert_int_equal(put(1, 1, 30, 10, 10), 0);
+    assert_int_equal(frag.parts, 0);
+    assert_int_equal(frag.lost, 0);
+    assert_int_equal(put(1, 1, 30, 20, 10), 0);
+    assert_int_equal(frag.lost, 1);
+    assert_int_equal(put(1, 2, 11, 0, 10), 0);
+    assert_int_equal(put(1, 2, 11, 10, 10), 1);
+    expect_whole(1, 2, 11);
     frag_deinit(&frag);
 }
 
@@ -297,7 +311,8 @@ int main(void) {
         cmocka_unit_test(head_round_trip),        cmocka_unit_test(head_layout),
         cmocka_unit_test(head_lies),              cmocka_unit_test(joins_in_any_order),
         cmocka_unit_test(keeps_senders_apart),    cmocka_unit_test(takes_a_piece_once),
-        cmocka_unit_test(refuses_contradictions), cmocka_unit_test(bounds_what_is_unfinished),
+        cmocka_unit_test(refuses_contradictions), cmocka_unit_test(forgets_what_has_no_beginning),
+        cmocka_unit_test(bounds_what_is_unfinished),
         cmocka_unit_test(gives_up_the_oldest_where_lossy),
         cmocka_unit_test(counts_loss_and_order),  cmocka_unit_test(survives_garbage),
     };

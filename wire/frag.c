@@ -227,6 +227,10 @@ static int begin(struct frag *frag, const struct frag_head *head, struct frag_pa
 int frag_put(struct frag *frag, const struct frag_head *head, const struct iovec *from, unsigned count) {
     struct frag_part *part = find_part(frag, head);
     if (part == NULL) {
+        if (!frag->lossy && head->offset != 0) {
+            frag->lost += head->offset + (uint64_t)head->piece >= head->total; /* whoever took its beginning is gone */
+            return 0;
+        }
         int rc = begin(frag, head, &part);
         if (rc != 0) {
             return rc;

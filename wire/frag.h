@@ -87,14 +87,16 @@ struct frag {
 };
 
 /* max: larger messages are refused; room: for all unfinished messages. lossy: packets may be lost, doubled or reordered: that
- * is counted, and room for a new message is made by giving up the one that has waited longest. */
+ * is counted, and room for a new message is made by giving up the one that has waited longest. Not lossy: the pieces of one
+ * message come in their order. */
 void frag_init(struct frag *, size_t max, size_t room, bool lossy);
 void frag_deinit(struct frag *);
 
 /* Counts a packet, where lossy. true: it came before, forget it. */
 bool frag_came_before(struct frag *, const struct frag_head *);
 
-/* Takes over a piece of a message that is not one packet. 0: more must come; 1: the message is whole: see frag_whole.
+/* Takes over a piece of a message that is not one packet. 0: more must come, or, where not lossy, its beginning never came and it is
+ * forgotten; 1: the message is whole: see frag_whole.
  * -THIRL_EFORMAT: it contradicts an earlier piece, or the message is larger than max; -ENOBUFS: no room, and nothing may be given up (see
  * frag_drop); -ENOMEM. After an error the piece is not taken. Not while a whole message is there. */
 int frag_put(struct frag *, const struct frag_head *, const struct iovec *part, unsigned parts);
