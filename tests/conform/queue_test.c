@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -551,26 +552,59 @@ static void leftovers_are_removed_on_demand(struct conform *c) {
 
 /* ---- death ---- */
 
+/* Dies at the k-th pass of a point: k in the upper half, its number in the list below in the lower. */
+static const char *const points[] = {
+    "push.piece.sent",    "draw.piece.taken",    "turn.give.after",     "queue.open.noted",    "queue.close.between",
+    "kept.put.written",   "kept.remove.before",  "kept.remove.between", "node.join.before",    "roll.begin.locked",
+    "roll.card.written",  "roll.finish.before",  "roll.finish.renamed", "roll.finish.after",   "roll.leave.file",
+    "roll.leave.told",    "roll.remove.card",    "roll.remove.roll",    "wait.sleep.before",
+};
+#define POINTS (sizeof points / sizeof *points)
 
-static void push_large(const struct conform *c, struct peer *stage) {
+static void die_at(uint64_t point, unsigned pass) {
+    char order[80];
+    (void)snprintf(order, sizeof order, "%s:%u:kill", points[point], pass);
+    (void)setenv("THIRL_WEAVE_AT", order, 1);
+}
+
+static size_t some_pieces(thirl *end) {
+    struct thirl_limits limits = limits_of(end);
+    return limits.atomic_max * 3 < limits.message_max ? (size_t)limits.atomic_max * 3 : (size_t)limits.message_max;
+}
+
+static void push_half(const struct conform *c, struct peer *stage) {
+    die_at(0, 2);
     conform_hear(stage);
     thirl *end = conform_open(c, THIRL_PUSH, NULL);
-    conform_send(end, (size_t)limits_of(end).queue * 4, 1);
-    must_be(thirl_close(&end, PATIENCE), 0);
+    conform_send(end, some_pieces(end), 1);
+}
+
+static void await_end(struct peer *peer) {
+    struct pollfd polled = {.fd = peer->wire, .events = POLLIN};
+    must_be(poll(&polled, 1, 20000), 1);
+    conform_kill(peer);
+}
+
+static int lost_of(void *context, const struct thirl_seen *seen) {
+    uint64_t *lost = context;
+    *lost += seen->lost;
+    return 0;
 }
 
 /* The half of a message that a dead sender left harms nobody, and is counted. */
 static void sender_dies_in_mid_message(struct conform *c) {
     struct peer peer;
-    conform_start(&peer, c, push_large);
+    conform_start(&peer, c, push_half);
     thirl *end = conform_open(c, THIRL_PULL, NULL);
     struct thirl_limits limits = limits_of(end);
     need(limits.message_max > limits.atomic_max, "messages are never cut");
     conform_tell(&peer, 0);
+    await_end(&peer);
     char byte;
-    must_be(thirl_recv(end, &byte, 1, NULL, thirl_in_ms(100)), -ETIMEDOUT); /* it is larger than the queue, and half is in hand */
-    conform_kill(&peer);
-    must_be(thirl_recv(end, &byte, 1, NULL, thirl_in_ms(300)), -ETIMEDOUT);
+    uint64_t lost = 0;
+    must_be(thirl_recv(end, &byte, 1, NULL, thirl_in_ms(400)), -ETIMEDOUT);
+    must_be(thirl_list(lost_of, &lost), 0);
+    must_be(lost, 1);
     thirl *out = conform_open(c, THIRL_PUSH, NULL);
     conform_send(out, (size_t)limits.atomic_max * 2, 5);
     conform_recv(end, (size_t)limits.atomic_max * 2, 5);
@@ -578,40 +612,118 @@ static void sender_dies_in_mid_message(struct conform *c) {
     must_be(thirl_close(&end, PATIENCE), 0);
 }
 
-static void pull_until_killed(const struct conform *c, struct peer *stage) {
+static void pull_half(const struct conform *c, struct peer *stage) {
+    die_at(1, 2);
     thirl *end = conform_open(c, THIRL_PULL, NULL);
-    char byte;
     conform_tell(stage, 0);
-    (void)!thirl_recv(end, &byte, 1, NULL, PATIENCE);
+    conform_recv(end, some_pieces(end), 1);
 }
 
 /* A receiver dies with half a message in its hands: the next one gets the turn, and everything that is whole. */
 static void receiver_dies_in_mid_message(struct conform *c) {
     struct peer peer;
-    conform_start(&peer, c, pull_until_killed);
+    conform_start(&peer, c, pull_half);
     conform_hear(&peer);
-    thirl *out = conform_open(c, THIRL_PUSH, NULL), *in = NULL;
+    thirl *out = conform_open(c, THIRL_PUSH, NULL);
     struct thirl_limits limits = limits_of(out);
     need(limits.message_max > limits.atomic_max && limits.receivers == 0, "messages are never cut, or it has one receiver");
-    size_t size = (size_t)limits.queue * 3;
-    char *data = calloc(1, size);
-    must(data != NULL);
-    must_be(thirl_send(out, data, size / 2, PATIENCE), 0);
-    conform_sleep(50 * MS);
-    must_be(kill(peer.pid, SIGSTOP), 0); /* the peer has answered -EMSGSIZE or is in its middle: both are fine */
-    in = conform_open(c, THIRL_PULL, NULL);
-    conform_kill(&peer);
-    conform_send(out, 100, 3);
-    int rc;
-    size_t got = 0;
-    do {
-        rc = thirl_recv(in, data, size, &got, PATIENCE);
-    } while (rc == 0 && got != 100);
-    must_be(rc, 0);
-    must(conform_intact(data, 100, 3));
+    thirl *in = conform_open(c, THIRL_PULL, NULL);
+    conform_send(out, some_pieces(out), 1);
+    await_end(&peer);
+    conform_send(out, some_pieces(out), 3);
+    conform_recv(in, some_pieces(out), 3);
+    must_be(thirl_recv(in, NULL, 0, NULL, THIRL_NOW), -EAGAIN);
     must_be(thirl_close(&out, PATIENCE), 0);
     must_be(thirl_close(&in, PATIENCE), 0);
+}
+
+struct lot {
+    unsigned point, pass;
+    bool sends;
+};
+
+static struct lot lot;
+
+static void take_part(const struct conform *c, struct peer *stage) {
+    die_at(lot.point, lot.pass);
+    thirl *end = conform_open(c, lot.sends ? THIRL_PUSH : THIRL_PULL, NULL);
+    conform_tell(stage, 0);
+    for (uint64_t i = 0; i < 4; i++) {
+        if (lot.sends) {
+            conform_send(end, i == 1 ? some_pieces(end) : 20, i);
+        } else {
+            char *data = malloc(some_pieces(end));
+            size_t size;
+            must(data != NULL);
+            (void)!thirl_recv(end, data, some_pieces(end), &size, thirl_in_ms(20));
+            free(data);
+        }
+    }
+    (void)!thirl_close(&end, THIRL_NOW);
+}
+
+/* Fresh ends find a queue that works, whatever a dead one left: at most whole messages, in their order. */
+static void take_stock(struct conform *c, bool sent) {
+    thirl *in = conform_open(c, THIRL_PULL, NULL), *out = conform_open(c, THIRL_PUSH, NULL);
+    size_t large = some_pieces(in), size;
+    char *data = malloc(large);
+    must(data != NULL);
+    conform_send(out, large, 50);
+    conform_send(out, 21, 51);
+    uint64_t next = 0;
+    for (bool done = false; !done;) {
+        must_be(thirl_recv(in, data, large, &size, PATIENCE), 0);
+        uint64_t seed = size == 21 ? 51 : 50;
+        if (size == 20 || (sent && size == large && !conform_intact(data, size, 50))) {
+            for (seed = next; seed < 4 && !conform_intact(data, size, seed); seed++) {
+            }
+            next = seed + 1;
+        }
+        must(conform_intact(data, size, seed));
+        done = size == 21;
+    }
     free(data);
+    must_be(thirl_recv(in, NULL, 0, NULL, THIRL_NOW), -EAGAIN);
+    must_be(thirl_close(&out, PATIENCE), 0);
+    must_be(thirl_close(&in, PATIENCE), 0);
+}
+
+static void any_point_may_kill(struct conform *c) {
+    unsigned killed = 0;
+    for (unsigned i = 0; i < 2 * 3 * POINTS; i++) {
+        lot = (struct lot){i / 6, 1 + i % 3, i / 3 % 2 == 0};
+        struct peer peer, other;
+        conform_start(&peer, c, take_part);
+        char byte;
+        bool opened = recv(peer.wire, &byte, 1, 0) > 0;
+        if (opened && !lot.sends) {
+            struct lot kept = lot;
+            lot = (struct lot){POINTS - 1, 1000, true};
+            conform_start(&other, c, take_part);
+            conform_hear(&other);
+            conform_join(&other);
+            lot = kept;
+        }
+        must(recv(peer.wire, &byte, 1, 0) == 0);
+        int status = 0;
+        must_be(waitpid(peer.pid, &status, 0), peer.pid);
+        must(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+        killed += WIFSIGNALED(status);
+        close(peer.wire);
+        pid_t pid = fork(); /* the stage itself stays a stranger to the registry */
+        if (pid == 0) {
+            take_stock(c, true);
+            struct found found = find_left();
+            must_be(found.count, 0);
+            exit(0);
+        }
+        must_be(waitpid(pid, &status, 0), pid);
+        must_be(status, 0);
+    }
+    need(killed > POINTS / 2, "it passes few of these points");
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/chan", c->registry);
+    must_be(conform_lines_of(path), 0);
 }
 
 /* ---- raw ---- */
@@ -670,6 +782,7 @@ int main(int argc, char **argv) {
         CONFORM_FOR(leftovers_are_removed_on_demand, CONFORM_QUEUE),
         CONFORM_FOR(sender_dies_in_mid_message, CONFORM_QUEUE),
         CONFORM_FOR(receiver_dies_in_mid_message, CONFORM_QUEUE),
+        CONFORM_FOR(any_point_may_kill, CONFORM_QUEUE),
         CONFORM_FOR(raw_ends_carry_packets, CONFORM_QUEUE),
         CONFORM_FOR(raw_priorities_hold, CONFORM_QUEUE),
     };
