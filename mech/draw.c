@@ -66,13 +66,20 @@ static int give_held(struct queue *q, const struct drawing *to) {
 }
 
 /* The bytes of a packet went into the caller's buffer and, what did not fit, into block: all of it into block. */
-static int keep(struct queue *q, const struct drawing *to, size_t size) {
+static void join_in_block(struct queue *q, const struct drawing *to, size_t size) {
     struct draw *in = &q->in;
     if (size > to->capacity) {
         memmove(in->block + to->capacity, in->block, size - to->capacity);
     }
     if (to->capacity != 0) {
         memcpy(in->block, to->buffer, size < to->capacity ? size : to->capacity);
+    }
+}
+
+static int keep(struct queue *q, const struct drawing *to, size_t size, bool joined) {
+    struct draw *in = &q->in;
+    if (!joined) {
+        join_in_block(q, to, size);
     }
     in->data = in->block;
     in->size = size;
@@ -110,13 +117,55 @@ static int put_piece(struct queue *q, const struct frag_head *head, const struct
     return rc < 0 ? refuse(q, rc) : rc;
 }
 
-/* One packet. 1: it was a piece, and there is no message yet. */
+/* Puts a packet that is not the peer's aside, into block: it is for the next conversation. */
+static int set_aside(struct queue *q, const struct drawing *to, const struct frag_head *head, size_t size) {
+    join_in_block(q, to, size);
+    q->in.aside = *head;
+    return DRAW_STRANGER;
+}
+
+/* A packet of a message, whose bytes are in the parts. 1: it was a piece, and there is no message yet. */
+static int accept_packet(struct queue *q, const struct drawing *to, const struct frag_head *head, const struct iovec *part) {
+    struct draw *in = &q->in;
+    if (unlikely(head->type != FRAG_DATA || frag_came_before(&in->frag, head))) {
+        return in->only != NULL && head->type == FRAG_NOTE ? DRAW_NOTE : 1;
+    }
+    size_t size = frag_size(head);
+    if (unlikely(!frag_is_whole(head))) {
+        int rc = put_piece(q, head, part);
+        if (rc == 1) {
+            in->data = frag_whole(&in->frag, &in->size);
+            return give_held(q, to);
+        }
+        return rc == 0 ? 1 : rc;
+    }
+    if (unlikely(size > q->max)) {
+        return refuse(q, err_say(THIRL_EFORMAT, "a message of %zu bytes came; this end accepts %llu (?max)", size,
+                                 (unsigned long long)q->max));
+    }
+    if (unlikely(size > part[0].iov_len || part[0].iov_base == in->block)) {
+        return keep(q, to, size, part[0].iov_base == in->block);
+    }
+    *to->size = size;
+    if (to->note != NULL) {
+        *to->note = in->note;
+    }
+    return 0;
+}
+
+/* One packet, as accept_packet; or what the conversation's owner wants to know, see queue.h. */
 static int draw_packet(struct queue *q, const struct drawing *to, bool wait) {
     struct draw *in = &q->in;
     unsigned char wire[FRAG_HEAD];
     size_t room = to->capacity < q->facts.packet ? to->capacity : q->facts.packet, size = 0;
     const struct iovec part[] = {{wire, FRAG_HEAD}, {to->buffer, room}, {in->block, q->facts.packet}};
     struct frag_head head;
+    if (unlikely(in->aside.node != 0 && in->only != NULL && in->only->node == in->aside.node)) {
+        const struct iovec there[] = {{in->block, frag_size(&in->aside)}, {NULL, 0}};
+        head = in->aside;
+        in->aside.node = 0;
+        return accept_packet(q, to, &head, there);
+    }
     int rc = q->carrier->recv(q->carried, part, 3, &size, &in->note, wait);
     if (rc != 0) {
         return rc == -EMSGSIZE ? refuse(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
@@ -125,30 +174,10 @@ static int draw_packet(struct queue *q, const struct drawing *to, bool wait) {
     if (unlikely(rc != 0)) {
         return refuse(q, rc);
     }
-    if (unlikely(head.type != FRAG_DATA || frag_came_before(&in->frag, &head))) {
-        return 1;
+    if (in->only != NULL && head.type == FRAG_DATA && (head.node != in->only->node || head.end != in->only->number)) {
+        return set_aside(q, to, &head, size - FRAG_HEAD);
     }
-    if (likely(frag_is_whole(&head))) {
-        size -= FRAG_HEAD;
-        if (unlikely(size > q->max)) {
-            return refuse(q, err_say(THIRL_EFORMAT, "a message of %zu bytes came; this end accepts %llu (?max)", size,
-                                     (unsigned long long)q->max));
-        }
-        if (likely(size <= room)) {
-            *to->size = size;
-            if (to->note != NULL) {
-                *to->note = in->note;
-            }
-            return 0;
-        }
-        return keep(q, to, size);
-    }
-    rc = put_piece(q, &head, part + 1);
-    if (rc == 1) {
-        in->data = frag_whole(&in->frag, &in->size);
-        return give_held(q, to);
-    }
-    return rc == 0 ? 1 : rc;
+    return accept_packet(q, to, &head, part + 1);
 }
 
 /* Packets until there is a message. Blocks for about a slice in all. */
@@ -177,7 +206,7 @@ static int draw_raw(struct queue *q, const struct drawing *to, bool wait) {
                                  q->facts.packet, q->carrier->remedy));
     }
     if (rc != 0 || size > to->capacity) {
-        return rc != 0 ? rc : keep(q, to, size);
+        return rc != 0 ? rc : keep(q, to, size, false);
     }
     *to->size = size;
     if (to->note != NULL) {

@@ -186,8 +186,7 @@ int queue_look(void *self, enum mech_way way) {
     return way == MECH_IN ? draw_look(q) : -EAGAIN;
 }
 
-/* Where the carrier has nothing to wait on. */
-static void pause_before(struct queue *q, struct mech_watch *watch) {
+void queue_pause(struct queue *q, struct mech_watch *watch) {
     q->pause = q->pause == 0 ? PAUSE_FIRST : q->pause < PAUSE_LONG ? 2 * q->pause : q->pause;
     watch->kind = MECH_WATCH_WORD;
     watch->word = &q->never;
@@ -212,14 +211,8 @@ int queue_arm(void *self, enum mech_way way, struct mech_watch *watch) {
     }
     watch->value = 0;
     if (q->carrier->watch(q->carried, watch) != 0) {
-        pause_before(q, watch);
+        queue_pause(q, watch);
     }
-    return 0;
-}
-
-int64_t queue_disarm(void *self, enum mech_way way) {
-    (void)self;
-    (void)way;
     return 0;
 }
 
@@ -267,6 +260,7 @@ static void describe(const struct carrier_facts *facts, bool raw, uint64_t max, 
     limits->atomic_max = !raw && max < limits->atomic_max ? max : limits->atomic_max;
     limits->message_max = raw ? facts->packet : max;
     limits->queue = facts->bytes;
+    limits->queue_messages = facts->packets;
     limits->ordered = facts->ordered;
     limits->reliable = facts->reliable;
     limits->descriptors = facts->descriptors;

@@ -3,7 +3,7 @@
  * PUSH and PULL over a carrier: any number of senders and receivers that need not know each other. Framed, a message larger
  * than a packet is cut and put together again (wire/frag); where several receivers draw from one queue they take turns while one of
  * them has half a message (mem/turn). Raw, a packet is a message and nothing is added. push.c sends, draw.c receives, queue.c is
- * the rest of the mechanism. A mechanism's file opens with queue_open and takes the other slots as they are.
+ * the rest of the mechanism. carried.c chooses between this and a duct.
  */
 #ifndef MECH_QUEUE_H
 #define MECH_QUEUE_H
@@ -31,7 +31,14 @@ struct draw {
     const void *data;     /* in block, or in frag */
     size_t size;
     struct mech_note note;
+    /* Of a conversation (duct): whose packets are wanted, NULL: everybody's; and the first of somebody else's, in block. */
+    const struct roll_end *only;
+    struct frag_head aside; /* node 0: none */
 };
+
+/* What queue_recv_noted says besides, when `only` is set: */
+#define DRAW_NOTE 2     /* a note came: look around */
+#define DRAW_STRANGER 3 /* somebody else's packet came, and is set aside until `only` says him */
 
 struct queue {
     const struct carrier *carrier;
@@ -64,7 +71,6 @@ int queue_send_noted(void *self, const void *data, size_t size, size_t *done, co
 int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *, bool wait);
 int queue_look(void *self, enum mech_way);
 int queue_arm(void *self, enum mech_way, struct mech_watch *);
-int64_t queue_disarm(void *self, enum mech_way);
 int queue_fd(void *self, enum mech_way, int *fd);
 void queue_limits(void *self, struct thirl_limits *);
 int queue_peer(void *self, struct thirl_peer *);
@@ -72,7 +78,10 @@ int queue_peer(void *self, struct thirl_peer *);
 /* What a mechanism over that carrier claims of PUSH and PULL. */
 void queue_claims(const struct carrier *, struct thirl_limits *);
 
-/* ---- push.c and draw.c, for queue.c ---- */
+/* ---- for queue.c and the ducts ---- */
+
+/* Fills the watch where the carrier has nothing to wait on: a pause that grows. */
+void queue_pause(struct queue *, struct mech_watch *);
 
 void push_init(struct queue *);
 int push_rest(struct queue *, bool wait); /* sends what was given up; 0 or -EAGAIN or an error */

@@ -219,6 +219,7 @@ struct thirl_limits {
     uint32_t priorities; /* levels of priority; 1: all messages are equal */
     uint8_t raw;         /* ?raw works */
     uint8_t zero[3];
+    uint64_t queue_messages; /* messages (packets, above atomic_max) that can wait in one direction; 0: only bytes count */
 };
 THIRL_API THIRL_CHECK int thirl_limits(thirl *end, struct thirl_limits *limits);
 
