@@ -268,6 +268,16 @@ static int say_late(const struct wait *wait) {
     const thirl *end = wait->end;
     int code = wait->until.ns == 0 ? EAGAIN : ETIMEDOUT;
     const char *when = wait->until.ns == 0 ? "at once" : "before the deadline";
+    bool queue = end->seen->role == THIRL_PUSH || end->seen->role == THIRL_PULL;
+    if (queue && wait->way == MECH_IN) {
+        const char *who = end->seen->peer;
+        return err_say(code, "%s: nothing arrived %s%s%s", end->address, when, *who == 0 ? "" : "; half a message is in the hands of ",
+                       who);
+    }
+    if (queue) {
+        return err_say(code, "%s: the queue (%llu bytes) is full and nobody made room %s", end->address,
+                       (unsigned long long)end->seen->queue, when);
+    }
     if (atomic_peek(&end->seen->state) == NODE_END_WAITING) {
         return err_say(code, "%s: nobody opened the other end %s", end->address, when);
     }

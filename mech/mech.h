@@ -66,6 +66,8 @@ struct mech_watch {
     int64_t slice;
 };
 
+struct carrier;
+
 struct mech {
     const char *scheme;  /* "shm" */
     const char *summary; /* one line for people */
@@ -75,6 +77,7 @@ struct mech {
     bool registry;       /* open needs the registry directory */
     uint64_t queue;      /* what ?queue= is when nobody says it */
     bool blocks;         /* send and recv make use of wait = true: chan calls them so before it ever arms */
+    const struct carrier *carrier; /* what it is built on, where it keeps something in the kernel; else NULL */
 
     /* Joins the channel. Does not wait for a peer. 0 or an error; after an error close is not called. May block while it
      * takes a lock that other processes hold only while joining. */
@@ -147,7 +150,7 @@ struct mech {
     int (*peer)(void *self, struct thirl_peer *);      /* -ENOTCONN while there is none */
 };
 
-extern const struct mech mech_shm, mech_unix;
+extern const struct mech mech_shm, mech_unix, mech_mq;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

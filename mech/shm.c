@@ -28,7 +28,7 @@ static int shm_open_end(void *self, const struct mech_open *open) {
     if (open->sends && open->options.queue > UINT64_C(1) << 30) {
         return err_say(EINVAL, "%s: a queue in shared memory has at most 1 GiB", open->address);
     }
-    int rc = roll_begin(&end->roll, open->rest, open->stream ? ROLL_STREAM : ROLL_PAIR, open->sends, open->receives,
+    int rc = roll_begin(&end->roll, "shm", open->rest, open->stream ? ROLL_STREAM : ROLL_PAIR, open->sends, open->receives,
                         open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;

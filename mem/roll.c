@@ -46,9 +46,11 @@ __attribute__((constructor)) static void watch_fork(void) {
     (void)pthread_atfork(NULL, NULL, renew);
 }
 
-/* A directory name for any text: what the file system or a reader could trip over becomes %XX. */
-static int encode(char to[256], const char *name) {
-    size_t n = 0;
+/* A directory name for any text: what the file system or a reader could trip over becomes %XX. Each scheme has names of its
+ * own, and a % that begins none of these stands before it; shm came first and goes without. */
+static int encode(char to[256], const char *scheme, const char *name) {
+    size_t n = strcmp(scheme, "shm") == 0 ? 0 : (size_t)snprintf(to, 256, "%%%s.", scheme);
+    size_t begin = n;
     for (const char *c = name; *c != '\0'; c++) {
         bool plain = *c > ' ' && *c < 127 && *c != '/' && *c != '%' && !(*c == '.' && c == name);
         if (n + (plain ? 1 : 3) > 255) {
@@ -57,7 +59,7 @@ static int encode(char to[256], const char *name) {
         n += (size_t)snprintf(to + n, 256 - n, plain ? "%c" : "%%%02X", (unsigned char)*c);
     }
     to[n] = '\0';
-    return n == 0 ? err_say(THIRL_EADDRESS, "the channel has no name: shm://NAME") : 0;
+    return n == begin ? err_say(THIRL_EADDRESS, "the channel has no name: %s://NAME", scheme) : 0;
 }
 
 void roll_file(char file[ROLL_FILE_MAX], struct roll_end end, const char *kind) {
@@ -110,13 +112,13 @@ static int try_lock(int dir, unsigned mode, int *lock) {
     return rc;
 }
 
-static int say_locked(int dir, const char *name) {
+static int say_locked(int dir, const char *shown) {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     int fd = openat(dir, "roll", O_RDONLY | O_CLOEXEC);
     int known = fd >= 0 && fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK && whole.l_pid > 0;
     fd_close(&fd);
-    return err_say(ETIMEDOUT, "another process (pid %d) is joining or leaving shm://%s and does not get on: is it stopped?",
-                   known ? (int)whole.l_pid : 0, name);
+    return err_say(ETIMEDOUT, "another process (pid %d) is joining or leaving %s and does not get on: is it stopped?",
+                   known ? (int)whole.l_pid : 0, shown);
 }
 
 /* One try to open the channel's directory, made if it is not there, and to lock it. As try_lock. */
@@ -126,14 +128,14 @@ static int lock_once(struct roll *roll, unsigned mode, bool last) {
     unsigned wider = (mode & 0070 ? 0070u : 0) | (mode & 0007 ? 0007u : 0);
     if ((mkdirat(node_dir(), "chan", 0700) != 0 && errno != EEXIST) ||
         (mkdirat(node_dir(), path, 0700 | wider) != 0 && errno != EEXIST)) {
-        return err_system(errno, "the channel shm://%s cannot be made in the registry", roll->name);
+        return err_system(errno, "the channel %s cannot be made in the registry", roll->shown);
     }
     roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = roll->dir >= 0     ? try_lock(roll->dir, mode, &roll->lock)
              : errno == ENOENT ? -ESTALE
-                               : err_system(errno, "the channel shm://%s cannot be opened in the registry", roll->name);
+                               : err_system(errno, "the channel %s cannot be opened in the registry", roll->shown);
     if (rc == -EAGAIN && last) {
-        rc = say_locked(roll->dir, roll->name);
+        rc = say_locked(roll->dir, roll->shown);
     }
     if (rc != 0) {
         fd_close(&roll->dir);
@@ -155,7 +157,7 @@ static int lock_channel(struct roll *roll, unsigned mode, int64_t until) {
         }
         (void)pthread_mutex_unlock(&joining);
         if (rc == -ESTALE && clock_now() >= until) {
-            return err_say(ETIMEDOUT, "shm://%s is removed from the registry as often as it is opened", roll->name);
+            return err_say(ETIMEDOUT, "%s is removed from the registry as often as it is opened", roll->shown);
         }
         if (rc != -EAGAIN && rc != -ESTALE) {
             return rc;
@@ -233,13 +235,13 @@ static int count(int dir, const char *wanted, char *text, size_t size) {
     return found;
 }
 
-static int check_seats(const struct roll *roll, enum roll_pattern pattern, const char *name) {
+static int check_seats(const struct roll *roll, enum roll_pattern pattern) {
     char who[200] = "";
     if (pattern == ROLL_PAIR && count(roll->dir, "rx", who, sizeof who) >= 2) {
-        return err_say(EBUSY, "shm://%s has both its ends: %s; a pair has no third", name, who);
+        return err_say(EBUSY, "%s has both its ends: %s; a pair has no third", roll->shown, who);
     }
     if (pattern == ROLL_STREAM && count(roll->dir, roll->writes ? "tx" : "rx", who, sizeof who) >= 1) {
-        return err_say(EBUSY, "shm://%s has its %s: %s", name, roll->writes ? "writer" : "reader", who);
+        return err_say(EBUSY, "%s has its %s: %s", roll->shown, roll->writes ? "writer" : "reader", who);
     }
     return 0;
 }
@@ -267,8 +269,9 @@ static int write_card(int dir, const struct card *card, unsigned mode) {
     return rc == 0 ? 0 : err_system(-rc, "the channel's card cannot be written to the registry");
 }
 
-static int check_card(const struct roll *roll, enum roll_pattern pattern, const char *name, bool alone, unsigned mode) {
-    static const char *const patterns[] = {"?", "messages (pair)", "a byte stream (write, read)"};
+static int check_card(const struct roll *roll, enum roll_pattern pattern, bool alone, unsigned mode) {
+    static const char *const patterns[] = {"?", "messages (pair)", "a byte stream (write, read)",
+                                           "a queue (push, pull)"};
     const struct card mine = {CARD_MAGIC, CARD_VERSION, pattern};
     struct card card = {.version = 0};
     int rc = read_card(roll->dir, &card);
@@ -285,14 +288,15 @@ static int check_card(const struct roll *roll, enum roll_pattern pattern, const 
                        roll->name);
     }
     if (rc != 0) {
-        return err_system(-rc, "the card of shm://%s cannot be read", name);
+        return err_system(-rc, "the card of %s cannot be read", roll->shown);
     }
     if (card.version != CARD_VERSION) {
-        return err_say(THIRL_EVERSION, "shm://%s was made by layout %u, this library has layout %d", name, card.version,
+        return err_say(THIRL_EVERSION, "%s was made by layout %u, this library has layout %d", roll->shown, card.version,
                        CARD_VERSION);
     }
     if (card.pattern != pattern) {
-        return err_say(THIRL_EROLE, "shm://%s carries %s, this role %s", name, patterns[card.pattern <= 2 ? card.pattern : 0],
+        return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
+                       patterns[card.pattern <= ROLL_QUEUE ? card.pattern : 0],
                        patterns[pattern]);
     }
     return 0;
@@ -315,10 +319,11 @@ static int map_change(struct roll *roll) {
     return 0;
 }
 
-int roll_begin(struct roll *roll, const char *name, enum roll_pattern pattern, bool writes, bool reads, unsigned mode,
-               int64_t until) {
+int roll_begin(struct roll *roll, const char *scheme, const char *name, enum roll_pattern pattern, bool writes, bool reads,
+               unsigned mode, int64_t until) {
     *roll = (struct roll){.dir = -1, .lock = -1, .writes = writes, .reads = reads};
-    int rc = encode(roll->name, name);
+    (void)snprintf(roll->shown, sizeof roll->shown, "%s://%s", scheme, name);
+    int rc = encode(roll->name, scheme, name);
     if (rc != 0) {
         return rc;
     }
@@ -329,8 +334,8 @@ int roll_begin(struct roll *roll, const char *name, enum roll_pattern pattern, b
     weave("roll.begin.locked");
     roll->self = (struct roll_end){node_id(), ++numbers};
     bool alone = clean(roll->dir);
-    rc = check_card(roll, pattern, name, alone, mode);
-    rc = rc != 0 ? rc : check_seats(roll, pattern, name);
+    rc = check_card(roll, pattern, alone, mode);
+    rc = rc != 0 ? rc : check_seats(roll, pattern);
     rc = rc != 0 ? rc : map_change(roll);
     if (rc != 0) {
         roll_cancel(roll);
@@ -351,7 +356,7 @@ int roll_finish(struct roll *roll) {
         (void)snprintf(unfinished, sizeof unfinished, "%s~", finished);
         weave("roll.finish.before");
         if (rc == 0 && renameat(roll->dir, unfinished, roll->dir, finished) != 0) {
-            rc = err_system(errno, "the channel shm://%s was removed from the registry while it was joined", roll->name);
+            rc = err_system(errno, "the channel %s was removed from the registry while it was joined", roll->shown);
         }
     }
     if (rc != 0) {
@@ -450,6 +455,12 @@ int roll_find(const struct roll *roll, const char *wanted, struct roll_end *foun
     return rc;
 }
 
+bool roll_has(const struct roll *roll, struct roll_end end, const char *kind) {
+    char file[ROLL_FILE_MAX];
+    roll_file(file, end, kind);
+    return faccessat(roll->dir, file, F_OK, 0) == 0 && node_alive(end.node);
+}
+
 /* ---- sweeping ---- */
 
 bool roll_clean(int chan, const char *name) {
@@ -467,4 +478,28 @@ bool roll_clean(int chan, const char *name) {
     (void)pthread_mutex_unlock(&joining);
     fd_close(&dir);
     return done;
+}
+
+int roll_visit(struct roll *roll, const char *name, int64_t until, bool *alone) {
+    char path[300];
+    *roll = (struct roll){.dir = -1, .lock = -1};
+    (void)snprintf(roll->name, sizeof roll->name, "%s", name);
+    (void)snprintf(roll->shown, sizeof roll->shown, "%s", name);
+    (void)snprintf(path, sizeof path, "chan/%s", name);
+    if (faccessat(node_dir(), path, F_OK, 0) != 0) {
+        return -ENOENT;
+    }
+    int rc = lock_channel(roll, 0600, until);
+    if (rc == 0) {
+        *alone = clean(roll->dir);
+    }
+    return rc;
+}
+
+void roll_visited(struct roll *roll, bool alone) {
+    if (alone) {
+        remove_channel(roll->dir, roll->name);
+    }
+    unlock(roll);
+    roll_deinit(roll);
 }

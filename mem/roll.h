@@ -15,7 +15,7 @@
 
 #define ROLL_FILE_MAX 96 /* "<node>.<number>.tx~", and the names of posts */
 
-enum roll_pattern { ROLL_PAIR = 1, ROLL_STREAM };
+enum roll_pattern { ROLL_PAIR = 1, ROLL_STREAM, ROLL_QUEUE }; /* a queue has any number of ends */
 
 /* An end, as its files name it. */
 struct roll_end {
@@ -29,14 +29,16 @@ struct roll {
     uint32_t *change; /* the counter in it, mapped */
     struct roll_end self;
     bool writes, reads;
-    char name[256]; /* of the directory, encoded */
+    char name[256];   /* of the directory, encoded */
+    char shown[320];  /* "shm://camera", for sentences */
 };
 
-/* Begins to join the channel called name (any text): makes the directory and the card if they are not there, removes what the
- * dead have left, and sees that this end may join: -EBUSY with those who are there; -THIRL_EROLE when the channel is of
+/* Begins to join the channel of that scheme called name (any text): makes the directory and the card if they
+ * are not there, removes what the dead have left, and sees that this end may join: -EBUSY with those who are there; -THIRL_EROLE when the channel is of
  * another pattern; -ETIMEDOUT when somebody else holds the lock until then. With 0 the lock is held: make the files under
  * the names of roll_file with a '~' behind, then roll_finish or roll_cancel. */
-int roll_begin(struct roll *, const char *name, enum roll_pattern, bool writes, bool reads, unsigned mode, int64_t until);
+int roll_begin(struct roll *, const char *scheme, const char *name, enum roll_pattern, bool writes, bool reads,
+               unsigned mode, int64_t until);
 
 /* Gives the files their names, lets go of the lock, and tells the others. */
 int roll_finish(struct roll *);
@@ -52,6 +54,9 @@ void roll_file(char file[ROLL_FILE_MAX], struct roll_end, const char *kind);
 /* Another end that has a file of that kind and whose process is alive: 0, or -ESRCH. */
 int roll_find(const struct roll *, const char *kind, struct roll_end *);
 
+/* Is that end still there: has it a file of that kind, and is its process alive? */
+bool roll_has(const struct roll *, struct roll_end, const char *kind);
+
 /* Takes the name of an end's file apart; *kind gets what stands behind its second dot. */
 bool roll_parse(const char *file, struct roll_end *, const char **kind);
 
@@ -64,5 +69,13 @@ void roll_tell(struct roll *);
 /* Removes what the dead have left in one channel, and the channel when nobody else is there. chan: the directory of all
  * channels. false: that has to wait, because somebody holds its lock. */
 bool roll_clean(int chan, const char *name);
+
+/* Locks a channel by the name of its directory without joining it, and removes what the dead have left. *alone: nobody is
+ * there. 0: then roll_visited follows, which removes the channel when nobody is there; -ENOENT: there is no such channel; or
+ * an error. Other files in the directory are the visitor's business. */
+int roll_visit(struct roll *, const char *name, int64_t until, bool *alone);
+void roll_visited(struct roll *, bool alone);
+
+#define ROLL_TURN 1024 /* where in the page of roll->change the words of turn.h are */
 
 #endif

@@ -60,7 +60,7 @@ int member_files(const struct roll *roll) {
 int member_join_within(struct roll *roll, const char *name, enum roll_pattern pattern, bool writes, bool reads,
                        int64_t ns) {
     if (node_id() == 0 && node_end_take(&member_line, "shm://x", THIRL_PAIR, true) != 0) return -1;
-    int rc = roll_begin(roll, name, pattern, writes, reads, 0600, clock_now() + ns);
+    int rc = roll_begin(roll, "shm", name, pattern, writes, reads, 0600, clock_now() + ns);
     if (rc != 0) return rc;
     rc = member_files(roll);
     if (rc != 0) {

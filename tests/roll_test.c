@@ -46,11 +46,11 @@ static int do_joins_and_leaves(void *nothing) {
         CHECK(room_entries("chan") == 0);
         CHECK(room_descriptors() == descriptors);
     }
-    CHECK(roll_begin(&roll, "x", ROLL_PAIR, true, true, 0600, INT64_MAX) == 0);
+    CHECK(roll_begin(&roll, "shm", "x", ROLL_PAIR, true, true, 0600, INT64_MAX) == 0);
     CHECK(member_files(&roll) == 0);
     roll_cancel(&roll);
     CHECK(room_entries("chan") == 0);
-    CHECK(roll_begin(&roll, "x", ROLL_PAIR, true, true, 0600, INT64_MAX) == 0);
+    CHECK(roll_begin(&roll, "shm", "x", ROLL_PAIR, true, true, 0600, INT64_MAX) == 0);
     CHECK(roll_finish(&roll) == -ENOENT); /* the files are not there */
     CHECK(room_entries("chan") == 0);
     CHECK(room_descriptors() == descriptors);

@@ -232,6 +232,7 @@ struct thirl_limits {
     uint32_t priorities; /* levels of priority; 1: all messages are equal */
     uint8_t raw;         /* ?raw works */
     uint8_t zero[3];
+    uint64_t queue_messages; /* messages (packets, above atomic_max) that can wait in one direction; 0: only bytes count */
 };
 THIRL_API THIRL_CHECK int thirl_limits(thirl *end, struct thirl_limits *limits);
 
@@ -270,11 +271,30 @@ struct thirl_seen {
     uint64_t sent, sent_bytes, received, received_bytes; /* messages and payload bytes */
     uint64_t waits, wakes; /* how often it slept, how often it woke its peer */
     uint64_t queue;        /* bytes of its queue, 0 when it only receives */
+    uint64_t lost;         /* messages that never came, or never whole, as far as that is known */
+    uint64_t refused;      /* what came and was not thirl's, or lied */
 };
 
 /* Calls seen for each end in the registry directory ($THIRL_DIR, else /dev/shm/thirl-UID), in the order of addresses, until
  * it returns nonzero, and returns that. Reads only. */
 THIRL_API THIRL_CHECK int thirl_list(int (*seen)(void *context, const struct thirl_seen *), void *context);
+
+/* What the kernel keeps for channels when processes end: message queues. Strings are valid during the callback only. */
+struct thirl_left {
+    size_t size;
+    const char *address;      /* as thirl_clean wants it */
+    uint64_t messages, bytes; /* that wait in it; packets, where a message is several */
+    uint32_t ends;            /* living ends of that channel; 0: it is a leftover */
+    uint32_t uid;             /* whose it is */
+};
+
+/* Calls seen for each that the registry knows, until it returns nonzero, and returns that. Removes nothing. */
+THIRL_API THIRL_CHECK int thirl_left(int (*seen)(void *context, const struct thirl_left *), void *context);
+
+/* Removes what a channel without living ends has left in the kernel, with all that waits in it; an address as thirl_left shows it.
+ * Returns how many messages (packets, where a message is several) were thrown away, at most INT_MAX. -ENOENT: it has left
+ * nothing; -EBUSY: somebody has it open; -EACCES, … Empty queues and those that only the dead knew are removed by themselves. */
+THIRL_API THIRL_CHECK int thirl_clean(const char *address);
 
 #ifdef __cplusplus
 }

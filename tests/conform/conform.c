@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -32,6 +33,7 @@ static const struct conform_line conform_lines[] = {
     {"unix-path", "unix://", true, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-abstract", "unix://@", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-seqpacket", "unix://", true, "?type=seqpacket", CONFORM_PAIR | CONFORM_STREAM},
+    {"mq", "mq://", false, "", CONFORM_PAIR | CONFORM_STREAM | CONFORM_QUEUE},
 };
 #define LINES (sizeof conform_lines / sizeof *conform_lines)
 
@@ -93,6 +95,22 @@ static void prepare(struct conform *c) {
     assert_int_equal(setenv("THIRL_DIR", c->registry, 1), 0);
 }
 
+/* What a test has left in the kernel: a process of its own looks, because the registry is the test's. */
+static int clean_one(void *context, const struct thirl_left *left) {
+    (void)context;
+    (void)!thirl_clean(left->address);
+    return 0;
+}
+
+static void clean(void) {
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(thirl_left(clean_one, NULL) != 0);
+    }
+    (void)waitpid(pid, NULL, 0);
+}
+
 /* Waits until it ends; -1 and dead when it takes longer. */
 static int await(pid_t pid, int limit_ms) {
     struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
@@ -124,6 +142,8 @@ static void play(void **state) {
     pid_t pid = fork();
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        const struct rlimit plenty = {RLIM_INFINITY, RLIM_INFINITY};
+        (void)setrlimit(RLIMIT_MSGQUEUE, &plenty); /* where that is allowed: others use queues too */
         static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
         for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
             (void)signal(signals[i], SIG_DFL); /* cmocka's handler would go on with the next test */
@@ -133,6 +153,7 @@ static void play(void **state) {
     }
     assert_true(pid > 0);
     int status = await(pid, STAGE_MS);
+    clean();
     (void)nftw(c.directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     if (status == -1) {
         fail_msg("took longer than %d s", STAGE_MS / 1000);
@@ -332,6 +353,13 @@ void conform_sleep(int64_t ns) {
     struct timespec t = {ns / (1000 * MS), ns % (1000 * MS)};
     while (nanosleep(&t, &t) != 0 && errno == EINTR) {
     }
+}
+
+unsigned conform_room(thirl *end, unsigned wanted) {
+    struct thirl_limits limits = {.size = sizeof limits};
+    must_be(thirl_limits(end, &limits), 0);
+    uint64_t most = limits.queue_messages == 0 ? wanted : limits.queue_messages - 2;
+    return most < wanted ? (unsigned)most : wanted;
 }
 
 unsigned conform_lines_of(const char *path) {

@@ -99,6 +99,9 @@ void conform_recv(thirl *, size_t size, uint64_t seed);
 
 int64_t conform_now(void); /* CLOCK_MONOTONIC, ns */
 void conform_sleep(int64_t ns);
+/* How many of `wanted` small messages can wait in that direction, with room to spare. */
+unsigned conform_room(thirl *, unsigned wanted);
+
 unsigned conform_lines_of(const char *path); /* a file's lines, a directory's entries */
 bool conform_sanitized(void);
 

@@ -14,9 +14,9 @@
 #define NEVER_SO_LATE (900 * MS)
 #define ROUNDS 3 /* at least one is as fast as promised, whatever else the machine does */
 
-static void send_a_hundred_and_stay(const struct conform *c, struct peer *stage) {
+static void send_many_and_stay(const struct conform *c, struct peer *stage) {
     thirl *end = conform_open(c, THIRL_PAIR, NULL);
-    for (uint64_t i = 0; i < 100; i++) {
+    for (uint64_t i = 0; i < conform_room(end, 100); i++) {
         conform_send(end, i * 3, i);
     }
     conform_tell(stage, 0);
@@ -26,12 +26,12 @@ static void send_a_hundred_and_stay(const struct conform *c, struct peer *stage)
 
 static void receives_all_before_the_goodbye(struct conform *c) {
     struct peer peer;
-    conform_start(&peer, c, send_a_hundred_and_stay);
+    conform_start(&peer, c, send_many_and_stay);
     thirl *end = conform_open(c, THIRL_PAIR, NULL);
     conform_recv(end, 0, 0);
     conform_hear(&peer);
     conform_tell(&peer, 0);
-    for (uint64_t i = 1; i < 100; i++) {
+    for (uint64_t i = 1; i < conform_room(end, 100); i++) {
         conform_recv(end, i * 3, i);
     }
     for (int i = 0; i < 3; i++) {
@@ -63,7 +63,7 @@ static void names_the_dead(const char *pid) {
 static void goes_on_with_the_next(struct conform *c) {
     struct peer peer, next;
     char pid[32];
-    conform_start(&peer, c, send_a_hundred_and_stay);
+    conform_start(&peer, c, send_many_and_stay);
     conform_start(&next, c, be_next);
     thirl *end = conform_open(c, THIRL_PAIR, NULL);
     conform_recv(end, 0, 0);
@@ -71,7 +71,7 @@ static void goes_on_with_the_next(struct conform *c) {
     conform_hear(&peer);
     snprintf(pid, sizeof pid, "%d", (int)peer.pid);
     conform_kill(&peer);
-    for (uint64_t i = 1; i < 100; i++) {
+    for (uint64_t i = 1; i < conform_room(end, 100); i++) {
         conform_recv(end, i * 3, i);
     }
     int64_t began = conform_now();
@@ -102,7 +102,7 @@ static void goes_on_with_the_next(struct conform *c) {
 /* The survivor says nothing to the dead before the next one is there: both ways are told, and then both work. */
 static void tells_late_what_happened(struct conform *c) {
     struct peer peer, next;
-    conform_start(&peer, c, send_a_hundred_and_stay);
+    conform_start(&peer, c, send_many_and_stay);
     conform_start(&next, c, be_next);
     thirl *end = conform_open(c, THIRL_PAIR, NULL);
     conform_recv(end, 0, 0);
@@ -111,7 +111,7 @@ static void tells_late_what_happened(struct conform *c) {
     conform_kill(&peer);
     conform_tell(&next, 0);
     conform_sleep(50 * MS);
-    for (uint64_t i = 1; i < 100; i++) {
+    for (uint64_t i = 1; i < conform_room(end, 100); i++) {
         conform_recv(end, i * 3, i);
     }
     must_be(thirl_recv(end, NULL, 0, NULL, PATIENCE), -THIRL_EPEERDIED);

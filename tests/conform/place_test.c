@@ -149,11 +149,15 @@ static void holds_so_many_and_no_more(struct conform *c) {
     must_be(thirl_loan(a, &more, 40, PATIENCE), -EBUSY);
     must(more == NULL);
     must_say("64");
+    unsigned ahead = conform_room(a, THIRL_HELD_MAX); /* of them fit into the queue at once */
     for (uint64_t i = 0; i < THIRL_HELD_MAX; i++) {
         put(a, msg[i]);
+        if (i + 1 >= ahead) {
+            msg[i + 1 - ahead] = take(b, 40, i + 1 - ahead);
+        }
     }
     conform_send(a, 50, 50);
-    for (uint64_t i = 0; i < THIRL_HELD_MAX; i++) {
+    for (uint64_t i = THIRL_HELD_MAX + 1 - ahead; i < THIRL_HELD_MAX; i++) {
         msg[i] = take(b, 40, i);
     }
     must_be(thirl_take(b, &more, PATIENCE), -EBUSY);

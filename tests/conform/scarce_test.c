@@ -45,14 +45,14 @@ static void survives_a_full_registry(struct conform *c) {
     while (opened < 64 && (rc = thirl_open(&end[opened], THIRL_PAIR, conform_address(c, opened, "queue=64K"), NULL)) == 0) {
         opened++;
     }
-    if (c->line->name[0] == 's') {
+    if (strcmp(c->line->name, "shm") == 0) {
         must_be(rc, -ENOSPC);
         must(opened > 0);
     } else {
-        must(rc == 0 || rc == -ENOSPC);
+        must(rc == 0 || rc == -ENOSPC || (rc == -EMFILE && strstr(thirl_why(), "raise") != NULL));
     }
     must(rc == 0 || thirl_why()[0] != '\0');
-    must(c->line->name[0] != 's' || channels(c) == before + opened); /* the one that failed left nothing */
+    must(strcmp(c->line->name, "shm") != 0 || channels(c) == before + opened); /* the one that failed left nothing */
     exchange(a, b);
     for (unsigned i = 0; i < opened; i++) {
         must_be(thirl_close(&end[i], PATIENCE), 0);
@@ -80,6 +80,7 @@ static void survives_without_descriptors(struct conform *c) {
     thirl *a, *b, *end[2];
     int rc = 0;
     conform_both(c, 100, "queue=64K", &a, &b);
+    unsigned before = channels(c);
     must(thirl_fd(a) >= 0); /* the waits below need no new one */
     unsigned open_now = conform_lines_of("/proc/self/fd");
     int last = dup(0);
@@ -103,7 +104,7 @@ static void survives_without_descriptors(struct conform *c) {
     conform_both(c, 0, NULL, &end[0], &end[1]);
     exchange(end[0], end[1]);
     close_both(&end[0], &end[1]);
-    must_be(channels(c), c->line->name[0] == 's');
+    must_be(channels(c), before);
     close_both(&a, &b);
 }
 
@@ -119,7 +120,7 @@ static void survives_a_small_file_limit(struct conform *c) {
         must_be(setrlimit(RLIMIT_FSIZE, &few), 0);
         int rc = thirl_open(&a, THIRL_PAIR, conform_address(c, 0, NULL), NULL);
         must_be(setrlimit(RLIMIT_FSIZE, &old), 0);
-        if (c->line->name[0] == 's') {
+        if (strcmp(c->line->name, "shm") == 0) {
             must_be(rc, -EFBIG);
         } else {
             must(rc == 0 || rc == -EFBIG);
@@ -146,7 +147,7 @@ static void become_nobody(void) {
 static void must_refuse(const struct conform *c, int code, const char *part) {
     thirl *end = NULL;
     int rc = thirl_open(&end, THIRL_PAIR, conform_address(c, 0, NULL), NULL);
-    if (c->line->name[0] == 's') {
+    if (strcmp(c->line->name, "shm") == 0) {
         must_be(rc, code);
     }
     if (rc != 0 && !c->line->path) {

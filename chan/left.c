@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the kernel keeps for channels when their processes end: listing it, and removing it.
+ */
+#include <limits.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "mech/kept.h"
+
+#define CLEAN_NS (2 * CLOCK_S) /* how long somebody who is joining may hold it up */
+
+struct showing {
+    int (*seen)(void *, const struct thirl_left *);
+    void *context;
+};
+
+static int show(void *context, const struct kept_line *line) {
+    const struct showing *showing = context;
+    const struct thirl_left left = {.size = sizeof left,
+                                    .address = line->address,
+                                    .messages = line->left.packets,
+                                    .bytes = line->left.bytes,
+                                    .ends = line->ends,
+                                    .uid = line->left.uid};
+    return showing->seen(showing->context, &left);
+}
+
+int thirl_left(int (*seen)(void *context, const struct thirl_left *), void *context) {
+    if (seen == NULL) {
+        return err_say(EINVAL, "thirl_left: there is no function to call (NULL)");
+    }
+    struct showing showing = {seen, context};
+    return kept_list(show, &showing);
+}
+
+int thirl_clean(const char *address) {
+    if (address == NULL) {
+        return err_say(EINVAL, "thirl_clean: the address is NULL");
+    }
+    uint64_t thrown = 0;
+    int rc = kept_clean(address, clock_after(clock_now(), CLEAN_NS), &thrown);
+    if (rc == -ENOENT) {
+        return err_say(ENOENT, "%s has left nothing in the kernel that the registry knows", address);
+    }
+    if (rc == -EBUSY) {
+        return err_say(EBUSY, "%s is in use: close its ends first; thirl list shows whose they are", address);
+    }
+    return rc != 0 ? rc : thrown > INT_MAX ? INT_MAX : (int)thrown;
+}

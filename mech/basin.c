@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The receiving half of a duct: see duct.h.
+ */
+#define _GNU_SOURCE
+#include <poll.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/weave.h"
+#include "mech/duct.h"
+
+#define STRANGERS_MAX 64 /* packets of nobody that one call throws away */
+
+static bool is(const struct roll_end *a, const struct roll_end *b) {
+    return a->node == b->node && a->number == b->number;
+}
+
+/* A pair has one peer: the spout is to know of him too, even if he is gone by the time that it sends. */
+static void introduce(struct duct *d) {
+    char file[ROLL_FILE_MAX];
+    roll_file(file, d->in.peer.end, "rx");
+    if (d->sends && !d->in.peer.dead) {
+        (void)pthread_mutex_lock(&d->noting);
+        duct_part(&d->met);
+        (void)duct_meet(d, &d->met, &d->in.peer.end, file);
+        (void)pthread_mutex_unlock(&d->noting);
+    }
+}
+
+static void bind(struct duct *d) {
+    struct basin *in = &d->in;
+    struct duct_page *page = d->page;
+    in->bound = true;
+    in->offset = 0;
+    in->change = 0;
+    post_drop(&d->roll, &in->peer.end);
+    atomic_poke(&page->from.node, 0);
+    atomic_poke(&page->from.number, in->peer.end.number);
+    atomic_store(&page->from.taken, 0);
+    atomic_store(&page->from.node, in->peer.end.node); /* pairs with taken_of in spout.c */
+    weave("basin.bind.after");
+    duct_note(d, &in->peer);
+    introduce(d);
+}
+
+static void unbind(struct duct *d) {
+    struct basin *in = &d->in;
+    for (size_t i = 0; i < FRAG_PARTS; i++) {
+        if (in->q.in.frag.part[i].node != 0) {
+            frag_drop(&in->q.in.frag, &in->q.in.frag.part[i]);
+        }
+    }
+    in->bound = false;
+    duct_part(&in->peer);
+    duct_note(d, NULL);
+}
+
+/* The oldest who has posted his page here, dead or not; `wanted`, if not NULL, is meant. 0 or -EAGAIN or an error. */
+static int find_post(struct duct *d, const struct roll_end *wanted) {
+    struct roll_end found;
+    char file[ROLL_FILE_MAX];
+    for (int i = 0; i < POST_MAX && post_find(&d->roll, file, &found) == 0; i++) {
+        if (wanted == NULL || is(wanted, &found)) {
+            int rc = duct_meet(d, &d->in.peer, &found, file);
+            if (rc == 0) {
+                return 0;
+            }
+        }
+        post_drop(&d->roll, &found); /* whoever came before him, and never sent a thing */
+    }
+    return -EAGAIN;
+}
+
+static int find_peer(struct duct *d, const struct roll_end *wanted) {
+    struct basin *in = &d->in;
+    struct roll_end found;
+    char file[ROLL_FILE_MAX];
+    uint32_t change = atomic_load(d->roll.change) + 1; /* pairs with roll_tell */
+    if (wanted == NULL && in->change == change) {
+        return -EAGAIN;
+    }
+    int rc = find_post(d, wanted);
+    if (rc == -EAGAIN && (wanted != NULL ? roll_has(&d->roll, *wanted, "tx") : roll_find(&d->roll, "tx", &found) == 0)) {
+        found = wanted != NULL ? *wanted : found;
+        roll_file(file, found, "tx");
+        rc = duct_meet(d, &in->peer, &found, file);
+        if (rc == 0 && wanted == NULL && duct_taken(d, &in->peer)) {
+            duct_part(&in->peer);
+            rc = -EAGAIN;
+        }
+    }
+    in->change = rc == -EAGAIN && wanted == NULL ? change : 0;
+    if (rc == 0) {
+        bind(d);
+    }
+    return rc;
+}
+
+static int say_final(struct duct *d, size_t *size) {
+    *size = 0;
+    return d->stream ? THIRL_END
+                     : err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", d->address, d->in.peer.who);
+}
+
+/* The conversation is over, and everything that was sent in it has been received. */
+static int tell(struct duct *d, int fate, size_t *size) {
+    struct basin *in = &d->in;
+    char who[NODE_PEER_MAX];
+    uint64_t taken = d->page->from.taken;
+    memcpy(who, in->peer.who, sizeof who);
+    unbind(d);
+    if (fate == -THIRL_ECLOSED) {
+        in->final = fate;
+        return say_final(d, size);
+    }
+    atomic_store(&d->page->from.node, 0); /* free for another one, as it is not after a goodbye */
+    roll_tell(&d->roll);
+    return err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; all %llu messages that it had sent were received", d->address, who,
+                   (unsigned long long)taken);
+}
+
+/* A message has been handed over. */
+static int count(struct duct *d, int rc) {
+    if (likely(rc == 0)) {
+        atomic_store(&d->page->from.taken, d->page->from.taken + 1); /* pairs with taken_of in spout.c */
+    }
+    return rc;
+}
+
+/* A stream takes of a packet what fits, and the rest later. */
+static int give_bytes(struct duct *d, void *buffer, size_t capacity, size_t *size) {
+    struct basin *in = &d->in;
+    size_t left = in->q.in.size - in->offset;
+    *size = left < capacity ? left : capacity;
+    if (*size != 0) {
+        memcpy(buffer, (const char *)in->q.in.data + in->offset, *size);
+    }
+    in->offset += *size;
+    if (*size == left) {
+        in->offset = 0;
+        in->q.in.held = false;
+        if (in->q.in.frag.whole != NULL) {
+            frag_free(&in->q.in.frag);
+        }
+        return count(d, 0);
+    }
+    return 0;
+}
+
+static int draw(struct duct *d, void *buffer, size_t capacity, size_t *size, bool wait) {
+    struct basin *in = &d->in;
+    if (d->stream && in->q.in.held) {
+        return give_bytes(d, buffer, capacity, size);
+    }
+    int rc = queue_recv(&in->q, buffer, capacity, size, wait);
+    return d->stream && rc == -EMSGSIZE ? give_bytes(d, buffer, capacity, size) : count(d, rc);
+}
+
+/* A packet of somebody who is not the peer: the next one's, or nobody's. 0: draw again. */
+static int meet_stranger(struct duct *d, size_t *size) {
+    struct basin *in = &d->in;
+    const struct roll_end stranger = {in->q.in.aside.node, in->q.in.aside.end};
+    int fate = in->bound ? duct_fate(&in->peer, true) : 0;
+    if (fate != 0) {
+        return tell(d, fate, size);
+    }
+    if (in->bound || find_peer(d, &stranger) != 0) {
+        in->q.in.aside.node = 0; /* neither the peer nor anybody who has joined */
+        atomic_poke(&d->seen->in.refused, d->seen->in.refused + 1);
+    }
+    return 0;
+}
+
+static int receive(struct duct *d, void *buffer, size_t capacity, size_t *size, bool wait) {
+    struct basin *in = &d->in;
+    int fate = 0;
+    for (int i = 0; i < STRANGERS_MAX; i++) {
+        int rc = in->q.in.aside.node != 0 && !in->bound ? DRAW_STRANGER
+                                                        : draw(d, buffer, capacity, size, wait && fate == 0);
+        if (rc == DRAW_STRANGER) {
+            rc = meet_stranger(d, size);
+            if (rc != 0) {
+                return rc;
+            }
+            continue;
+        }
+        if (rc != -EAGAIN && rc != DRAW_NOTE) {
+            return rc;
+        }
+        if (in->bound) {
+            if (fate != 0 && rc == -EAGAIN) {
+                return tell(d, fate, size); /* it was over before the inbox was seen empty */
+            }
+            fate = duct_fate(&in->peer, true);
+        } else {
+            int found = find_peer(d, NULL);
+            if (found == -EAGAIN && d->sends && atomic_load(&d->out.final) != 0) { /* pairs with the store in spout.c */
+                memcpy(in->peer.who, d->out.peer.who, sizeof in->peer.who);
+                in->final = -THIRL_ECLOSED; /* it said goodbye to the other half, and never spoke to this one */
+                return say_final(d, size);
+            }
+            if (found != 0 && found != -EAGAIN) {
+                return found;
+            }
+        }
+        if (rc == -EAGAIN && fate == 0) {
+            return -EAGAIN;
+        }
+    }
+    return -EAGAIN;
+}
+
+int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+    struct duct *d = self;
+    struct basin *in = &d->in;
+    int rc = unlikely(in->final != 0) ? say_final(d, size) : receive(d, buffer, capacity, size, wait);
+    if (unlikely(d->epoll >= 0)) {
+        bool more = in->q.in.held || in->q.in.aside.node != 0 || in->final != 0;
+        more = more || (in->bound && duct_fate(&in->peer, false) != 0);
+        duct_relight(d, more, in->bound ? &in->peer : NULL);
+    }
+    return rc;
+}
+
+int basin_arm(struct duct *d, struct mech_watch *watch) {
+    struct basin *in = &d->in;
+    if (in->q.in.held || in->q.in.aside.node != 0 || in->final != 0) {
+        return 1;
+    }
+    if (in->bound && duct_fate(&in->peer, true) != 0) {
+        return 1;
+    }
+    if (in->q.carrier->watch(in->q.carried, watch) != 0) {
+        queue_pause(&in->q, watch);
+    }
+    watch->guard = in->bound ? in->peer.guard : -1;
+    int64_t slice = in->bound ? duct_slice(&in->peer) : MECH_SLICE_NS;
+    watch->slice = watch->slice < slice ? watch->slice : slice;
+    return 0;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The contract of a carrier: what takes whole packets one way, without a connection: a POSIX or System V message queue, a
+ * datagram socket. A carrier knows nothing of messages, peers and lives; the engines above make mechanisms of it: queue
+ * (PUSH and PULL) and duct (PAIR, WRITE and READ). Only they call it.
+ *
+ * An instance sends or receives, never both, and is used by one thread at a time. It never waits by itself: what cannot be
+ * done now is -EAGAIN. Only with wait = true, and where `blocks` says so, it may block in one system call for at most
+ * MECH_SLICE_NS; a signal ends that early, with -EAGAIN. Nothing but open allocates.
+ *
+ * What a carrier keeps in the kernel is known by its place: a text that open gives, and that another process can open or
+ * remove. The engines write places into the registry before anything else can be lost, and so find what the dead have left;
+ * a carrier leaves no trace of its own.
+ */
+#ifndef MECH_CARRIER_H
+#define MECH_CARRIER_H
+
+#include <string.h>
+#include <sys/uio.h>
+
+#include "mech/mech.h"
+
+#define CARRIER_PLACE_MAX 272
+#define CARRIER_PARTS_MAX 3
+
+struct carrier_open {
+    enum carrier_kind {
+        CARRIER_NAMED, /* the queue that the address names, made if it is not there */
+        CARRIER_INBOX, /* receives: a fresh one that nobody else has; its name is free to choose, key is unique to it */
+        CARRIER_PLACE, /* sends: to the inbox at `place`; -ENOENT when it is gone */
+    } kind;
+    enum mech_way way;     /* MECH_IN receives, MECH_OUT sends */
+    const char *address;   /* as the user gave it, for sentences */
+    const char *rest;      /* between "://" and "?" */
+    const char *key;       /* INBOX: letters, digits and dots, never used twice on this machine */
+    const char *place;     /* PLACE */
+    const struct thirl_options *options; /* complete; queue is a wish, mode and raw are orders */
+};
+
+/* What is true of an open instance, now. */
+struct carrier_facts {
+    size_t packet;       /* bytes of the largest packet */
+    uint64_t bytes;      /* that can wait */
+    uint64_t packets;    /* that can wait; 0: only the bytes are counted */
+    uint32_t priorities; /* levels; 1: packets are equal */
+    uint32_t senders, receivers; /* how many can be there at once; 0: no limit. More than one receiver: each packet goes to one */
+    bool reliable;       /* what was sent is received, once, unless it is removed */
+    bool ordered;        /* packets of one sender and one priority arrive in the order of sending */
+    bool kept;           /* packets wait without a receiver, and without their sender */
+    bool whole;          /* a message is one packet, never more: larger ones are refused */
+    bool descriptors;    /* travel with a packet */
+    bool cross_host;
+    bool made;           /* NAMED: this open has made it */
+};
+
+/* What waits at a place. */
+struct carrier_left {
+    uint64_t packets, bytes;
+    uint32_t uid; /* whose it is */
+};
+
+struct carrier {
+    const char *scheme;
+    size_t state_size; /* the engine allocates that much, zeroed, for each instance: the slots' self */
+    bool blocks;
+    bool lasting; /* a place stays after the last process that has it open: it must be removed */
+    const char *remedy; /* what makes its packets larger, for sentences: "raise fs.mqueue.msgsize_max" */
+
+    /* The place that open will give, where that is known before, so that it can be noted first. NULL elsewhere. 0 or an error. */
+    int (*plan)(const struct carrier_open *, char place[CARRIER_PLACE_MAX]);
+
+    /* 0 and the place, or an error with a sentence that names the kernel's limit and how to raise it; then close is not
+     * called. Does not wait for anybody. place may be NULL when nobody wants to know. */
+    int (*open)(void *self, const struct carrier_open *, char place[CARRIER_PLACE_MAX]);
+
+    /* Lets go. What is at the place stays there, if it is lasting. */
+    void (*close)(void *self);
+
+    /* Sends the parts as one packet, no larger than facts.packet. note may be NULL; its descriptors stay the caller's.
+     * 0; -EAGAIN: no room, or nobody is there yet; -EPIPE: whoever received at that place is gone, and nothing sent there will
+     * arrive; -EMSGSIZE: the limit has become smaller, ask for facts again. */
+    int (*send)(void *self, const struct iovec *part, unsigned parts, const struct mech_note *, bool wait);
+
+    /* Receives one packet into the parts, filling one after the other; together they hold at least facts.packet. *size gets the
+     * bytes of the packet. note, if not NULL, is filled in. 0; -EAGAIN; -EIDRM: the queue was removed. A foreign packet that is
+     * larger than the parts is never cut in silence: it is taken away, with -EMSGSIZE and *size. */
+    int (*recv)(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *, bool wait);
+
+    /* Something to sleep on until the instance's own way may work again: fills kind, fd and events, or word, value and life.
+     * 0; 1: there is nothing, and the engine tries again after a pause that it lets grow. Never an error. The descriptor is
+     * the instance's and stays the same while it is open. */
+    int (*watch)(void *self, struct mech_watch *);
+
+    void (*facts)(void *self, struct carrier_facts *);
+
+    /* Of a NAMED queue with default options, on this machine, without one: for `thirl mechanisms`. */
+    void (*claims)(struct carrier_facts *);
+
+    /* What waits at a place, and its removal, by whoever comes. 0; -ENOENT: it is gone; or an error with a sentence. NULL where
+     * places are not lasting. */
+    int (*left)(const char *place, struct carrier_left *);
+    int (*remove)(const char *place);
+};
+
+/* For carriers whose system call wants one block: joins parts, and takes them apart again. */
+static inline size_t carrier_size(const struct iovec *part, unsigned parts) {
+    size_t size = 0;
+    for (unsigned i = 0; i < parts; i++) {
+        size += part[i].iov_len;
+    }
+    return size;
+}
+
+static inline void carrier_gather(void *block, const struct iovec *part, unsigned parts) {
+    char *at = block;
+    for (unsigned i = 0; i < parts; i++) {
+        if (part[i].iov_len != 0) {
+            memcpy(at, part[i].iov_base, part[i].iov_len);
+            at += part[i].iov_len;
+        }
+    }
+}
+
+static inline void carrier_scatter(const struct iovec *part, unsigned parts, const void *block, size_t size) {
+    const char *at = block;
+    for (unsigned i = 0; i < parts && size != 0; i++) {
+        size_t some = part[i].iov_len < size ? part[i].iov_len : size;
+        if (some != 0) {
+            memcpy(part[i].iov_base, at, some);
+            at += some;
+            size -= some;
+        }
+    }
+}
+
+#endif

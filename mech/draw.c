@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The receiving half of a queue: see queue.h.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/weave.h"
+#include "mech/queue.h"
+
+#define UNFINISHED 4    /* as many times ?max is held of unfinished messages at most */
+#define PIECES_LONG 256 /* packets that one call takes without having a message */
+
+struct drawing { /* what a call of recv was given */
+    void *buffer;
+    size_t capacity, *size;
+    struct mech_note *note;
+};
+
+int draw_init(struct queue *q) {
+    struct draw *in = &q->in;
+    in->block = malloc(q->facts.packet);
+    if (in->block == NULL) {
+        return err_say(ENOMEM, "%s: no memory for a packet of %zu bytes", q->address, q->facts.packet);
+    }
+    frag_init(&in->frag, (size_t)q->max, UNFINISHED * (size_t)q->max, !q->joined || !q->facts.reliable);
+    in->turn = q->joined && !q->raw && q->facts.receivers != 1 ? turn_of(&q->roll) : NULL;
+    return 0;
+}
+
+void draw_deinit(struct queue *q) {
+    frag_deinit(&q->in.frag);
+    free(q->in.block);
+    q->in.block = NULL;
+}
+
+static void relight(struct queue *q) {
+    if (unlikely(q->lit >= 0)) {
+        eventfd_t ticks;
+        (void)(q->in.held ? eventfd_write(q->lit, 1) : eventfd_read(q->lit, &ticks));
+        (void)eventfd_read(q->tick, &ticks); /* a timer is read like that too */
+    }
+}
+
+/* A message is in block, or in frag: gives it, or keeps it for a larger buffer. */
+static int give_held(struct queue *q, const struct drawing *to) {
+    struct draw *in = &q->in;
+    *to->size = in->size;
+    in->held = in->size > to->capacity;
+    if (in->held) {
+        return -EMSGSIZE;
+    }
+    if (in->size != 0) {
+        memcpy(to->buffer, in->data, in->size);
+    }
+    if (to->note != NULL) {
+        *to->note = in->note;
+    }
+    if (in->data != in->block) {
+        frag_free(&in->frag);
+    }
+    return 0;
+}
+
+/* The bytes of a packet went into the caller's buffer and, what did not fit, into block: all of it into block. */
+static void join_in_block(struct queue *q, const struct drawing *to, size_t size) {
+    struct draw *in = &q->in;
+    if (size > to->capacity) {
+        memmove(in->block + to->capacity, in->block, size - to->capacity);
+    }
+    if (to->capacity != 0) {
+        memcpy(in->block, to->buffer, size < to->capacity ? size : to->capacity);
+    }
+}
+
+static int keep(struct queue *q, const struct drawing *to, size_t size, bool joined) {
+    struct draw *in = &q->in;
+    if (!joined) {
+        join_in_block(q, to, size);
+    }
+    in->data = in->block;
+    in->size = size;
+    return give_held(q, to);
+}
+
+static int refuse(struct queue *q, int rc) {
+    atomic_poke(&q->seen->in.refused, q->seen->in.refused + 1);
+    return err_add(rc, "; it was thrown away (%s)", q->address);
+}
+
+static bool is_gone(const struct queue *q, const struct frag_part *part) {
+    return !roll_has(&q->roll, (struct roll_end){part->node, part->end}, "tx");
+}
+
+/* Gives up what senders that are gone have left unfinished. true: there is more room now. */
+static bool drop_dead(struct queue *q, bool doomed_only) {
+    bool dropped = false;
+    for (size_t i = 0; i < FRAG_PARTS; i++) {
+        struct frag_part *part = &q->in.frag.part[i];
+        if (part->node != 0 && part != q->in.frag.whole && (doomed_only ? part->doomed : is_gone(q, part))) {
+            frag_drop(&q->in.frag, part);
+            dropped = true;
+        }
+    }
+    return dropped;
+}
+
+static int put_piece(struct queue *q, const struct frag_head *head, const struct iovec *part) {
+    int rc = frag_put(&q->in.frag, head, part, 2);
+    if (rc == -ENOBUFS && q->joined && drop_dead(q, false)) {
+        rc = frag_put(&q->in.frag, head, part, 2);
+    }
+    weave("draw.piece.taken");
+    return rc < 0 ? refuse(q, rc) : rc;
+}
+
+/* Puts a packet that is not the peer's aside, into block: it is for the next conversation. */
+static int set_aside(struct queue *q, const struct drawing *to, const struct frag_head *head, size_t size) {
+    join_in_block(q, to, size);
+    q->in.aside = *head;
+    return DRAW_STRANGER;
+}
+
+/* A packet of a message, whose bytes are in the parts. 1: it was a piece, and there is no message yet. */
+static int accept_packet(struct queue *q, const struct drawing *to, const struct frag_head *head, const struct iovec *part) {
+    struct draw *in = &q->in;
+    if (unlikely(head->type != FRAG_DATA || frag_came_before(&in->frag, head))) {
+        return in->only != NULL && head->type == FRAG_NOTE ? DRAW_NOTE : 1;
+    }
+    size_t size = frag_size(head);
+    if (unlikely(!frag_is_whole(head))) {
+        int rc = put_piece(q, head, part);
+        if (rc == 1) {
+            in->data = frag_whole(&in->frag, &in->size);
+            return give_held(q, to);
+        }
+        return rc == 0 ? 1 : rc;
+    }
+    if (unlikely(size > q->max)) {
+        return refuse(q, err_say(THIRL_EFORMAT, "a message of %zu bytes came; this end accepts %llu (?max)", size,
+                                 (unsigned long long)q->max));
+    }
+    if (unlikely(size > part[0].iov_len || part[0].iov_base == in->block)) {
+        return keep(q, to, size, part[0].iov_base == in->block);
+    }
+    *to->size = size;
+    if (to->note != NULL) {
+        *to->note = in->note;
+    }
+    return 0;
+}
+
+/* One packet, as accept_packet; or what the conversation's owner wants to know, see queue.h. */
+static int draw_packet(struct queue *q, const struct drawing *to, bool wait) {
+    struct draw *in = &q->in;
+    unsigned char wire[FRAG_HEAD];
+    size_t room = to->capacity < q->facts.packet ? to->capacity : q->facts.packet, size = 0;
+    const struct iovec part[] = {{wire, FRAG_HEAD}, {to->buffer, room}, {in->block, q->facts.packet}};
+    struct frag_head head;
+    if (unlikely(in->aside.node != 0 && in->only != NULL && in->only->node == in->aside.node)) {
+        const struct iovec there[] = {{in->block, frag_size(&in->aside)}, {NULL, 0}};
+        head = in->aside;
+        in->aside.node = 0;
+        return accept_packet(q, to, &head, there);
+    }
+    int rc = q->carrier->recv(q->carried, part, 3, &size, &in->note, wait);
+    if (rc != 0) {
+        return rc == -EMSGSIZE ? refuse(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
+    }
+    rc = frag_read(wire, size, &head);
+    if (unlikely(rc != 0)) {
+        return refuse(q, rc);
+    }
+    if (in->only != NULL && head.type == FRAG_DATA && (head.node != in->only->node || head.end != in->only->number)) {
+        return set_aside(q, to, &head, size - FRAG_HEAD);
+    }
+    return accept_packet(q, to, &head, part + 1);
+}
+
+/* Packets until there is a message. Blocks for about a slice in all. */
+static int draw_message(struct queue *q, const struct drawing *to, bool wait) {
+    int64_t until = 0;
+    int rc = draw_packet(q, to, wait);
+    for (unsigned i = 0; rc == 1 && i < PIECES_LONG; i++) {
+        if (wait) {
+            int64_t now = clock_now();
+            until = until == 0 ? now + MECH_SLICE_NS : until;
+            wait = now < until;
+        }
+        rc = draw_packet(q, to, wait);
+    }
+    return rc == 1 ? -EAGAIN : rc;
+}
+
+static int draw_raw(struct queue *q, const struct drawing *to, bool wait) {
+    struct draw *in = &q->in;
+    bool roomy = to->capacity >= q->facts.packet;
+    const struct iovec part[] = {{to->buffer, roomy ? q->facts.packet : to->capacity}, {in->block, q->facts.packet}};
+    size_t size = 0;
+    int rc = q->carrier->recv(q->carried, part, roomy ? 1 : 2, &size, &in->note, wait);
+    if (rc == -EMSGSIZE) {
+        return refuse(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is larger than the %zu that this end takes: %s", size,
+                                 q->facts.packet, q->carrier->remedy));
+    }
+    if (rc != 0 || size > to->capacity) {
+        return rc != 0 ? rc : keep(q, to, size, false);
+    }
+    *to->size = size;
+    if (to->note != NULL) {
+        *to->note = in->note;
+    }
+    return 0;
+}
+
+int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
+    struct queue *q = self;
+    struct draw *in = &q->in;
+    const struct drawing to = {buffer, capacity, size, note};
+    int rc;
+    if (unlikely(in->held)) {
+        rc = give_held(q, &to);
+    } else if (q->raw) {
+        rc = draw_raw(q, &to, wait);
+    } else if (in->turn == NULL) {
+        rc = draw_message(q, &to, wait);
+    } else if (unlikely(!turn_take(in->turn, &q->roll))) {
+        return -EAGAIN;
+    } else {
+        rc = draw_message(q, &to, wait);
+        if (likely(in->frag.parts == (in->frag.whole != NULL))) {
+            turn_give(in->turn, &q->roll);
+        }
+    }
+    if (in->frag.lost != q->seen->in.lost) {
+        atomic_poke(&q->seen->in.lost, in->frag.lost);
+    }
+    q->pause = rc == 0 ? 0 : q->pause;
+    relight(q);
+    return rc;
+}
+
+int queue_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+    return queue_recv_noted(self, buffer, capacity, size, NULL, wait);
+}
+
+/* A sender that is gone may have left the rest of a message in the queue: only when that was empty after it went is its message
+ * given up. Between two calls of this a receive has found nothing. */
+int draw_look(struct queue *q) {
+    struct draw *in = &q->in;
+    if (in->turn != NULL) {
+        turn_check(in->turn, &q->roll);
+        turn_who(in->turn, &q->roll, q->seen->peer);
+    }
+    if (!q->joined || in->frag.parts == 0) {
+        return -EAGAIN;
+    }
+    if (drop_dead(q, true)) {
+        atomic_poke(&q->seen->in.lost, in->frag.lost);
+    }
+    for (size_t i = 0; i < FRAG_PARTS; i++) {
+        struct frag_part *part = &in->frag.part[i];
+        part->doomed = part->node != 0 && part != in->frag.whole && is_gone(q, part);
+    }
+    if (in->turn != NULL && in->frag.parts == 0) {
+        turn_give(in->turn, &q->roll);
+    }
+    return -EAGAIN;
+}

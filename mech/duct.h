@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * PAIR, WRITE and READ over a carrier: each end that receives has an inbox of its own, which nobody had before it, so that no
+ * message for a dead end ever reaches another. Who is there, who has died and who has left is known through the registry, as
+ * for shm://: an end shows a page (its tx and rx file are one file), and posts it to the end that it begins to talk to. Packets
+ * are cut and joined by the halves of a queue. spout.c sends, basin.c receives, duct.c is the rest.
+ *
+ * The two halves share nothing but the roll, the page (which only the basin writes while the end is open) and the line in the list.
+ */
+#ifndef MECH_DUCT_H
+#define MECH_DUCT_H
+
+#include <pthread.h>
+
+#include "mech/queue.h"
+#include "mem/post.h"
+#include "mem/seg.h"
+
+#define DUCT_MAGIC "thirldct"
+#define DUCT_VERSION 1
+
+struct duct_page { /* written by its own end only */
+    char magic[8];
+    uint32_t version, size;
+    uint64_t node;
+    uint32_t number;
+    uint32_t left; /* it has closed; released after its last packet */
+    uint64_t max;  /* bytes of the largest message that it accepts */
+    char who[NODE_PEER_MAX]; /* "pid 123 (name)": its node may be gone before this is read */
+    char place[CARRIER_PLACE_MAX]; /* of its inbox */
+    /* Whom it listens to and whom it talks to: each written by its half, and given up when he dies, not when he leaves. */
+    LINE_ALIGNED struct duct_link {
+        uint64_t node; /* 0: nobody; released last */
+        uint32_t number, pad;
+        uint64_t taken; /* from: messages of his that it has received */
+    } from;
+    LINE_ALIGNED struct duct_link to;
+};
+
+struct duct_peer {
+    struct roll_end end; /* node 0: nobody */
+    struct node_peer node;
+    struct seg map;
+    const struct duct_page *page;
+    bool dead; /* already when it was found */
+    int guard; /* a pidfd, or -1 */
+    char who[NODE_PEER_MAX];
+};
+
+struct spout {
+    struct queue q; /* its instance is open while linked */
+    struct duct_peer peer;
+    bool linked, flushing;
+    int final;       /* -THIRL_ECLOSED once the peer has left */
+    uint32_t change; /* of the roll, when a peer was last looked for, plus one */
+    uint64_t sent;   /* messages of this conversation */
+    uint64_t lost;   /* of the last one that ended */
+};
+
+struct basin {
+    struct queue q;
+    struct duct_peer peer;
+    bool bound;
+    int final;
+    uint32_t change;
+    size_t offset; /* bytes of the held packet that a stream has taken */
+};
+
+struct duct {
+    const struct carrier *carrier;
+    struct roll roll;
+    struct seg seg;
+    struct duct_page *page;
+    struct node_end *seen;
+    pthread_mutex_t noting; /* of the peer in `seen`, which both halves write */
+    char address[NODE_ADDRESS_MAX];
+    bool sends, receives, stream;
+    uint64_t max;
+    struct thirl_options options;
+    int epoll, lit, tick; /* thirl_fd; -1 */
+    struct duct_peer met; /* whom the basin of a pair has met last, for the spout; under noting */
+    struct spout out;
+    struct basin in;
+};
+
+int duct_open(struct duct *, const struct carrier *, const struct mech_open *);
+
+/* The slots of mech.h; self is a struct duct. */
+void duct_close(void *self);
+void duct_deinit(void *self);
+int duct_flush(void *self, uint64_t *left);
+int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait);
+int duct_settle(void *self, const void *data, size_t size, size_t done);
+int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
+int duct_arm(void *self, enum mech_way, struct mech_watch *);
+int duct_fd(void *self, enum mech_way, int *fd);
+void duct_limits(void *self, struct thirl_limits *);
+int duct_peer(void *self, struct thirl_peer *);
+
+/* ---- duct.c, for the halves ---- */
+
+/* Maps the page in that file of the channel's directory and knows whose it is. 0; -EAGAIN: gone already; or an error. */
+int duct_meet(struct duct *, struct duct_peer *, const struct roll_end *, const char *file);
+void duct_part(struct duct_peer *);
+
+/* Has that peer left (-THIRL_ECLOSED) or died (-THIRL_EPEERDIED)? 0: neither. Costs nothing as long as nothing has changed;
+ * sure: ask the kernel even so. */
+int duct_fate(struct duct_peer *, bool sure);
+
+/* Does that peer speak with another end, which has closed? Then it is on its way out, and this end waits for the next one. The
+ * end of a process that died it will give up. */
+bool duct_taken(const struct duct *, const struct duct_peer *);
+
+/* Notes in the list who is there (NULL: nobody). */
+void duct_note(struct duct *, const struct duct_peer *);
+
+/* How long to sleep before its life is looked at. */
+int64_t duct_slice(const struct duct_peer *);
+
+/* Puts a half's queue on an instance that carrier_open describes. */
+int duct_half(struct duct *, struct queue *, const struct carrier_open *, char place[CARRIER_PLACE_MAX]);
+
+/* After each call of the way that thirl_fd is for: lit while there is something to answer without a packet; the timer goes
+ * while nothing would wake. */
+void duct_relight(struct duct *, bool lit, const struct duct_peer *);
+
+/* ---- spout.c, basin.c ---- */
+
+int spout_find(struct duct *); /* links to a peer that is there; 0, -EAGAIN or an error */
+void spout_greet(struct duct *); /* a note to the peer: look around */
+int spout_arm(struct duct *, struct mech_watch *);
+int basin_arm(struct duct *, struct mech_watch *);
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The sending half of a queue: see queue.h.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/weave.h"
+#include "mech/queue.h"
+
+void push_init(struct queue *q) {
+    struct frag_head *head = &q->out.head;
+    *head = (struct frag_head){.type = FRAG_DATA, .node = node_id(), .end = q->roll.self.number};
+    if (!q->joined) {
+        uint64_t random[2] = {0};
+        (void)!getrandom(random, sizeof random, GRND_NONBLOCK);
+        head->node = head->node == 0 ? random[0] | 1 : head->node;
+        head->end = (uint32_t)random[1];
+    }
+}
+
+static __attribute__((noinline)) int say_large(const struct queue *q, size_t size) {
+    size_t limit = q->raw ? q->facts.packet : (size_t)q->max;
+    bool packet = q->raw || limit + FRAG_HEAD == q->facts.packet;
+    return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %zu that %s carries: %s", q->address, size, limit,
+                   packet ? "one packet" : "this end", packet ? q->carrier->remedy : "see ?max");
+}
+
+/* The limit of packets has become smaller, or was never what the carrier had said. */
+static __attribute__((noinline)) int shrunk(struct queue *q, size_t size) {
+    q->carrier->facts(q->carried, &q->facts);
+    return say_large(q, size);
+}
+
+static int begin(struct queue *q, size_t size, const struct mech_note *note) {
+    struct push *out = &q->out;
+    if (unlikely(out->rest.size != out->rest.done)) {
+        int rc = push_rest(q, false);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (unlikely(out->busy)) {
+        return -EAGAIN; /* another thread's message is on its way */
+    }
+    if (unlikely(size > q->max)) {
+        return say_large(q, size);
+    }
+    out->head.total = (uint32_t)size;
+    out->head.piece = (uint32_t)(q->facts.packet - FRAG_HEAD);
+    out->priority = note == NULL ? 0 : note->priority;
+    return 0;
+}
+
+/* Sends what is not yet on its way of a message. Blocks for about a slice in all. */
+static int send_pieces(struct queue *q, const void *data, size_t size, size_t *done, const struct mech_note *note, bool wait) {
+    struct push *out = &q->out;
+    const struct mech_note urgent = {.priority = out->priority};
+    int64_t until = 0;
+    do {
+        unsigned char wire[FRAG_HEAD];
+        out->head.offset = (uint32_t)*done;
+        frag_write(wire, &out->head);
+        size_t piece = frag_size(&out->head);
+        const struct iovec part[] = {{wire, FRAG_HEAD}, {(char *)(uintptr_t)data + *done, piece}};
+        int rc = q->carrier->send(q->carried, part, 2, note != NULL ? note : &urgent, wait);
+        if (unlikely(rc != 0)) {
+            out->busy = *done != 0;
+            return rc == -EMSGSIZE ? shrunk(q, size) : rc;
+        }
+        weave("push.piece.sent");
+        out->head.packet++;
+        *done += piece;
+        if (unlikely(*done < size) && wait) {
+            int64_t now = clock_now();
+            until = until == 0 ? now + MECH_SLICE_NS : until;
+            wait = now < until;
+        }
+    } while (*done < size);
+    out->busy = false;
+    out->head.message++;
+    return 0;
+}
+
+int queue_send_noted(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note, bool wait) {
+    struct queue *q = self;
+    int rc = 0;
+    if (q->raw) {
+        const struct iovec part = {(void *)(uintptr_t)data, size};
+        if (unlikely(size > q->facts.packet)) {
+            return say_large(q, size);
+        }
+        rc = q->carrier->send(q->carried, &part, 1, note, wait);
+        *done = rc == 0 ? size : 0;
+        rc = rc == -EMSGSIZE ? shrunk(q, size) : rc;
+    } else {
+        rc = *done == 0 ? begin(q, size, note) : 0;
+        rc = likely(rc == 0) ? send_pieces(q, data, size, done, note, wait) : rc;
+    }
+    q->pause = rc == 0 ? 0 : q->pause;
+    return rc;
+}
+
+int queue_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
+    return queue_send_noted(self, data, size, done, NULL, wait);
+}
+
+int queue_settle(void *self, const void *data, size_t size, size_t done) {
+    struct queue *q = self;
+    struct push *out = &q->out;
+    if (size > out->rest.room) {
+        unsigned char *copy = realloc(out->rest.data, size);
+        if (copy == NULL) {
+            return err_say(ENOMEM, "%s: no memory for the rest of a message of %zu bytes that is partly sent", q->address,
+                           size);
+        }
+        out->rest.data = copy;
+        out->rest.room = size;
+    }
+    memcpy(out->rest.data + done, (const char *)data + done, size - done);
+    out->rest.size = size;
+    out->rest.done = done;
+    out->busy = false;
+    return 0;
+}
+
+int push_rest(struct queue *q, bool wait) {
+    struct push *out = &q->out;
+    if (out->rest.size == out->rest.done) {
+        return 0;
+    }
+    int rc = send_pieces(q, out->rest.data, out->rest.size, &out->rest.done, NULL, wait);
+    out->busy = false; /* it is the rest that holds the next one back */
+    return rc;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * PUSH and PULL over a carrier: any number of senders and receivers that need not know each other. Framed, a message larger
+ * than a packet is cut and put together again (wire/frag); where several receivers draw from one queue they take turns while one of
+ * them has half a message (mem/turn). Raw, a packet is a message and nothing is added. push.c sends, draw.c receives, queue.c is
+ * the rest of the mechanism. carried.c chooses between this and a duct.
+ */
+#ifndef MECH_QUEUE_H
+#define MECH_QUEUE_H
+
+#include "mech/carrier.h"
+#include "mem/roll.h"
+#include "mem/turn.h"
+#include "wire/frag.h"
+
+struct push {
+    struct frag_head head; /* of the packet that leaves next */
+    uint32_t priority;
+    bool busy; /* a message is on its way */
+    struct {   /* what the caller gave up and this end still sends */
+        unsigned char *data;
+        size_t room, size, done; /* nothing left: size == done */
+    } rest;
+};
+
+struct draw {
+    struct frag frag;
+    struct turn *turn; /* NULL: this end is the only receiver, by the carrier's nature */
+    unsigned char *block; /* for one packet */
+    bool held;            /* a message that did not fit into the caller's buffer waits: */
+    const void *data;     /* in block, or in frag */
+    size_t size;
+    struct mech_note note;
+    /* Of a conversation (duct): whose packets are wanted, NULL: everybody's; and the first of somebody else's, in block. */
+    const struct roll_end *only;
+    struct frag_head aside; /* node 0: none */
+};
+
+/* What queue_recv_noted says besides, when `only` is set: */
+#define DRAW_NOTE 2     /* a note came: look around */
+#define DRAW_STRANGER 3 /* somebody else's packet came, and is set aside until `only` says him */
+
+struct queue {
+    const struct carrier *carrier;
+    void *carried; /* the carrier's state */
+    struct carrier_facts facts;
+    struct roll roll;
+    bool joined; /* to the roll: its processes know of each other */
+    bool raw, sends;
+    uint64_t max;
+    struct node_end *seen;
+    char address[NODE_ADDRESS_MAX];
+    int64_t pause; /* where there is nothing to wait on */
+    uint32_t never; /* a word that does not change */
+    int epoll, lit, tick; /* thirl_fd; -1 */
+    struct push out;
+    struct draw in;
+};
+
+/* Opens the end, whose state is zeroed, on an instance of the carrier. 0 or an error. */
+int queue_open(struct queue *, const struct carrier *, const struct mech_open *);
+
+/* The slots of mech.h; self is a struct queue. */
+void queue_close(void *self);
+void queue_deinit(void *self);
+int queue_flush(void *self, uint64_t *left);
+int queue_send(void *self, const void *data, size_t size, size_t *done, bool wait);
+int queue_settle(void *self, const void *data, size_t size, size_t done);
+int queue_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
+int queue_send_noted(void *self, const void *data, size_t size, size_t *done, const struct mech_note *, bool wait);
+int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *, bool wait);
+int queue_look(void *self, enum mech_way);
+int queue_arm(void *self, enum mech_way, struct mech_watch *);
+int queue_fd(void *self, enum mech_way, int *fd);
+void queue_limits(void *self, struct thirl_limits *);
+int queue_peer(void *self, struct thirl_peer *);
+
+/* What a mechanism over that carrier claims of PUSH and PULL. */
+void queue_claims(const struct carrier *, struct thirl_limits *);
+
+/* ---- for queue.c and the ducts ---- */
+
+/* Fills the watch where the carrier has nothing to wait on: a pause that grows. */
+void queue_pause(struct queue *, struct mech_watch *);
+
+void push_init(struct queue *);
+int push_rest(struct queue *, bool wait); /* sends what was given up; 0 or -EAGAIN or an error */
+int draw_init(struct queue *);
+int draw_look(struct queue *); /* after a slice in which nothing came */
+void draw_deinit(struct queue *);
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The sending half of a duct: see duct.h.
+ */
+#define _GNU_SOURCE
+#include <poll.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/weave.h"
+#include "mech/duct.h"
+
+static uint64_t taken_of(const struct duct *d) {
+    const struct spout *out = &d->out;
+    const struct duct_page *page = out->peer.page;
+    bool ours = atomic_load(&page->from.node) == d->roll.self.node && /* pairs with bind in basin.c */
+                atomic_peek(&page->from.number) == d->roll.self.number;
+    uint64_t taken = ours ? atomic_load(&page->from.taken) : 0;
+    return taken < out->sent ? taken : out->sent;
+}
+
+static void unlink_peer(struct duct *d) {
+    struct spout *out = &d->out;
+    out->lost = out->sent - taken_of(d) + (out->q.out.rest.size != out->q.out.rest.done);
+    if (out->linked) {
+        out->q.carrier->close(out->q.carried);
+    }
+    out->q.out.rest.size = out->q.out.rest.done = 0;
+    out->q.out.busy = false;
+    out->linked = false;
+    out->sent = 0;
+    out->change = 0;
+    duct_part(&out->peer);
+    duct_note(d, NULL);
+}
+
+/* The peer has left or died: says so, once for a death, and is ready for the next one. */
+static __attribute__((noinline)) int tell(struct duct *d, int fate) {
+    struct spout *out = &d->out;
+    char who[NODE_PEER_MAX];
+    uint64_t sent = out->sent;
+    memcpy(who, out->peer.who, sizeof who);
+    unlink_peer(d);
+    if (fate == -THIRL_ECLOSED) {
+        atomic_store(&out->final, fate); /* pairs with the load in basin.c */
+    } else {
+        atomic_store(&d->page->to.node, 0); /* free for another one, as it is not after a goodbye */
+        roll_tell(&d->roll);
+    }
+    return err_say(-fate, "%s: the peer, %s, %s; %llu of %llu messages sent to it were not received", d->address, who,
+                   fate == -THIRL_ECLOSED ? "closed its end" : "died", (unsigned long long)out->lost,
+                   (unsigned long long)sent);
+}
+
+void spout_greet(struct duct *d) {
+    struct queue *q = &d->out.q;
+    unsigned char wire[FRAG_HEAD];
+    struct frag_head head = q->out.head;
+    head.type = FRAG_NOTE;
+    head.total = head.offset = 0;
+    head.piece = 1;
+    frag_write(wire, &head);
+    const struct iovec part = {wire, FRAG_HEAD};
+    if (q->carrier->send(q->carried, &part, 1, NULL, false) == 0) {
+        q->out.head.packet++;
+    }
+}
+
+/* The peer is mapped. */
+static int link_to(struct duct *d, const struct roll_end *found) {
+    struct spout *out = &d->out;
+    char place[CARRIER_PLACE_MAX];
+    memcpy(place, out->peer.page->place, sizeof place);
+    place[sizeof place - 1] = '\0';
+    const struct carrier_open wanted = {
+        .kind = CARRIER_PLACE, .way = MECH_OUT, .address = d->address, .place = place, .options = &d->options};
+    bool free = duct_fate(&out->peer, true) == 0 && !duct_taken(d, &out->peer);
+    int rc = !free ? -EAGAIN : duct_half(d, &out->q, &wanted, NULL);
+    weave("spout.link.opened");
+    if (rc == 0) {
+        rc = post_put(&d->roll, found);
+        if (rc != 0) {
+            out->q.carrier->close(out->q.carried);
+        }
+    }
+    if (rc != 0) {
+        duct_part(&out->peer);
+        return rc == -ENOENT ? -EAGAIN : rc;
+    }
+    atomic_poke(&d->page->to.number, found->number);
+    atomic_store(&d->page->to.node, found->node); /* pairs with duct_taken */
+    out->linked = true;
+    out->sent = out->lost = 0;
+    out->q.out.head = (struct frag_head){.type = FRAG_DATA, .node = d->roll.self.node, .end = d->roll.self.number};
+    if (!d->stream && out->q.max > out->peer.page->max) {
+        out->q.max = out->peer.page->max;
+    }
+    duct_note(d, &out->peer);
+    spout_greet(d);
+    weave("spout.link.after");
+    return 0;
+}
+
+/* Whom the basin has met and this half has not: true, and he is mapped. */
+static bool take_met(struct duct *d) {
+    (void)pthread_mutex_lock(&d->noting);
+    bool met = d->met.end.node != 0;
+    if (met) {
+        d->out.peer = d->met;
+        d->met = (struct duct_peer){.guard = -1, .node.fd = -1};
+    }
+    (void)pthread_mutex_unlock(&d->noting);
+    return met;
+}
+
+static int find_any(struct duct *d) {
+    struct roll_end found;
+    char file[ROLL_FILE_MAX];
+    if (take_met(d)) {
+        if (duct_fate(&d->out.peer, true) == -THIRL_ECLOSED) {
+            return tell(d, -THIRL_ECLOSED);
+        }
+        found = d->out.peer.end;
+        int rc = link_to(d, &found);
+        if (rc != -EAGAIN) {
+            return rc;
+        }
+    }
+    if (roll_find(&d->roll, "rx", &found) != 0) {
+        return -EAGAIN;
+    }
+    roll_file(file, found, "rx");
+    int rc = duct_meet(d, &d->out.peer, &found, file);
+    return rc == 0 ? link_to(d, &found) : rc;
+}
+
+int spout_find(struct duct *d) {
+    struct spout *out = &d->out;
+    uint32_t change = atomic_load(d->roll.change) + 1; /* pairs with roll_tell */
+    if (out->change == change) {
+        return -EAGAIN;
+    }
+    int rc = find_any(d);
+    out->change = rc == -EAGAIN ? change : 0;
+    return rc;
+}
+
+static int ready(struct duct *d) {
+    struct spout *out = &d->out;
+    if (unlikely(out->final != 0)) {
+        return err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", d->address, out->peer.who);
+    }
+    if (unlikely(!out->linked)) {
+        return spout_find(d);
+    }
+    int fate = duct_fate(&out->peer, false);
+    return likely(fate == 0) ? 0 : tell(d, fate);
+}
+
+/* Bytes leave in packets of their own: a reader takes what there is. */
+static int send_bytes(struct duct *d, const char *data, size_t size, size_t *done, bool wait) {
+    struct spout *out = &d->out;
+    size_t most = out->q.facts.packet - FRAG_HEAD;
+    int rc = 0;
+    for (int64_t until = 0; rc == 0 && *done < size;) {
+        size_t some = size - *done < most ? size - *done : most, sub = 0;
+        rc = queue_send(&out->q, data + *done, some, &sub, wait);
+        *done += rc == 0 ? some : 0;
+        out->sent += rc == 0;
+        if (wait && *done < size) {
+            int64_t now = clock_now();
+            until = until == 0 ? now + MECH_SLICE_NS : until;
+            wait = now < until;
+        }
+    }
+    return rc;
+}
+
+int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
+    struct duct *d = self;
+    struct spout *out = &d->out;
+    if (unlikely(!d->stream && size > d->max)) {
+        return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %llu that this end carries (?max)", d->address,
+                       size, (unsigned long long)d->max);
+    }
+    int rc = ready(d);
+    if (likely(rc == 0)) {
+        rc = d->stream ? send_bytes(d, data, size, done, wait) : queue_send(&out->q, data, size, done, wait);
+        out->sent += rc == 0 && !d->stream;
+        if (unlikely(rc == -EAGAIN || rc == -EPIPE)) {
+            int fate = duct_fate(&out->peer, true);
+            rc = fate != 0 ? tell(d, fate) : -EAGAIN;
+        }
+    }
+    if (unlikely(d->epoll >= 0 && !d->receives)) {
+        duct_relight(d, out->final != 0, out->linked ? &out->peer : NULL);
+    }
+    return rc;
+}
+
+int duct_settle(void *self, const void *data, size_t size, size_t done) {
+    struct duct *d = self;
+    if (d->stream || !d->out.linked) {
+        return 0;
+    }
+    d->out.sent++;
+    return queue_settle(&d->out.q, data, size, done);
+}
+
+int duct_flush(void *self, uint64_t *left) {
+    struct duct *d = self;
+    struct spout *out = &d->out;
+    if (!out->linked) {
+        *left = out->lost;
+        return out->lost == 0 ? 0 : -THIRL_EPEERDIED;
+    }
+    int rc = push_rest(&out->q, false);
+    *left = out->sent - taken_of(d);
+    if (*left == 0 && rc == 0) {
+        return 0;
+    }
+    int fate = duct_fate(&out->peer, true);
+    out->flushing = true;
+    /* What it had taken when it left counts, not what it had a moment before. */
+    *left = out->sent - taken_of(d);
+    return *left == 0 ? 0 : fate != 0 ? fate : -EAGAIN;
+}
+
+int spout_arm(struct duct *d, struct mech_watch *watch) {
+    struct spout *out = &d->out;
+    if (!out->linked) {
+        watch->kind = MECH_WATCH_WORD;
+        watch->word = d->roll.change;
+        watch->value = out->change - 1;
+        watch->slice = out->change == 0 ? CLOCK_MS : MECH_SLICE_NS; /* 0: what was there could not be linked to */
+        return out->final != 0;
+    }
+    if (duct_fate(&out->peer, true) != 0) {
+        return 1;
+    }
+    bool flushed = out->flushing && out->q.out.rest.size == out->q.out.rest.done;
+    if (flushed || out->q.carrier->watch(out->q.carried, watch) != 0) {
+        queue_pause(&out->q, watch);
+    }
+    watch->guard = out->peer.guard;
+    int64_t slice = duct_slice(&out->peer);
+    watch->slice = watch->slice < slice ? watch->slice : slice;
+    return 0;
+}

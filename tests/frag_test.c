@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Messages on packets: what is written is read back, every lie is refused, senders are kept apart, and room is bounded.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "wire/frag.h"
+
+static struct frag frag;
+
+static struct frag_head head_of(uint64_t node, uint32_t message, uint32_t total, uint32_t offset, uint32_t piece) {
+    return (struct frag_head){FRAG_DATA, node, 3, message * 100 + offset / piece, message, total, offset, piece};
+}
+
+static unsigned char pattern(uint64_t node, uint32_t message, uint32_t at) {
+    return (unsigned char)(node * 7 + message * 13 + at * 31 + at / 251);
+}
+
+/* Puts in one piece, in two parts of memory. */
+static int put(uint64_t node, uint32_t message, uint32_t total, uint32_t offset, uint32_t piece) {
+    struct frag_head head = head_of(node, message, total, offset, piece);
+    unsigned char data[64];
+    size_t size = frag_size(&head);
+    assert_true(size <= sizeof data);
+    for (uint32_t i = 0; i < size; i++) {
+        data[i] = pattern(node, message, offset + i);
+    }
+    struct iovec parts[] = {{data, size / 3}, {data + size / 3, sizeof data - size / 3}};
+    return frag_put(&frag, &head, parts, 2);
+}
+
+static void expect_whole(uint64_t node, uint32_t message, uint32_t total) {
+    size_t size = 0;
+    const unsigned char *data = frag_whole(&frag, &size);
+    assert_int_equal(size, total);
+    for (uint32_t i = 0; i < total; i++) {
+        assert_int_equal(data[i], pattern(node, message, i));
+    }
+    frag_free(&frag);
+}
+
+static void head_round_trip(void **state) {
+    (void)state;
+    const struct frag_head in[] = {
+        {FRAG_DATA, UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, 0, 0, 1},
+        {FRAG_DATA, 1, 0, 0, 0, FRAG_SIZE_MAX, 100, 100},
+        {FRAG_DATA, 0x1122334455667788, 5, 6, 7, 1000, 990, 10},
+        {FRAG_NOTE, 9, 1, 2, 3, 16, 0, 16},
+    };
+    for (size_t i = 0; i < sizeof in / sizeof *in; i++) {
+        unsigned char wire[FRAG_HEAD];
+        struct frag_head out;
+        frag_write(wire, &in[i]);
+        assert_int_equal(frag_read(wire, FRAG_HEAD + frag_size(&in[i]), &out), 0);
+        assert_int_equal(out.type, in[i].type);
+        assert_true(out.node == in[i].node && out.end == in[i].end && out.packet == in[i].packet);
+        assert_true(out.message == in[i].message && out.total == in[i].total && out.offset == in[i].offset);
+        assert_int_equal(out.piece, in[i].piece);
+    }
+}
+
+static void head_layout(void **state) {
+    (void)state;
+    const struct frag_head head = {FRAG_DATA, 0x0807060504030201, 0x14131211, 0x24232221, 0x34333231, 0x44, 0x20, 0x10};
+    const unsigned char expected[FRAG_HEAD] = {0x9d, 't',  'h',  'q',  1,    1,    0,    0,    1,    2,    3,    4,   5, 6,
+                                               7,    8,    0x11, 0x12, 0x13, 0x14, 0x21, 0x22, 0x23, 0x24, 0x31, 0x32,
+                                               0x33, 0x34, 0x44, 0,    0,    0,    0x20, 0,    0,    0,    0x10, 0,   0, 0};
+    unsigned char wire[FRAG_HEAD];
+    frag_write(wire, &head);
+    assert_memory_equal(wire, expected, FRAG_HEAD);
+}
+
+static int reread(struct frag_head head, size_t payload) {
+    unsigned char wire[FRAG_HEAD];
+    struct frag_head out;
+    frag_write(wire, &head);
+    return frag_read(wire, FRAG_HEAD + payload, &out);
+}
+
+static void head_lies(void **state) {
+    (void)state;
+    unsigned char wire[FRAG_HEAD];
+    struct frag_head out, good = head_of(5, 1, 100, 50, 10);
+    assert_int_equal(reread(good, 10), 0);
+    assert_int_equal(reread(good, 9), -THIRL_EFORMAT);
+    assert_int_equal(reread(good, 11), -THIRL_EFORMAT);
+    assert_non_null(strstr(thirl_why(), "10"));
+    struct frag_head bad = good;
+    bad.node = 0;
+    assert_int_equal(reread(bad, 10), -THIRL_EFORMAT);
+    bad = good, bad.piece = 0;
+    assert_int_equal(reread(bad, 0), -THIRL_EFORMAT);
+    bad = good, bad.offset = 55;
+    assert_int_equal(reread(bad, 10), -THIRL_EFORMAT);
+    bad = good, bad.offset = 100;
+    assert_int_equal(reread(bad, 0), -THIRL_EFORMAT);
+    bad = good, bad.total = FRAG_SIZE_MAX + 1u;
+    assert_int_equal(reread(bad, 10), -THIRL_EFORMAT);
+    bad = good, bad.type = FRAG_NOTE; /* a note is never cut */
+    assert_int_equal(reread(bad, 10), -THIRL_EFORMAT);
+    for (unsigned type = 0; type < 256; type++) {
+        bad = head_of(5, 1, 10, 0, 10), bad.type = (uint8_t)type;
+        assert_int_equal(reread(bad, 10), type == FRAG_DATA || type == FRAG_NOTE ? 0 : -THIRL_EFORMAT);
+    }
+    frag_write(wire, &good);
+    assert_int_equal(frag_read(wire, FRAG_HEAD - 1, &out), -THIRL_EFORMAT);
+    assert_int_equal(frag_read(wire, 0, &out), -THIRL_EFORMAT);
+    assert_non_null(strstr(thirl_why(), "?raw"));
+    wire[0] ^= 1;
+    assert_int_equal(frag_read(wire, FRAG_HEAD + 10, &out), -THIRL_EFORMAT);
+    wire[0] ^= 1;
+    wire[4]++;
+    assert_int_equal(frag_read(wire, FRAG_HEAD + 10, &out), -THIRL_EVERSION);
+    assert_non_null(strstr(thirl_why(), "version 2"));
+}
+
+static void joins_in_any_order(void **state) {
+    (void)state;
+    frag_init(&frag, 1000, 4000, true);
+    for (uint32_t message = 0; message < 20; message++) {
+        uint32_t total = 11 + message * 5, pieces = (total - 1) / 10 + 1;
+        for (uint32_t i = 0; i < pieces; i++) {
+            uint32_t at = (i * 7 + message) % pieces; /* each once, unless 7 divides their number */
+            at = pieces % 7 == 0 ? i : at;
+            assert_int_equal(put(1, message, total, at * 10, 10), i + 1 == pieces);
+        }
+        expect_whole(1, message, total);
+        assert_int_equal(frag.held, 0);
+    }
+    assert_int_equal(frag.lost, 0);
+    frag_deinit(&frag);
+}
+
+static void keeps_senders_apart(void **state) {
+    (void)state;
+    frag_init(&frag, 1000, 100000, false);
+    for (uint32_t offset = 0; offset < 300; offset += 30) {
+        for (uint64_t node = 1; node <= FRAG_PARTS; node++) {
+            int rc = put(node, 9, 300, offset, 30);
+            assert_int_equal(rc, offset == 270);
+            if (rc == 1) {
+                expect_whole(node, 9, 300);
+            }
+        }
+    }
+    assert_int_equal(frag.parts, 0);
+    /* Two messages of one sender at once: the second overtakes by its priority. */
+    assert_int_equal(put(7, 1, 20, 0, 10), 0);
+    assert_int_equal(put(7, 2, 20, 0, 10), 0);
+    assert_int_equal(put(7, 2, 20, 10, 10), 1);
+    expect_whole(7, 2, 20);
+    assert_int_equal(put(7, 1, 20, 10, 10), 1);
+    expect_whole(7, 1, 20);
+    frag_deinit(&frag);
+}
+
+static void takes_a_piece_once(void **state) {
+    (void)state;
+    frag_init(&frag, 1000, 4000, true);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(put(1, 1, 30, 10, 10), 0);
+        assert_int_equal(put(1, 1, 30, 20, 10), 0);
+    }
+    assert_int_equal(put(1, 1, 30, 0, 10), 1);
+    expect_whole(1, 1, 30);
+    frag_deinit(&frag);
+}
+
+static void refuses_contradictions(void **state) {
+    (void)state;
+    frag_init(&frag, 100, 4000, false);
+    assert_int_equal(put(1, 1, 101, 0, 10), -THIRL_EFORMAT);
+    assert_non_null(strstr(thirl_why(), "?max"));
+    assert_int_equal(frag.parts, 0);
+    assert_int_equal(put(1, 1, 30, 0, 10), 0);
+    assert_int_equal(put(1, 1, 40, 10, 10), -THIRL_EFORMAT);
+    assert_int_equal(put(1, 1, 30, 15, 15), -THIRL_EFORMAT);
+    assert_int_equal(put(1, 1, 30, 10, 10), 0);
+    assert_int_equal(put(1, 1, 30, 20, 10), 1);
+    expect_whole(1, 1, 30);
+    frag_deinit(&frag);
+}
+
+static void forgets_what_has_no_beginning(void **state) {
+    (void)state;
+    frag_init(&frag, 1000, 4000, false);
+    assert_int_equal(put(1, 1, 30, 10, 10), 0);
+    assert_int_equal(frag.parts, 0);
+    assert_int_equal(frag.lost, 0);
+    assert_int_equal(put(1, 1, 30, 20, 10), 0);
+    assert_int_equal(frag.lost, 1);
+    assert_int_equal(put(1, 2, 11, 0, 10), 0);
+    assert_int_equal(put(1, 2, 11, 10, 10), 1);
+    expect_whole(1, 2, 11);
+    frag_deinit(&frag);
+}
+
+static void bounds_what_is_unfinished(void **state) {
+    (void)state;
+    frag_init(&frag, 1000, 3100, false);
+    for (uint64_t node = 1; node <= 3; node++) {
+        assert_int_equal(put(node, 1, 1000, 0, 50), 0);
+    }
+    assert_int_equal(put(4, 1, 1000, 0, 50), -ENOBUFS);
+    assert_non_null(strstr(thirl_why(), "3 unfinished"));
+    assert_true(frag.held <= 3100);
+    frag_drop(&frag, &frag.part[FRAG_PARTS - 1]);
+    assert_int_equal(frag.lost, 1);
+    assert_int_equal(put(4, 1, 1000, 0, 50), 0);
+    frag_deinit(&frag);
+    /* Small ones: it is their number that is bounded. */
+    frag_init(&frag, 1000, 1 << 20, false);
+    for (uint64_t node = 1; node <= FRAG_PARTS; node++) {
+        assert_int_equal(put(node, 1, 20, 0, 10), 0);
+    }
+    assert_int_equal(put(100, 1, 20, 0, 10), -ENOBUFS);
+    frag_deinit(&frag);
+}
+
+static void gives_up_the_oldest_where_lossy(void **state) {
+    (void)state;
+    frag_init(&frag, 1000, 3100, true);
+    for (uint64_t node = 1; node <= 3; node++) {
+        assert_int_equal(put(node, 1, 1000, 0, 50), 0);
+    }
+    assert_int_equal(put(1, 1, 1000, 50, 50), 0); /* now the second is the oldest */
+    assert_int_equal(put(4, 1, 1000, 0, 50), 0);
+    assert_int_equal(frag.lost, 1);
+    assert_int_equal(frag.parts, 3);
+    for (uint32_t offset = 100; offset < 1000; offset += 50) {
+        assert_int_equal(put(1, 1, 1000, offset, 50), offset == 950);
+    }
+    expect_whole(1, 1, 1000);
+    frag_deinit(&frag);
+}
+
+static bool came(uint64_t node, uint32_t packet) {
+    struct frag_head head = head_of(node, 0, 10, 0, 10);
+    head.packet = packet;
+    return frag_came_before(&frag, &head);
+}
+
+static void counts_loss_and_order(void **state) {
+    (void)state;
+    frag_init(&frag, 100, 100, true);
+    uint32_t base = UINT32_MAX - 2; /* it goes round */
+    assert_false(came(1, base));
+    assert_false(came(1, base + 1));
+    assert_true(came(1, base + 1));
+    assert_int_equal(frag.twice, 1);
+    assert_false(came(1, base + 5));
+    assert_int_equal(frag.lost, 3);
+    assert_false(came(1, base + 3));
+    assert_int_equal(frag.late, 1);
+    assert_int_equal(frag.lost, 2);
+    assert_true(came(1, base + 3));
+    assert_false(came(1, base + 200));
+    assert_true(came(1, base + 100)); /* too long ago to know */
+    assert_false(came(2, 77));
+    assert_false(came(1, base + 201));
+    for (uint64_t node = 3; node < 3 + FRAG_SENDERS; node++) {
+        assert_false(came(node, 0));
+    }
+    assert_false(came(1, base + 201)); /* forgotten: others have come since */
+    frag_deinit(&frag);
+    frag_init(&frag, 100, 100, false);
+    assert_false(came(1, 5));
+    assert_false(came(1, 5));
+    assert_int_equal(frag.lost + frag.twice + frag.late, 0);
+    frag_deinit(&frag);
+}
+
+/* Whatever comes: no crash, no more memory than allowed, and afterwards it works as before. */
+static void survives_garbage(void **state) {
+    (void)state;
+    srand(1);
+    for (int round = 0; round < 2; round++) {
+        frag_init(&frag, 5000, 20000, round == 1);
+        for (int i = 0; i < 200000; i++) {
+            unsigned char wire[FRAG_HEAD + 64];
+            struct frag_head head = head_of((uint64_t)(rand() % 40), (uint32_t)(rand() % 5), (uint32_t)(rand() % 6000),
+                                            (uint32_t)(rand() % 8) * 16, 16);
+            head.piece = (uint32_t)(rand() % 4) * 16;
+            frag_write(wire, &head);
+            if (rand() % 4 == 0) {
+                wire[rand() % FRAG_HEAD] ^= (unsigned char)(1u << rand() % 8);
+            }
+            size_t size = head.piece == 0 || head.offset > head.total ? 0 : frag_size(&head);
+            if (frag_read(wire, FRAG_HEAD + (rand() % 8 == 0 ? (size_t)(rand() % 65) : size), &head) == 0 &&
+                !frag_came_before(&frag, &head) && !frag_is_whole(&head)) {
+                struct iovec part = {wire + FRAG_HEAD, 64};
+                int rc = frag_put(&frag, &head, &part, 1);
+                if (rc == 1) {
+                    frag_free(&frag);
+                }
+            }
+            assert_true(frag.held <= 20000 && frag.parts <= FRAG_PARTS);
+        }
+        frag_deinit(&frag);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(head_round_trip),        cmocka_unit_test(head_layout),
+        cmocka_unit_test(head_lies),              cmocka_unit_test(joins_in_any_order),
+        cmocka_unit_test(keeps_senders_apart),    cmocka_unit_test(takes_a_piece_once),
+        cmocka_unit_test(refuses_contradictions), cmocka_unit_test(forgets_what_has_no_beginning),
+        cmocka_unit_test(bounds_what_is_unfinished),
+        cmocka_unit_test(gives_up_the_oldest_where_lossy),
+        cmocka_unit_test(counts_loss_and_order),  cmocka_unit_test(survives_garbage),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

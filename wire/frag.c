@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Messages on packets: cutting, counting, putting together. See frag.h.
+ */
+#include "wire/frag.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+
+static const unsigned char magic[4] = {0x9d, 't', 'h', 'q'};
+
+static void store(unsigned char *out, uint64_t value, unsigned bytes) {
+    for (unsigned i = 0; i < bytes; i++) {
+        out[i] = (unsigned char)(value >> (8 * i));
+    }
+}
+
+static uint64_t fetch(const unsigned char *in, unsigned bytes) {
+    uint64_t value = 0;
+    for (unsigned i = 0; i < bytes; i++) {
+        value |= (uint64_t)in[i] << (8 * i);
+    }
+    return value;
+}
+
+void frag_write(unsigned char out[FRAG_HEAD], const struct frag_head *head) {
+    memcpy(out, magic, sizeof magic);
+    out[4] = FRAG_VERSION;
+    out[5] = head->type;
+    out[6] = out[7] = 0;
+    store(out + 8, head->node, 8);
+    store(out + 16, head->end, 4);
+    store(out + 20, head->packet, 4);
+    store(out + 24, head->message, 4);
+    store(out + 28, head->total, 4);
+    store(out + 32, head->offset, 4);
+    store(out + 36, head->piece, 4);
+}
+
+static int check(const struct frag_head *head, size_t size) {
+    if (head->type != FRAG_DATA && head->type != FRAG_NOTE) {
+        return err_say(THIRL_EFORMAT, "a packet is of the unknown type %u", head->type);
+    }
+    if (head->node == 0 || head->piece == 0 || head->total > FRAG_SIZE_MAX || head->offset % head->piece != 0 ||
+        (head->offset >= head->total && head->offset != 0) || (head->type == FRAG_NOTE && !frag_is_whole(head))) {
+        return err_say(THIRL_EFORMAT, "a packet contradicts itself (byte %u of %u, in pieces of %u)", head->offset,
+                       head->total, head->piece);
+    }
+    if (size - FRAG_HEAD != frag_size(head)) {
+        return err_say(THIRL_EFORMAT, "a packet of %zu bytes brings %zu of its message and should bring %zu", size,
+                       size - FRAG_HEAD, frag_size(head));
+    }
+    return 0;
+}
+
+int frag_read(const unsigned char *in, size_t size, struct frag_head *head) {
+    if (unlikely(size < FRAG_HEAD || memcmp(in, magic, sizeof magic) != 0)) {
+        return err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's: whoever sent it needs the raw form (?raw)", size);
+    }
+    if (unlikely(in[4] != FRAG_VERSION)) {
+        return err_say(THIRL_EVERSION, "the sender cuts messages by version %u of thirl's packets, this library by version %d",
+                       in[4], FRAG_VERSION);
+    }
+    head->type = in[5];
+    head->node = fetch(in + 8, 8);
+    head->end = (uint32_t)fetch(in + 16, 4);
+    head->packet = (uint32_t)fetch(in + 20, 4);
+    head->message = (uint32_t)fetch(in + 24, 4);
+    head->total = (uint32_t)fetch(in + 28, 4);
+    head->offset = (uint32_t)fetch(in + 32, 4);
+    head->piece = (uint32_t)fetch(in + 36, 4);
+    return check(head, size);
+}
+
+void frag_init(struct frag *frag, size_t max, size_t room, bool lossy) {
+    *frag = (struct frag){.max = max < FRAG_SIZE_MAX ? max : FRAG_SIZE_MAX, .room = room, .lossy = lossy};
+}
+
+void frag_deinit(struct frag *frag) {
+    for (size_t i = 0; i < FRAG_PARTS; i++) {
+        free(frag->part[i].data);
+    }
+    free(frag->spare);
+    *frag = (struct frag){.max = 0};
+}
+
+/* ---- counting packets ---- */
+
+static struct frag_sender *find_sender(struct frag *frag, const struct frag_head *head) {
+    struct frag_sender *oldest = &frag->sender[0];
+    for (unsigned i = 0; i < FRAG_SENDERS; i++) {
+        struct frag_sender *sender = &frag->sender[(frag->latest + i) % FRAG_SENDERS];
+        if (sender->node == head->node && sender->end == head->end) {
+            frag->latest = (unsigned)(sender - frag->sender);
+            return sender;
+        }
+        oldest = sender->touched < oldest->touched ? sender : oldest;
+    }
+    *oldest = (struct frag_sender){.node = head->node, .end = head->end, .top = head->packet - 1, .window = UINT64_MAX};
+    frag->latest = (unsigned)(oldest - frag->sender);
+    return oldest;
+}
+
+bool frag_came_before(struct frag *frag, const struct frag_head *head) {
+    if (!frag->lossy) {
+        return false;
+    }
+    struct frag_sender *sender = find_sender(frag, head);
+    sender->touched = ++frag->turn;
+    uint32_t ahead = head->packet - sender->top;
+    if (ahead == 0 || ahead > UINT32_MAX / 2) {
+        uint32_t behind = sender->top - head->packet;
+        if (behind >= 64 || (sender->window >> behind & 1) != 0) {
+            frag->twice++;
+            return true;
+        }
+        sender->window |= UINT64_C(1) << behind;
+        frag->late++;
+        frag->lost -= frag->lost != 0; /* it was missed when a later one came */
+        return false;
+    }
+    frag->lost += ahead - 1;
+    sender->window = ahead >= 64 ? 1 : sender->window << ahead | 1;
+    sender->top = head->packet;
+    return false;
+}
+
+/* ---- putting together ---- */
+
+static uint32_t pieces_of(const struct frag_head *head) {
+    return (head->total - 1) / head->piece + 1;
+}
+
+static struct frag_part *find_part(struct frag *frag, const struct frag_head *head) {
+    for (size_t i = 0; frag->parts != 0 && i < FRAG_PARTS; i++) {
+        struct frag_part *part = &frag->part[i];
+        if (part->node == head->node && part->end == head->end && part->message == head->message) {
+            return part;
+        }
+    }
+    return NULL;
+}
+
+/* Keeps the larger of two buffers for the next message. */
+static void give_back(struct frag *frag, struct frag_part *part) {
+    frag->held -= part->room;
+    frag->parts--;
+    if (part->room > frag->spare_room) {
+        free(frag->spare);
+        frag->spare = part->data;
+        frag->spare_room = part->room;
+    } else {
+        free(part->data);
+    }
+    *part = (struct frag_part){.node = 0};
+}
+
+void frag_drop(struct frag *frag, struct frag_part *part) {
+    give_back(frag, part);
+    frag->lost++;
+}
+
+void frag_free(struct frag *frag) {
+    give_back(frag, frag->whole);
+    frag->whole = NULL;
+}
+
+static struct frag_part *find_free(struct frag *frag, size_t need) {
+    for (;;) {
+        struct frag_part *oldest = NULL, *unused = NULL;
+        for (size_t i = 0; i < FRAG_PARTS; i++) {
+            struct frag_part *part = &frag->part[i];
+            if (part->node == 0) {
+                unused = part;
+            } else if (oldest == NULL || part->touched < oldest->touched) {
+                oldest = part;
+            }
+        }
+        if (unused != NULL && frag->room - frag->held >= need) {
+            return unused;
+        }
+        if (!frag->lossy || oldest == NULL) {
+            return NULL;
+        }
+        frag_drop(frag, oldest);
+    }
+}
+
+static int begin(struct frag *frag, const struct frag_head *head, struct frag_part **begun) {
+    if (head->total > frag->max) {
+        return err_say(THIRL_EFORMAT, "a message of %u bytes is announced; this end accepts %zu (?max)", head->total,
+                       frag->max);
+    }
+    size_t bits = (pieces_of(head) + 7) / 8, need = head->total + bits;
+    struct frag_part *part = find_free(frag, need);
+    if (part == NULL) {
+        return err_say(ENOBUFS, "%u unfinished messages with %zu bytes are held already, and %u bytes more do not fit (?max)",
+                       frag->parts, frag->held, head->total);
+    }
+    *part = (struct frag_part){.data = frag->spare, .room = frag->spare_room};
+    frag->spare = NULL;
+    frag->spare_room = 0;
+    if (part->room < need || part->room > frag->room - frag->held) {
+        free(part->data);
+        *part = (struct frag_part){.data = malloc(need), .room = need};
+        if (part->data == NULL) {
+            *part = (struct frag_part){.node = 0};
+            return err_say(ENOMEM, "no memory for a message of %u bytes", head->total);
+        }
+    }
+    memset(part->data + head->total, 0, bits);
+    part->node = head->node;
+    part->end = head->end;
+    part->message = head->message;
+    part->total = head->total;
+    part->piece = head->piece;
+    part->missing = pieces_of(head);
+    frag->held += part->room;
+    frag->parts++;
+    *begun = part;
+    return 0;
+}
+
+int frag_put(struct frag *frag, const struct frag_head *head, const struct iovec *from, unsigned count) {
+    struct frag_part *part = find_part(frag, head);
+    if (part == NULL) {
+        if (!frag->lossy && head->offset != 0) {
+            frag->lost += head->offset + (uint64_t)head->piece >= head->total; /* whoever took its beginning is gone */
+            return 0;
+        }
+        int rc = begin(frag, head, &part);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (part->total != head->total || part->piece != head->piece) {
+        return err_say(THIRL_EFORMAT, "a piece of a message of %u bytes contradicts the others, which say %u", head->total,
+                       part->total);
+    }
+    part->touched = ++frag->turn;
+    uint32_t index = head->offset / head->piece;
+    unsigned char *there = &part->data[part->total + index / 8], bit = (unsigned char)(1u << index % 8);
+    if ((*there & bit) != 0) {
+        return 0;
+    }
+    unsigned char *to = part->data + head->offset;
+    size_t left = frag_size(head);
+    for (unsigned i = 0; i < count && left != 0; i++) {
+        size_t some = from[i].iov_len < left ? from[i].iov_len : left;
+        memcpy(to, from[i].iov_base, some);
+        to += some;
+        left -= some;
+    }
+    *there |= bit;
+    if (--part->missing != 0) {
+        return 0;
+    }
+    frag->whole = part;
+    return 1;
+}

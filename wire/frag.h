@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Messages on packets: the head before each piece of a message, and the putting together of pieces that come from many
+ * senders in turn. A message that fits is one packet. Knows no descriptors and no lives: receiving is the caller's, and so is
+ * knowing that a sender will never finish. All numbers on the wire are little-endian. What was read is checked here, once;
+ * what a sender announces is bounded before memory is taken for it.
+ */
+#ifndef WIRE_FRAG_H
+#define WIRE_FRAG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/atomic.h"
+#include "include/thirl/thirl.h"
+
+#define FRAG_HEAD 40               /* bytes before each piece */
+#define FRAG_VERSION 1             /* of everything in this file */
+#define FRAG_SIZE_MAX 0x7fffffffu  /* largest message */
+#define FRAG_PARTS 32              /* unfinished messages that one receiver puts together at the same time */
+#define FRAG_SENDERS 64            /* senders whose packets are counted */
+
+enum frag_type {
+    FRAG_DATA = 1, /* a piece of a message */
+    FRAG_NOTE,     /* a message of the engines, never of the user; one packet */
+};
+
+struct frag_head {
+    uint8_t type;     /* enum frag_type */
+    uint64_t node;    /* the sender: its process, never 0, */
+    uint32_t end;     /* and which end of it */
+    uint32_t packet;  /* counts the sender's packets */
+    uint32_t message; /* counts its messages */
+    uint32_t total;   /* bytes of the message */
+    uint32_t offset;  /* where this piece belongs */
+    uint32_t piece;   /* bytes of each piece but the last; not 0 */
+};
+
+void frag_write(unsigned char out[FRAG_HEAD], const struct frag_head *);
+
+/* Of a packet of `size` bytes, of which the head is at `in` if there are that many. 0; -THIRL_EFORMAT: it is not thirl's, or
+ * lies; -THIRL_EVERSION naming both. */
+int frag_read(const unsigned char *in, size_t size, struct frag_head *);
+
+/* Bytes of the payload of that packet. */
+static inline size_t frag_size(const struct frag_head *head) {
+    return head->total - head->offset < head->piece ? head->total - head->offset : head->piece;
+}
+
+static inline bool frag_is_whole(const struct frag_head *head) {
+    return head->offset == 0 && head->total <= head->piece;
+}
+
+/* A message that is not whole yet. */
+struct frag_part {
+    uint64_t node; /* 0: this place is free */
+    uint32_t end, message;
+    uint32_t total, piece, missing; /* missing: pieces */
+    unsigned char *data; /* total bytes, and behind them a bit for each piece that is there */
+    size_t room;
+    uint64_t touched;
+    bool doomed; /* the caller's */
+};
+
+struct frag_sender {
+    uint64_t node;
+    uint32_t end, top; /* the highest packet that came */
+    uint64_t window;   /* bit n: packet top - n came */
+    uint64_t touched;
+};
+
+struct frag {
+    size_t max, room, held; /* bytes of one message, of all unfinished ones, and those that are held now */
+    bool lossy;
+    uint64_t turn;
+    unsigned parts;
+    struct frag_part part[FRAG_PARTS];
+    struct frag_part *whole;
+    struct frag_sender sender[FRAG_SENDERS];
+    unsigned latest; /* of the senders: who sent last */
+    unsigned char *spare; /* the last buffer that was given back */
+    size_t spare_room;
+    uint64_t lost;  /* messages that were begun and not finished; where lossy, packets that never came too */
+    uint64_t twice, late; /* packets that came again, and out of order; where lossy */
+};
+
+/* max: larger messages are refused; room: for all unfinished messages. lossy: packets may be lost, doubled or reordered: that
+ * is counted, and room for a new message is made by giving up the one that has waited longest. Not lossy: the pieces of one
+ * message come in their order. */
+void frag_init(struct frag *, size_t max, size_t room, bool lossy);
+void frag_deinit(struct frag *);
+
+/* Counts a packet, where lossy. true: it came before, forget it. */
+bool frag_came_before(struct frag *, const struct frag_head *);
+
+/* Takes over a piece of a message that is not one packet. 0: more must come, or, where not lossy, its beginning never came and it is
+ * forgotten; 1: the message is whole: see frag_whole.
+ * -THIRL_EFORMAT: it contradicts an earlier piece, or the message is larger than max; -ENOBUFS: no room, and nothing may be given up (see
+ * frag_drop); -ENOMEM. After an error the piece is not taken. Not while a whole message is there. */
+int frag_put(struct frag *, const struct frag_head *, const struct iovec *part, unsigned parts);
+
+/* The message that has become whole, until frag_free. */
+static inline const void *frag_whole(const struct frag *frag, size_t *size) {
+    *size = frag->whole->total;
+    return frag->whole->data;
+}
+void frag_free(struct frag *);
+
+/* Gives up an unfinished message, and counts it as lost. */
+void frag_drop(struct frag *, struct frag_part *);
+
+#endif
