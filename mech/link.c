@@ -64,6 +64,7 @@ void link_identify(int fd, struct link_who *who) {
         }
         fd_close(&comm);
     }
+    (void)snprintf(who->text, sizeof(who->text), "pid %lld (%.15s)", (long long)who->pid, who->name);
 }
 
 static void ask_queue(int fd, uint64_t bytes) {
@@ -129,7 +130,7 @@ int link_make(struct link **made, int fd, const struct link_who *who, const stru
     int rc = set_slices(fd);
     if (rc != 0) {
         link_free(l);
-        return err_system(-rc, "cannot set up the connection to pid %d (%s)", (int)who->pid, who->name);
+        return err_system(-rc, "cannot set up the connection to %s", who->text);
     }
     *made = l;
     return 0;
