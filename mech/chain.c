@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
+#include "mech/far.h"
 #include "mech/pull.h"
 
 /* All ends of this process: one that calls another of the same process finds nobody awake there but itself. */
@@ -207,11 +209,24 @@ static void pass(struct chain *e, enum mech_way way) {
     (void)pthread_mutex_unlock(&e->lock);
 }
 
+/* A host that is gone without a word is cut off: its end is found like any other from then on. */
+static void cut_lost(struct chain *e) {
+    const struct link *l = e->last;
+    int64_t now = l->who.remote ? clock_now() : 0;
+    if (now - e->asked > CLOCK_S) {
+        e->asked = now;
+        if (far_lost(l->fd)) {
+            (void)shutdown(l->fd, SHUT_RDWR);
+        }
+    }
+}
+
 /* Whoever else wants to join is told that it cannot; the peer's life is looked at. */
 void chain_attend(struct chain *e) {
     (void)pthread_mutex_lock(&e->lock);
     if (chain_peered(e) && !e->final) {
         meet_refuse(&e->meet, e->last->who.pid);
+        cut_lost(e);
     }
     (void)pthread_mutex_unlock(&e->lock);
 }

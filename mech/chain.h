@@ -31,7 +31,8 @@ struct chain {
     struct link *first, *last;
     uint64_t links; /* ever made */
     uint64_t noted; /* links, when the newest one's end was noted */
-    uint64_t queue; /* bytes of send buffer granted */
+    uint64_t queue; /* bytes that may wait in one direction, as granted */
+    int64_t asked;  /* when a silent host was looked for last, CLOCK_MONOTONIC ns */
     uint64_t max;   /* of the options */
     size_t send_max, recv_max;
     bool sends, receives, packets, bytes;

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
+#include "mech/far.h"
 #include "mech/pull.h"
 
 #define CALLS_PER_LOOK 1024        /* sends or receives between two looks at who else wants to join */
@@ -45,11 +46,20 @@ int haul_settle(void *self, const void *data, size_t size, size_t done) {
     return e->bytes || !e->way[MECH_OUT].at ? 0 : link_settle(e->way[MECH_OUT].at, data, size);
 }
 
+/* Goodbye is said, and did not leave this host yet: a reset could still undo what has not. */
+static bool drains(const struct link *l) {
+    return l->who.remote && l->said && far_unsent(l->fd) > 0;
+}
+
 int haul_flush(void *self, uint64_t *left) {
     struct chain *e = self;
     struct link *l = e->way[MECH_OUT].at;
     *left = 0;
     int rc = l ? link_flush(l, left) : 0;
+    if (rc == 0 && l && drains(l)) {
+        *left = 1; /* or more: the kernel counts bytes */
+        rc = -EAGAIN;
+    }
     if (rc == -EAGAIN) {
         chain_attend(e);
     }
@@ -104,6 +114,10 @@ int haul_arm(void *self, enum mech_way way, struct mech_watch *watch) {
         watch->guard = l->who.pidfd;
         watch->events = way == MECH_IN ? POLLIN : POLLOUT;
         watch->slice = MECH_SLICE_NS;
+        if (way == MECH_OUT && drains(l)) {
+            watch->events = 0; /* there is no event for that */
+            watch->slice = CLOCK_MS;
+        }
         return link_code(l) != 0;
     }
     (void)pthread_mutex_lock(&e->lock);
@@ -179,6 +193,9 @@ void haul_close(void *self) {
     weave("haul.close.before");
     if (e->last && !e->final) {
         link_bye(e->last);
+        if (e->last->who.remote) {
+            far_part(e->last->fd);
+        }
     }
     meet_deinit(&e->meet);
     for (struct link *l = e->first, *next; l; l = next) {
