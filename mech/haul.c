@@ -215,7 +215,8 @@ void haul_deinit(void *self) {
     (void)pthread_mutex_destroy(&e->lock);
 }
 
-/* Goes as far as this end can alone: until it listens, or has heard whether it may join. */
+/* Goes as far as this end can alone: until it listens, or has heard whether it may join. Where nobody ever listens the other end
+ * may well be ours to open. */
 static int begin(struct chain *e, int64_t timeout) {
     int64_t until = clock_now() + (timeout < ANSWER_NS ? timeout : ANSWER_NS);
     for (;;) {
@@ -224,7 +225,8 @@ static int begin(struct chain *e, int64_t timeout) {
         if (rc != -EAGAIN) {
             return rc;
         }
-        if (e->meet.listener >= 0 || (meet_joins(&e->meet) && (e->near || e->meet.host.pid == getpid())) || left <= 0) {
+        if (e->meet.listener >= 0 || !e->meet.kind->admit ||
+            (meet_joins(&e->meet) && (e->near || e->meet.host.pid == getpid())) || left <= 0) {
             return 0;
         }
         int64_t pause = meet_joins(&e->meet) ? MEET_PAUSE_NS : MEET_PAUSE_NS / 16;

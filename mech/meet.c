@@ -219,6 +219,9 @@ static int hear(struct meet *m, struct meet_match *match) {
     }
     meet_forget(m, m->joining.in);
     meet_forget(m, m->host.pidfd);
+    if (m->kind->know) {
+        m->kind->know(m, m->joining.in, &match->hello, &m->host);
+    }
     match->in = m->joining.in;
     match->out = m->joining.out;
     match->who = m->host;

@@ -65,6 +65,9 @@ struct meet_kind {
     /* Who called; false: it is gone. who->pidfd is the caller's then too, to be closed. */
     bool (*identify)(struct meet *, const struct meet_line *, struct link_who *);
 
+    /* What the peer's greeting lets us know of it besides. NULL: nothing. */
+    void (*know)(struct meet *, int fd, const struct frame_hello *, struct link_who *);
+
     /* Listening: can others still find us? NULL: always. */
     bool (*placed)(const struct meet *);
 
