@@ -31,11 +31,13 @@ struct chain {
     struct link *first, *last;
     uint64_t links; /* ever made */
     uint64_t noted; /* links, when the newest one's end was noted */
-    uint64_t queue; /* bytes of send buffer granted */
+    uint64_t queue; /* bytes that may wait in one direction, as granted */
+    int64_t asked;  /* when a silent host was looked for last, CLOCK_MONOTONIC ns */
     uint64_t max;   /* of the options */
     size_t send_max, recv_max;
     bool sends, receives, packets, bytes;
     bool final; /* the peer said goodbye */
+    bool near;  /* while joining: who listens is an end of this process */
     struct node_end *seen;
     int came;        /* an eventfd in the watch: readable while there is a peer, for who waits on the other way */
     int user, ready; /* thirl_fd's, and a timer in it: readable while our buffer has something */

@@ -64,6 +64,7 @@ void link_identify(int fd, struct link_who *who) {
         }
         fd_close(&comm);
     }
+    (void)snprintf(who->text, sizeof(who->text), "pid %lld (%.15s)", (long long)who->pid, who->name);
 }
 
 static void ask_queue(int fd, uint64_t bytes) {
@@ -129,7 +130,7 @@ int link_make(struct link **made, int fd, const struct link_who *who, const stru
     int rc = set_slices(fd);
     if (rc != 0) {
         link_free(l);
-        return err_system(-rc, "cannot set up the connection to pid %d (%s)", (int)who->pid, who->name);
+        return err_system(-rc, "cannot set up the connection to %s", who->text);
     }
     *made = l;
     return 0;
@@ -342,6 +343,18 @@ static int send_bytes(struct link *l, const char *data, size_t size, size_t *don
     return 0;
 }
 
+/* This end may not be called again soon: makes room for the tail, where the system allows. Nothing else shall get in: to the end
+ * of a record nothing is appended, and the room is gone again before the next one. */
+static void hurry(struct link *l) {
+    size_t was = granted(l->fd), held = frame_box_held(&l->tail);
+    ask_queue(l->fd, was + held);
+    ssize_t went = send(l->fd, l->tail.data + l->tail.from, held, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_EOR);
+    if (went > 0) {
+        frame_box_drop(&l->tail, (size_t)went);
+    }
+    ask_queue(l->fd, was / 2);
+}
+
 int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
     int rc = link_code(l);
     if (unlikely(rc != 0 || l->said)) {
@@ -370,14 +383,20 @@ int link_send(struct link *l, const void *data, size_t size, size_t *done, bool 
     }
     if (l->sent <= FRAME_HEAD) {
         *done = size;
-        return keep(l, data, size); /* no number between 0 and size says that only the head has left */
+        rc = keep(l, data, size); /* no number between 0 and size says that only the head has left */
+        hurry(l);
+        return rc;
     }
     *done = l->sent - FRAME_HEAD;
     return -EAGAIN;
 }
 
 int link_settle(struct link *l, const void *data, size_t size) {
-    return l->sent ? keep(l, data, size) : 0;
+    int rc = l->sent ? keep(l, data, size) : 0;
+    if (rc == 0 && frame_box_held(&l->tail)) {
+        hurry(l);
+    }
+    return rc;
 }
 
 int link_flush(struct link *l, uint64_t *left) {
@@ -422,7 +441,7 @@ void link_bye(struct link *l) {
 }
 
 bool link_look(struct link *l, bool *readable) {
-    struct pollfd polled[2] = {{.fd = l->fd, .events = POLLIN}, {.fd = l->who.pidfd, .events = POLLIN}};
+    struct pollfd polled[2] = {{.fd = l->fd, .events = POLLIN | POLLRDHUP}, {.fd = l->who.pidfd, .events = POLLIN}};
     if (readable) {
         *readable = false;
     }
@@ -438,7 +457,7 @@ bool link_look(struct link *l, bool *readable) {
     if (polled[1].revents) {
         (void)shutdown(l->fd, SHUT_RDWR); /* a forked child may hold it still; what was sent can be read all the same */
     }
-    if (polled[1].revents || (polled[0].revents & (POLLHUP | POLLERR))) {
+    if (polled[1].revents || (polled[0].revents & (POLLHUP | POLLERR | POLLRDHUP))) {
         (void)pull_rest(l);
     }
     return link_code(l) != 0;

@@ -150,7 +150,7 @@ struct mech {
     int (*peer)(void *self, struct thirl_peer *);      /* -ENOTCONN while there is none */
 };
 
-extern const struct mech mech_shm, mech_unix, mech_mq;
+extern const struct mech mech_shm, mech_unix, mech_mq, mech_tcp, mech_fd, mech_activated;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

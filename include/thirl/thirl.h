@@ -251,9 +251,9 @@ THIRL_API THIRL_CHECK int thirl_mechanisms(int (*seen)(void *context, const stru
 /* Who is at the other end now. Set size first. -ENOTCONN while there is nobody. */
 struct thirl_peer {
     size_t size;
-    int64_t pid; /* as this process sees it; 0 when it is in a PID namespace that this one cannot see into */
-    uint32_t uid, gid;
-    char exe[256]; /* path of its program, "" when it may not be known */
+    int64_t pid; /* as this process sees it; 0 when it is in a PID namespace that this one cannot see into, or across hosts */
+    uint32_t uid, gid; /* UINT32_MAX across hosts, where no kernel vouches for them */
+    char exe[256]; /* path of its program, "" when it may not be known; across hosts its address, such as "127.0.0.1:5000" */
 };
 THIRL_API THIRL_CHECK int thirl_peer(thirl *end, struct thirl_peer *peer);
 

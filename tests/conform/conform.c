@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +36,8 @@ static const struct conform_line conform_lines[] = {
     {"unix-abstract", "unix://@", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-seqpacket", "unix://", true, "?type=seqpacket", CONFORM_PAIR | CONFORM_STREAM},
     {"mq", "mq://", false, "", CONFORM_PAIR | CONFORM_STREAM | CONFORM_QUEUE},
+    {"tcp4", "tcp://127.0.0.1:", false, "", CONFORM_PAIR | CONFORM_STREAM},
+    {"tcp6", "tcp://[::1]:", false, "", CONFORM_PAIR | CONFORM_STREAM},
 };
 #define LINES (sizeof conform_lines / sizeof *conform_lines)
 
@@ -66,6 +70,14 @@ void conform_why(const char *file, int line, const char *part) {
     }
 }
 
+void conform_names(const struct conform *c, pid_t pid) {
+    if (!conform_claims(c).cross_host) {
+        char text[32] = "pid ";
+        snprintf(text + 4, sizeof text - 4, "%.0d", (int)pid);
+        conform_why(__FILE__, __LINE__, text);
+    }
+}
+
 void conform_skip(const char *reason) {
     printf("skipped: %s\n", reason);
     fflush(NULL);
@@ -84,6 +96,37 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     (void)kind;
     (void)at;
     return remove(path);
+}
+
+static bool has_inet6(void) {
+    const struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool there = fd >= 0 && bind(fd, (const struct sockaddr *)&at, sizeof at) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return there;
+}
+
+/* Ports below those that the kernel gives to callers, in blocks; an abstract name of this very network namespace says that a
+ * block is taken, for as long as this process holds it. */
+static void take_ports(struct conform *c) {
+    enum { FIRST = 10240, BLOCKS = (32768 - FIRST) / CONFORM_PORTS };
+    static int held = -1;
+    if (held >= 0) {
+        close(held);
+    }
+    held = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    for (unsigned i = 0, at = (unsigned)getpid(); i < BLOCKS; i++, at++) {
+        struct sockaddr_un name = {.sun_family = AF_UNIX};
+        int length = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "conform-ports-%u", at % BLOCKS);
+        socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
+        if (bind(held, (const struct sockaddr *)&name, size) == 0) {
+            c->port = FIRST + at % BLOCKS * CONFORM_PORTS;
+            return;
+        }
+    }
+    fail_msg("all %d blocks of ports are taken", BLOCKS);
 }
 
 static void prepare(struct conform *c) {
@@ -137,7 +180,12 @@ static int await(pid_t pid, int limit_ms) {
 static void play(void **state) {
     const struct scene *scene = *state;
     struct conform c = {.line = scene->line};
+    if (strstr(c.line->prefix, "[::1]") != NULL && !has_inet6()) {
+        printf("skipped: this machine has no ::1\n");
+        skip();
+    }
     prepare(&c);
+    take_ports(&c);
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
@@ -212,8 +260,13 @@ const char *conform_address(const struct conform *c, unsigned n, const char *opt
     static _Thread_local unsigned turn;
     char *text = ring[turn++ % 4];
     const char *token = strrchr(c->directory, '/') + 1;
-    const char *in = c->line->path ? c->directory : token;
-    snprintf(text, sizeof ring[0], "%s%s%c%u%s%s%s", c->line->prefix, in, c->line->path ? '/' : '-', n, c->line->suffix,
+    char name[200];
+    if (c->line->prefix[strlen(c->line->prefix) - 1] == ':') {
+        snprintf(name, sizeof name, "%u", c->port + n % CONFORM_PORTS);
+    } else {
+        snprintf(name, sizeof name, "%s%c%u", c->line->path ? c->directory : token, c->line->path ? '/' : '-', n);
+    }
+    snprintf(text, sizeof ring[0], "%s%s%s%s%s", c->line->prefix, name, c->line->suffix,
              options == NULL ? "" : c->line->suffix[0] == '\0' ? "?" : "&", options == NULL ? "" : options);
     return text;
 }
@@ -223,6 +276,27 @@ thirl *conform_open(const struct conform *c, enum thirl_role role, const char *o
     must_be(thirl_open(&end, role, conform_address(c, 0, options), NULL), 0);
     must(end != NULL);
     return end;
+}
+
+struct claims {
+    const char *scheme;
+    size_t length;
+    struct thirl_limits limits;
+};
+
+static int see_claims(void *context, const struct thirl_mechanism *mechanism) {
+    struct claims *claims = context;
+    if (strlen(mechanism->scheme) == claims->length && memcmp(mechanism->scheme, claims->scheme, claims->length) == 0) {
+        claims->limits = mechanism->limits;
+        return 1;
+    }
+    return 0;
+}
+
+struct thirl_limits conform_claims(const struct conform *c) {
+    struct claims claims = {.scheme = c->line->prefix, .length = strcspn(c->line->prefix, ":")};
+    must_be(thirl_mechanisms(see_claims, &claims), 1);
+    return claims.limits;
 }
 
 void conform_both(const struct conform *c, unsigned n, const char *options, thirl **a, thirl **b) {
@@ -326,6 +400,10 @@ void conform_send(thirl *end, size_t size, uint64_t seed) {
     if (data != small) {
         free(data);
     }
+}
+
+thirl_time conform_while(const struct conform *c) {
+    return thirl_in_ms(conform_claims(c).cross_host ? 600 : 1);
 }
 
 void conform_recv(thirl *end, size_t size, uint64_t seed) {

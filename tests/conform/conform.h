@@ -21,7 +21,8 @@
 #define MS INT64_C(1000000)
 #define PATIENCE thirl_in_ms(20000) /* for what will come: longer than any machine sleeps, shorter than the stage lives */
 
-/* A mechanism, as the suite sees it: the address is prefix, a name of the test's own (behind its directory if `path`), suffix. */
+/* A mechanism, as the suite sees it: the address is prefix, a name of the test's own (behind its directory if `path`; a port if
+ * the prefix ends with a colon), suffix. */
 struct conform_line {
     const char *name, *prefix;
     bool path;
@@ -34,7 +35,10 @@ enum { CONFORM_PAIR = 1, CONFORM_STREAM = 2, CONFORM_QUEUE = 4 }; /* PAIR; WRITE
 struct conform {
     const struct conform_line *line;
     char directory[160], registry[192];
+    unsigned port; /* the first of CONFORM_PORTS that no other test on this machine uses */
 };
+
+#define CONFORM_PORTS 128
 
 struct conform_test {
     const char *name;
@@ -56,9 +60,13 @@ const char *conform_address(const struct conform *, unsigned n, const char *opti
 /* Opens channel 0 there. */
 thirl *conform_open(const struct conform *, enum thirl_role, const char *options);
 
+/* What the mechanism of this line claims without an end. */
+struct thirl_limits conform_claims(const struct conform *);
+
 /* ---- demands ---- */
 
 void conform_fail(const char *file, int line, const char *text) __attribute__((noreturn));
+void conform_names(const struct conform *, pid_t); /* who it is, where it is a process of this host; 0: any */
 void conform_compare(const char *file, int line, const char *text, int64_t is, int64_t wanted);
 void conform_why(const char *file, int line, const char *part);
 void conform_skip(const char *reason) __attribute__((noreturn));
@@ -91,6 +99,9 @@ void conform_kill(struct peer *);
 /* A pattern that depends on the seed and on the place of every byte. */
 void conform_fill(void *data, size_t size, uint64_t seed);
 bool conform_intact(const void *data, size_t size, uint64_t seed);
+
+/* How long a full queue may still move on by itself, because there is room elsewhere than here, too; a deadline. */
+thirl_time conform_while(const struct conform *);
 
 void conform_send(thirl *, size_t size, uint64_t seed); /* up to 16 MiB, waits */
 void conform_recv(thirl *, size_t size, uint64_t seed);

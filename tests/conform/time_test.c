@@ -75,17 +75,21 @@ static void stay(const struct conform *c, struct peer *stage) {
     (void)!thirl_close(&end, THIRL_NOW);
 }
 
+static void stuff(const struct conform *c, thirl *end) {
+    while (send_block(end, THIRL_NOW) == 0 || send_block(end, conform_while(c)) == 0) {
+    }
+}
+
 static void keeps_deadlines_with_a_peer(struct conform *c) {
     struct peer peer;
     conform_start(&peer, c, stay);
     thirl *end = conform_open(c, THIRL_PAIR, "queue=64K&timeout=70ms");
     conform_call *const calls[] = {receive, take, send_block, loan_block};
     conform_recv(end, 1, 1);
-    while (send_block(end, THIRL_NOW) == 0) {
-    }
+    stuff(c, end);
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         must_be(calls[i](end, THIRL_NOW), -EAGAIN);
-        must_say("pid ");
+        conform_names(c, 0);
         keep_deadline(end, calls[i], 30, false);
         keep_deadline(end, calls[i], 130, false);
         keep_deadline(end, calls[i], 70, true);
@@ -235,8 +239,7 @@ static void wakes_the_waiters_at_close(struct conform *c) {
     conform_call *const in_place[] = {take, loan_block};
     thirl *end = conform_open(c, THIRL_PAIR, "queue=64K");
     conform_recv(end, 1, 1);
-    while (send_block(end, THIRL_NOW) == 0) {
-    }
+    stuff(c, end);
     close_under(end, calls, 4);
     conform_tell(&peer, 0);
     conform_join(&peer);

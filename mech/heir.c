@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Sockets that were given, see heir.h. Of two that hold the ends of a pair neither listens: both call, and each takes
+ * the other's call for its answer. The kernel tells who connected a socket, or made the pair, not who holds it now: it
+ * is believed when the peer says the same of itself.
+ */
+#define _GNU_SOURCE
+#include "mech/heir.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "mech/far.h"
+
+static int ask(int fd, int name) {
+    int value = -1;
+    socklen_t length = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+}
+
+static bool who_is_there(int fd, bool remote, struct link_who *who) {
+    struct sockaddr_storage at = {0};
+    socklen_t length = sizeof(at);
+    if (!remote) {
+        link_identify(fd, who);
+        return !who->dead;
+    }
+    bool there = getpeername(fd, (struct sockaddr *)&at, &length) == 0;
+    far_identify(who, (const struct sockaddr *)&at);
+    return there;
+}
+
+/* ---- a connected one ---- */
+
+static int call(struct meet *m) {
+    struct heir *h = (struct heir *)m->place;
+    struct link_who who = {.pidfd = -1, .name = "?", .text = "the other end"};
+    int fd = h->place.fd;
+    if (fd < 0) {
+        return err_say(ENOTCONN, "%s: this connection had one peer, which is gone; there will be no other", m->address);
+    }
+    if (h->place.remote) {
+        (void)who_is_there(fd, true, &who);
+    }
+    h->place.fd = -1;
+    meet_call(m, fd, fd, &who, true);
+    return 0;
+}
+
+static void know(struct meet *m, int fd, const struct frame_hello *hello, struct link_who *who) {
+    const struct heir *h = (const struct heir *)m->place;
+    if (h->place.remote) {
+        return;
+    }
+    link_identify(fd, who);
+    if (who->pid == hello->pid[0] && !who->dead) {
+        return;
+    }
+    fd_close(&who->pidfd);
+    *who = (struct link_who){.pidfd = -1, .uid = UINT32_MAX, .gid = UINT32_MAX, .name = "?"};
+    (void)snprintf(who->text, sizeof(who->text), "pid %lld, as it says itself", (long long)hello->pid[0]);
+}
+
+static const struct meet_kind connected = {.seek = call, .know = know};
+
+/* ---- one that listens ---- */
+
+static int take(struct meet *m) {
+    const struct heir *h = (const struct heir *)m->place;
+    int fd = fcntl(h->place.fd, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0) {
+        return err_system(errno, "%s: no descriptor to listen on", m->address);
+    }
+    meet_listen(m, fd);
+    return 0;
+}
+
+static int admit(struct meet *m, int *in, int *out) {
+    *in = *out = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    return *in < 0 ? -EAGAIN : 0;
+}
+
+static bool identify(struct meet *m, const struct meet_line *line, struct link_who *who) {
+    const struct heir *h = (const struct heir *)m->place;
+    bool there = who_is_there(line->in, h->place.remote, who);
+    if (there) {
+        (void)(h->place.remote ? far_prepare(line->in, m->queue) : link_set_queue(line->in, m->queue, m->packets));
+    }
+    return there;
+}
+
+static const struct meet_kind listening = {.seek = take, .admit = admit, .identify = identify};
+
+/* ---- the mechanism ---- */
+
+static const char *kind_of_file(int fd) {
+    struct stat file;
+    if (fstat(fd, &file) != 0) {
+        return "not open; was it inherited, or taken over already?";
+    }
+    return S_ISFIFO(file.st_mode)  ? "a pipe, not a socket; write pipe://"
+           : S_ISREG(file.st_mode) ? "a file, not a socket"
+           : S_ISCHR(file.st_mode) ? "a terminal or device, not a socket"
+                                   : "not a socket";
+}
+
+/* Can this be used? Fills in what it is. 0 or an error. */
+static int inspect(struct heir *h, const struct mech_open *open, int fd, bool *listens) {
+    struct sockaddr_storage at;
+    socklen_t length = sizeof(at);
+    int type = ask(fd, SO_TYPE), family = ask(fd, SO_DOMAIN);
+    if (type < 0) {
+        return err_say(errno == EBADF ? EBADF : ENOTSOCK, "%s: descriptor %d is %s", open->address, fd,
+                       kind_of_file(fd));
+    }
+    h->place.remote = family == AF_INET || family == AF_INET6;
+    h->chain.packets = type == SOCK_SEQPACKET && family == AF_UNIX;
+    if (!(type == SOCK_STREAM || h->chain.packets) || !(family == AF_UNIX || h->place.remote)) {
+        return err_say(EPROTOTYPE, "%s: descriptor %d is a socket, but neither a Unix nor a TCP connection",
+                       open->address, fd);
+    }
+    if (open->options.type != 0 && (open->options.type == THIRL_SEQPACKET) != h->chain.packets) {
+        return err_say(EPROTOTYPE, "%s: descriptor %d is of another ?type=, %s", open->address, fd,
+                       h->chain.packets ? "seqpacket" : "stream");
+    }
+    *listens = ask(fd, SO_ACCEPTCONN) > 0;
+    if (!*listens && getpeername(fd, (struct sockaddr *)&at, &length) != 0) {
+        return err_say(ENOTCONN, "%s: descriptor %d is a socket that is neither connected nor listens", open->address,
+                       fd);
+    }
+    return 0;
+}
+
+/* The number is free then; but what a program opens next must not become its standard output. */
+static void release(int fd) {
+    int nothing = fd <= STDERR_FILENO ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+    if (nothing < 0 || dup2(nothing, fd) < 0) {
+        (void)close(fd);
+    }
+    fd_close(&nothing);
+}
+
+int heir_open(struct heir *h, const struct mech_open *open, int fd) {
+    bool listens = false;
+    h->place.fd = -1;
+    int rc = inspect(h, open, fd, &listens);
+    if (rc != 0) {
+        return rc;
+    }
+    h->place.fd = listens ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (h->place.fd < 0) {
+        return err_system(errno, "%s: no descriptor to take descriptor %d over", open->address, fd);
+    }
+    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); /* of the socket, whoever else holds it */
+    h->chain.queue = h->place.remote ? far_prepare(fd, open->options.queue)
+                                     : link_set_queue(fd, open->options.queue, h->chain.packets);
+    rc = haul_open(&h->chain, open, listens ? &listening : &connected, h);
+    if (listens) {
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    } else if (rc != 0) {
+        fd_close(&h->place.fd);
+    } else {
+        release(fd);
+    }
+    return rc;
+}
+
+void heir_limits(void *self, struct thirl_limits *limits) {
+    const struct heir *h = self;
+    haul_limits(self, limits);
+    limits->cross_host = h->place.remote;
+}
+
+void heir_claims(struct thirl_limits *limits) {
+    haul_claims(limits);
+    limits->cross_host = 1;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tcp://host:port: a TCP connection between two processes, on one host or two. Who can bind the address listens there;
+ * who cannot, because it is another host's or somebody listens there already, calls. The kernel lets one of two
+ * listen, so nothing is ever half placed. The name is resolved once, by open.
+ */
+#define _GNU_SOURCE
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/weave.h"
+#include "mech/far.h"
+#include "mech/haul.h"
+
+#define SPOTS 8     /* addresses that one name may stand for; more are not tried */
+#define SYN_TRIES 2 /* of one call, 7 s in all: a host that comes up later is found by the next one */
+
+struct spot {
+    struct sockaddr_storage at;
+    socklen_t length;
+};
+
+struct place {
+    struct spot spot[SPOTS];
+    unsigned spots, turn; /* whose turn it is to be called */
+    unsigned port;
+    bool barred; /* the address is ours, but we may not listen there */
+};
+
+struct tcp_end {
+    struct chain chain;
+    struct place place;
+};
+
+static const struct sockaddr *at(const struct spot *s) {
+    return (const struct sockaddr *)(const void *)&s->at;
+}
+
+static int new_socket(const struct meet *m, const struct spot *s) {
+    int fd = socket(s->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0) {
+        int yes = 1; /* also where we call: our own port must not keep a listener from one of the same number */
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+        (void)far_prepare(fd, m->queue);
+    }
+    return fd;
+}
+
+/* 0: we listen. -EADDRINUSE: somebody does; -EADDRNOTAVAIL: that is not for us; or an error. */
+static int take(struct meet *m, const struct spot *s) {
+    int fd = new_socket(m, s);
+    if (fd < 0) {
+        return errno == EAFNOSUPPORT ? -EADDRNOTAVAIL : err_system(errno, "%s: no socket", m->address);
+    }
+    weave("tcp.bind.before");
+    int rc = bind(fd, at(s), s->length) == 0 && listen(fd, 64) == 0 ? 0 : -errno;
+    weave("tcp.bind.after");
+    if (rc == 0) {
+        meet_listen(m, fd);
+        return 0;
+    }
+    fd_close(&fd);
+    if (rc == -EADDRINUSE || rc == -EADDRNOTAVAIL || rc == -EACCES) {
+        return rc;
+    }
+    return err_system(-rc, "%s: cannot listen", m->address);
+}
+
+static bool may_come_later(int code) {
+    static const int codes[] = {ECONNREFUSED, ECONNRESET, ECONNABORTED, ETIMEDOUT,     EHOSTUNREACH, EHOSTDOWN,
+                                ENETUNREACH,  ENETDOWN,   EAGAIN,       EADDRNOTAVAIL, EINTR};
+    for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+        if (code == codes[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int dial(struct meet *m, const struct spot *s) {
+    int fd = new_socket(m, s), tries = SYN_TRIES;
+    if (fd < 0) {
+        return errno == EAFNOSUPPORT ? -EAGAIN : err_system(errno, "%s: no socket", m->address);
+    }
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &tries, sizeof(tries));
+    weave("tcp.connect.before");
+    if (connect(fd, at(s), s->length) != 0 && errno != EINPROGRESS) {
+        int code = errno;
+        fd_close(&fd);
+        return may_come_later(code) ? -EAGAIN : err_system(code, "%s: cannot connect", m->address);
+    }
+    struct link_who host;
+    far_identify(&host, at(s));
+    meet_call(m, fd, fd, &host, false);
+    return 0;
+}
+
+static int seek(struct meet *m) {
+    struct place *p = m->place;
+    const struct spot *called = NULL;
+    p->barred = false;
+    for (unsigned i = 0; i < p->spots && !called; i++) {
+        int rc = take(m, &p->spot[i]);
+        if (rc == -EADDRINUSE || rc == -EACCES) {
+            called = &p->spot[i];
+            p->barred = rc == -EACCES;
+        } else if (rc != -EADDRNOTAVAIL) {
+            return rc;
+        }
+    }
+    if (!called) {
+        called = &p->spot[p->turn++ % p->spots];
+    }
+    return dial(m, called);
+}
+
+/* A call from a port to itself comes through, when nobody listens there. */
+static bool is_own(int fd) {
+    struct sockaddr_storage here = {0}, there = {0};
+    socklen_t of_here = sizeof(here), of_there = sizeof(there);
+    return getsockname(fd, (struct sockaddr *)&here, &of_here) == 0 &&
+           getpeername(fd, (struct sockaddr *)&there, &of_there) == 0 && of_here == of_there &&
+           memcmp(&here, &there, of_here) == 0;
+}
+
+static int reach(struct meet *m) {
+    const struct place *p = m->place;
+    struct pollfd call = {.fd = m->joining.out, .events = POLLOUT};
+    int code = 0;
+    socklen_t length = sizeof(code);
+    if (poll(&call, 1, 0) == 0) {
+        return -EAGAIN;
+    }
+    if (getsockopt(call.fd, SOL_SOCKET, SO_ERROR, &code, &length) != 0) {
+        code = errno;
+    }
+    if (code == 0) {
+        return is_own(call.fd) ? -ECONNREFUSED : 0;
+    }
+    if (code == ECONNREFUSED && p->barred) {
+        return err_say(EACCES,
+                       "%s: nobody listens there, and this process may not: ports below "
+                       "net.ipv4.ip_unprivileged_port_start take CAP_NET_BIND_SERVICE",
+                       m->address);
+    }
+    return may_come_later(code) ? -ECONNREFUSED : err_system(code, "%s: cannot connect", m->address);
+}
+
+static int admit(struct meet *m, int *in, int *out) {
+    *in = *out = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    return *in < 0 ? -EAGAIN : 0;
+}
+
+static bool identify(struct meet *m, const struct meet_line *line, struct link_who *who) {
+    struct sockaddr_storage from = {0};
+    socklen_t length = sizeof(from);
+    bool there = getpeername(line->in, (struct sockaddr *)&from, &length) == 0;
+    far_identify(who, (struct sockaddr *)&from);
+    (void)far_prepare(line->in, m->queue);
+    return there;
+}
+
+static bool same(const struct meet *a, const struct meet *b) {
+    const struct place *p = a->place, *q = b->place;
+    return p->port == q->port; /* one may have said it with another name */
+}
+
+static const struct meet_kind kind = {
+    .seek = seek,
+    .reach = reach,
+    .admit = admit,
+    .identify = identify,
+    .same = same,
+};
+
+static int resolve(struct place *p, const char *address, const char *host, const char *port) {
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo(host, port, &hints, &found);
+    if (rc == EAI_SYSTEM) {
+        return err_system(errno, "%s: cannot look up the host \"%s\"", address, host);
+    }
+    if (rc != 0) {
+        int code = rc == EAI_MEMORY ? ENOMEM : rc == EAI_AGAIN ? EHOSTUNREACH : THIRL_EADDRESS;
+        return err_say(code, "%s: cannot look up the host \"%s\": %s", address, host, gai_strerror(rc));
+    }
+    for (struct addrinfo *one = found; one && p->spots < SPOTS; one = one->ai_next) {
+        struct spot *s = &p->spot[p->spots++];
+        memcpy(&s->at, one->ai_addr, one->ai_addrlen);
+        s->length = one->ai_addrlen;
+    }
+    freeaddrinfo(found);
+    return 0;
+}
+
+static int read_address(struct place *p, const char *address, const char *rest) {
+    char host[256];
+    const char *colon = strrchr(rest, ':');
+    size_t length = colon ? (size_t)(colon - rest) : 0;
+    bool brackets = length >= 2 && rest[0] == '[' && colon[-1] == ']';
+    if (!colon || length == 0 || length >= sizeof(host)) {
+        return err_say(THIRL_EADDRESS, "%s: write tcp://host:port, such as tcp://127.0.0.1:5000 or tcp://[::1]:5000",
+                       address);
+    }
+    if (!brackets && memchr(rest, ':', length)) {
+        return err_say(THIRL_EADDRESS, "%s: an IPv6 address stands in brackets, such as tcp://[::1]:5000", address);
+    }
+    char *end = NULL;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    if (colon[1] < '0' || colon[1] > '9' || *end != '\0' || port == 0 || port > 65535) {
+        return err_say(THIRL_EADDRESS, "%s: the port is a number from 1 to 65535, not \"%s\"", address, colon + 1);
+    }
+    (void)snprintf(host, sizeof(host), "%.*s", (int)length - 2 * brackets, rest + brackets);
+    p->port = (unsigned)port;
+    return resolve(p, address, host, colon + 1);
+}
+
+static int open_slot(void *self, const struct mech_open *open) {
+    struct tcp_end *t = self;
+    if (open->options.type > THIRL_STREAM) {
+        return err_say(THIRL_EADDRESS, "%s: tcp:// has no ?type=: it is a stream", open->address);
+    }
+    int rc = read_address(&t->place, open->address, open->rest);
+    if (rc != 0) {
+        return rc;
+    }
+    int fd = socket(t->place.spot[0].at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return err_system(errno, "%s: no socket", open->address);
+    }
+    t->chain.queue = far_prepare(fd, open->options.queue); /* how much a socket of this kind holds */
+    fd_close(&fd);
+    return haul_open(&t->chain, open, &kind, &t->place);
+}
+
+static void limits_slot(void *self, struct thirl_limits *limits) {
+    haul_limits(self, limits);
+    limits->cross_host = 1;
+}
+
+static void claims_slot(struct thirl_limits *limits) {
+    haul_claims(limits);
+    limits->cross_host = 1;
+}
+
+const struct mech mech_tcp = {
+    .scheme = "tcp",
+    .summary = "TCP connection, on this host or to another one",
+    .state_size = sizeof(struct tcp_end),
+    HAUL_SLOTS,
+    .open = open_slot,
+    .limits = limits_slot,
+    .claims = claims_slot,
+};
