@@ -35,6 +35,7 @@ static void forget_ends(void) {
     for (struct chain *e = ends; e; e = e->neighbour) {
         for (struct link *l = e->first; l; l = l->next) {
             (void)close(l->fd);
+            (void)(l->out != l->fd ? close(l->out) : 0);
         }
         for (unsigned i = 0; i < e->meet.guests; i++) {
             (void)close(e->meet.guest[i]);
@@ -66,7 +67,7 @@ static int adopt(struct chain *e, const struct meet_match *match) {
         terms.send_max = 1;
     }
     struct link *l;
-    int rc = link_make(&l, match->fd, &match->who, &terms);
+    int rc = link_make(&l, match->fd, -1, &match->who, &terms);
     if (rc != 0) {
         return rc;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One connected socket of this host and what flows over it: frames out, frames in, and how it ended. For mechanisms
- * that carry messages over connections. Sending and receiving may run at the same time, each by one thread at once;
+ * One connection of this host, a socket or two pipes, and what flows over it: frames out, frames in, and how it ended. For
+ * mechanisms that carry messages over connections. Sending and receiving may run at the same time, each by one thread at once;
  * link_look and link_decide may run beside both. Functions return codes; the sentence about a peer's end is the
  * caller's, who knows the address.
  */
@@ -44,6 +44,7 @@ enum link_fate {
 
 struct link_terms {
     bool packets;    /* the socket keeps boundaries and order: messages need no head */
+    bool pipes;      /* not a socket: a pipe for each direction, non-blocking, on descriptions of one's own */
     bool bytes;      /* payloads are pieces of a stream */
     size_t send_max; /* largest payload each way */
     size_t recv_max;
@@ -53,8 +54,9 @@ struct link {
     struct link *next; /* the caller's list, and its place in it */
     uint64_t serial;
     unsigned holders;
-    int fd;
+    int fd, out;   /* in and out; one for a socket */
     uint32_t fate; /* enum link_fate; leaves LIVE once */
+    uint32_t cut;  /* of pipes: what cannot be read now never comes */
     struct link_who who;
     struct link_terms terms;
 
@@ -78,8 +80,8 @@ struct link {
     struct frame_box tail; /* rest of a frame that its sender gave up, or of a piece */
 };
 
-/* Takes over fd and who.pidfd, also when it fails. 0, -ENOMEM, or what the kernel said. */
-int link_make(struct link **, int fd, const struct link_who *, const struct link_terms *);
+/* Takes over fd, out (of pipes; otherwise -1) and who.pidfd, also when it fails. 0, -ENOMEM, or what the kernel said. */
+int link_make(struct link **, int fd, int out, const struct link_who *, const struct link_terms *);
 void link_free(struct link *);
 
 /* As the slots of struct mech. When the peer is gone: -THIRL_ECLOSED, -THIRL_EPEERDIED or -THIRL_EFORMAT, again and
