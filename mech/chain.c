@@ -37,11 +37,7 @@ static void forget_ends(void) {
             (void)close(l->fd);
             (void)(l->out != l->fd ? close(l->out) : 0);
         }
-        for (unsigned i = 0; i < e->meet.guests; i++) {
-            (void)close(e->meet.guest[i]);
-        }
-        (void)(e->meet.listener >= 0 ? close(e->meet.listener) : 0);
-        (void)(e->meet.joining >= 0 ? close(e->meet.joining) : 0);
+        meet_forked(&e->meet);
     }
     ends = NULL;
     (void)pthread_mutex_unlock(&ends_lock);
@@ -67,7 +63,8 @@ static int adopt(struct chain *e, const struct meet_match *match) {
         terms.send_max = 1;
     }
     struct link *l;
-    int rc = link_make(&l, match->fd, -1, &match->who, &terms);
+    terms.pipes = match->in != match->out;
+    int rc = link_make(&l, match->in, match->out, &match->who, &terms);
     if (rc != 0) {
         return rc;
     }
@@ -112,7 +109,7 @@ bool chain_peered(struct chain *e) {
     return e->final;
 }
 
-static void help_neighbour(struct chain *e);
+static bool help_neighbour(struct chain *e);
 
 /* Under the lock: goes on looking for a peer. 0: there is a new one; -EAGAIN; or an error. */
 int chain_advance(struct chain *e) {
@@ -129,23 +126,25 @@ int chain_advance(struct chain *e) {
                        e->meet.address, CHAIN_LINKS_MAX);
     }
     int rc = meet_step(&e->meet, &match);
-    if (rc == -EAGAIN && e->meet.joining >= 0 && e->meet.host.pid == getpid()) {
-        help_neighbour(e);
+    e->near = rc == -EAGAIN && meet_joins(&e->meet) && help_neighbour(e);
+    if (e->near) {
         rc = meet_step(&e->meet, &match);
     }
     return rc == 1 ? adopt(e, &match) : rc;
 }
 
-/* Who listens is an end of this process, and our thread may be the only one: lets it answer. */
-static void help_neighbour(struct chain *e) {
+/* When who listens is an end of this process, our thread may be the only one: lets it answer. */
+static bool help_neighbour(struct chain *e) {
+    const struct meet_kind *kind = e->meet.kind;
+    bool there = false;
     lock_ends();
     for (struct chain *other = ends; other; other = other->neighbour) {
-        const struct sockaddr_un *at = &other->meet.at;
-        if (other == e || other->meet.length != e->meet.length || memcmp(at, &e->meet.at, e->meet.length) != 0 ||
+        if (other == e || other->meet.kind != kind || !kind->same || !kind->same(&other->meet, &e->meet) ||
             pthread_mutex_trylock(&other->lock) != 0) {
             continue;
         }
         if (other->meet.listener >= 0) {
+            there = true;
             if (chain_peered(other)) {
                 meet_refuse(&other->meet, other->last->who.pid);
             } else {
@@ -155,13 +154,14 @@ static void help_neighbour(struct chain *e) {
         (void)pthread_mutex_unlock(&other->lock);
     }
     unlock_ends();
+    return there;
 }
 
 /* Puts the connection that a way is at into the user's descriptor, or takes it out. */
 static void show(struct chain *e, enum mech_way way, struct link *l, int operation) {
     if (e->user >= 0 && way == e->user_way) {
         struct epoll_event event = {.events = way == MECH_IN ? EPOLLIN : EPOLLOUT, .data.fd = l->fd};
-        (void)epoll_ctl(e->user, operation, l->fd, &event);
+        (void)epoll_ctl(e->user, operation, way == MECH_IN ? l->fd : l->out, &event);
         if (l->who.pidfd >= 0) {
             event.events = EPOLLIN;
             (void)epoll_ctl(e->user, operation, l->who.pidfd, &event);
@@ -220,23 +220,21 @@ void chain_attend(struct chain *e) {
 
 /* What a send or receive that did not succeed comes to. 1: try again. */
 int chain_outcome(struct chain *e, enum mech_way way, struct link *l, int rc) {
-    const char *address = e->meet.address, *name = l->who.name;
-    long long pid = l->who.pid;
+    const char *address = e->meet.address, *who = l->who.text;
     switch (rc) {
     case -EAGAIN:
         chain_attend(e);
         return link_code(l) != 0 ? 1 : -EAGAIN;
     case -THIRL_ECLOSED:
         chain_attend(e);
-        return err_say(THIRL_ECLOSED, "%s: the peer, pid %lld (%s), closed its end", address, pid, name);
+        return err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", address, who);
     case -THIRL_EPEERDIED:
-        (void)err_say(THIRL_EPEERDIED, "%s: the peer, pid %lld (%s), died", address, pid, name);
+        (void)err_say(THIRL_EPEERDIED, "%s: the peer, %s, died", address, who);
         break;
     case -THIRL_EFORMAT:
         (void)(way == MECH_IN
-                   ? err_add(rc, "%s: the connection to pid %lld (%s) is cut", address, pid, name)
-                   : err_say(THIRL_EFORMAT, "%s: pid %lld (%s) sent what is not thirl's; the connection is cut",
-                             address, pid, name));
+                   ? err_add(rc, "%s: the connection to %s is cut", address, who)
+                   : err_say(THIRL_EFORMAT, "%s: %s sent what is not thirl's; the connection is cut", address, who));
         break;
     default:
         return rc;
@@ -257,7 +255,7 @@ void chain_relight(struct chain *e, enum mech_way way) {
         when = way == MECH_IN && pull_ready(w->at) ? 0 : -1;
     } else if (w->next < e->links) {
         when = 0;
-    } else if (e->meet.listener < 0 && e->meet.joining < 0) {
+    } else if (e->meet.listener < 0 && !meet_joins(&e->meet)) {
         e->lit = -1; /* neither calls nor listens: the pause begins anew after each try */
         when = e->meet.pause;
     }

@@ -36,6 +36,7 @@ struct chain {
     size_t send_max, recv_max;
     bool sends, receives, packets, bytes;
     bool final; /* the peer said goodbye */
+    bool near;  /* while joining: who listens is an end of this process */
     struct node_end *seen;
     int came;        /* an eventfd in the watch: readable while there is a peer, for who waits on the other way */
     int user, ready; /* thirl_fd's, and a timer in it: readable while our buffer has something */

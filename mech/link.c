@@ -32,6 +32,28 @@
 #define CALL_MAX ((size_t)256 << 10) /* bytes handed to one system call, which may wait a slice for each part of them */
 #define GOODBYE_ROOM 65536           /* of the send buffer, which one payload too many may overdraw */
 
+void link_know(struct link_who *who, int pidfd) {
+    who->dead = pidfd == -ESRCH;
+    if (pidfd >= 0) {
+        who->pidfd = pidfd;
+        (void)fcntl(pidfd, F_SETFD, FD_CLOEXEC);
+        struct pollfd life = {.fd = pidfd, .events = POLLIN};
+        who->dead = poll(&life, 1, 0) == 1;
+    }
+    if (who->pid > 0) {
+        char path[40];
+        (void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)who->pid);
+        int comm = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t length = comm < 0 ? 0 : fd_read_at(comm, who->name, sizeof(who->name) - 1, 0);
+        if (length > 0) {
+            who->name[length] = '\0';
+            who->name[strcspn(who->name, "\n")] = '\0';
+        }
+        fd_close(&comm);
+    }
+    (void)snprintf(who->text, sizeof(who->text), "pid %lld (%.15s)", (long long)who->pid, who->name);
+}
+
 void link_identify(int fd, struct link_who *who) {
     struct ucred cred = {0};
     socklen_t size = sizeof(cred);
@@ -47,24 +69,7 @@ void link_identify(int fd, struct link_who *who) {
     if (got < 0 && got != -ESRCH && who->pid > 0) {
         got = proc_pidfd(who->pid);
     }
-    who->dead = got == -ESRCH;
-    if (got >= 0) {
-        who->pidfd = got;
-        (void)fcntl(got, F_SETFD, FD_CLOEXEC);
-        struct pollfd life = {.fd = got, .events = POLLIN};
-        who->dead = poll(&life, 1, 0) == 1;
-    }
-    if (who->pid > 0) {
-        char path[40];
-        (void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)who->pid);
-        int comm = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t length = comm < 0 ? 0 : fd_read_at(comm, who->name, sizeof(who->name) - 1, 0);
-        if (length > 0) {
-            who->name[length] = '\0';
-            who->name[strcspn(who->name, "\n")] = '\0';
-        }
-        fd_close(&comm);
-    }
+    link_know(who, got);
 }
 
 static void ask_queue(int fd, uint64_t bytes) {
@@ -132,7 +137,7 @@ int link_make(struct link **made, int fd, int out, const struct link_who *who, c
     int rc = terms->pipes ? 0 : set_slices(fd);
     if (rc != 0) {
         link_free(l);
-        return err_system(-rc, "cannot set up the connection to pid %d (%s)", (int)who->pid, who->name);
+        return err_system(-rc, "cannot set up the connection to %s", who->text);
     }
     *made = l;
     return 0;

@@ -21,15 +21,20 @@
 
 /* The process behind a connected socket, from the kernel. */
 struct link_who {
-    int64_t pid; /* 0 when it is in a PID namespace that this one cannot see into */
+    int64_t pid; /* 0 when it is in a PID namespace that this one cannot see into, or on another host */
     uint32_t uid, gid;
     int pidfd; /* -1 when there is none to be had */
-    bool dead; /* the process that made the other end is no more, whoever holds the socket now */
-    char name[32];
+    bool remote; /* no process of this host that the kernel vouches for: name is an address, the ids are -1 */
+    bool dead;   /* the process that made the other end is no more, whoever holds the socket now */
+    char name[48];
+    char text[64]; /* for sentences: pid and name */
 };
 
-/* Fills it in; name is "?" when it may not be known. The caller closes pidfd. */
+/* Of a Unix socket: fills it in; name is "?" when it may not be known. The caller closes pidfd. */
 void link_identify(int fd, struct link_who *);
+
+/* The rest of that, when the ids are known otherwise: of a pidfd, which becomes its own, or -errno. */
+void link_know(struct link_who *, int pidfd);
 
 /* Sets the send buffer of a socket; what the kernel granted, in bytes of its own accounting. Leaves room for a
  * goodbye. */

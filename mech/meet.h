@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How two processes that know one socket address find each other, whoever comes first: call; if nobody listens there,
- * listen. Then a greeting both ways. Nothing here waits; meet_step goes on where the last step stopped. Calls on one
+ * How two processes that know one address find each other, whoever comes first: call; if nobody listens there, listen.
+ * Then a greeting both ways. What is the same wherever they meet is here; what an address is, and how one calls and
+ * listens there, is a struct meet_kind. Nothing here waits; meet_step goes on where the last step stopped. Calls on one
  * struct meet are the caller's to keep apart.
  */
 #ifndef MECH_MEET_H
@@ -9,44 +10,83 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
+#include "base/clock.h"
 #include "mech/link.h"
 #include "wire/frame.h"
 
-#define MEET_GUESTS 8 /* callers that may be connected without having greeted; the oldest makes room */
+#define MEET_GUESTS 8                 /* callers that may be connected without having greeted; the oldest makes room */
+#define MEET_GUEST_NS (5 * CLOCK_S)   /* and for how long */
+#define MEET_PAUSE_NS (20 * CLOCK_MS) /* at most, between two tries while neither calling nor listening works */
 #define MEET_ADDRESS 320
-#define MEET_PAUSE_NS INT64_C(20000000) /* at most, between two tries while neither calling nor listening works */
+
+/* A connection on which nothing was heard yet, or half a greeting. */
+struct meet_line {
+    int in, out;   /* one number twice where the kernel has both ways in one descriptor; -1 where there is none */
+    int64_t since; /* CLOCK_MONOTONIC ns */
+    size_t had;
+    unsigned char said[FRAME_HELLO];
+};
 
 struct meet {
+    const struct meet_kind *kind;
+    void *place;                /* the kind's own; it outlives this struct */
     char address[MEET_ADDRESS]; /* for sentences */
-    struct sockaddr_un at;
-    socklen_t length;
-    bool packets;
-    uint32_t mode; /* of the socket file; without bits for group and others only this uid and root may join */
+    bool packets;               /* what is written in one piece is read in one piece */
     uint64_t queue;
     struct frame_hello own; /* role, stream and max of this end */
 
-    int listener, joining;  /* -1, or what this end does now; never both */
-    struct link_who host;   /* while joining: who listens */
-    uint64_t device, inode; /* of the file that this end bound */
-    int64_t again, pause;   /* no new call before this point in time, CLOCK_MONOTONIC ns; and the next pause */
-    int guest[MEET_GUESTS];
+    int listener;             /* -1, or a descriptor that is readable when somebody may have called */
+    struct meet_line joining; /* this end's own call; never while it listens */
+    struct link_who host;     /* while joining: who listens */
+    bool greeted;             /* while joining: our greeting has left */
+    int64_t again, pause;     /* no new call before this point in time, CLOCK_MONOTONIC ns; and the next pause */
+    struct meet_line guest[MEET_GUESTS];
     unsigned guests;
     int watch; /* an epoll descriptor: readable when a step has something to do */
     int also;  /* another one, kept like it; -1 until the caller makes one */
 };
 
-/* A peer that has greeted; fd and who.pidfd are the caller's. */
+/* What differs. Slots are called by steps of the struct meet; a slot that says so may be NULL. All descriptors that they
+ * hand over are close-on-exec and do not block. */
+struct meet_kind {
+    /* Neither joining nor listening: calls with meet_call, or listens with meet_listen. 0 when it did; -EAGAIN: not now, try
+     * again after a pause; or an error for the user. */
+    int (*seek)(struct meet *);
+
+    bool crosses;     /* both ends call: whoever answers is identified as a caller is */
+    bool open_to_all; /* strangers write there by mistake: the user is told of a greeting that is none */
+
+    /* Has the call come through, that meet_call said had not yet? 0: greet; -EAGAIN: not yet; -ECONNREFUSED: nobody is there,
+     * seek again; or an error for the user. NULL where calls come through at once. */
+    int (*reach)(struct meet *);
+
+    /* Listening: the next caller's descriptors into in and out. 0; -EAGAIN: there is none; -ECONNREFUSED: one was there that may not
+     * join, and is gone. NULL where nobody ever listens. */
+    int (*admit)(struct meet *, int *in, int *out);
+
+    /* Who called; false: it is gone. who->pidfd is the caller's then too, to be closed. */
+    bool (*identify)(struct meet *, const struct meet_line *, struct link_who *);
+
+    /* Listening: can others still find us? NULL: always. */
+    bool (*placed)(const struct meet *);
+
+    /* Frees the name, when nobody listens any more; the listener is still open. NULL: closing it is enough. */
+    void (*leave)(struct meet *);
+
+    /* Do both mean the same place? For ends of one process, of one kind. NULL: that cannot be. */
+    bool (*same)(const struct meet *, const struct meet *);
+};
+
+/* A peer that has greeted; the descriptors and who.pidfd are the caller's. */
 struct meet_match {
-    int fd;
+    int in, out;
     struct link_who who;
     struct frame_hello hello;
 };
 
-/* rest: a path, or '@' and an abstract name. own: kind need not be set. 0 or an error with a sentence. */
-int meet_init(struct meet *, const char *address, const char *rest, bool packets, uint32_t mode, uint64_t queue,
+/* own: kind need not be set. 0 or an error with a sentence. After an error meet_deinit is allowed. */
+int meet_init(struct meet *, const struct meet_kind *, void *place, const char *address, bool packets, uint64_t queue,
               const struct frame_hello *own);
 
 /* One step. 1: there is a match; -EAGAIN; or an error that the user should hear (-EBUSY, -THIRL_EROLE, …), after which
@@ -56,9 +96,12 @@ int meet_step(struct meet *, struct meet_match *);
 /* Answers all who wait to be let in that both ends are taken, by this process and by pid. */
 void meet_refuse(struct meet *, int64_t pid);
 
-/* Stops listening, takes the file away, hangs up. The address is free for others. */
+/* Stops listening, frees the address for others, hangs up. */
 void meet_retire(struct meet *);
 void meet_deinit(struct meet *);
+
+/* In a forked child: closes what is the parent's. */
+void meet_forked(struct meet *);
 
 /* Keeps a second epoll descriptor like the watch from now on. */
 void meet_share(struct meet *, int epoll);
@@ -66,5 +109,21 @@ void meet_share(struct meet *, int epoll);
 /* Puts a descriptor into the watch, or takes it out: before it is closed. */
 void meet_attend(struct meet *, int fd, uint32_t events);
 void meet_forget(struct meet *, int fd);
+
+/* ---- for kinds ---- */
+
+/* This end calls over these descriptors, which it takes over like host->pidfd. through: the greeting leaves now. Where two
+ * calls cross, each is the other's answer. */
+void meet_call(struct meet *, int in, int out, const struct link_who *host, bool through);
+
+/* Tells a caller that it may not join, with an errno value or an enum thirl_error. */
+void meet_turn_away(const struct meet *, const struct meet_line *, int code);
+
+/* This end listens; takes the descriptor over. */
+void meet_listen(struct meet *, int fd);
+
+static inline bool meet_joins(const struct meet *m) {
+    return m->joining.in >= 0 || m->joining.out >= 0;
+}
 
 #endif

@@ -1,295 +1,286 @@
 /* SPDX-License-Identifier: MIT
  *
- * unix://: a Unix socket between two processes, stream or seqpacket, by path or abstract name. Meeting is meet.c's
- * work, what flows is link.c's and pull.c's, and chain.c knows which connection is meant; here they become a
- * mechanism.
+ * unix://: a Unix socket between two processes, stream or seqpacket, by path or abstract name. Binding, and replacing
+ * what a killed process left, happen under a lock of the directory that holds the socket file (flock: it needs no file
+ * of its own, and dies with its holder), so a listener that is refused under the lock is gone for good. Abstract names
+ * need none: the kernel binds them to one socket at a time.
  */
 #define _GNU_SOURCE
-#include <poll.h>
-#include <stdio.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
-#include "mech/chain.h"
-#include "mech/pull.h"
+#include "mech/haul.h"
 
-#define CALLS_PER_LOOK 1024        /* sends or receives between two looks at who else wants to join */
-#define QUEUE_USUAL 212992         /* what Linux gives a socket; megabytes only push the messages out of the caches */
-#define ANSWER_NS (300 * CLOCK_MS) /* how long open gives a listener that is awake to answer */
+struct place {
+    struct sockaddr_un at;
+    socklen_t length;
+    uint32_t mode;          /* of the socket file; without bits for group and others only this uid and root may join */
+    uint64_t device, inode; /* of the file that this end bound */
+};
 
-static int send_slot(void *self, const void *data, size_t size, size_t *done, bool wait) {
-    struct chain *e = self;
-    struct link *l;
-    int rc = 1;
-    for (int tries = 0; rc == 1 && tries < 2; tries++) {
-        rc = chain_find(e, MECH_OUT, &l);
-        if (likely(rc == 0)) {
-            rc = link_send(l, data, size, done, wait);
-            rc = likely(rc == 0) ? 0 : chain_outcome(e, MECH_OUT, l, rc);
+struct unix_end {
+    struct chain chain;
+    struct place place;
+};
+
+static bool abstract(const struct place *p) {
+    return p->at.sun_path[0] == '\0';
+}
+
+/* A stranger's uid may join when the mode lets groups or others in; the file's own permissions then decide who they
+ * are. */
+static bool welcome(const struct place *p, uint32_t uid) {
+    return uid == geteuid() || uid == 0 || (p->mode & 0077) != 0;
+}
+
+static int new_socket(const char *address, bool packets) {
+    int fd = socket(AF_UNIX, (packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return fd < 0 ? err_system(errno, "%s: no socket", address) : fd;
+}
+
+/* Calls whoever listens. 0: it is called; -ENOENT, -ECONNREFUSED: nobody does; -EAGAIN; or an error. */
+static int dial(struct meet *m) {
+    const struct place *p = m->place;
+    int fd = new_socket(m->address, m->packets);
+    if (fd < 0) {
+        return fd;
+    }
+    (void)link_set_queue(fd, m->queue, m->packets);
+    weave("unix.connect.before");
+    if (connect(fd, (const struct sockaddr *)&p->at, p->length) != 0) {
+        int code = errno;
+        fd_close(&fd);
+        if (code == EPROTOTYPE) {
+            return err_say(EPROTOTYPE, "%s: who listens there opened it with another ?type= than %s", m->address,
+                           m->packets ? "seqpacket" : "stream");
         }
-    }
-    if (unlikely(++e->way[MECH_OUT].calls % CALLS_PER_LOOK == 0)) {
-        chain_attend(e);
-    }
-    chain_relight(e, MECH_OUT);
-    return rc == 1 ? -EAGAIN : rc;
-}
-
-static int settle_slot(void *self, const void *data, size_t size, size_t done) {
-    struct chain *e = self;
-    (void)done;
-    return e->bytes || !e->way[MECH_OUT].at ? 0 : link_settle(e->way[MECH_OUT].at, data, size);
-}
-
-static int flush_slot(void *self, uint64_t *left) {
-    struct chain *e = self;
-    struct link *l = e->way[MECH_OUT].at;
-    *left = 0;
-    int rc = l ? link_flush(l, left) : 0;
-    if (rc == -EAGAIN) {
-        chain_attend(e);
-    }
-    return rc;
-}
-
-static int recv_slot(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
-    struct chain *e = self;
-    struct link *l;
-    int rc = 1;
-    for (int tries = 0; rc == 1 && tries < 2; tries++) {
-        rc = chain_find(e, MECH_IN, &l);
-        if (likely(rc == 0)) {
-            rc = pull_recv(l, buffer, capacity, size, wait);
-            rc = likely(rc == 0) || rc == -EMSGSIZE ? rc : chain_outcome(e, MECH_IN, l, rc);
+        if (code == ENOENT || code == ECONNREFUSED || code == EAGAIN || code == EINTR) {
+            return code == EINTR ? -EAGAIN : -code;
         }
+        return err_system(code, "%s: cannot connect", m->address);
     }
-    if (unlikely(++e->way[MECH_IN].calls % CALLS_PER_LOOK == 0)) {
-        chain_attend(e);
+    struct link_who host;
+    link_identify(fd, &host);
+    bool refused = !welcome(p, host.uid);
+    if (host.dead || refused) {
+        fd_close(&fd);
+        fd_close(&host.pidfd);
+        return refused ? err_say(EACCES, "%s: who listens there, %s, has uid %u; widen with ?mode=", m->address,
+                                 host.text, host.uid)
+                       : -ECONNREFUSED; /* a child of the dead listener holds its socket */
     }
-    chain_relight(e, MECH_IN);
-    if (rc == -THIRL_ECLOSED && e->bytes) {
-        *size = 0;
-        return THIRL_END;
-    }
-    return rc == 1 ? -EAGAIN : rc;
-}
-
-static int look_slot(void *self, enum mech_way way) {
-    struct chain *e = self;
-    struct link *l;
-    bool readable = false;
-    int rc = chain_find(e, way, &l);
-    if (rc != 0) {
-        return rc;
-    }
-    chain_attend(e);
-    return link_look(l, &readable) || (way == MECH_IN && (readable || pull_ready(l))) ? 0 : -EAGAIN;
-}
-
-static int arm_slot(void *self, enum mech_way way, struct mech_watch *watch) {
-    struct chain *e = self;
-    struct link *l;
-    int rc = chain_find(e, way, &l);
-    watch->kind = MECH_WATCH_FD;
-    if (rc == 0) {
-        if (link_code(l) != 0 || (way == MECH_IN && pull_ready(l))) {
-            return 1;
-        }
-        chain_attend(e);
-        watch->fd = l->fd;
-        watch->guard = l->who.pidfd;
-        watch->events = way == MECH_IN ? POLLIN : POLLOUT;
-        watch->slice = MECH_SLICE_NS;
-        return link_code(l) != 0;
-    }
-    (void)pthread_mutex_lock(&e->lock);
-    bool busy = e->meet.listener >= 0 || e->meet.joining >= 0;
-    watch->fd = e->meet.watch;
-    watch->guard = -1;
-    watch->events = POLLIN;
-    watch->slice = busy || e->meet.pause == 0 ? MECH_SLICE_NS : e->meet.pause;
-    (void)pthread_mutex_unlock(&e->lock);
-    return rc == -EAGAIN ? 0 : rc;
-}
-
-static int64_t disarm_slot(void *self, enum mech_way way) {
-    (void)self;
-    (void)way;
+    meet_call(m, fd, fd, &host, true);
     return 0;
 }
 
-static int fd_slot(void *self, enum mech_way way, int *fd) {
-    struct chain *e = self;
-    int rc = chain_user(e, way);
-    *fd = e->user;
-    return rc;
-}
-
-static void limits_slot(void *self, struct thirl_limits *limits) {
-    struct chain *e = self;
-    (void)pthread_mutex_lock(&e->lock);
-    limits->message_max = e->bytes ? e->max : e->last && e->noted != e->links ? e->last->terms.send_max : e->send_max;
-    limits->queue = e->queue;
-    (void)pthread_mutex_unlock(&e->lock);
-    limits->boundaries = !e->bytes;
-    limits->ordered = limits->reliable = limits->identity = limits->pollable = 1;
-    limits->senders = limits->receivers = 1;
-    limits->atomic_max = e->packets ? limits->message_max : 0;
-    limits->priorities = 1;
-}
-
-static void claims_slot(struct thirl_limits *limits) {
-    limits->message_max = MECH_MAX;
-    limits->queue = 2 * QUEUE_USUAL;
-    limits->ordered = limits->reliable = limits->identity = limits->pollable = 1;
-    limits->senders = limits->receivers = limits->priorities = 1;
-}
-
-static int peer_slot(void *self, struct thirl_peer *peer) {
-    struct chain *e = self;
-    int rc = -ENOTCONN;
-    (void)pthread_mutex_lock(&e->lock);
-    (void)(e->noted == e->links && !e->final ? chain_advance(e) : 0);
-    if (e->last && chain_peered(e) && !e->final) {
-        const struct link_who *who = &e->last->who;
-        char path[40];
-        peer->pid = who->pid;
-        peer->uid = who->uid;
-        peer->gid = who->gid;
-        (void)snprintf(path, sizeof(path), "/proc/%lld/exe", (long long)who->pid);
-        ssize_t length = who->pid > 0 ? readlink(path, peer->exe, sizeof(peer->exe) - 1) : 0;
-        peer->exe[length > 0 ? length : 0] = '\0';
-        rc = 0;
-    }
-    (void)pthread_mutex_unlock(&e->lock);
-    return rc;
-}
-
-static void close_slot(void *self) {
-    struct chain *e = self;
-    chain_leave(e);
-    (void)pthread_mutex_lock(&e->lock);
-    weave("unix.close.before");
-    if (e->last && !e->final) {
-        link_bye(e->last);
-    }
-    meet_deinit(&e->meet);
-    for (struct link *l = e->first, *next; l; l = next) {
-        next = l->next;
-        link_free(l);
-    }
-    e->first = e->last = NULL;
-    fd_close(&e->came);
-    fd_close(&e->user);
-    fd_close(&e->ready);
-    weave("unix.close.after");
-    (void)pthread_mutex_unlock(&e->lock);
-}
-
-static void deinit_slot(void *self) {
-    struct chain *e = self;
-    (void)pthread_mutex_destroy(&e->lock);
-}
-
-/* Goes as far as this end can alone: until it listens, or has heard whether it may join. */
-static int begin(struct chain *e, int64_t timeout) {
-    int64_t until = clock_now() + (timeout < ANSWER_NS ? timeout : ANSWER_NS);
-    for (;;) {
-        int rc = chain_advance(e);
-        int64_t left = until - clock_now();
-        if (rc != -EAGAIN) {
-            return rc;
-        }
-        if (e->meet.listener >= 0 || (e->meet.joining >= 0 && e->meet.host.pid == getpid()) || left <= 0) {
-            return 0;
-        }
-        int64_t pause = e->meet.joining >= 0 ? MEET_PAUSE_NS : MEET_PAUSE_NS / 16;
-        struct timespec rest = clock_spec(left < pause ? left : pause);
-        struct pollfd polled = {.fd = e->meet.watch, .events = POLLIN};
-        (void)ppoll(&polled, 1, &rest, NULL);
-    }
-}
-
-/* How much a socket of this kind holds, and so how large a packet may be. */
-static int measure(struct chain *e, const struct mech_open *open) {
-    int fd = socket(AF_UNIX, (e->packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+/* Becomes the listener. 0, -EAGAIN when somebody else just did, or an error. */
+static int take(struct meet *m) {
+    struct place *p = m->place;
+    int fd = new_socket(m->address, m->packets);
     if (fd < 0) {
-        return err_system(errno, "%s: no socket", open->address);
+        return fd;
     }
-    e->queue = link_set_queue(fd, open->options.queue, e->packets);
-    fd_close(&fd);
-    e->max = open->options.max < FRAME_SIZE_MAX ? open->options.max : FRAME_SIZE_MAX;
-    size_t carried = e->bytes ? CHAIN_PIECE_MAX : (size_t)e->max;
-    e->send_max = e->recv_max = carried;
-    if (e->packets) {
-        size_t packet = e->queue > LINK_HEAD_ROOM ? e->queue - LINK_HEAD_ROOM : 1;
-        packet = packet < LINK_PACKET_MAX ? packet : LINK_PACKET_MAX;
-        e->send_max = carried < packet ? carried : packet;
-        e->recv_max = carried < LINK_PACKET_MAX ? carried : LINK_PACKET_MAX;
+    (void)fchmod(fd, p->mode); /* what bind gives the file, less the umask: never too much */
+    weave("unix.bind.before");
+    int rc = bind(fd, (const struct sockaddr *)&p->at, p->length) == 0 ? 0 : -errno;
+    weave("unix.bind.after");
+    if (rc != 0) {
+        fd_close(&fd);
+        return rc == -EADDRINUSE ? -EAGAIN : err_system(-rc, "%s: cannot bind the socket", m->address);
     }
-    e->seen->queue = e->queue;
+    struct stat file = {0};
+    if (!abstract(p)) {
+        (void)chmod(p->at.sun_path, p->mode);
+        (void)stat(p->at.sun_path, &file);
+    }
+    if (listen(fd, 64) != 0) {
+        rc = err_system(errno, "%s: cannot listen", m->address);
+        fd_close(&fd);
+        return rc;
+    }
+    weave("unix.listen.after");
+    p->device = file.st_dev;
+    p->inode = file.st_ino;
+    meet_listen(m, fd);
+    return 0;
+}
+
+static int lock_directory(const struct meet *m, int *lock) {
+    const struct place *p = m->place;
+    char directory[sizeof(p->at.sun_path) + 1];
+    memcpy(directory, p->at.sun_path, sizeof(p->at.sun_path));
+    directory[sizeof(p->at.sun_path)] = '\0';
+    char *slash = strrchr(directory, '/');
+    slash[slash == directory] = '\0';
+    *lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0) {
+        return err_system(errno, "%s: cannot open the directory %s", m->address, directory);
+    }
+    if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
+        int code = errno;
+        fd_close(lock);
+        return code == EWOULDBLOCK || code == EINTR
+                   ? -EAGAIN
+                   : err_system(code, "%s: cannot lock the directory %s", m->address, directory);
+    }
+    return 0;
+}
+
+/* Under the lock: nobody listens at the path, so what lies there is of a process that is gone. */
+static int clear(const struct meet *m) {
+    const struct place *p = m->place;
+    struct stat file;
+    if (lstat(p->at.sun_path, &file) != 0) {
+        return errno == ENOENT ? 0 : err_system(errno, "%s: cannot look at the path", m->address);
+    }
+    if (!S_ISSOCK(file.st_mode)) {
+        return err_say(ENOTSOCK, "%s: what is at that path is not a socket: remove it, or choose another path",
+                       m->address);
+    }
+    weave("unix.unlink.before");
+    if (unlink(p->at.sun_path) != 0 && errno != ENOENT) {
+        return err_system(errno, "%s: cannot remove the socket that a dead process left", m->address);
+    }
+    weave("unix.unlink.after");
+    return 0;
+}
+
+static int seek(struct meet *m) {
+    int rc = dial(m);
+    if (rc == -ENOENT || rc == -ECONNREFUSED) {
+        int lock = -1;
+        rc = abstract(m->place) ? take(m) : lock_directory(m, &lock);
+        if (lock >= 0) {
+            rc = dial(m);
+            if (rc == -ENOENT || rc == -ECONNREFUSED) {
+                rc = clear(m);
+                rc = rc != 0 ? rc : take(m);
+            }
+            (void)flock(lock, LOCK_UN); /* a child that is being forked may hold it too */
+            fd_close(&lock);
+        }
+    }
+    return rc;
+}
+
+static int admit(struct meet *m, int *in, int *out) {
+    int fd = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) {
+        return -EAGAIN;
+    }
+    struct ucred cred = {0};
+    socklen_t size = sizeof(cred);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) != 0 || !welcome(m->place, cred.uid)) {
+        const struct meet_line line = {.in = fd, .out = fd};
+        meet_turn_away(m, &line, EACCES);
+        fd_close(&fd);
+        return -ECONNREFUSED;
+    }
+    *in = *out = fd;
+    return 0;
+}
+
+static bool identify(struct meet *m, const struct meet_line *line, struct link_who *who) {
+    link_identify(line->in, who);
+    if (!who->dead) {
+        (void)link_set_queue(line->out, m->queue, m->packets);
+    }
+    return !who->dead;
+}
+
+static bool placed(const struct meet *m) {
+    const struct place *p = m->place;
+    struct stat file;
+    return abstract(p) || (lstat(p->at.sun_path, &file) == 0 && (uint64_t)file.st_dev == p->device &&
+                           (uint64_t)file.st_ino == p->inode);
+}
+
+static void leave(struct meet *m) {
+    const struct place *p = m->place;
+    if (!abstract(p) && placed(m)) {
+        (void)unlink(p->at.sun_path);
+    }
+}
+
+static bool same(const struct meet *a, const struct meet *b) {
+    const struct place *p = a->place, *q = b->place;
+    return p->length == q->length && memcmp(&p->at, &q->at, p->length) == 0;
+}
+
+static const struct meet_kind kind = {
+    .seek = seek,
+    .admit = admit,
+    .identify = identify,
+    .placed = placed,
+    .leave = leave,
+    .same = same,
+};
+
+static int read_address(struct place *p, const char *address, const char *rest) {
+    size_t length = strlen(rest);
+    bool is_abstract = rest[0] == '@';
+    if (length == 0 || (is_abstract && length == 1)) {
+        return err_say(THIRL_EADDRESS, "%s: there is no socket name; write unix:///path or unix://@name", address);
+    }
+    if (length > sizeof(p->at.sun_path) - !is_abstract) {
+        return err_say(THIRL_EADDRESS, "%s: the socket name has %zu bytes; the kernel takes at most %zu", address,
+                       length, sizeof(p->at.sun_path) - !is_abstract);
+    }
+    if (!is_abstract && rest[0] != '/') {
+        return err_say(THIRL_EADDRESS, "%s: a socket path begins with / (or with @ when it is abstract)", address);
+    }
+    p->at.sun_family = AF_UNIX;
+    memcpy(p->at.sun_path, rest, length);
+    if (is_abstract) {
+        p->at.sun_path[0] = '\0';
+    }
+    p->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + !is_abstract);
     return 0;
 }
 
 static int open_slot(void *self, const struct mech_open *open) {
-    struct chain *e = self;
-    (void)pthread_mutex_init(&e->lock, NULL);
-    e->sends = open->sends;
-    e->receives = open->receives;
-    e->bytes = open->stream;
-    e->packets = open->options.type == THIRL_SEQPACKET;
-    e->seen = open->seen;
-    e->user = e->ready = e->came = -1;
-    int rc = measure(e, open);
-    if (rc == 0) {
-        const struct frame_hello own = {.role = (uint8_t)open->role, .stream = e->bytes, .max = e->recv_max};
-        rc = meet_init(&e->meet, open->address, open->rest, e->packets, open->options.mode, open->options.queue, &own);
-        e->came = rc == 0 ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
-        if (rc == 0 && e->came < 0) {
-            rc = err_system(errno, "%s: no eventfd", open->address);
-        }
-        if (rc == 0) {
-            meet_attend(&e->meet, e->came, EPOLLIN);
-            rc = begin(e, open->options.timeout);
-        }
-        if (rc != 0) {
-            fd_close(&e->came);
-            meet_deinit(&e->meet);
-        }
-    }
+    struct unix_end *u = self;
+    bool packets = open->options.type == THIRL_SEQPACKET;
+    int rc = read_address(&u->place, open->address, open->rest);
     if (rc != 0) {
-        (void)pthread_mutex_destroy(&e->lock);
         return rc;
     }
-    chain_join(e);
-    return 0;
+    int fd = new_socket(open->address, packets);
+    if (fd < 0) {
+        return fd;
+    }
+    u->place.mode = open->options.mode;
+    u->chain.packets = packets;
+    u->chain.queue = link_set_queue(fd, open->options.queue, packets); /* how much a socket of this kind holds */
+    fd_close(&fd);
+    return haul_open(&u->chain, open, &kind, &u->place);
+}
+
+static void limits_slot(void *self, struct thirl_limits *limits) {
+    haul_limits(self, limits);
+    limits->identity = 1;
+}
+
+static void claims_slot(struct thirl_limits *limits) {
+    haul_claims(limits);
+    limits->identity = 1;
 }
 
 const struct mech mech_unix = {
     .scheme = "unix",
     .summary = "Unix socket, stream or seqpacket, by path or abstract name",
-    .state_size = sizeof(struct chain),
-    .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ,
-    .queue = QUEUE_USUAL,
-    .blocks = true,
+    .state_size = sizeof(struct unix_end),
+    HAUL_SLOTS,
     .open = open_slot,
-    .close = close_slot,
-    .deinit = deinit_slot,
-    .flush = flush_slot,
-    .send = send_slot,
-    .settle = settle_slot,
-    .recv = recv_slot,
-    .look = look_slot,
-    .arm = arm_slot,
-    .disarm = disarm_slot,
-    .fd = fd_slot,
     .limits = limits_slot,
     .claims = claims_slot,
-    .peer = peer_slot,
 };

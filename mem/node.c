@@ -257,13 +257,12 @@ void node_end_free(struct node_end *end) {
 }
 
 void node_end_peer(struct node_end *end, int64_t pid, const char *name) {
-    if (pid == 0) {
-        end->peer[0] = '\0';
-        atomic_store(&end->state, NODE_END_WAITING);
-    } else {
+    if (pid != 0) {
         (void)snprintf(end->peer, sizeof end->peer, "pid %lld (%s)", (long long)pid, name);
-        atomic_store(&end->state, NODE_END_LINKED);
+    } else {
+        (void)snprintf(end->peer, sizeof end->peer, "%s", name);
     }
+    atomic_store(&end->state, end->peer[0] == '\0' ? NODE_END_WAITING : NODE_END_LINKED);
 }
 
 int node_dir(void) {

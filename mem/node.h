@@ -30,7 +30,7 @@ struct node_end {
     uint32_t role;  /* enum thirl_role */
     uint64_t queue;
     char address[NODE_ADDRESS_MAX];
-    char peer[NODE_PEER_MAX]; /* "pid 123 (name)", "" while there is none */
+    char peer[NODE_PEER_MAX]; /* "pid 123 (name)" or "127.0.0.1:80", "" while there is none */
     LINE_ALIGNED struct node_count {
         uint64_t messages, bytes, waits, wakes;
     } out;
@@ -43,7 +43,8 @@ struct node_end {
 int node_end_take(struct node_end **, const char *address, uint32_t role, bool need);
 void node_end_free(struct node_end *);
 
-/* Notes the peer for the list, and the state that goes with it: LINKED, or WAITING when pid is 0. */
+/* Notes the peer for the list, and the state that goes with it: LINKED, or WAITING when name is "". pid is 0 where the name says
+ * all. */
 void node_end_peer(struct node_end *, int64_t pid, const char *name);
 
 /* The registry directory, open, or an error; and this process's id, 0 before it joined. */

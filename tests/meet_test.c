@@ -308,7 +308,7 @@ static void killed_anywhere(void **state) {
     for (size_t i = 0; i < count * 2; i++) {
         const char *name = points[i / 2].name;
         if (strncmp(name, "meet.", 5) != 0 && strncmp(name, "unix.", 5) != 0 && strncmp(name, "chain.", 6) != 0 &&
-            strncmp(name, "link.", 5) != 0) {
+            strncmp(name, "link.", 5) != 0 && strncmp(name, "haul.", 5) != 0) {
             continue;
         }
         char order[100];

@@ -94,6 +94,10 @@ void frame_write_hello(unsigned char out[FRAME_HELLO], const struct frame_hello 
     store(out + 40, (uint64_t)hello->pid[1], 8);
 }
 
+bool frame_may_greet(const unsigned char *in, size_t size) {
+    return memcmp(in, magic, size < sizeof(magic) ? size : sizeof(magic)) == 0;
+}
+
 int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *hello) {
     memset(hello, 0, sizeof(*hello));
     if (memcmp(in, magic, sizeof(magic)) != 0) {

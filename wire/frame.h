@@ -72,6 +72,9 @@ struct frame_hello {
 /* Fills in magic, version and length itself. */
 void frame_write_hello(unsigned char out[FRAME_HELLO], const struct frame_hello *);
 
+/* Can these first bytes be of a greeting? */
+bool frame_may_greet(const unsigned char *in, size_t size);
+
 /* 0; -THIRL_EFORMAT: that is no greeting; -THIRL_EVERSION naming both (then only version is filled). */
 int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *);
 

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What every mechanism does that carries messages over connections: see haul.h. Where peers meet is meet.c's work, what
+ * flows is link.c's and pull.c's, and chain.c knows which connection is meant; here they become slots of struct mech.
+ */
+#define _GNU_SOURCE
+#include "mech/haul.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/weave.h"
+#include "mech/pull.h"
+
+#define CALLS_PER_LOOK 1024        /* sends or receives between two looks at who else wants to join */
+#define ANSWER_NS (300 * CLOCK_MS) /* how long open gives a listener that is awake to answer */
+
+int haul_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
+    struct chain *e = self;
+    struct link *l;
+    int rc = 1;
+    for (int tries = 0; rc == 1 && tries < 2; tries++) {
+        rc = chain_find(e, MECH_OUT, &l);
+        if (likely(rc == 0)) {
+            rc = link_send(l, data, size, done, wait);
+            rc = likely(rc == 0) ? 0 : chain_outcome(e, MECH_OUT, l, rc);
+        }
+    }
+    if (unlikely(++e->way[MECH_OUT].calls % CALLS_PER_LOOK == 0)) {
+        chain_attend(e);
+    }
+    chain_relight(e, MECH_OUT);
+    return rc == 1 ? -EAGAIN : rc;
+}
+
+int haul_settle(void *self, const void *data, size_t size, size_t done) {
+    struct chain *e = self;
+    (void)done;
+    return e->bytes || !e->way[MECH_OUT].at ? 0 : link_settle(e->way[MECH_OUT].at, data, size);
+}
+
+int haul_flush(void *self, uint64_t *left) {
+    struct chain *e = self;
+    struct link *l = e->way[MECH_OUT].at;
+    *left = 0;
+    int rc = l ? link_flush(l, left) : 0;
+    if (rc == -EAGAIN) {
+        chain_attend(e);
+    }
+    return rc;
+}
+
+int haul_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+    struct chain *e = self;
+    struct link *l;
+    int rc = 1;
+    for (int tries = 0; rc == 1 && tries < 2; tries++) {
+        rc = chain_find(e, MECH_IN, &l);
+        if (likely(rc == 0)) {
+            rc = pull_recv(l, buffer, capacity, size, wait);
+            rc = likely(rc == 0) || rc == -EMSGSIZE ? rc : chain_outcome(e, MECH_IN, l, rc);
+        }
+    }
+    if (unlikely(++e->way[MECH_IN].calls % CALLS_PER_LOOK == 0)) {
+        chain_attend(e);
+    }
+    chain_relight(e, MECH_IN);
+    if (rc == -THIRL_ECLOSED && e->bytes) {
+        *size = 0;
+        return THIRL_END;
+    }
+    return rc == 1 ? -EAGAIN : rc;
+}
+
+int haul_look(void *self, enum mech_way way) {
+    struct chain *e = self;
+    struct link *l;
+    bool readable = false;
+    int rc = chain_find(e, way, &l);
+    if (rc != 0) {
+        return rc;
+    }
+    chain_attend(e);
+    return link_look(l, &readable) || (way == MECH_IN && (readable || pull_ready(l))) ? 0 : -EAGAIN;
+}
+
+int haul_arm(void *self, enum mech_way way, struct mech_watch *watch) {
+    struct chain *e = self;
+    struct link *l;
+    int rc = chain_find(e, way, &l);
+    watch->kind = MECH_WATCH_FD;
+    if (rc == 0) {
+        if (link_code(l) != 0 || (way == MECH_IN && pull_ready(l))) {
+            return 1;
+        }
+        chain_attend(e);
+        watch->fd = way == MECH_IN ? l->fd : l->out;
+        watch->guard = l->who.pidfd;
+        watch->events = way == MECH_IN ? POLLIN : POLLOUT;
+        watch->slice = MECH_SLICE_NS;
+        return link_code(l) != 0;
+    }
+    (void)pthread_mutex_lock(&e->lock);
+    bool busy = e->meet.listener >= 0 || meet_joins(&e->meet);
+    watch->fd = e->meet.watch;
+    watch->guard = -1;
+    watch->events = POLLIN;
+    watch->slice = busy || e->meet.pause == 0 ? MECH_SLICE_NS : e->meet.pause;
+    (void)pthread_mutex_unlock(&e->lock);
+    return rc == -EAGAIN ? 0 : rc;
+}
+
+int64_t haul_disarm(void *self, enum mech_way way) {
+    (void)self;
+    (void)way;
+    return 0;
+}
+
+int haul_fd(void *self, enum mech_way way, int *fd) {
+    struct chain *e = self;
+    int rc = chain_user(e, way);
+    *fd = e->user;
+    return rc;
+}
+
+void haul_limits(void *self, struct thirl_limits *limits) {
+    struct chain *e = self;
+    (void)pthread_mutex_lock(&e->lock);
+    limits->message_max = e->bytes ? e->max : e->last && e->noted != e->links ? e->last->terms.send_max : e->send_max;
+    limits->queue = e->queue;
+    (void)pthread_mutex_unlock(&e->lock);
+    limits->boundaries = !e->bytes;
+    limits->ordered = limits->reliable = limits->pollable = 1;
+    limits->senders = limits->receivers = 1;
+    limits->atomic_max = e->packets ? limits->message_max : 0;
+    limits->priorities = 1;
+}
+
+void haul_claims(struct thirl_limits *limits) {
+    limits->message_max = MECH_MAX;
+    limits->queue = (uint64_t)2 * HAUL_QUEUE;
+    limits->ordered = limits->reliable = limits->pollable = 1;
+    limits->senders = limits->receivers = limits->priorities = 1;
+}
+
+int haul_peer(void *self, struct thirl_peer *peer) {
+    struct chain *e = self;
+    int rc = -ENOTCONN;
+    (void)pthread_mutex_lock(&e->lock);
+    (void)(e->noted == e->links && !e->final ? chain_advance(e) : 0);
+    if (e->last && chain_peered(e) && !e->final) {
+        const struct link_who *who = &e->last->who;
+        char path[40];
+        peer->pid = who->pid;
+        peer->uid = who->uid;
+        peer->gid = who->gid;
+        (void)snprintf(path, sizeof(path), "/proc/%lld/exe", (long long)who->pid);
+        ssize_t length = who->pid > 0 ? readlink(path, peer->exe, sizeof(peer->exe) - 1) : 0;
+        peer->exe[length > 0 ? length : 0] = '\0';
+        if (who->remote) {
+            (void)snprintf(peer->exe, sizeof(peer->exe), "%s", who->name);
+        }
+        rc = 0;
+    }
+    (void)pthread_mutex_unlock(&e->lock);
+    return rc;
+}
+
+void haul_close(void *self) {
+    struct chain *e = self;
+    chain_leave(e);
+    (void)pthread_mutex_lock(&e->lock);
+    weave("haul.close.before");
+    if (e->last && !e->final) {
+        link_bye(e->last);
+    }
+    meet_deinit(&e->meet);
+    for (struct link *l = e->first, *next; l; l = next) {
+        next = l->next;
+        link_free(l);
+    }
+    e->first = e->last = NULL;
+    fd_close(&e->came);
+    fd_close(&e->user);
+    fd_close(&e->ready);
+    weave("haul.close.after");
+    (void)pthread_mutex_unlock(&e->lock);
+}
+
+void haul_deinit(void *self) {
+    struct chain *e = self;
+    (void)pthread_mutex_destroy(&e->lock);
+}
+
+/* Goes as far as this end can alone: until it listens, or has heard whether it may join. */
+static int begin(struct chain *e, int64_t timeout) {
+    int64_t until = clock_now() + (timeout < ANSWER_NS ? timeout : ANSWER_NS);
+    for (;;) {
+        int rc = chain_advance(e);
+        int64_t left = until - clock_now();
+        if (rc != -EAGAIN) {
+            return rc;
+        }
+        if (e->meet.listener >= 0 || e->meet.kind->crosses || (meet_joins(&e->meet) && (e->near || e->meet.host.pid == getpid())) || left <= 0) {
+            return 0;
+        }
+        int64_t pause = meet_joins(&e->meet) ? MEET_PAUSE_NS : MEET_PAUSE_NS / 16;
+        struct timespec rest = clock_spec(left < pause ? left : pause);
+        struct pollfd polled = {.fd = e->meet.watch, .events = POLLIN};
+        (void)ppoll(&polled, 1, &rest, NULL);
+    }
+}
+
+/* What a message and a piece of a stream may have. */
+static void bound(struct chain *e, uint64_t max) {
+    e->max = max < FRAME_SIZE_MAX ? max : FRAME_SIZE_MAX;
+    size_t carried = e->bytes ? CHAIN_PIECE_MAX : (size_t)e->max;
+    e->send_max = e->recv_max = carried;
+    if (e->packets) {
+        size_t packet = e->queue > LINK_HEAD_ROOM ? e->queue - LINK_HEAD_ROOM : 1;
+        packet = packet < LINK_PACKET_MAX ? packet : LINK_PACKET_MAX;
+        e->send_max = carried < packet ? carried : packet;
+        e->recv_max = carried < LINK_PACKET_MAX ? carried : LINK_PACKET_MAX;
+    }
+}
+
+/* 0 or an error; either way haul_open has to give back what there is then. */
+static int set_up(struct chain *e, const struct mech_open *open, const struct meet_kind *kind, void *place) {
+    const struct frame_hello own = {.role = (uint8_t)open->role, .stream = e->bytes, .max = e->recv_max};
+    int rc = meet_init(&e->meet, kind, place, open->address, e->packets, open->options.queue, &own);
+    if (rc != 0) {
+        return rc;
+    }
+    e->came = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (e->came < 0) {
+        return err_system(errno, "%s: no eventfd", open->address);
+    }
+    meet_attend(&e->meet, e->came, EPOLLIN);
+    return begin(e, open->options.timeout);
+}
+
+int haul_open(struct chain *e, const struct mech_open *open, const struct meet_kind *kind, void *place) {
+    (void)pthread_mutex_init(&e->lock, NULL);
+    e->sends = open->sends;
+    e->receives = open->receives;
+    e->bytes = open->stream;
+    e->seen = open->seen;
+    e->seen->queue = e->queue;
+    e->user = e->ready = e->came = -1;
+    bound(e, open->options.max);
+    int rc = set_up(e, open, kind, place);
+    if (rc != 0) {
+        fd_close(&e->came);
+        meet_deinit(&e->meet);
+        (void)pthread_mutex_destroy(&e->lock);
+        return rc;
+    }
+    chain_join(e);
+    return 0;
+}
