@@ -9,6 +9,7 @@
 const struct mech *const mech_table[] = {
     &mech_shm,
     &mech_unix,
+    &mech_pipe,
     NULL,
 };
 
