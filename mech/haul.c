@@ -102,8 +102,9 @@ int haul_arm(void *self, enum mech_way way, struct mech_watch *watch) {
         chain_attend(e);
         watch->fd = way == MECH_IN ? l->fd : l->out;
         watch->guard = l->who.pidfd;
-        watch->events = way == MECH_IN ? POLLIN : POLLOUT;
-        watch->slice = MECH_SLICE_NS;
+        bool full = way == MECH_OUT && link_overfull(l);
+        watch->events = way == MECH_IN ? POLLIN : full ? 0 : POLLOUT;
+        watch->slice = full ? LINK_NAP_NS : MECH_SLICE_NS;
         return link_code(l) != 0;
     }
     (void)pthread_mutex_lock(&e->lock);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@
 
 #define SMALL_MAX ((size_t)2048)     /* frames up to this are put together and sent by one plain send */
 #define CALL_MAX ((size_t)256 << 10) /* bytes handed to one system call, which may wait a slice for each part of them */
+#define PIPE_SLACK 8192              /* what pages that are not full may cost */
 #define GOODBYE_ROOM 65536           /* of the send buffer, which one payload too many may overdraw */
 
 void link_know(struct link_who *who, int pidfd) {
@@ -366,6 +368,31 @@ static int push_tail(struct link *l, bool wait) {
     return 0;
 }
 
+/* The rest of a frame that its sender gave up is not to wait for the next call: a pipe can be made to hold it. Until half of
+ * what it used to hold is gone, it counts as full. */
+static void spill(struct link *l) {
+    if (l->terms.pipes && push_tail(l, false) == -EAGAIN) {
+        size_t size = tube_size(l->out);
+        if (tube_resize(l->out, size + frame_box_held(&l->tail) + PIPE_SLACK) > size) {
+            l->usual = l->usual ? l->usual : size;
+            (void)push_tail(l, false);
+        }
+    }
+}
+
+bool link_overfull(struct link *l) {
+    int waiting = 0;
+    if (likely(l->usual == 0)) {
+        return false;
+    }
+    if (ioctl(l->out, FIONREAD, &waiting) == 0 && (size_t)waiting > l->usual / 2) {
+        return true;
+    }
+    (void)tube_resize(l->out, l->usual);
+    l->usual = 0;
+    return false;
+}
+
 /* Pieces of a stream. A piece that left in part counts as sent: its rest is kept. */
 static int send_bytes(struct link *l, const char *data, size_t size, size_t *done, bool wait) {
     int64_t late = 0;
@@ -374,6 +401,7 @@ static int send_bytes(struct link *l, const char *data, size_t size, size_t *don
         int rc = push_frame(l, data + *done, part, wait);
         if (rc == -EAGAIN && l->sent) {
             rc = keep(l, data + *done, part);
+            spill(l);
             *done += rc == 0 ? part : 0;
             return rc != 0 ? rc : -EAGAIN;
         }
@@ -401,6 +429,12 @@ int link_send(struct link *l, const void *data, size_t size, size_t *done, bool 
             return rc;
         }
     }
+    if (unlikely(l->usual) && link_overfull(l)) {
+        if (wait) {
+            tube_wait(l->out, 0, l->who.pidfd, LINK_NAP_NS);
+        }
+        return -EAGAIN;
+    }
     if (l->terms.bytes) {
         return send_bytes(l, data, size, done, wait);
     }
@@ -418,14 +452,18 @@ int link_send(struct link *l, const void *data, size_t size, size_t *done, bool 
     }
     if (l->sent <= FRAME_HEAD) {
         *done = size;
-        return keep(l, data, size); /* no number between 0 and size says that only the head has left */
+        rc = keep(l, data, size);
+        spill(l);
+        return rc; /* no number between 0 and size says that only the head has left */
     }
     *done = l->sent - FRAME_HEAD;
     return -EAGAIN;
 }
 
 int link_settle(struct link *l, const void *data, size_t size) {
-    return l->sent ? keep(l, data, size) : 0;
+    int rc = l->sent ? keep(l, data, size) : 0;
+    spill(l);
+    return rc;
 }
 
 int link_flush(struct link *l, uint64_t *left) {

@@ -79,6 +79,7 @@ struct link {
     LINE_ALIGNED size_t sent; /* bytes of the current frame that are on their way, head included; 0 between frames */
     size_t room_out; /* what the peer was told */
     uint16_t number_out;
+    size_t usual; /* bytes that the pipe out held before it was made to hold the rest of a given up frame; 0: it was not */
     bool said; /* goodbye is on its way: nothing may follow */
     unsigned char head[FRAME_HEAD];
     unsigned char *small;  /* where short frames are put together */
@@ -93,6 +94,11 @@ void link_free(struct link *);
  * again. */
 int link_send(struct link *, const void *data, size_t size, size_t *done, bool wait);
 int link_settle(struct link *, const void *data, size_t size);
+
+/* May there be less room than the descriptor says? Then nothing but time tells when there is enough: look again after
+ * LINK_NAP_NS. */
+bool link_overfull(struct link *);
+#define LINK_NAP_NS INT64_C(1000000)
 
 /* Sends what was kept back, then goodbye, without waiting. *left: messages that are not wholly in the kernel. */
 int link_flush(struct link *, uint64_t *left);

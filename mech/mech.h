@@ -145,7 +145,7 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_unix, mech_pipe;
+extern const struct mech mech_shm, mech_unix, mech_pipe, mech_fifo;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

@@ -6,10 +6,12 @@
 #define _GNU_SOURCE
 #include "mech/meet.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -50,6 +52,30 @@ void meet_share(struct meet *m, int epoll) {
         event.events = EPOLLOUT;
         (void)epoll_ctl(epoll, EPOLL_CTL_ADD, m->joining.out, &event);
     }
+}
+
+int meet_lock_beside(const struct meet *m, const char *path, int *lock) {
+    char directory[MEET_ADDRESS];
+    (void)snprintf(directory, sizeof(directory), "%s", path);
+    char *slash = strrchr(directory, '/');
+    slash[slash == directory] = '\0';
+    *lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0) {
+        return err_system(errno, "%s: cannot open the directory %s", m->address, directory);
+    }
+    if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
+        int code = errno;
+        fd_close(lock);
+        return code == EWOULDBLOCK || code == EINTR
+                   ? -EAGAIN
+                   : err_system(code, "%s: cannot lock the directory %s", m->address, directory);
+    }
+    return 0;
+}
+
+void meet_unlock(int *lock) {
+    (void)flock(*lock, LOCK_UN); /* a child that is being forked may hold it too */
+    fd_close(lock);
 }
 
 static void hang_up(struct meet *m, int *fd) {

@@ -122,6 +122,11 @@ void meet_turn_away(const struct meet *, const struct meet_line *, int code);
 /* This end listens; takes the descriptor over. */
 void meet_listen(struct meet *, int fd);
 
+/* Locks the directory of that absolute path against others who would place something there. 0; -EAGAIN: somebody does just now;
+ * or an error. */
+int meet_lock_beside(const struct meet *, const char *path, int *lock);
+void meet_unlock(int *lock);
+
 static inline bool meet_joins(const struct meet *m) {
     return m->joining.in >= 0 || m->joining.out >= 0;
 }

@@ -84,3 +84,24 @@ bool seat_holder(int fd, struct link_who *who) {
     }
     return !who->dead;
 }
+
+/* "NSpid:	2160	1": its numbers in all namespaces, from ours inwards */
+bool seat_is_of(const struct link_who *who, int64_t pid) {
+    char path[40], line[256];
+    bool found = false, listed = false;
+    (void)snprintf(path, sizeof path, "/proc/%lld/status", (long long)who->pid);
+    FILE *status = who->pid > 0 ? fopen(path, "re") : NULL;
+    while (status != NULL && !listed && fgets(line, sizeof line, status) != NULL) {
+        listed = strncmp(line, "NSpid:", 6) == 0;
+        for (char *at = line + 6, *end; listed && !found; at = end) {
+            found = strtoll(at, &end, 10) == pid && end != at;
+            if (end == at) {
+                break;
+            }
+        }
+    }
+    if (status != NULL) {
+        (void)fclose(status);
+    }
+    return found || !listed;
+}

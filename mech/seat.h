@@ -18,6 +18,9 @@ int seat_take(int fd);
  * child. pid is 0 when it cannot be seen from here. The caller closes pidfd, whatever this returns. */
 bool seat_holder(int fd, struct link_who *);
 
+/* Does that process know itself by this number? Where it cannot be found out: yes. */
+bool seat_is_of(const struct link_who *, int64_t pid);
+
 /* What is known before anybody has been heard. */
 extern const struct link_who seat_nobody;
 

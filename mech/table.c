@@ -10,6 +10,7 @@ const struct mech *const mech_table[] = {
     &mech_shm,
     &mech_unix,
     &mech_pipe,
+    &mech_fifo,
     NULL,
 };
 

@@ -32,6 +32,7 @@ static const struct conform_line conform_lines[] = {
     {"unix-path", "unix://", true, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-abstract", "unix://@", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-seqpacket", "unix://", true, "?type=seqpacket", CONFORM_PAIR | CONFORM_STREAM},
+    {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };
 #define LINES (sizeof conform_lines / sizeof *conform_lines)
 
