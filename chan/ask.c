@@ -103,6 +103,34 @@ int thirl_peer(thirl *end, struct thirl_peer *peer) {
     return rc != 0 ? rc : hand_over(peer, &answer, sizeof answer, "thirl_peer");
 }
 
+static int own_address(const thirl *end, char *address, size_t capacity) {
+    size_t length = strlen(end->address);
+    if (length >= capacity) {
+        return -EMSGSIZE;
+    }
+    memcpy(address, end->address, length + 1);
+    return 0;
+}
+
+int thirl_hand(thirl *end, char *address, size_t capacity) {
+    if (end == NULL) {
+        return end_refuse(end, MECH_IN);
+    }
+    enum mech_way way = main_way(end);
+    int rc = address == NULL ? err_say(EINVAL, "thirl_hand: there is no room for the address (NULL)") : 0;
+    rc = rc != 0 ? rc : end_enter(end, way, INT64_MAX);
+    if (rc != 0) {
+        return rc;
+    }
+    (void)gate_enter(&end->way[way ^ 1].gate, INT64_MAX);
+    rc = end->mech->hand != NULL ? end->mech->hand(end->state, address, capacity) : own_address(end, address, capacity);
+    gate_leave(&end->way[way ^ 1].gate);
+    end_leave(end, way);
+    return rc == -EMSGSIZE ? err_say(EMSGSIZE, "%s: the address of the other end does not fit %zu bytes; %d are enough",
+                                     end->address, capacity, NODE_ADDRESS_MAX)
+                           : rc;
+}
+
 struct listing {
     int (*seen)(void *, const struct thirl_seen *);
     void *context;

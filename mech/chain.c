@@ -37,6 +37,7 @@ static void forget_ends(void) {
     for (struct chain *e = ends; e; e = e->neighbour) {
         for (struct link *l = e->first; l; l = l->next) {
             (void)close(l->fd);
+            (void)(l->out != l->fd ? close(l->out) : 0);
         }
         meet_forked(&e->meet);
     }
@@ -64,7 +65,8 @@ static int adopt(struct chain *e, const struct meet_match *match) {
         terms.send_max = 1;
     }
     struct link *l;
-    int rc = link_make(&l, match->in, &match->who, &terms);
+    terms.pipes = match->in != match->out;
+    int rc = link_make(&l, match->in, match->out, &match->who, &terms);
     if (rc != 0) {
         return rc;
     }
@@ -161,7 +163,8 @@ static bool help_neighbour(struct chain *e) {
 static void show(struct chain *e, enum mech_way way, struct link *l, int operation) {
     if (e->user >= 0 && way == e->user_way) {
         struct epoll_event event = {.events = way == MECH_IN ? EPOLLIN : EPOLLOUT, .data.fd = l->fd};
-        (void)epoll_ctl(e->user, operation, l->fd, &event);
+        e->dim = false;
+        (void)epoll_ctl(e->user, operation, way == MECH_IN ? l->fd : l->out, &event);
         if (l->who.pidfd >= 0) {
             event.events = EPOLLIN;
             (void)epoll_ctl(e->user, operation, l->who.pidfd, &event);
@@ -256,6 +259,18 @@ int chain_outcome(struct chain *e, enum mech_way way, struct link *l, int rc) {
     return rc;
 }
 
+/* A pipe that is to be taken for full, but has room: the timer says when to look again. */
+static bool dim(struct chain *e, struct link *l) {
+    bool full = link_overfull(l);
+    if (full != e->dim) {
+        struct epoll_event event = {.events = full ? 0 : EPOLLOUT, .data.fd = l->fd};
+        (void)epoll_ctl(e->user, EPOLL_CTL_MOD, l->out, &event);
+        e->dim = full;
+    }
+    e->lit = full ? -1 : e->lit; /* begins anew after each try */
+    return full;
+}
+
 /* What the user's descriptor must say of itself after a call of that way. */
 void chain_relight(struct chain *e, enum mech_way way) {
     const struct chain_way *w = &e->way[way];
@@ -265,7 +280,7 @@ void chain_relight(struct chain *e, enum mech_way way) {
     (void)pthread_mutex_lock(&e->lock);
     int64_t when = -1;
     if (w->at) {
-        when = way == MECH_IN && pull_ready(w->at) ? 0 : -1;
+        when = way == MECH_IN && pull_ready(w->at) ? 0 : way == MECH_OUT && dim(e, w->at) ? LINK_NAP_NS : -1;
     } else if (w->next < e->links) {
         when = 0;
     } else if (e->meet.listener < 0 && !meet_joins(&e->meet)) {

@@ -42,6 +42,7 @@ struct chain {
     int came;        /* an eventfd in the watch: readable while there is a peer, for who waits on the other way */
     int user, ready; /* thirl_fd's, and a timer in it: readable while our buffer has something */
     enum mech_way user_way;
+    bool dim;    /* in the user's descriptor the way out says only that the peer is gone */
     int64_t lit; /* what the timer was set to, in ns; -1: it is off */
 };
 

@@ -110,14 +110,11 @@ int haul_arm(void *self, enum mech_way way, struct mech_watch *watch) {
             return 1;
         }
         chain_attend(e);
-        watch->fd = l->fd;
+        watch->fd = way == MECH_IN ? l->fd : l->out;
         watch->guard = l->who.pidfd;
-        watch->events = way == MECH_IN ? POLLIN : POLLOUT;
-        watch->slice = MECH_SLICE_NS;
-        if (way == MECH_OUT && drains(l)) {
-            watch->events = 0; /* there is no event for that */
-            watch->slice = CLOCK_MS;
-        }
+        bool full = way == MECH_OUT && link_overfull(l), draining = way == MECH_OUT && drains(l);
+        watch->events = way == MECH_IN ? POLLIN : full || draining ? 0 : POLLOUT; /* for those two there is no event */
+        watch->slice = full ? LINK_NAP_NS : draining ? CLOCK_MS : MECH_SLICE_NS;
         return link_code(l) != 0;
     }
     (void)pthread_mutex_lock(&e->lock);
@@ -225,7 +222,8 @@ static int begin(struct chain *e, int64_t timeout) {
         if (rc != -EAGAIN) {
             return rc;
         }
-        if (e->meet.listener >= 0 || !e->meet.kind->admit ||
+        const struct meet_kind *kind = e->meet.kind;
+        if (e->meet.listener >= 0 || !kind->admit || kind->crosses ||
             (meet_joins(&e->meet) && (e->near || e->meet.host.pid == getpid())) || left <= 0) {
             return 0;
         }

@@ -32,9 +32,10 @@ int64_t haul_disarm(void *self, enum mech_way);
 int haul_fd(void *self, enum mech_way, int *fd);
 int haul_peer(void *self, struct thirl_peer *);
 
-#define HAUL_SLOTS                                                                                                     \
-    .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ, .queue = HAUL_QUEUE, .blocks = true,             \
-    .close = haul_close, .deinit = haul_deinit, .flush = haul_flush, .send = haul_send, .settle = haul_settle,         \
-    .recv = haul_recv, .look = haul_look, .arm = haul_arm, .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer
+#define HAUL_FLOW                                                                                                      \
+    .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ, .blocks = true, .deinit = haul_deinit,           \
+    .flush = haul_flush, .send = haul_send, .settle = haul_settle, .recv = haul_recv, .look = haul_look,               \
+    .arm = haul_arm, .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer
+#define HAUL_SLOTS HAUL_FLOW, .queue = HAUL_QUEUE, .close = haul_close
 
 #endif

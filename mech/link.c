@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One connected socket: who is there, how it ends, and the way out. The socket is not closed before link_free, so that
- * a thread inside a system call keeps its descriptor.
+ * One connection: who is there, how it ends, and the way out. Its descriptors are not closed before link_free, so that
+ * a thread inside a system call keeps them.
  */
 #define _GNU_SOURCE
 #include "mech/link.h"
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/tube.h"
 #include "base/proc.h"
 #include "base/weave.h"
 #include "mech/mech.h"
@@ -29,7 +31,30 @@
 
 #define SMALL_MAX ((size_t)2048)     /* frames up to this are put together and sent by one plain send */
 #define CALL_MAX ((size_t)256 << 10) /* bytes handed to one system call, which may wait a slice for each part of them */
+#define PIPE_SLACK 8192              /* what pages that are not full may cost */
 #define GOODBYE_ROOM 65536           /* of the send buffer, which one payload too many may overdraw */
+
+void link_know(struct link_who *who, int pidfd) {
+    who->dead = pidfd == -ESRCH;
+    if (pidfd >= 0) {
+        who->pidfd = pidfd;
+        (void)fcntl(pidfd, F_SETFD, FD_CLOEXEC);
+        struct pollfd life = {.fd = pidfd, .events = POLLIN};
+        who->dead = poll(&life, 1, 0) == 1;
+    }
+    if (who->pid > 0) {
+        char path[40];
+        (void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)who->pid);
+        int comm = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t length = comm < 0 ? 0 : fd_read_at(comm, who->name, sizeof(who->name) - 1, 0);
+        if (length > 0) {
+            who->name[length] = '\0';
+            who->name[strcspn(who->name, "\n")] = '\0';
+        }
+        fd_close(&comm);
+    }
+    (void)snprintf(who->text, sizeof(who->text), "pid %lld (%.15s)", (long long)who->pid, who->name);
+}
 
 void link_identify(int fd, struct link_who *who) {
     struct ucred cred = {0};
@@ -46,25 +71,7 @@ void link_identify(int fd, struct link_who *who) {
     if (got < 0 && got != -ESRCH && who->pid > 0) {
         got = proc_pidfd(who->pid);
     }
-    who->dead = got == -ESRCH;
-    if (got >= 0) {
-        who->pidfd = got;
-        (void)fcntl(got, F_SETFD, FD_CLOEXEC);
-        struct pollfd life = {.fd = got, .events = POLLIN};
-        who->dead = poll(&life, 1, 0) == 1;
-    }
-    if (who->pid > 0) {
-        char path[40];
-        (void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)who->pid);
-        int comm = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t length = comm < 0 ? 0 : fd_read_at(comm, who->name, sizeof(who->name) - 1, 0);
-        if (length > 0) {
-            who->name[length] = '\0';
-            who->name[strcspn(who->name, "\n")] = '\0';
-        }
-        fd_close(&comm);
-    }
-    (void)snprintf(who->text, sizeof(who->text), "pid %lld (%.15s)", (long long)who->pid, who->name);
+    link_know(who, got);
 }
 
 static void ask_queue(int fd, uint64_t bytes) {
@@ -104,7 +111,7 @@ static int set_slices(int fd) {
     return 0;
 }
 
-int link_make(struct link **made, int fd, const struct link_who *who, const struct link_terms *terms) {
+int link_make(struct link **made, int fd, int out, const struct link_who *who, const struct link_terms *terms) {
     struct link *l = aligned_alloc(CACHE_LINE, sizeof(*l));
     size_t room = terms->packets ? FRAME_HEAD + terms->recv_max + FRAME_MARK : PULL_BOX;
     unsigned char *small = malloc(FRAME_HEAD + SMALL_MAX);
@@ -115,11 +122,13 @@ int link_make(struct link **made, int fd, const struct link_who *who, const stru
         free(box);
         struct link_who lost = *who;
         fd_close(&fd);
+        fd_close(&out);
         fd_close(&lost.pidfd);
         return err_say(ENOMEM, "no memory for the %zu bytes of buffers of a connection", room);
     }
     memset(l, 0, sizeof(*l));
     l->fd = fd;
+    l->out = terms->pipes ? out : fd;
     l->who = *who;
     l->terms = *terms;
     l->small = small;
@@ -127,7 +136,7 @@ int link_make(struct link **made, int fd, const struct link_who *who, const stru
     l->box.capacity = room;
     l->room_in = l->room_out = FRAME_MARK;
     gate_init(&l->reading);
-    int rc = set_slices(fd);
+    int rc = terms->pipes ? 0 : set_slices(fd);
     if (rc != 0) {
         link_free(l);
         return err_system(-rc, "cannot set up the connection to %s", who->text);
@@ -137,6 +146,9 @@ int link_make(struct link **made, int fd, const struct link_who *who, const stru
 }
 
 void link_free(struct link *l) {
+    if (l->out != l->fd) {
+        fd_close(&l->out);
+    }
     fd_close(&l->fd);
     fd_close(&l->who.pidfd);
     frame_box_free(&l->box);
@@ -158,18 +170,37 @@ int link_code(const struct link *l) {
     }
 }
 
+/* What was sent can be read; nothing is to follow it. */
+static void cut(struct link *l) {
+    if (!l->terms.pipes) {
+        (void)shutdown(l->fd, SHUT_RDWR);
+    }
+    atomic_store(&l->cut, 1); /* pairs with the load in pull */
+}
+
+/* The peer is to see the end although threads of this process still use the numbers. */
+static void hang_up(struct link *l) {
+    int nothing = l->terms.pipes ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+    cut(l);
+    if (nothing >= 0) {
+        (void)dup3(nothing, l->fd, O_CLOEXEC);
+        (void)dup3(nothing, l->out, O_CLOEXEC);
+        fd_close(&nothing);
+    }
+}
+
 void link_decide(struct link *l, enum link_fate fate) {
     uint32_t live = LINK_LIVE;
     (void)atomic_cas(&l->fate, &live, fate);
     if (fate == LINK_BROKEN) {
-        (void)shutdown(l->fd, SHUT_RDWR);
+        hang_up(l);
     }
 }
 
-/* The socket takes nothing any more. */
+/* The peer takes nothing any more. */
 static int cut_off(struct link *l) {
     if (pull_rest(l) == 0) {
-        (void)shutdown(l->fd, SHUT_RDWR);
+        cut(l);
         (void)pull_rest(l);
     }
     link_decide(l, LINK_DIED);
@@ -192,25 +223,44 @@ static int refused(struct link *l, size_t size) {
     }
 }
 
+/* A pipe's wait is a call of its own. */
+static ssize_t write_pipe(struct link *l, const struct iovec *parts, int count, bool wait) {
+    ssize_t went = tube_write(l->out, parts, count, false);
+    if (went == -EAGAIN && wait) {
+        tube_wait(l->out, POLLOUT, l->who.pidfd, MECH_SLICE_NS);
+        went = tube_write(l->out, parts, count, false);
+    }
+    errno = went < 0 ? (int)-went : errno;
+    return went < 0 ? -1 : went;
+}
+
+/* As send: bytes, or -1 with errno. */
+static inline ssize_t send_part(struct link *l, const void *data, size_t size, bool wait) {
+    if (unlikely(l->terms.pipes)) {
+        return write_pipe(l, &(struct iovec){(void *)(uintptr_t)data, size}, 1, wait);
+    }
+    return send(l->fd, data, size, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
+}
+
 /* One system call for what is left of a frame. Bytes, -EAGAIN, or an error. */
 static ssize_t push(struct link *l, const void *data, size_t size, bool wait) {
-    int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
     size_t total = FRAME_HEAD + size;
     ssize_t went;
     if (l->sent >= FRAME_HEAD) {
         size_t left = total - l->sent;
-        went = send(l->fd, (const char *)data + (l->sent - FRAME_HEAD), left < CALL_MAX ? left : CALL_MAX, flags);
+        went = send_part(l, (const char *)data + (l->sent - FRAME_HEAD), left < CALL_MAX ? left : CALL_MAX, wait);
     } else if (size <= SMALL_MAX) {
         memcpy(l->small, l->head, FRAME_HEAD);
         if (size) {
             memcpy(l->small + FRAME_HEAD, data, size);
         }
-        went = send(l->fd, l->small + l->sent, total - l->sent, flags);
+        went = send_part(l, l->small + l->sent, total - l->sent, wait);
     } else {
         size_t part = size < CALL_MAX ? size : CALL_MAX;
         struct iovec parts[2] = {{l->head + l->sent, FRAME_HEAD - l->sent}, {(void *)(uintptr_t)data, part}};
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-        went = sendmsg(l->fd, &message, flags);
+        went = l->terms.pipes ? write_pipe(l, parts, 2, wait)
+                              : sendmsg(l->fd, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
     }
     return likely(went >= 0) ? went : refused(l, size);
 }
@@ -309,14 +359,54 @@ static int keep(struct link *l, const void *data, size_t size) {
 static int push_tail(struct link *l, bool wait) {
     while (frame_box_held(&l->tail)) {
         size_t held = frame_box_held(&l->tail);
-        ssize_t went = send(l->fd, l->tail.data + l->tail.from, held < CALL_MAX ? held : CALL_MAX,
-                            MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
+        ssize_t went = send_part(l, l->tail.data + l->tail.from, held < CALL_MAX ? held : CALL_MAX, wait);
         if (went < 0) {
             return errno == EAGAIN || errno == EINTR ? -EAGAIN : cut_off(l);
         }
         frame_box_drop(&l->tail, (size_t)went);
     }
     return 0;
+}
+
+/* Makes room for the tail in a socket, where the system allows. Nothing else shall get in: to the end of a record nothing is
+ * appended, and the room is gone again before the next one. */
+static void widen_socket(struct link *l) {
+    size_t was = granted(l->fd), held = frame_box_held(&l->tail);
+    ask_queue(l->fd, was + held);
+    ssize_t went = send(l->fd, l->tail.data + l->tail.from, held, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_EOR);
+    if (went > 0) {
+        frame_box_drop(&l->tail, (size_t)went);
+    }
+    ask_queue(l->fd, was / 2);
+}
+
+/* The same in a pipe: until half of what it used to hold is gone, it counts as full. */
+static void widen_pipe(struct link *l) {
+    size_t size = tube_size(l->out);
+    if (tube_resize(l->out, size + frame_box_held(&l->tail) + PIPE_SLACK) > size) {
+        l->usual = l->usual ? l->usual : size;
+        (void)push_tail(l, false);
+    }
+}
+
+/* The rest of a frame that its sender gave up is not to wait for the next call, which may not come soon. */
+static void spill(struct link *l) {
+    if (frame_box_held(&l->tail) && push_tail(l, false) == -EAGAIN) {
+        (l->terms.pipes ? widen_pipe : widen_socket)(l);
+    }
+}
+
+bool link_overfull(struct link *l) {
+    int waiting = 0;
+    if (likely(l->usual == 0)) {
+        return false;
+    }
+    if (ioctl(l->out, FIONREAD, &waiting) == 0 && (size_t)waiting > l->usual / 2) {
+        return true;
+    }
+    (void)tube_resize(l->out, l->usual);
+    l->usual = 0;
+    return false;
 }
 
 /* Pieces of a stream. A piece that left in part counts as sent: its rest is kept. */
@@ -327,6 +417,7 @@ static int send_bytes(struct link *l, const char *data, size_t size, size_t *don
         int rc = push_frame(l, data + *done, part, wait);
         if (rc == -EAGAIN && l->sent) {
             rc = keep(l, data + *done, part);
+            spill(l);
             *done += rc == 0 ? part : 0;
             return rc != 0 ? rc : -EAGAIN;
         }
@@ -343,18 +434,6 @@ static int send_bytes(struct link *l, const char *data, size_t size, size_t *don
     return 0;
 }
 
-/* This end may not be called again soon: makes room for the tail, where the system allows. Nothing else shall get in: to the end
- * of a record nothing is appended, and the room is gone again before the next one. */
-static void hurry(struct link *l) {
-    size_t was = granted(l->fd), held = frame_box_held(&l->tail);
-    ask_queue(l->fd, was + held);
-    ssize_t went = send(l->fd, l->tail.data + l->tail.from, held, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_EOR);
-    if (went > 0) {
-        frame_box_drop(&l->tail, (size_t)went);
-    }
-    ask_queue(l->fd, was / 2);
-}
-
 int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
     int rc = link_code(l);
     if (unlikely(rc != 0 || l->said)) {
@@ -365,6 +444,12 @@ int link_send(struct link *l, const void *data, size_t size, size_t *done, bool 
         if (rc != 0) {
             return rc;
         }
+    }
+    if (unlikely(l->usual) && link_overfull(l)) {
+        if (wait) {
+            tube_wait(l->out, 0, l->who.pidfd, LINK_NAP_NS);
+        }
+        return -EAGAIN;
     }
     if (l->terms.bytes) {
         return send_bytes(l, data, size, done, wait);
@@ -383,9 +468,9 @@ int link_send(struct link *l, const void *data, size_t size, size_t *done, bool 
     }
     if (l->sent <= FRAME_HEAD) {
         *done = size;
-        rc = keep(l, data, size); /* no number between 0 and size says that only the head has left */
-        hurry(l);
-        return rc;
+        rc = keep(l, data, size);
+        spill(l);
+        return rc; /* no number between 0 and size says that only the head has left */
     }
     *done = l->sent - FRAME_HEAD;
     return -EAGAIN;
@@ -393,9 +478,7 @@ int link_send(struct link *l, const void *data, size_t size, size_t *done, bool 
 
 int link_settle(struct link *l, const void *data, size_t size) {
     int rc = l->sent ? keep(l, data, size) : 0;
-    if (rc == 0 && frame_box_held(&l->tail)) {
-        hurry(l);
-    }
+    spill(l);
     return rc;
 }
 
@@ -414,8 +497,7 @@ int link_flush(struct link *l, uint64_t *left) {
     const struct frame_head head = {.number = l->number_out, .type = FRAME_BYE};
     frame_write_mark(mark, &head);
     weave("link.bye.before");
-    ssize_t went = l->terms.packets ? send(l->fd, mark, FRAME_MARK, MSG_NOSIGNAL | MSG_DONTWAIT)
-                                    : send(l->fd, bye, FRAME_HEAD, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t went = l->terms.packets ? send_part(l, mark, FRAME_MARK, false) : send_part(l, bye, FRAME_HEAD, false);
     if (went < 0) {
         return errno == EAGAIN || errno == EINTR ? -EAGAIN : cut_off(l);
     }
@@ -432,7 +514,11 @@ int link_flush(struct link *l, uint64_t *left) {
 void link_bye(struct link *l) {
     uint64_t left;
     if (link_flush(l, &left) == -EAGAIN) {
-        ask_queue(l->fd, granted(l->fd) + GOODBYE_ROOM);
+        if (l->terms.pipes) {
+            (void)tube_resize(l->out, 2 * tube_size(l->out));
+        } else {
+            ask_queue(l->fd, granted(l->fd) + GOODBYE_ROOM);
+        }
         (void)link_flush(l, &left);
     }
     if (l->sent || frame_box_held(&l->tail)) {
@@ -441,23 +527,24 @@ void link_bye(struct link *l) {
 }
 
 bool link_look(struct link *l, bool *readable) {
-    struct pollfd polled[2] = {{.fd = l->fd, .events = POLLIN | POLLRDHUP}, {.fd = l->who.pidfd, .events = POLLIN}};
+    struct pollfd polled[3] = {
+        {.fd = l->fd, .events = POLLIN | POLLRDHUP}, {.fd = l->who.pidfd, .events = POLLIN}, {.fd = l->out}};
     if (readable) {
         *readable = false;
     }
     if (link_code(l) != 0) {
         return true;
     }
-    if (poll(polled, 2, 0) <= 0) {
+    if (poll(polled, l->terms.pipes ? 3 : 2, 0) <= 0) {
         return false;
     }
     if (readable) {
         *readable = polled[0].revents != 0;
     }
     if (polled[1].revents) {
-        (void)shutdown(l->fd, SHUT_RDWR); /* a forked child may hold it still; what was sent can be read all the same */
+        cut(l); /* a forked child may hold it still */
     }
-    if (polled[1].revents || (polled[0].revents & (POLLHUP | POLLERR | POLLRDHUP))) {
+    if (polled[1].revents || ((polled[0].revents | polled[2].revents) & (POLLHUP | POLLERR | POLLRDHUP))) {
         (void)pull_rest(l);
     }
     return link_code(l) != 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One connected socket of this host and what flows over it: frames out, frames in, and how it ended. For mechanisms
- * that carry messages over connections. Sending and receiving may run at the same time, each by one thread at once;
+ * One connection of this host, a socket or two pipes, and what flows over it: frames out, frames in, and how it ended. For
+ * mechanisms that carry messages over connections. Sending and receiving may run at the same time, each by one thread at once;
  * link_look and link_decide may run beside both. Functions return codes; the sentence about a peer's end is the
  * caller's, who knows the address.
  */
@@ -33,6 +33,9 @@ struct link_who {
 /* Of a Unix socket: fills it in; name is "?" when it may not be known. The caller closes pidfd. */
 void link_identify(int fd, struct link_who *);
 
+/* The rest of that, when the ids are known otherwise: of a pidfd, which becomes its own, or -errno. */
+void link_know(struct link_who *, int pidfd);
+
 /* Sets the send buffer of a socket; what the kernel granted, in bytes of its own accounting. Leaves room for a
  * goodbye. */
 size_t link_set_queue(int fd, uint64_t queue, bool packets);
@@ -46,6 +49,7 @@ enum link_fate {
 
 struct link_terms {
     bool packets;    /* the socket keeps boundaries and order: messages need no head */
+    bool pipes;      /* not a socket: a pipe for each direction, non-blocking, on descriptions of one's own */
     bool bytes;      /* payloads are pieces of a stream */
     size_t send_max; /* largest payload each way */
     size_t recv_max;
@@ -55,8 +59,9 @@ struct link {
     struct link *next; /* the caller's list, and its place in it */
     uint64_t serial;
     unsigned holders;
-    int fd;
+    int fd, out;   /* in and out; one for a socket */
     uint32_t fate; /* enum link_fate; leaves LIVE once */
+    uint32_t cut;  /* of pipes: what cannot be read now never comes */
     struct link_who who;
     struct link_terms terms;
 
@@ -74,20 +79,26 @@ struct link {
     LINE_ALIGNED size_t sent; /* bytes of the current frame that are on their way, head included; 0 between frames */
     size_t room_out; /* what the peer was told */
     uint16_t number_out;
+    size_t usual; /* bytes that the pipe out held before it was made to hold the rest of a given up frame; 0: it was not */
     bool said; /* goodbye is on its way: nothing may follow */
     unsigned char head[FRAME_HEAD];
     unsigned char *small;  /* where short frames are put together */
     struct frame_box tail; /* rest of a frame that its sender gave up, or of a piece */
 };
 
-/* Takes over fd and who.pidfd, also when it fails. 0, -ENOMEM, or what the kernel said. */
-int link_make(struct link **, int fd, const struct link_who *, const struct link_terms *);
+/* Takes over fd, out (of pipes; otherwise -1) and who.pidfd, also when it fails. 0, -ENOMEM, or what the kernel said. */
+int link_make(struct link **, int fd, int out, const struct link_who *, const struct link_terms *);
 void link_free(struct link *);
 
 /* As the slots of struct mech. When the peer is gone: -THIRL_ECLOSED, -THIRL_EPEERDIED or -THIRL_EFORMAT, again and
  * again. */
 int link_send(struct link *, const void *data, size_t size, size_t *done, bool wait);
 int link_settle(struct link *, const void *data, size_t size);
+
+/* May there be less room than the descriptor says? Then nothing but time tells when there is enough: look again after
+ * LINK_NAP_NS. */
+bool link_overfull(struct link *);
+#define LINK_NAP_NS INT64_C(1000000)
 
 /* Sends what was kept back, then goodbye, without waiting. *left: messages that are not wholly in the kernel. */
 int link_flush(struct link *, uint64_t *left);

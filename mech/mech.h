@@ -148,9 +148,13 @@ struct mech {
     void (*limits)(void *self, struct thirl_limits *); /* sends, receives, boundaries, size and raw are chan's */
     void (*claims)(struct thirl_limits *); /* the same without an end: with default options, on this machine */
     int (*peer)(void *self, struct thirl_peer *);      /* -ENOTCONN while there is none */
+
+    /* thirl_hand, under both gates: makes the other end inheritable and writes its address. -EMSGSIZE without a sentence: it
+     * does not fit. NULL where every process can open this end's own address. */
+    int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_unix, mech_mq, mech_tcp, mech_fd, mech_activated;
+extern const struct mech mech_shm, mech_unix, mech_mq, mech_tcp, mech_fd, mech_activated, mech_pipe, mech_fifo;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

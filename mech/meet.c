@@ -6,15 +6,18 @@
 #define _GNU_SOURCE
 #include "mech/meet.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/tube.h"
 #include "base/weave.h"
 
 #define ACCEPTS 16 /* callers taken in by one step */
@@ -51,6 +54,30 @@ void meet_share(struct meet *m, int epoll) {
     }
 }
 
+int meet_lock_beside(const struct meet *m, const char *path, int *lock) {
+    char directory[MEET_ADDRESS];
+    (void)snprintf(directory, sizeof(directory), "%s", path);
+    char *slash = strrchr(directory, '/');
+    slash[slash == directory] = '\0';
+    *lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0) {
+        return err_system(errno, "%s: cannot open the directory %s", m->address, directory);
+    }
+    if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
+        int code = errno;
+        fd_close(lock);
+        return code == EWOULDBLOCK || code == EINTR
+                   ? -EAGAIN
+                   : err_system(code, "%s: cannot lock the directory %s", m->address, directory);
+    }
+    return 0;
+}
+
+void meet_unlock(int *lock) {
+    (void)flock(*lock, LOCK_UN); /* a child that is being forked may hold it too */
+    fd_close(lock);
+}
+
 static void hang_up(struct meet *m, int *fd) {
     if (*fd >= 0) {
         meet_forget(m, *fd);
@@ -74,8 +101,16 @@ int meet_init(struct meet *m, const struct meet_kind *kind, void *place, const c
     return m->watch < 0 ? err_system(errno, "%s: no epoll descriptor", address) : 0;
 }
 
+static bool is_pipes(const struct meet_line *line) {
+    return line->in != line->out;
+}
+
 /* Who cannot be told is noticed when it is read. */
 static void utter(const struct meet_line *line, const void *data, size_t size) {
+    if (is_pipes(line)) {
+        (void)tube_write(line->out, &(struct iovec){(void *)(uintptr_t)data, size}, 1, false);
+        return;
+    }
     (void)send(line->out, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
@@ -94,6 +129,12 @@ void meet_turn_away(const struct meet *m, const struct meet_line *line, int code
     say(m, line, FRAME_HELLO_REFUSE, code, 0);
 }
 
+/* A pipe that nobody has opened for writing yet reads like one that everybody has closed. */
+static bool is_awaited(const struct meet_line *line) {
+    struct pollfd polled[2] = {{.fd = line->in, .events = POLLIN}, {.fd = line->out}};
+    return is_pipes(line) && poll(polled, 2, 0) >= 0 && polled[0].revents == 0 && (polled[1].revents & POLLERR) == 0;
+}
+
 /* Hears on. 1: a whole greeting; 0: the line is dead; -EAGAIN; or an error: that is none. */
 static int listen_to(const struct meet *m, struct meet_line *line, struct frame_hello *hello) {
     ssize_t got = read(line->in, line->said + line->had, FRAME_HELLO - line->had);
@@ -104,7 +145,7 @@ static int listen_to(const struct meet *m, struct meet_line *line, struct frame_
         return -EAGAIN;
     }
     if (got <= 0) {
-        return 0;
+        return got == 0 && is_awaited(line) ? -EAGAIN : 0;
     }
     line->had += (size_t)got;
     if (line->had == FRAME_HELLO || !frame_may_greet(line->said, line->had)) {
@@ -210,6 +251,13 @@ static int hear(struct meet *m, struct meet_match *match) {
         }
         return -EAGAIN;
     }
+    if (rc == 1 && m->kind->crosses) {
+        rc = m->kind->identify(m, &m->joining, &m->host) ? 1 : -ECONNREFUSED;
+    }
+    if (rc == -ECONNREFUSED) {
+        end_call(m); /* it died after it had said that */
+        return -EAGAIN;
+    }
     rc = rc == 1 ? understand(m, &match->hello) : rc;
     if (rc != 0) {
         rc = err_add(rc, "%s is held by %s", m->address, m->host.text);
@@ -255,7 +303,7 @@ static void admit(struct meet *m) {
     }
 }
 
-/* Hears a guest out: 1 it is the peer, 0 it is sent away, -EAGAIN it has not said all yet. */
+/* Hears a guest out: 1 it is the peer, 0 it is sent away, -EAGAIN it has not said all yet; or an error for the user. */
 static int greet(struct meet *m, struct meet_line *line, struct meet_match *match) {
     int rc = listen_to(m, line, &match->hello);
     if (rc == -EAGAIN) {
@@ -268,7 +316,7 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
     rc = rc == 1 ? frame_match_roles(m->own.role, match->hello.role) : rc;
     if (rc != 0) {
         meet_turn_away(m, line, -rc);
-        return 0;
+        return rc == -THIRL_EFORMAT && m->kind->open_to_all ? err_add(rc, "%s: somebody else writes there", m->address) : 0;
     }
     /* Nothing may follow the call before our answer, but the end of one who left meanwhile. */
     struct pollfd more = {.fd = line->in, .events = POLLIN};
@@ -301,8 +349,8 @@ static int receive_guests(struct meet *m, struct meet_match *match) {
         } else {
             i++;
         }
-        if (rc == 1) {
-            return 1;
+        if (rc != 0 && rc != -EAGAIN) {
+            return rc;
         }
     }
     return -EAGAIN;

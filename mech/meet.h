@@ -54,6 +54,9 @@ struct meet_kind {
      * again after a pause; or an error for the user. */
     int (*seek)(struct meet *);
 
+    bool crosses;     /* both ends call: whoever answers is identified as a caller is */
+    bool open_to_all; /* strangers write there by mistake: the user is told of a greeting that is none */
+
     /* Has the call come through, that meet_call said had not yet? 0: greet; -EAGAIN: not yet; -ECONNREFUSED: nobody is there,
      * seek again; or an error for the user. NULL where calls come through at once. */
     int (*reach)(struct meet *);
@@ -121,6 +124,11 @@ void meet_turn_away(const struct meet *, const struct meet_line *, int code);
 
 /* This end listens; takes the descriptor over. */
 void meet_listen(struct meet *, int fd);
+
+/* Locks the directory of that absolute path against others who would place something there. 0; -EAGAIN: somebody does just now;
+ * or an error. */
+int meet_lock_beside(const struct meet *, const char *path, int *lock);
+void meet_unlock(int *lock);
 
 static inline bool meet_joins(const struct meet *m) {
     return m->joining.in >= 0 || m->joining.out >= 0;

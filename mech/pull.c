@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The way in over a connected socket. Of a stream, small frames are read many at a time into the link's box and served
+ * The way in over a connection. Of a stream, small frames are read many at a time into the link's box and served
  * from there; large payloads go straight into the user's buffer, together with the head that comes next. A message that
  * cannot be had whole before the call must return is collected in the box: nothing is ever lost by a deadline. Packets
  * go straight into the user's buffer when it is as large as the peer said that they may be, else into the box.
@@ -8,19 +8,39 @@
 #define _GNU_SOURCE
 #include "mech/pull.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/tube.h"
 #include "mech/mech.h"
 
 #define COPY_MAX ((size_t)2048)      /* of packets, up to this size: copying costs less than a call with two buffers */
 
+/* Of a pipe. Its wait is a call of its own. */
+static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t count, bool wait) {
+    bool last = atomic_load(&l->cut); /* pairs with the store in link.c: what came before is there */
+    ssize_t got = l->over ? 0 : tube_read(l->fd, parts, (int)count, false);
+    if (got == -EAGAIN && wait && !last) {
+        tube_wait(l->fd, POLLIN, l->who.pidfd, MECH_SLICE_NS);
+        got = tube_read(l->fd, parts, (int)count, false);
+    }
+    if (likely(got > 0) || ((got == -EAGAIN || got == -EINTR) && !last)) {
+        return got == -EINTR ? -EAGAIN : got;
+    }
+    l->over = true;
+    return 0;
+}
+
 /* One system call. Bytes, 0 at the end, -EAGAIN, or -errno. Of a packet that was too large it says the whole size. */
 static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait) {
     int flags = (wait ? 0 : MSG_DONTWAIT) | (l->terms.packets ? MSG_TRUNC : 0);
+    if (unlikely(l->terms.pipes)) {
+        return pull_pipe(l, parts, count, wait);
+    }
     for (int again = 0; !l->over; again++) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
         ssize_t got = likely(count == 1) ? recv(l->fd, parts->iov_base, parts->iov_len, flags)

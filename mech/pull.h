@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The way in over a connected socket: see link.h. One thread receives at once; the other functions may run beside it.
+ * The way in over a connection: see link.h. One thread receives at once; the other functions may run beside it.
  */
 #ifndef MECH_PULL_H
 #define MECH_PULL_H
@@ -22,8 +22,8 @@ int pull_on(struct link *, void *buffer, size_t capacity, size_t *size, bool wai
 /* Something is to be had without a system call, if only the news that the peer is gone. */
 bool pull_ready(struct link *);
 
-/* The socket has ended, and somebody has to know how: collects what is left of it, for pull_recv, until the fate is
- * known. May allocate what the peer's send buffer holds. Returns the code, 0 when the socket has not ended. */
+/* The connection has ended, and somebody has to know how: collects what is left of it, for pull_recv, until the fate is
+ * known. May allocate what the peer's send buffer holds. Returns the code, 0 when it has not ended. */
 int pull_rest(struct link *);
 
 /* The usual case, inlined: after a sleep in the kernel the processor predicts each return wrong, 20 ns each. */
@@ -32,7 +32,8 @@ static inline int pull_recv(struct link *l, void *buffer, size_t capacity, size_
     size_t room = packets ? l->room_in : l->expect;
     (void)gate_enter(&l->reading, INT64_MAX);
     bool idle = frame_box_held(&l->box) == 0 && l->rest == 0 && !l->over && (capacity || !l->terms.bytes);
-    if (likely(idle && (packets ? capacity >= room : room < PULL_DIRECT || capacity < PULL_DIRECT))) {
+    bool straight = packets ? capacity >= room : !l->terms.pipes && (room < PULL_DIRECT || capacity < PULL_DIRECT);
+    if (likely(idle && straight)) {
         int flags = (wait ? 0 : MSG_DONTWAIT) | (packets ? MSG_TRUNC : 0);
         ssize_t came = recv(l->fd, packets ? buffer : l->box.data, packets ? room : l->box.capacity, flags);
         if (likely(packets && came > 0 && (size_t)came <= room && !frame_is_marked(buffer, (size_t)came))) {

@@ -13,6 +13,8 @@ const struct mech *const mech_table[] = {
     &mech_tcp,
     &mech_fd,
     &mech_activated,
+    &mech_pipe,
+    &mech_fifo,
     NULL,
 };
 

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -114,27 +113,6 @@ static int take(struct meet *m) {
     return 0;
 }
 
-static int lock_directory(const struct meet *m, int *lock) {
-    const struct place *p = m->place;
-    char directory[sizeof(p->at.sun_path) + 1];
-    memcpy(directory, p->at.sun_path, sizeof(p->at.sun_path));
-    directory[sizeof(p->at.sun_path)] = '\0';
-    char *slash = strrchr(directory, '/');
-    slash[slash == directory] = '\0';
-    *lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*lock < 0) {
-        return err_system(errno, "%s: cannot open the directory %s", m->address, directory);
-    }
-    if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
-        int code = errno;
-        fd_close(lock);
-        return code == EWOULDBLOCK || code == EINTR
-                   ? -EAGAIN
-                   : err_system(code, "%s: cannot lock the directory %s", m->address, directory);
-    }
-    return 0;
-}
-
 /* Under the lock: nobody listens at the path, so what lies there is of a process that is gone. */
 static int clear(const struct meet *m) {
     const struct place *p = m->place;
@@ -155,18 +133,20 @@ static int clear(const struct meet *m) {
 }
 
 static int seek(struct meet *m) {
+    const struct place *p = m->place;
     int rc = dial(m);
     if (rc == -ENOENT || rc == -ECONNREFUSED) {
+        char path[sizeof(p->at.sun_path) + 1] = "";
         int lock = -1;
-        rc = abstract(m->place) ? take(m) : lock_directory(m, &lock);
+        memcpy(path, p->at.sun_path, sizeof(p->at.sun_path));
+        rc = abstract(m->place) ? take(m) : meet_lock_beside(m, path, &lock);
         if (lock >= 0) {
             rc = dial(m);
             if (rc == -ENOENT || rc == -ECONNREFUSED) {
                 rc = clear(m);
                 rc = rc != 0 ? rc : take(m);
             }
-            (void)flock(lock, LOCK_UN); /* a child that is being forked may hold it too */
-            fd_close(&lock);
+            meet_unlock(&lock);
         }
     }
     return rc;

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The ends of pipes, named or not: read and written without a signal, and without a wait that nobody asked for.
+ */
+#ifndef BASE_TUBE_H
+#define BASE_TUBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* Makes *fd, an end of a pipe, non-blocking and close-on-exec, on an open file description of this process's own: other
+ * processes may hold the one it was, and O_NONBLOCK would be theirs too. 0, or -errno and *fd is what it was. */
+int tube_own(int *fd);
+
+/* readv: bytes, 0 when nobody holds the other side, or -errno; -EAGAIN when it would have to wait. A descriptor that
+ * tube_own refused is `shared`, and may block all the same when somebody else takes what is there meanwhile. */
+ssize_t tube_read(int fd, const struct iovec *parts, int count, bool shared);
+
+/* writev likewise; -EPIPE when nobody holds the other side, and never SIGPIPE. */
+ssize_t tube_write(int fd, const struct iovec *parts, int count, bool shared);
+
+/* Waits for one of the events, for the end of the other descriptor's process (a pidfd, or -1), at most so long. */
+void tube_wait(int fd, short events, int pidfd, int64_t ns);
+
+/* How many bytes there is room for; and that after asking for more, or less. */
+size_t tube_size(int fd);
+size_t tube_resize(int fd, uint64_t size);
+
+/* The largest that an ordinary user may ask for. */
+uint64_t tube_size_max(void);
+
+#endif
