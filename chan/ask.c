@@ -103,6 +103,28 @@ int thirl_peer(thirl *end, struct thirl_peer *peer) {
     return rc != 0 ? rc : hand_over(peer, &answer, sizeof answer, "thirl_peer");
 }
 
+int thirl_peer_pidfd(thirl *end) {
+    if (end == NULL) {
+        return end_refuse(end, MECH_IN);
+    }
+    enum mech_way way = main_way(end);
+    int rc = end_enter(end, way, INT64_MAX);
+    if (rc != 0) {
+        return rc;
+    }
+    int fd = -1;
+    (void)gate_enter(&end->way[way ^ 1].gate, INT64_MAX);
+    rc = end->mech->pidfd == NULL
+             ? err_say(EOPNOTSUPP, "%s: %s has no pidfd of its peer; unix:// has", end->address, end->mech->scheme)
+             : end->mech->pidfd(end->state, &fd);
+    gate_leave(&end->way[way ^ 1].gate);
+    end_leave(end, way);
+    if (rc == -ENOTCONN) {
+        return err_say(ENOTCONN, "%s: nobody is at the other end now", end->address);
+    }
+    return rc == 0 ? fd : rc;
+}
+
 static int own_address(const thirl *end, char *address, size_t capacity) {
     size_t length = strlen(end->address);
     if (length >= capacity) {

@@ -27,9 +27,8 @@ static int try_send_many(thirl *end, void *arguments, bool wait) {
     while (rc == 0 && sending->next < sending->count) {
         const struct iovec *messages = sending->messages + sending->next;
         size_t went = sending->count - sending->next;
-        if (end->mech->send_many != NULL) {
-            rc = end->mech->send_many(end->state, messages, &went);
-        } else {
+        rc = end->mech->send_many != NULL && sending->done == 0 ? end->mech->send_many(end->state, messages, &went) : 1;
+        if (rc == 1) {
             rc = end->mech->send(end->state, messages->iov_base, messages->iov_len, &sending->done, wait);
             went = rc == 0;
         }
@@ -101,6 +100,9 @@ static int try_recv_many(thirl *end, void *arguments, bool wait) {
     receiving->got = receiving->count;
     if (end->mech->recv_many != NULL) {
         rc = end->mech->recv_many(end->state, receiving->buffer, receiving->capacity, messages, &receiving->got);
+        for (size_t i = 0; end->mech->take == NULL && i < (rc == 0 ? receiving->got : 1); i++) {
+            (void)end_number(end, rc);
+        }
     } else {
         rc = end->mech->recv(end->state, receiving->buffer, receiving->capacity, &messages->iov_len, wait);
         messages->iov_base = receiving->buffer;

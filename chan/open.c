@@ -53,6 +53,11 @@ static int complete(struct thirl_options *options, const struct mech *mech, cons
     if (options->raw != 0 && !mech->raw) {
         return err_say(EOPNOTSUPP, "%s: %s has no raw form: nobody but thirl could speak it", address, mech->scheme);
     }
+    struct thirl_limits claims = {.size = sizeof claims};
+    mech->claims(&claims);
+    if (options->descriptors != 0 && !claims.descriptors) {
+        return err_say(EOPNOTSUPP, "%s: descriptors cannot travel there; unix:// carries them", address);
+    }
     return 0;
 }
 
@@ -158,6 +163,7 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     if (rc == 0) {
         sweep_dead(); /* what the dead have left */
         open.seen = end->seen;
+        open.bytes = &end->stream;
         rc = mech->open(end->state, &open);
         if (rc != 0) {
             node_end_free(end->seen);

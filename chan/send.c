@@ -36,7 +36,7 @@ static int settle(thirl *end, struct sending *sending, int rc) {
     }
     end_leave(end, MECH_OUT);
     if (settled == 0 && end->stream) {
-        return err_add(rc, "; %zu of %zu bytes were sent", sending->done, sending->size);
+        return err_add(rc, "%zu of %zu bytes were sent", sending->done, sending->size);
     }
     return settled;
 }

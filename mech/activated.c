@@ -75,7 +75,10 @@ const struct mech mech_activated = {
     .summary = "a socket that the service manager opened for the process",
     .state_size = sizeof(struct heir),
     HAUL_SLOTS,
+    .raw = true,
     .open = open_slot,
     .limits = heir_limits,
     .claims = heir_claims,
+    .send_noted = haul_send_noted,
+    .recv_noted = haul_recv_noted,
 };

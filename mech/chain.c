@@ -60,7 +60,12 @@ static void light(struct chain *e, int64_t when) {
 
 static int adopt(struct chain *e, const struct meet_match *match) {
     struct link_terms terms = {.packets = e->packets, .bytes = e->bytes, .recv_max = e->recv_max};
+    terms.raw = e->raw;
+    terms.sends = e->sends;
+    terms.receives = e->receives;
     terms.send_max = match->hello.max < e->send_max ? (size_t)match->hello.max : e->send_max;
+    terms.takes = e->descriptors;
+    terms.gives = e->carries ? match->hello.descriptors : 0;
     if (e->bytes && terms.send_max == 0) {
         terms.send_max = 1;
     }
@@ -214,11 +219,14 @@ static void pass(struct chain *e, enum mech_way way) {
 
 /* A host that is gone without a word is cut off: its end is found like any other from then on. */
 static void cut_lost(struct chain *e) {
-    const struct link *l = e->last;
+    struct link *l = e->last;
     int64_t now = l->who.remote ? clock_now() : 0;
     if (now - e->asked > CLOCK_S) {
         e->asked = now;
         if (far_lost(l->fd)) {
+            if (l->terms.raw) {
+                link_decide(l, LINK_DIED); /* what the cut looks like there is an end in order */
+            }
             (void)shutdown(l->fd, SHUT_RDWR);
         }
     }

@@ -34,8 +34,10 @@ struct chain {
     uint64_t queue; /* bytes that may wait in one direction, as granted */
     int64_t asked;  /* when a silent host was looked for last, CLOCK_MONOTONIC ns */
     uint64_t max;   /* of the options */
+    unsigned descriptors; /* likewise */
     size_t send_max, recv_max;
-    bool sends, receives, packets, bytes;
+    bool sends, receives, packets, bytes, raw;
+    bool carries; /* descriptors can go over its connections */
     bool final; /* the peer said goodbye */
     bool near;  /* while joining: who listens is an end of this process */
     struct node_end *seen;

@@ -22,7 +22,10 @@ const struct mech mech_fd = {
     .summary = "a connected socket that the process inherited",
     .state_size = sizeof(struct heir),
     HAUL_SLOTS,
+    .raw = true,
     .open = open_slot,
     .limits = heir_limits,
     .claims = heir_claims,
+    .send_noted = haul_send_noted,
+    .recv_noted = haul_recv_noted,
 };

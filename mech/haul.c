@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "mech/haul.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -16,20 +17,22 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
+#include "mech/batch.h"
 #include "mech/far.h"
 #include "mech/pull.h"
 
 #define CALLS_PER_LOOK 1024        /* sends or receives between two looks at who else wants to join */
 #define ANSWER_NS (300 * CLOCK_MS) /* how long open gives a listener that is awake to answer */
 
-int haul_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
-    struct chain *e = self;
+/* note: NULL when there is none, and known to be so where it is inlined. */
+static inline __attribute__((always_inline)) int send_with(struct chain *e, const void *data, size_t size, size_t *done,
+                                                           const struct mech_note *note, bool wait) {
     struct link *l;
     int rc = 1;
     for (int tries = 0; rc == 1 && tries < 2; tries++) {
         rc = chain_find(e, MECH_OUT, &l);
         if (likely(rc == 0)) {
-            rc = link_send(l, data, size, done, wait);
+            rc = note == NULL ? link_send(l, data, size, done, wait) : link_send_noted(l, data, size, done, note, wait);
             rc = likely(rc == 0) ? 0 : chain_outcome(e, MECH_OUT, l, rc);
         }
     }
@@ -38,6 +41,14 @@ int haul_send(void *self, const void *data, size_t size, size_t *done, bool wait
     }
     chain_relight(e, MECH_OUT);
     return rc == 1 ? -EAGAIN : rc;
+}
+
+int haul_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
+    return send_with(self, data, size, done, NULL, wait);
+}
+
+int haul_send_noted(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note, bool wait) {
+    return send_with(self, data, size, done, note, wait);
 }
 
 int haul_settle(void *self, const void *data, size_t size, size_t done) {
@@ -66,14 +77,15 @@ int haul_flush(void *self, uint64_t *left) {
     return rc;
 }
 
-int haul_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
-    struct chain *e = self;
+static inline __attribute__((always_inline)) int recv_with(struct chain *e, void *buffer, size_t capacity, size_t *size,
+                                                           struct mech_note *note, bool wait) {
     struct link *l;
     int rc = 1;
     for (int tries = 0; rc == 1 && tries < 2; tries++) {
         rc = chain_find(e, MECH_IN, &l);
         if (likely(rc == 0)) {
-            rc = pull_recv(l, buffer, capacity, size, wait);
+            rc = note == NULL || e->descriptors == 0 ? pull_recv(l, buffer, capacity, size, wait)
+                                                     : pull_unusual(l, buffer, capacity, size, note, wait);
             rc = likely(rc == 0) || rc == -EMSGSIZE ? rc : chain_outcome(e, MECH_IN, l, rc);
         }
     }
@@ -86,6 +98,39 @@ int haul_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait
         return THIRL_END;
     }
     return rc == 1 ? -EAGAIN : rc;
+}
+
+int haul_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+    return recv_with(self, buffer, capacity, size, NULL, wait);
+}
+
+int haul_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
+    return recv_with(self, buffer, capacity, size, note, wait);
+}
+
+int haul_send_many(void *self, const struct iovec *messages, size_t *count) {
+    struct chain *e = self;
+    struct link *l;
+    int rc = chain_find(e, MECH_OUT, &l);
+    if (rc == 0) {
+        rc = batch_send(l, messages, count);
+        rc = rc == 0 || rc == 1 ? rc : chain_outcome(e, MECH_OUT, l, rc);
+    } else {
+        *count = 0;
+    }
+    chain_relight(e, MECH_OUT);
+    return rc;
+}
+
+int haul_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+    struct chain *e = self;
+    messages->iov_base = buffer;
+    int rc = haul_recv(self, buffer, capacity, &messages->iov_len, false);
+    if (rc == 0) {
+        batch_recv(e->way[MECH_IN].at, buffer, capacity, messages, count);
+        chain_relight(e, MECH_IN);
+    }
+    return rc;
 }
 
 int haul_look(void *self, enum mech_way way) {
@@ -143,10 +188,11 @@ int haul_fd(void *self, enum mech_way way, int *fd) {
 void haul_limits(void *self, struct thirl_limits *limits) {
     struct chain *e = self;
     (void)pthread_mutex_lock(&e->lock);
-    limits->message_max = e->bytes ? e->max : e->last && e->noted != e->links ? e->last->terms.send_max : e->send_max;
+    bool peered = e->last && e->noted != e->links;
+    limits->message_max = e->bytes ? e->max : peered ? e->last->terms.send_max : e->send_max;
     limits->queue = e->queue;
+    limits->descriptors = e->carries && (!peered || e->last->terms.gives != 0);
     (void)pthread_mutex_unlock(&e->lock);
-    limits->boundaries = !e->bytes;
     limits->ordered = limits->reliable = limits->pollable = 1;
     limits->senders = limits->receivers = 1;
     limits->atomic_max = e->packets ? limits->message_max : 0;
@@ -178,6 +224,22 @@ int haul_peer(void *self, struct thirl_peer *peer) {
             (void)snprintf(peer->exe, sizeof(peer->exe), "%s", who->name);
         }
         rc = 0;
+    }
+    (void)pthread_mutex_unlock(&e->lock);
+    return rc;
+}
+
+int haul_pidfd(void *self, int *fd) {
+    struct chain *e = self;
+    int rc = -ENOTCONN;
+    (void)pthread_mutex_lock(&e->lock);
+    (void)(e->noted == e->links && !e->final ? chain_advance(e) : 0);
+    if (e->last && chain_peered(e) && !e->final) {
+        int pidfd = e->last->pidfd;
+        *fd = pidfd < 0 ? -1 : fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
+        rc = *fd >= 0    ? 0
+             : pidfd < 0 ? err_say(EOPNOTSUPP, "%s: the kernel has no pidfd of the peer", e->meet.address)
+                         : err_system(errno, "%s: the pidfd of the peer cannot be duplicated", e->meet.address);
     }
     (void)pthread_mutex_unlock(&e->lock);
     return rc;
@@ -243,17 +305,20 @@ static void bound(struct chain *e, uint64_t max) {
         size_t packet = e->queue > LINK_HEAD_ROOM ? e->queue - LINK_HEAD_ROOM : 1;
         packet = packet < LINK_PACKET_MAX ? packet : LINK_PACKET_MAX;
         e->send_max = carried < packet ? carried : packet;
+        carried = e->raw ? (size_t)e->max : carried; /* packets of strangers */
         e->recv_max = carried < LINK_PACKET_MAX ? carried : LINK_PACKET_MAX;
     }
 }
 
 /* 0 or an error; either way haul_open has to give back what there is then. */
 static int set_up(struct chain *e, const struct mech_open *open, const struct meet_kind *kind, void *place) {
-    const struct frame_hello own = {.role = (uint8_t)open->role, .stream = e->bytes, .max = e->recv_max};
+    const struct frame_hello own = {.role = (uint8_t)open->role, .stream = e->bytes,
+                                    .descriptors = (uint8_t)e->descriptors, .max = e->recv_max};
     int rc = meet_init(&e->meet, kind, place, open->address, e->packets, open->options.queue, &own);
     if (rc != 0) {
         return rc;
     }
+    e->meet.raw = e->raw;
     e->came = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (e->came < 0) {
         return err_system(errno, "%s: no eventfd", open->address);
@@ -263,10 +328,19 @@ static int set_up(struct chain *e, const struct mech_open *open, const struct me
 }
 
 int haul_open(struct chain *e, const struct mech_open *open, const struct meet_kind *kind, void *place) {
+    if (open->options.descriptors != 0 && (open->stream || !e->carries)) {
+        return err_say(EOPNOTSUPP, "%s: %s", open->address,
+                       e->carries ? "descriptors travel with messages, and a byte stream has none"
+                                  : "descriptors travel over Unix sockets only");
+    }
     (void)pthread_mutex_init(&e->lock, NULL);
     e->sends = open->sends;
     e->receives = open->receives;
-    e->bytes = open->stream;
+    e->raw = open->options.raw != 0;
+    e->bytes = open->stream || (e->raw && !e->packets);
+    *open->bytes = e->bytes;
+    e->descriptors = open->options.descriptors;
+    e->carries = e->carries && !open->stream;
     e->seen = open->seen;
     e->seen->queue = e->queue;
     e->user = e->ready = e->came = -1;

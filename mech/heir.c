@@ -54,7 +54,7 @@ static int call(struct meet *m) {
 
 static void know(struct meet *m, int fd, const struct frame_hello *hello, struct link_who *who) {
     const struct heir *h = (const struct heir *)m->place;
-    if (h->place.remote) {
+    if (h->place.remote || m->raw) {
         return;
     }
     link_identify(fd, who);
@@ -87,8 +87,9 @@ static int admit(struct meet *m, int *in, int *out) {
 
 static bool identify(struct meet *m, const struct meet_line *line, struct link_who *who) {
     const struct heir *h = (const struct heir *)m->place;
-    bool there = who_is_there(line->in, h->place.remote, who);
+    bool there = who_is_there(line->in, h->place.remote, who) || m->raw;
     if (there) {
+        rights_allow(line->in, m->own.descriptors != 0);
         (void)(h->place.remote ? far_prepare(line->in, m->queue) : link_set_queue(line->in, m->queue, m->packets));
     }
     return there;
@@ -120,6 +121,7 @@ static int inspect(struct heir *h, const struct mech_open *open, int fd, bool *l
     }
     h->place.remote = family == AF_INET || family == AF_INET6;
     h->chain.packets = type == SOCK_SEQPACKET && family == AF_UNIX;
+    h->chain.carries = family == AF_UNIX;
     if (!(type == SOCK_STREAM || h->chain.packets) || !(family == AF_UNIX || h->place.remote)) {
         return err_say(EPROTOTYPE, "%s: descriptor %d is a socket, but neither a Unix nor a TCP connection",
                        open->address, fd);
@@ -157,6 +159,9 @@ int heir_open(struct heir *h, const struct mech_open *open, int fd) {
         return err_system(errno, "%s: no descriptor to take descriptor %d over", open->address, fd);
     }
     (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); /* of the socket, whoever else holds it */
+    if (!listens) {
+        rights_allow(fd, open->options.descriptors != 0);
+    }
     h->chain.queue = h->place.remote ? far_prepare(fd, open->options.queue)
                                      : link_set_queue(fd, open->options.queue, h->chain.packets);
     rc = haul_open(&h->chain, open, listens ? &listening : &connected, h);
@@ -178,5 +183,5 @@ void heir_limits(void *self, struct thirl_limits *limits) {
 
 void heir_claims(struct thirl_limits *limits) {
     haul_claims(limits);
-    limits->cross_host = 1;
+    limits->cross_host = limits->descriptors = 1;
 }

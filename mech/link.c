@@ -8,7 +8,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,101 +19,18 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/tube.h"
-#include "base/proc.h"
 #include "base/weave.h"
+#include "mech/bare.h"
 #include "mech/mech.h"
 #include "mech/pull.h"
 
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77
-#endif
-
-#define SMALL_MAX ((size_t)2048)     /* frames up to this are put together and sent by one plain send */
 #define CALL_MAX ((size_t)256 << 10) /* bytes handed to one system call, which may wait a slice for each part of them */
 #define PIPE_SLACK 8192              /* what pages that are not full may cost */
-#define GOODBYE_ROOM 65536           /* of the send buffer, which one payload too many may overdraw */
-
-void link_know(struct link_who *who, int pidfd) {
-    who->dead = pidfd == -ESRCH;
-    if (pidfd >= 0) {
-        who->pidfd = pidfd;
-        (void)fcntl(pidfd, F_SETFD, FD_CLOEXEC);
-        struct pollfd life = {.fd = pidfd, .events = POLLIN};
-        who->dead = poll(&life, 1, 0) == 1;
-    }
-    if (who->pid > 0) {
-        char path[40];
-        (void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)who->pid);
-        int comm = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t length = comm < 0 ? 0 : fd_read_at(comm, who->name, sizeof(who->name) - 1, 0);
-        if (length > 0) {
-            who->name[length] = '\0';
-            who->name[strcspn(who->name, "\n")] = '\0';
-        }
-        fd_close(&comm);
-    }
-    (void)snprintf(who->text, sizeof(who->text), "pid %lld (%.15s)", (long long)who->pid, who->name);
-}
-
-void link_identify(int fd, struct link_who *who) {
-    struct ucred cred = {0};
-    socklen_t size = sizeof(cred);
-    *who = (struct link_who){.pidfd = -1, .name = "?"};
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) == 0) {
-        who->pid = cred.pid;
-        who->uid = cred.uid;
-        who->gid = cred.gid;
-    }
-    int pidfd = -1;
-    size = sizeof(pidfd);
-    int got = getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0 ? pidfd : -errno;
-    if (got < 0 && got != -ESRCH && who->pid > 0) {
-        got = proc_pidfd(who->pid);
-    }
-    link_know(who, got);
-}
-
-static void ask_queue(int fd, uint64_t bytes) {
-    int size = bytes > INT32_MAX / 2 ? INT32_MAX / 2 : (int)bytes;
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) != 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    }
-}
-
-static size_t granted(int fd) {
-    int size = 0;
-    socklen_t length = sizeof(size);
-    (void)getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &length);
-    return size > 0 ? (size_t)size : 0;
-}
-
-size_t link_set_queue(int fd, uint64_t queue, bool packets) {
-    ask_queue(fd, queue);
-    size_t got = granted(fd);
-    /* The kernel doubles what it grants. Less means that the system's limit was met, and it could not grow for a
-     * goodbye. */
-    if (got < queue * 2 && got > 4 * GOODBYE_ROOM) {
-        ask_queue(fd, packets ? got / 4 : (got - GOODBYE_ROOM) / 2);
-        got = granted(fd);
-    }
-    return got;
-}
-
-static int set_slices(int fd) {
-    struct timeval slice = {.tv_usec = MECH_SLICE_NS / CLOCK_US};
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof(slice)) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &slice, sizeof(slice)) != 0) {
-        return -errno;
-    }
-    return 0;
-}
 
 int link_make(struct link **made, int fd, int out, const struct link_who *who, const struct link_terms *terms) {
     struct link *l = aligned_alloc(CACHE_LINE, sizeof(*l));
     size_t room = terms->packets ? FRAME_HEAD + terms->recv_max + FRAME_MARK : PULL_BOX;
-    unsigned char *small = malloc(FRAME_HEAD + SMALL_MAX);
+    unsigned char *small = malloc(LINK_BATCH_MAX);
     unsigned char *box = malloc(room);
     if (!l || !small || !box) {
         free(l);
@@ -131,12 +47,15 @@ int link_make(struct link **made, int fd, int out, const struct link_who *who, c
     l->out = terms->pipes ? out : fd;
     l->who = *who;
     l->terms = *terms;
+    l->pidfd = who->pidfd;
+    l->who.pidfd = terms->raw ? -1 : who->pidfd;
+    l->unusual = terms->raw || terms->takes != 0;
     l->small = small;
     l->box.data = box;
     l->box.capacity = room;
     l->room_in = l->room_out = FRAME_MARK;
     gate_init(&l->reading);
-    int rc = terms->pipes ? 0 : set_slices(fd);
+    int rc = terms->pipes ? 0 : link_set_slices(fd);
     if (rc != 0) {
         link_free(l);
         return err_system(-rc, "cannot set up the connection to %s", who->text);
@@ -150,9 +69,11 @@ void link_free(struct link *l) {
         fd_close(&l->out);
     }
     fd_close(&l->fd);
-    fd_close(&l->who.pidfd);
+    fd_close(&l->pidfd);
     frame_box_free(&l->box);
     frame_box_free(&l->tail);
+    rights_free(&l->line);
+    rights_close(&l->at_hand);
     free(l->small);
     free(l);
 }
@@ -218,6 +139,10 @@ static int refused(struct link *l, size_t size) {
     case ENOBUFS:
     case ENOMEM:
         return err_system(errno, "the kernel has no memory for a message of %zu bytes", size);
+    case EPERM:
+        return err_say(EOPNOTSUPP, "the peer, %s, takes no descriptors: open it with ?descriptors=", l->who.text);
+    case ETOOMANYREFS:
+        return err_say(ETOOMANYREFS, "this user has too many descriptors under way: see RLIMIT_NOFILE");
     default:
         return cut_off(l);
     }
@@ -249,7 +174,7 @@ static ssize_t push(struct link *l, const void *data, size_t size, bool wait) {
     if (l->sent >= FRAME_HEAD) {
         size_t left = total - l->sent;
         went = send_part(l, (const char *)data + (l->sent - FRAME_HEAD), left < CALL_MAX ? left : CALL_MAX, wait);
-    } else if (size <= SMALL_MAX) {
+    } else if (size <= LINK_SMALL_MAX) {
         memcpy(l->small, l->head, FRAME_HEAD);
         if (size) {
             memcpy(l->small + FRAME_HEAD, data, size);
@@ -281,8 +206,8 @@ static int announce(struct link *l, size_t packet, int flags) {
     return 0;
 }
 
-/* A message as a packet: one plain send. */
-static int push_packet(struct link *l, const void *data, size_t size, bool wait) {
+/* A message as a packet: one plain send, unless something goes with it. */
+static int push_packet(struct link *l, const void *data, size_t size, const struct mech_note *note, bool wait) {
     int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
     bool marked = size == 0 || frame_is_marked(data, size);
     size_t packet = size + (marked ? FRAME_MARK : 0);
@@ -293,15 +218,15 @@ static int push_packet(struct link *l, const void *data, size_t size, bool wait)
             return rc;
         }
     }
-    if (likely(!marked)) {
+    if (likely(!marked && note == NULL)) {
         went = send(l->fd, data, size, flags);
     } else {
         unsigned char mark[FRAME_MARK];
         const struct frame_head head = {.size = (uint32_t)size, .type = FRAME_DATA};
         struct iovec parts[2] = {{mark, FRAME_MARK}, {(void *)(uintptr_t)data, size}};
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = size ? 2 : 1};
+        struct msghdr message = {.msg_iov = parts + !marked, .msg_iovlen = size && marked ? 2 : 1};
         frame_write_mark(mark, &head);
-        went = sendmsg(l->fd, &message, flags);
+        went = note == NULL ? sendmsg(l->fd, &message, flags) : rights_send(l->fd, &message, note, flags);
     }
     return likely(went >= 0) ? 0 : refused(l, size);
 }
@@ -310,7 +235,7 @@ static int push_packet(struct link *l, const void *data, size_t size, bool wait)
 static int push_frame(struct link *l, const void *data, size_t size, bool wait) {
     int64_t late = 0;
     if (l->terms.packets) {
-        return push_packet(l, data, size, wait);
+        return push_packet(l, data, size, NULL, wait);
     }
     if (l->sent == 0) {
         const struct frame_head head = {.size = (uint32_t)size, .number = l->number_out, .type = FRAME_DATA};
@@ -368,19 +293,7 @@ static int push_tail(struct link *l, bool wait) {
     return 0;
 }
 
-/* Makes room for the tail in a socket, where the system allows. Nothing else shall get in: to the end of a record nothing is
- * appended, and the room is gone again before the next one. */
-static void widen_socket(struct link *l) {
-    size_t was = granted(l->fd), held = frame_box_held(&l->tail);
-    ask_queue(l->fd, was + held);
-    ssize_t went = send(l->fd, l->tail.data + l->tail.from, held, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_EOR);
-    if (went > 0) {
-        frame_box_drop(&l->tail, (size_t)went);
-    }
-    ask_queue(l->fd, was / 2);
-}
-
-/* The same in a pipe: until half of what it used to hold is gone, it counts as full. */
+/* Makes room for the tail in a pipe. Until half of what it used to hold is gone, it counts as full. */
 static void widen_pipe(struct link *l) {
     size_t size = tube_size(l->out);
     if (tube_resize(l->out, size + frame_box_held(&l->tail) + PIPE_SLACK) > size) {
@@ -392,7 +305,7 @@ static void widen_pipe(struct link *l) {
 /* The rest of a frame that its sender gave up is not to wait for the next call, which may not come soon. */
 static void spill(struct link *l) {
     if (frame_box_held(&l->tail) && push_tail(l, false) == -EAGAIN) {
-        (l->terms.pipes ? widen_pipe : widen_socket)(l);
+        (l->terms.pipes ? widen_pipe : link_hurry)(l);
     }
 }
 
@@ -434,7 +347,7 @@ static int send_bytes(struct link *l, const char *data, size_t size, size_t *don
     return 0;
 }
 
-int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
+int link_begin(struct link *l, bool wait) {
     int rc = link_code(l);
     if (unlikely(rc != 0 || l->said)) {
         return rc != 0 ? rc : err_say(THIRL_ECLOSED, "this end is being closed");
@@ -451,17 +364,22 @@ int link_send(struct link *l, const void *data, size_t size, size_t *done, bool 
         }
         return -EAGAIN;
     }
-    if (l->terms.bytes) {
-        return send_bytes(l, data, size, done, wait);
-    }
-    if (unlikely(size > l->terms.send_max)) {
-        return err_say(EMSGSIZE, "a message of %zu bytes is larger than the %zu that this connection carries", size,
-                       l->terms.send_max);
-    }
-    if (unlikely(l->sent && *done == 0)) {
-        return -EAGAIN; /* another thread's message is on its way */
-    }
-    rc = push_frame(l, data, size, wait);
+    return 0;
+}
+
+ssize_t link_write(struct link *l, const void *data, size_t size) {
+    ssize_t went = send_part(l, data, size, false);
+    return went >= 0 ? went : refused(l, size);
+}
+
+static __attribute__((noinline)) int too_large(const struct link *l, size_t size) {
+    return err_say(EMSGSIZE, "a message of %zu bytes is larger than the %zu that this connection carries", size,
+                   l->terms.send_max);
+}
+
+/* A message, or what is left of it. */
+static inline int send_message(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
+    int rc = push_frame(l, data, size, wait);
     if (rc == 0 || rc != -EAGAIN || l->sent == 0) {
         *done = rc == 0 ? size : *done;
         return rc;
@@ -474,6 +392,77 @@ int link_send(struct link *l, const void *data, size_t size, size_t *done, bool 
     }
     *done = l->sent - FRAME_HEAD;
     return -EAGAIN;
+}
+
+int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
+    if (unlikely(l->terms.raw)) {
+        return bare_send(l, data, size, done, NULL, wait);
+    }
+    int rc = link_begin(l, wait);
+    if (unlikely(rc != 0)) {
+        return rc;
+    }
+    if (l->terms.bytes) {
+        return send_bytes(l, data, size, done, wait);
+    }
+    if (unlikely(size > l->terms.send_max)) {
+        return too_large(l, size);
+    }
+    if (unlikely(l->sent && *done == 0)) {
+        return -EAGAIN; /* another thread's message is on its way */
+    }
+    return send_message(l, data, size, done, wait);
+}
+
+/* The first part of a noted frame; the rest of it is bytes like any other. */
+static int push_noted(struct link *l, const void *data, size_t size, const struct mech_note *note, bool wait) {
+    if (l->terms.packets) {
+        return push_packet(l, data, size, note, wait);
+    }
+    const struct frame_head head = {.size = (uint32_t)size, .number = l->number_out, .type = FRAME_NOTED};
+    struct iovec parts[2] = {{l->head, FRAME_HEAD}, {(void *)(uintptr_t)data, size < CALL_MAX ? size : CALL_MAX}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    frame_write_head(l->head, &head);
+    ssize_t went = rights_send(l->fd, &message, note, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
+    if (went < 0) {
+        return refused(l, size);
+    }
+    l->sent = (size_t)went;
+    weave("link.noted.after");
+    if (l->sent < FRAME_HEAD + size) {
+        return 1;
+    }
+    l->sent = 0;
+    l->number_out++;
+    return 0;
+}
+
+int link_send_noted(struct link *l, const void *data, size_t size, size_t *done, const struct mech_note *note,
+                    bool wait) {
+    if (l->terms.raw) {
+        return bare_send(l, data, size, done, note, wait);
+    }
+    if (note->count == 0 || *done != 0) {
+        return link_send(l, data, size, done, wait);
+    }
+    int rc = link_begin(l, wait);
+    if (rc != 0) {
+        return rc;
+    }
+    if (note->count > l->terms.gives) {
+        return err_say(EOPNOTSUPP,
+                       "the peer, %s, takes %u descriptors with a message, not %u: open it with ?descriptors=%u",
+                       l->who.text, l->terms.gives, note->count, note->count);
+    }
+    if (size > l->terms.send_max) {
+        return too_large(l, size);
+    }
+    rc = l->sent ? -EAGAIN : push_noted(l, data, size, note, wait);
+    if (rc == 1) {
+        return send_message(l, data, size, done, wait);
+    }
+    *done = rc == 0 ? size : 0;
+    return rc;
 }
 
 int link_settle(struct link *l, const void *data, size_t size) {
@@ -490,6 +479,9 @@ int link_flush(struct link *l, uint64_t *left) {
         return rc;
     }
     *left = 0;
+    if (l->terms.raw) {
+        bare_end(l);
+    }
     if (l->said || l->sent) {
         return 0;
     }
@@ -517,7 +509,7 @@ void link_bye(struct link *l) {
         if (l->terms.pipes) {
             (void)tube_resize(l->out, 2 * tube_size(l->out));
         } else {
-            ask_queue(l->fd, granted(l->fd) + GOODBYE_ROOM);
+            link_make_room(l->fd);
         }
         (void)link_flush(l, &left);
     }
@@ -529,6 +521,9 @@ void link_bye(struct link *l) {
 bool link_look(struct link *l, bool *readable) {
     struct pollfd polled[3] = {
         {.fd = l->fd, .events = POLLIN | POLLRDHUP}, {.fd = l->who.pidfd, .events = POLLIN}, {.fd = l->out}};
+    if (l->terms.raw) {
+        return bare_look(l, readable);
+    }
     if (readable) {
         *readable = false;
     }

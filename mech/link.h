@@ -14,8 +14,11 @@
 #include <sys/types.h>
 
 #include "base/gate.h"
+#include "mech/rights.h"
 #include "wire/frame.h"
 
+#define LINK_SMALL_MAX ((size_t)2048)     /* frames up to this are put together and sent by one plain send */
+#define LINK_BATCH_MAX ((size_t)32 << 10) /* and many of them up to that */
 #define LINK_HEAD_ROOM 48 /* of the send buffer, besides a packet's payload: the kernel's part and our mark */
 #define LINK_PACKET_MAX ((size_t)1 << 20) /* larger packets need kernel memory that is seldom free in one piece */
 
@@ -40,6 +43,12 @@ void link_know(struct link_who *, int pidfd);
  * goodbye. */
 size_t link_set_queue(int fd, uint64_t queue, bool packets);
 
+/* Room for a goodbye in a full send buffer, where the system allows more. */
+void link_make_room(int fd);
+
+/* Lets calls block, for a slice each: 0 or -errno. */
+int link_set_slices(int fd);
+
 enum link_fate {
     LINK_LIVE,
     LINK_CLOSED, /* the peer said goodbye */
@@ -51,7 +60,10 @@ struct link_terms {
     bool packets;    /* the socket keeps boundaries and order: messages need no head */
     bool pipes;      /* not a socket: a pipe for each direction, non-blocking, on descriptions of one's own */
     bool bytes;      /* payloads are pieces of a stream */
-    size_t send_max; /* largest payload each way */
+    bool raw;        /* see mech/bare.h; then what follows counts */
+    bool sends, receives;
+    unsigned gives, takes; /* descriptors with one message, each way; none with bytes */
+    size_t send_max;       /* largest payload each way */
     size_t recv_max;
 };
 
@@ -64,6 +76,8 @@ struct link {
     uint32_t cut;  /* of pipes: what cannot be read now never comes */
     struct link_who who;
     struct link_terms terms;
+    int pidfd;    /* the peer's; who.pidfd as well, unless the end of a process ends nothing: in the raw form */
+    bool unusual; /* receives are pull_unusual's */
 
     /* In: whoever reads holds the lock. */
     LINE_ALIGNED struct gate reading;
@@ -74,6 +88,12 @@ struct link {
     uint16_t number_in;
     bool partial;      /* the first message in the box is being collected there */
     bool over;         /* the socket gave its last byte */
+    bool noted;        /* the message that was looked at last comes with descriptors */
+    bool brought;      /* the last read did bring some */
+    bool draining;     /* what came is being collected, however much it is */
+    bool reset;        /* raw: the peer did not take everything */
+    struct rights_line line;
+    struct rights at_hand; /* of the message that was delivered last; the receiving thread's alone */
 
     /* Out. */
     LINE_ALIGNED size_t sent; /* bytes of the current frame that are on their way, head included; 0 between frames */
@@ -94,6 +114,16 @@ void link_free(struct link *);
  * again. */
 int link_send(struct link *, const void *data, size_t size, size_t *done, bool wait);
 int link_settle(struct link *, const void *data, size_t size);
+int link_send_noted(struct link *, const void *data, size_t size, size_t *done, const struct mech_note *, bool wait);
+
+/* For rooms beside: may a message begin, now that what was kept back has left? 0, -EAGAIN, or an error. And one system call
+ * that does not wait: bytes, -EAGAIN, or an error. */
+int link_begin(struct link *, bool wait);
+ssize_t link_write(struct link *, const void *data, size_t size);
+
+/* This end may not be called again soon: makes room for the tail, where the system allows. Nothing else shall get in: to the end
+ * of a record nothing is appended, and the room is gone again before the next one. */
+void link_hurry(struct link *);
 
 /* May there be less room than the descriptor says? Then nothing but time tells when there is enough: look again after
  * LINK_NAP_NS. */

@@ -32,6 +32,7 @@ struct mech_open {
     const char *rest;    /* between "://" and "?" */
     bool sends, receives, stream; /* what the role comes to; stream: bytes without boundaries */
     struct thirl_options options;
+    bool *bytes; /* never NULL: set where messages have no boundaries, whatever the role: ?raw over a stream */
     struct node_end *seen; /* this end's line in the registry: the mechanism keeps state and peer there; never NULL */
 };
 
@@ -108,8 +109,8 @@ struct mech {
     int (*recv)(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
 
     /* As many messages as can go, or come, without waiting: *count says how many there are, or may come, and gets how many
-     * went or came. 0: at least one; else as send and recv. Received ones as thirl_recv_many has them. NULL where a call for
-     * each is as good. */
+     * went or came. 0: at least one; else as send and recv. Received ones as thirl_recv_many has them. send_many may also say
+     * 1: the next one is better sent alone, by send. NULL where a call for each is as good. */
     int (*send_many)(void *self, const struct iovec *, size_t *count);
     int (*recv_many)(void *self, void *buffer, size_t capacity, struct iovec *, size_t *count);
 
@@ -148,6 +149,7 @@ struct mech {
     void (*limits)(void *self, struct thirl_limits *); /* sends, receives, boundaries, size and raw are chan's */
     void (*claims)(struct thirl_limits *); /* the same without an end: with default options, on this machine */
     int (*peer)(void *self, struct thirl_peer *);      /* -ENOTCONN while there is none */
+    int (*pidfd)(void *self, int *fd); /* a new one, of the peer's process; likewise. NULL where there is none to be had */
 
     /* thirl_hand, under both gates: makes the other end inheritable and writes its address. -EMSGSIZE without a sentence: it
      * does not fit. NULL where every process can open this end's own address. */

@@ -116,6 +116,9 @@ static void utter(const struct meet_line *line, const void *data, size_t size) {
 
 static void say(const struct meet *m, const struct meet_line *line, enum frame_hello_kind kind, int code, int64_t pid) {
     unsigned char text[FRAME_HELLO];
+    if (m->raw) {
+        return;
+    }
     struct frame_hello hello = m->own;
     hello.kind = (uint8_t)kind;
     hello.code = (uint32_t)code;
@@ -135,8 +138,15 @@ static bool is_awaited(const struct meet_line *line) {
     return is_pipes(line) && poll(polled, 2, 0) >= 0 && polled[0].revents == 0 && (polled[1].revents & POLLERR) == 0;
 }
 
-/* Hears on. 1: a whole greeting; 0: the line is dead; -EAGAIN; or an error: that is none. */
-static int listen_to(const struct meet *m, struct meet_line *line, struct frame_hello *hello) {
+/* Hears on. 1: a whole greeting; 0: the line is dead; -EAGAIN; or an error: that is none. A stranger is taken for one who
+ * greets as we would like it. */
+static int listen_to(const struct meet *m, struct meet_line *line, enum frame_hello_kind due, struct frame_hello *hello) {
+    static const uint32_t others[] = {[THIRL_PAIR] = THIRL_PAIR, [THIRL_WRITE] = THIRL_READ, [THIRL_READ] = THIRL_WRITE};
+    if (m->raw) {
+        *hello = (struct frame_hello){.kind = (uint8_t)due, .role = (uint8_t)others[m->own.role], .max = UINT64_MAX,
+                                      .descriptors = THIRL_DESCRIPTORS_MAX};
+        return 1;
+    }
     ssize_t got = read(line->in, line->said + line->had, FRAME_HELLO - line->had);
     if (got < 0 && errno == ECONNRESET) {
         got = read(line->in, line->said + line->had, FRAME_HELLO - line->had); /* what it said before is still there */
@@ -240,7 +250,7 @@ static int understand(const struct meet *m, const struct frame_hello *hello) {
 static int hear(struct meet *m, struct meet_match *match) {
     struct pollfd host = {.fd = m->host.pidfd, .events = POLLIN};
     bool dead = m->host.pidfd >= 0 && poll(&host, 1, 0) == 1;
-    int rc = listen_to(m, &m->joining, &match->hello);
+    int rc = listen_to(m, &m->joining, FRAME_HELLO_JOIN, &match->hello);
     if (rc == -EAGAIN && !dead) {
         return -EAGAIN;
     }
@@ -305,7 +315,7 @@ static void admit(struct meet *m) {
 
 /* Hears a guest out: 1 it is the peer, 0 it is sent away, -EAGAIN it has not said all yet; or an error for the user. */
 static int greet(struct meet *m, struct meet_line *line, struct meet_match *match) {
-    int rc = listen_to(m, line, &match->hello);
+    int rc = listen_to(m, line, FRAME_HELLO_CALL, &match->hello);
     if (rc == -EAGAIN) {
         return clock_now() - line->since > MEET_GUEST_NS ? 0 : -EAGAIN;
     }
@@ -320,7 +330,7 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
     }
     /* Nothing may follow the call before our answer, but the end of one who left meanwhile. */
     struct pollfd more = {.fd = line->in, .events = POLLIN};
-    if (poll(&more, 1, 0) != 0) {
+    if (!m->raw && poll(&more, 1, 0) != 0) {
         return 0;
     }
     if (!m->kind->identify(m, line, &match->who)) {
@@ -405,7 +415,7 @@ void meet_retire(struct meet *m) {
         const struct frame_head head = {.type = FRAME_BYE};
         frame_write_mark(bye, &head);
         size_t skip = m->packets ? 0 : FRAME_MARK - FRAME_HEAD;
-        if (m->greeted) {
+        if (m->greeted && !m->raw) {
             utter(&m->joining, bye + skip, sizeof(bye) - skip);
         }
         end_call(m);

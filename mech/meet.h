@@ -34,7 +34,8 @@ struct meet {
     char address[MEET_ADDRESS]; /* for sentences */
     bool packets;               /* what is written in one piece is read in one piece */
     uint64_t queue;
-    struct frame_hello own; /* role, stream and max of this end */
+    struct frame_hello own; /* role, stream, max and descriptors of this end */
+    bool raw;               /* nobody greets: whoever calls, or is called, is the peer at once; set after meet_init */
 
     int listener;             /* -1, or a descriptor that is readable when somebody may have called */
     struct meet_line joining; /* this end's own call; never while it listens */

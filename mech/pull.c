@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "mech/bare.h"
 #include "base/tube.h"
 #include "mech/mech.h"
 
@@ -35,18 +36,43 @@ static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t count
     return 0;
 }
 
-/* One system call. Bytes, 0 at the end, -EAGAIN, or -errno. Of a packet that was too large it says the whole size. */
+static int lied(struct link *l, const char *what) {
+    int rc = err_say(THIRL_EFORMAT, "the peer sent %s", what);
+    link_decide(l, LINK_BROKEN);
+    return rc;
+}
+
+/* recvmsg; the descriptors that came wait in line for their message. An honest peer's can be of the message that has come
+ * in part, and of the one behind it. */
+static ssize_t pull_rights(struct link *l, struct msghdr *message, int flags, int *rc) {
+    struct rights came;
+    ssize_t got = rights_recv(l->fd, message, l->terms.takes, flags, &came);
+    l->brought = got > 0 && (came.count != 0 || came.lost);
+    if (l->brought) {
+        *rc = came.many ? lied(l, "more descriptors with a message than this end takes; see ?descriptors=")
+              : l->line.count > 1 && !l->draining ? lied(l, "descriptors without a message of theirs")
+                                                  : rights_queue(&l->line, &came);
+        if (*rc != 0) {
+            rights_close(&came);
+            link_decide(l, LINK_BROKEN);
+        }
+    }
+    return got;
+}
+
+/* One system call. Bytes, 0 at the end, -EAGAIN, or an error. Of a packet that was too large it says the whole size. */
 static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait) {
-    int flags = (wait ? 0 : MSG_DONTWAIT) | (l->terms.packets ? MSG_TRUNC : 0);
+    int flags = (wait ? 0 : MSG_DONTWAIT) | (l->terms.packets ? MSG_TRUNC : 0), rc = 0;
     if (unlikely(l->terms.pipes)) {
         return pull_pipe(l, parts, count, wait);
     }
     for (int again = 0; !l->over; again++) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
-        ssize_t got = likely(count == 1) ? recv(l->fd, parts->iov_base, parts->iov_len, flags)
-                                         : recvmsg(l->fd, &message, flags);
+        ssize_t got = unlikely(l->terms.takes != 0) ? pull_rights(l, &message, flags, &rc)
+                      : likely(count == 1)          ? recv(l->fd, parts->iov_base, parts->iov_len, flags)
+                                                    : recvmsg(l->fd, &message, flags);
         if (likely(got > 0)) {
-            return got;
+            return likely(rc == 0) ? got : rc;
         }
         if (got == 0) {
             break;
@@ -66,7 +92,8 @@ static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait
 /* A packet of `size` bytes lies in the box, FRAME_HEAD behind what is held: makes a frame of it. 0 or an error. */
 static int admit(struct link *l, size_t size) {
     unsigned char *at = l->box.data + l->box.to;
-    struct frame_head head = {.size = (uint32_t)size, .type = FRAME_DATA};
+    const uint8_t type = l->brought ? FRAME_NOTED : FRAME_DATA;
+    struct frame_head head = {.size = (uint32_t)size, .type = type};
     int rc = 0;
     if (size > l->room_in) {
         rc = err_say(THIRL_EFORMAT, "the peer sent a packet of %zu bytes; it had announced %zu at most", size,
@@ -76,9 +103,12 @@ static int admit(struct link *l, size_t size) {
         l->box.to += FRAME_HEAD + size;
     } else if ((rc = frame_read_mark(at + FRAME_HEAD, size, &head)) != 0) {
         rc = -THIRL_EFORMAT;
+    } else if (l->brought && head.type != FRAME_DATA) {
+        rc = lied(l, "descriptors without a message of theirs");
     } else if (head.type != FRAME_ROOM) {
         size -= FRAME_MARK - FRAME_HEAD;
         memmove(at, at + FRAME_MARK, size);
+        at[6] = head.type == FRAME_DATA ? type : head.type;
         l->box.to += size;
     } else if (head.size < FRAME_MARK || head.size > l->terms.recv_max + FRAME_MARK) {
         rc = err_say(THIRL_EFORMAT, "the peer announced packets of %u bytes; %zu were agreed upon", head.size,
@@ -122,13 +152,16 @@ static int look_at_head(struct link *l, struct frame_head *head) {
         return 0;
     }
     int rc = frame_read_head(l->box.data + l->box.from, head);
-    if (likely(rc == 0 && head->type == FRAME_DATA)) {
+    if (likely(rc == 0 && head->type != FRAME_BYE)) {
+        l->noted = head->type == FRAME_NOTED;
         if (unlikely(head->size > l->terms.recv_max)) {
             rc = err_say(THIRL_EFORMAT, "the peer announced %u bytes; %zu were agreed upon", head->size,
                          l->terms.recv_max);
         } else if (unlikely(head->number != l->number_in && !l->terms.packets)) {
             rc = err_say(THIRL_EFORMAT, "the peer sent message number %u (modulo 65536) where %u was due", head->number,
                          l->number_in);
+        } else if (unlikely(l->noted && l->terms.takes == 0)) {
+            rc = err_say(THIRL_EFORMAT, "the peer sent descriptors, and this end takes none");
         } else {
             return 1;
         }
@@ -183,7 +216,7 @@ static int finish(struct link *l, const struct frame_head *head, unsigned char *
         l->box.from = l->box.to = 0;
         int rc = put_back(l, head, buffer, have, 0);
         l->partial = true;
-        return rc != 0 ? rc : got == 0 ? ended(l) : -EAGAIN;
+        return rc != 0 ? rc : got == 0 ? ended(l) : got < 0 ? (int)got : -EAGAIN;
     }
     l->number_in++;
     return 0;
@@ -211,6 +244,7 @@ static int take_packet(struct link *l, unsigned char *buffer, size_t capacity, s
             memcpy(buffer, kept, packet);
         }
         *size = packet;
+        l->noted = l->brought;
         return 1;
     }
     if (l->terms.bytes && have >= FRAME_MARK && packet <= l->room_in && !frame_is_marked(buffer, have)) {
@@ -375,6 +409,41 @@ static int take_bytes(struct link *l, unsigned char *buffer, size_t capacity, si
     return got || capacity == 0 ? 0 : rc > 0 ? -EAGAIN : rc;
 }
 
+/* A message was delivered: what came with it is at hand from now on. */
+static int hand_over(struct link *l) {
+    rights_close(&l->at_hand);
+    if (l->noted && !rights_next(&l->line, &l->at_hand)) {
+        return lied(l, "a message that should have brought descriptors, and did not");
+    }
+    if (l->line.count != 0 && frame_box_held(&l->box) == 0) {
+        return lied(l, "descriptors without a message of theirs");
+    }
+    if (l->noted && l->at_hand.lost) {
+        return err_say(EMFILE,
+                       "the descriptors of a message could not be taken, and it was dropped: this process may have "
+                       "only so many open, see RLIMIT_NOFILE");
+    }
+    return 0;
+}
+
+int pull_unusual(struct link *l, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
+    (void)gate_enter(&l->reading, INT64_MAX);
+    int rc;
+    if (l->terms.raw) {
+        rc = bare_recv(l, buffer, capacity, size, wait);
+        gate_leave(&l->reading);
+    } else {
+        rc = pull_on(l, buffer, capacity, size, wait, 0);
+    }
+    if (rc == 0 && note != NULL) {
+        note->count = l->at_hand.count;
+        memcpy(note->descriptor, l->at_hand.descriptor, note->count * sizeof(int));
+        l->at_hand.count = 0;
+    }
+    rights_close(&l->at_hand);
+    return rc;
+}
+
 int pull_on(struct link *l, void *buffer, size_t capacity, size_t *size, bool wait, ssize_t got) {
     int rc = 0;
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -392,6 +461,9 @@ int pull_on(struct link *l, void *buffer, size_t capacity, size_t *size, bool wa
         rc = l->terms.bytes ? take_bytes(l, buffer, capacity, size, wait)
                             : take_message(l, buffer, capacity, size, wait);
     }
+    if (unlikely(l->terms.takes != 0) && rc == 0) {
+        rc = hand_over(l);
+    }
     gate_leave(&l->reading);
     return rc;
 }
@@ -399,6 +471,7 @@ int pull_on(struct link *l, void *buffer, size_t capacity, size_t *size, bool wa
 int pull_rest(struct link *l) {
     (void)gate_enter(&l->reading, INT64_MAX);
     int rc = 0;
+    l->draining = true;
     while (!l->over && rc == 0) {
         rc = fill(l, PULL_BOX / 2, false);
     }
@@ -413,8 +486,8 @@ bool pull_ready(struct link *l) {
     struct frame_head head;
     (void)gate_enter(&l->reading, INT64_MAX);
     size_t held = frame_box_held(&l->box);
-    bool ready = l->over || (l->rest && held);
-    if (!ready && !l->rest && held >= FRAME_HEAD) {
+    bool ready = l->over || (l->terms.raw ? held != 0 : l->rest && held);
+    if (!ready && !l->terms.raw && !l->rest && held >= FRAME_HEAD) {
         int rc = look_at_head(l, &head);
         ready = rc < 0 || (rc > 0 && (l->terms.bytes ? held > FRAME_HEAD : held - FRAME_HEAD >= head.size));
     }

@@ -16,6 +16,9 @@
  * -THIRL_EFORMAT, again and again. */
 static inline int pull_recv(struct link *, void *buffer, size_t capacity, size_t *size, bool wait);
 
+/* The same for connections that are raw or bring descriptors, which are closed when there is no note to put them into. */
+int pull_unusual(struct link *, void *buffer, size_t capacity, size_t *size, struct mech_note *, bool wait);
+
 /* The rest of that: goes on with what the first call brought (0: nothing, or there was none; -1: errno). */
 int pull_on(struct link *, void *buffer, size_t capacity, size_t *size, bool wait, ssize_t got);
 
@@ -30,6 +33,9 @@ int pull_rest(struct link *);
 static inline int pull_recv(struct link *l, void *buffer, size_t capacity, size_t *size, bool wait) {
     bool packets = l->terms.packets;
     size_t room = packets ? l->room_in : l->expect;
+    if (unlikely(l->unusual)) {
+        return pull_unusual(l, buffer, capacity, size, NULL, wait);
+    }
     (void)gate_enter(&l->reading, INT64_MAX);
     bool idle = frame_box_held(&l->box) == 0 && l->rest == 0 && !l->over && (capacity || !l->terms.bytes);
     bool straight = packets ? capacity >= room : !l->terms.pipes && (room < PULL_DIRECT || capacity < PULL_DIRECT);

@@ -256,6 +256,7 @@ const struct mech mech_tcp = {
     .summary = "TCP connection, on this host or to another one",
     .state_size = sizeof(struct tcp_end),
     HAUL_SLOTS,
+    .raw = true,
     .open = open_slot,
     .limits = limits_slot,
     .claims = claims_slot,

@@ -41,15 +41,19 @@ static bool welcome(const struct place *p, uint32_t uid) {
     return uid == geteuid() || uid == 0 || (p->mode & 0077) != 0;
 }
 
-static int new_socket(const char *address, bool packets) {
+static int new_socket(const char *address, bool packets, bool descriptors) {
     int fd = socket(AF_UNIX, (packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return fd < 0 ? err_system(errno, "%s: no socket", address) : fd;
+    if (fd < 0) {
+        return err_system(errno, "%s: no socket", address);
+    }
+    rights_allow(fd, descriptors);
+    return fd;
 }
 
 /* Calls whoever listens. 0: it is called; -ENOENT, -ECONNREFUSED: nobody does; -EAGAIN; or an error. */
 static int dial(struct meet *m) {
     const struct place *p = m->place;
-    int fd = new_socket(m->address, m->packets);
+    int fd = new_socket(m->address, m->packets, m->own.descriptors != 0);
     if (fd < 0) {
         return fd;
     }
@@ -70,7 +74,7 @@ static int dial(struct meet *m) {
     struct link_who host;
     link_identify(fd, &host);
     bool refused = !welcome(p, host.uid);
-    if (host.dead || refused) {
+    if ((host.dead && !m->raw) || refused) {
         fd_close(&fd);
         fd_close(&host.pidfd);
         return refused ? err_say(EACCES, "%s: who listens there, %s, has uid %u; widen with ?mode=", m->address,
@@ -84,7 +88,7 @@ static int dial(struct meet *m) {
 /* Becomes the listener. 0, -EAGAIN when somebody else just did, or an error. */
 static int take(struct meet *m) {
     struct place *p = m->place;
-    int fd = new_socket(m->address, m->packets);
+    int fd = new_socket(m->address, m->packets, m->own.descriptors != 0);
     if (fd < 0) {
         return fd;
     }
@@ -171,10 +175,11 @@ static int admit(struct meet *m, int *in, int *out) {
 
 static bool identify(struct meet *m, const struct meet_line *line, struct link_who *who) {
     link_identify(line->in, who);
-    if (!who->dead) {
-        (void)link_set_queue(line->out, m->queue, m->packets);
+    if (who->dead && !m->raw) {
+        return false;
     }
-    return !who->dead;
+    (void)link_set_queue(line->out, m->queue, m->packets);
+    return true;
 }
 
 static bool placed(const struct meet *m) {
@@ -234,12 +239,13 @@ static int open_slot(void *self, const struct mech_open *open) {
     if (rc != 0) {
         return rc;
     }
-    int fd = new_socket(open->address, packets);
+    int fd = new_socket(open->address, packets, false);
     if (fd < 0) {
         return fd;
     }
     u->place.mode = open->options.mode;
     u->chain.packets = packets;
+    u->chain.carries = true;
     u->chain.queue = link_set_queue(fd, open->options.queue, packets); /* how much a socket of this kind holds */
     fd_close(&fd);
     return haul_open(&u->chain, open, &kind, &u->place);
@@ -252,7 +258,7 @@ static void limits_slot(void *self, struct thirl_limits *limits) {
 
 static void claims_slot(struct thirl_limits *limits) {
     haul_claims(limits);
-    limits->identity = 1;
+    limits->identity = limits->descriptors = 1;
 }
 
 const struct mech mech_unix = {
@@ -260,7 +266,10 @@ const struct mech mech_unix = {
     .summary = "Unix socket, stream or seqpacket, by path or abstract name",
     .state_size = sizeof(struct unix_end),
     HAUL_SLOTS,
+    .raw = true,
     .open = open_slot,
     .limits = limits_slot,
     .claims = claims_slot,
+    .send_noted = haul_send_noted,
+    .recv_noted = haul_recv_noted,
 };

@@ -43,7 +43,7 @@ int frame_read_head(const unsigned char in[FRAME_HEAD], struct frame_head *head)
         return err_say(THIRL_EFORMAT,
                        "the peer sent bytes that are no frame (last byte of its head 0x%02x, not 0x%02x)", in[7], LAST);
     }
-    if (likely(head->type == FRAME_DATA)) {
+    if (likely(head->type == FRAME_DATA || head->type == FRAME_NOTED)) {
         if (unlikely(head->size > FRAME_SIZE_MAX)) {
             return err_say(THIRL_EFORMAT, "the peer announced a frame of %u bytes; a frame has at most %u", head->size,
                            FRAME_SIZE_MAX);
@@ -88,6 +88,7 @@ void frame_write_hello(unsigned char out[FRAME_HELLO], const struct frame_hello 
     out[16] = hello->kind;
     out[17] = hello->role;
     out[18] = hello->stream;
+    out[19] = hello->descriptors;
     store(out + 20, hello->code, 4);
     store(out + 24, hello->max, 8);
     store(out + 32, (uint64_t)hello->pid[0], 8);
@@ -119,6 +120,7 @@ int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *he
     hello->kind = in[16];
     hello->role = in[17];
     hello->stream = in[18] != 0;
+    hello->descriptors = in[19];
     hello->code = (uint32_t)fetch(in + 20, 4);
     hello->max = fetch(in + 24, 8);
     hello->pid[0] = (int64_t)fetch(in + 32, 8);

@@ -25,13 +25,14 @@
 
 enum frame_type {
     FRAME_DATA = 1,
-    FRAME_BYE,  /* the sender closed its end; nothing follows, no payload */
-    FRAME_ROOM, /* marked packets only: size says how large packets are from now on, at most; no payload */
+    FRAME_BYE,   /* the sender closed its end; nothing follows, no payload */
+    FRAME_ROOM,  /* marked packets only: size says how large packets are from now on, at most; no payload */
+    FRAME_NOTED, /* data, with descriptors that come with its first byte; only to who takes some by its greeting */
 };
 
 struct frame_head {
     uint32_t size;   /* of the payload */
-    uint16_t number; /* counts data frames from 0, modulo 2^16 */
+    uint16_t number; /* counts data frames, noted ones among them, from 0, modulo 2^16 */
     uint8_t type;
 };
 
@@ -64,6 +65,7 @@ struct frame_hello {
     uint8_t kind;      /* enum frame_hello_kind */
     uint8_t role;      /* enum thirl_role of the sender */
     bool stream;       /* bytes without boundaries */
+    uint8_t descriptors; /* how many the sender of this greeting takes with one message */
     uint32_t code;     /* of a refusal: positive, an errno value or enum thirl_error */
     uint64_t max;      /* largest payload that the sender of this greeting accepts */
     int64_t pid[2];    /* as the sender sees them */

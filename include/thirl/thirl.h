@@ -109,7 +109,7 @@ struct thirl_options {
     int64_t timeout; /* ?timeout=5s: what THIRL_SOON means, in nanoseconds; 30 s */
     uint32_t type;   /* ?type=stream|seqpacket|datagram: enum thirl_socket_type, for unix:// */
     uint32_t raw;    /* ?raw: no framing, no greeting: speaks to programs that do not know thirl; thirl-raw(7) */
-    uint32_t descriptors; /* ?descriptors=: how many a received message may bring; 0 refuses them all */
+    uint32_t descriptors; /* ?descriptors=: how many a received message may bring, up to 16; 0 refuses them all */
     uint32_t zero;   /* must be 0 */
 };
 
@@ -206,8 +206,9 @@ THIRL_API uint32_t thirl_msg_priority(const thirl_msg *msg);
 
 /* Descriptors that travel with a message, where thirl_limits says descriptors. attach: of a loan; the message keeps a
  * duplicate, the caller's stays his; -EOPNOTSUPP, or -EBUSY beyond THIRL_DESCRIPTORS_MAX. A receiver gets them only when it
- * was opened with ?descriptors=; what nobody detached is closed by thirl_free. detach: gives number `which`, from 0, to
- * the caller, close-on-exec; -ENOENT when there is none, or no more. */
+ * was opened with ?descriptors=: elsewhere, or when they are more, thirl_put fails with -EOPNOTSUPP. What nobody detached is
+ * closed by thirl_free. detach: gives number `which`, from 0, to the caller, close-on-exec; -ENOENT when there is none, or no
+ * more. */
 #define THIRL_DESCRIPTORS_MAX 16
 THIRL_API THIRL_CHECK int thirl_msg_attach(thirl_msg *msg, int fd);
 THIRL_API THIRL_CHECK int thirl_msg_detach(thirl_msg *msg, unsigned which);
@@ -230,7 +231,7 @@ struct thirl_limits {
     uint8_t ordered;     /* and their order */
     uint8_t reliable;    /* none is lost or doubled while both ends live */
     uint8_t zero_copy;   /* loan, put and take copy nothing */
-    uint8_t descriptors; /* can carry descriptors */
+    uint8_t descriptors; /* can carry descriptors; while there is a peer: and it takes some */
     uint8_t identity;    /* the peer's uid, gid and pid come from the kernel */
     uint8_t cross_host;
     uint8_t pollable;    /* has a thirl_fd */
@@ -263,6 +264,10 @@ struct thirl_peer {
     char exe[256]; /* path of its program, "" when it may not be known; across hosts its address, such as "127.0.0.1:5000" */
 };
 THIRL_API THIRL_CHECK int thirl_peer(thirl *end, struct thirl_peer *peer);
+
+/* A pidfd of the process at the other end: a new descriptor, close-on-exec, which the caller closes. It is readable once that
+ * process has ended, and names it even when its pid is used again. -ENOTCONN, -EOPNOTSUPP where there is none to be had. */
+THIRL_API THIRL_CHECK int thirl_peer_pidfd(thirl *end);
 
 /* ---- what runs --------------------------------------------------------------------------------------------------- */
 
