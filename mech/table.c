@@ -10,7 +10,6 @@ const struct mech *const mech_table[] = {
     &mech_shm,
     &mech_unix,
     &mech_mq,
-    &mech_pipe,
     &mech_tcp,
     &mech_fd,
     &mech_activated,
