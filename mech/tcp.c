@@ -248,6 +248,7 @@ static void limits_slot(void *self, struct thirl_limits *limits) {
 
 static void claims_slot(struct thirl_limits *limits) {
     haul_claims(limits);
+    limits->queue *= 2; /* a host at either end keeps some */
     limits->cross_host = 1;
 }
 

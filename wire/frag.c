@@ -205,9 +205,9 @@ static int begin(struct frag *frag, const struct frag_head *head, struct frag_pa
     frag->spare_room = 0;
     if (part->room < need || part->room > frag->room - frag->held) {
         free(part->data);
-        *part = (struct frag_part){.data = malloc(need), .room = need};
+        part->data = malloc(need);
+        part->room = part->data == NULL ? 0 : need;
         if (part->data == NULL) {
-            *part = (struct frag_part){.node = 0};
             return err_say(ENOMEM, "no memory for a message of %u bytes", head->total);
         }
     }
