@@ -40,6 +40,7 @@ static const struct conform_line conform_lines[] = {
     {"tcp6", "tcp://[::1]:", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"udp4", "udp://127.0.0.1:", false, "", CONFORM_QUEUE},
     {"udp6", "udp://[::1]:", false, "", CONFORM_QUEUE},
+    {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };
 #define LINES (sizeof conform_lines / sizeof *conform_lines)
@@ -199,6 +200,7 @@ static void play(void **state) {
         for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
             (void)signal(signals[i], SIG_DFL); /* cmocka's handler would go on with the next test */
         }
+        c.stage = getpid();
         scene->test->body(&c);
         exit(0);
     }
@@ -264,6 +266,11 @@ const char *conform_address(const struct conform *c, unsigned n, const char *opt
     char *text = ring[turn++ % 4];
     const char *token = strrchr(c->directory, '/') + 1;
     char name[200];
+    if (c->line->roles == CONFORM_EVENT) {
+        snprintf(text, sizeof ring[0], "%s%d?signal=%u%s%s", c->line->prefix, (int)c->stage, 50 + n, options == NULL ? "" : "&",
+                 options == NULL ? "" : options);
+        return text;
+    }
     if (c->line->prefix[strlen(c->line->prefix) - 1] == ':') {
         snprintf(name, sizeof name, "%u", c->port + n % CONFORM_PORTS);
     } else {
