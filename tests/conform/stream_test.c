@@ -112,7 +112,7 @@ static void hears_that_nobody_reads_any_more(struct conform *c) {
         rc = thirl_send(end, data, sizeof data, PATIENCE);
     }
     must_be(rc, -THIRL_ECLOSED);
-    must_be(thirl_send(end, data, 1, THIRL_NOW), -THIRL_ECLOSED);
+    must_be(at_once(c, thirl_send(end, data, 1, THIRL_NOW)), -THIRL_ECLOSED);
     (void)!thirl_close(&end, PATIENCE);
     conform_join(&peer);
 }
