@@ -182,6 +182,8 @@ static int show(void *context, const struct node_line *line) {
         .queue = end->queue,
         .lost = end->in.lost + end->out.lost,
         .refused = end->in.refused,
+        .late = end->in.late,
+        .twice = end->in.twice,
     };
     return listing->seen(listing->context, &seen);
 }

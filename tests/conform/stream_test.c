@@ -77,7 +77,7 @@ static void reads_all_of_it(struct conform *c) {
     must_be(at, TOTAL);
     for (int i = 0; i < 3; i++) {
         size = 1;
-        must_be(thirl_recv(end, buffer, 10, &size, i == 0 ? THIRL_NOW : PATIENCE), THIRL_END);
+        must_be(at_once(c, thirl_recv(end, buffer, 10, &size, i == 0 ? THIRL_NOW : PATIENCE)), THIRL_END);
         must_be(size, 0);
         must_be(thirl_take(end, &msg, PATIENCE), THIRL_END);
         must(msg == NULL);
