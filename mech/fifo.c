@@ -216,7 +216,8 @@ static int check_stranger(const struct meet *m) {
     if (stranger && p->doubts++ < DOUBTS) {
         return -EAGAIN;
     }
-    return stranger ? err_say(EBUSY, "%s: a program that does not speak thirl reads there; ?raw is for those", m->address) : 0;
+    return stranger ? err_say(EBUSY, "%s: a program that does not speak thirl reads there: choose another path", m->address)
+                    : 0;
 }
 
 static int seek(struct meet *m) {
@@ -306,6 +307,18 @@ static const struct meet_kind kind = {
     .same = same,
 };
 
+/* What a pipe holds that was asked for so much. */
+static size_t room_of(uint64_t queue) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return (size_t)queue;
+    }
+    size_t room = tube_resize(ends[1], queue);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return room;
+}
+
 static int open_slot(void *self, const struct mech_open *open) {
     struct fifo_end *e = self;
     struct place *p = &e->place;
@@ -321,7 +334,7 @@ static int open_slot(void *self, const struct mech_open *open) {
     (void)snprintf(p->there.path, sizeof p->there.path, "%s", open->rest);
     (void)snprintf(p->back.path, sizeof p->back.path, "%.*s~", (int)sizeof p->back.path - 2, open->rest);
     p->mode = open->options.mode;
-    e->chain.queue = open->options.queue;
+    e->chain.queue = room_of(open->options.queue);
     return haul_open(&e->chain, open, &kind, p);
 }
 

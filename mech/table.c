@@ -11,6 +11,7 @@ const struct mech *const mech_table[] = {
     &mech_unix,
     &mech_mq,
     &mech_tcp,
+    &mech_udp,
     &mech_fd,
     &mech_activated,
     &mech_pipe,
