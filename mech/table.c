@@ -10,6 +10,7 @@ const struct mech *const mech_table[] = {
     &mech_shm,
     &mech_unix,
     &mech_mq,
+    &mech_sysv,
     &mech_tcp,
     &mech_fd,
     &mech_activated,

@@ -36,6 +36,7 @@ static const struct conform_line conform_lines[] = {
     {"unix-abstract", "unix://@", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-seqpacket", "unix://", true, "?type=seqpacket", CONFORM_PAIR | CONFORM_STREAM},
     {"mq", "mq://", false, "", CONFORM_PAIR | CONFORM_STREAM | CONFORM_QUEUE},
+    {"sysv", "sysv://", false, "", CONFORM_PAIR | CONFORM_STREAM | CONFORM_QUEUE},
     {"tcp4", "tcp://127.0.0.1:", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"tcp6", "tcp://[::1]:", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
