@@ -28,6 +28,7 @@
 
 #define STAGE_MS 50000
 #define SKIPPED 77
+#define SMALL 256 /* bytes of a small message, with all that goes with it */
 
 /* One line per mechanism. */
 static const struct conform_line conform_lines[] = {
@@ -438,7 +439,8 @@ void conform_sleep(int64_t ns) {
 unsigned conform_room(thirl *end, unsigned wanted) {
     struct thirl_limits limits = {.size = sizeof limits};
     must_be(thirl_limits(end, &limits), 0);
-    uint64_t most = limits.queue_messages == 0 ? wanted : limits.queue_messages - 2;
+    uint64_t most = limits.queue / SMALL;
+    most = limits.queue_messages != 0 && limits.queue_messages - 2 < most ? limits.queue_messages - 2 : most;
     return most < wanted ? (unsigned)most : wanted;
 }
 
