@@ -2,6 +2,8 @@
  *
  * One end of the channel under measurement.
  */
+#include <string.h>
+
 #include "bench/end.h"
 
 #define CLOSE_WITHIN 5000 /* ms */
@@ -10,9 +12,20 @@ int end_fail(struct run *run, enum stage_side side, const char *call) {
     return stage_fail(run, side, "%s: %s", call, thirl_why());
 }
 
+/* A pipe's other end is inherited: ping makes it and starts pong. */
+static int hand_over(struct run *run, thirl *end) {
+    char address[320];
+    return thirl_hand(end, address, sizeof address) ? end_fail(run, STAGE_PING, "thirl_hand")
+                                                    : stage_beside(run, address);
+}
+
 int end_open(struct run *run, enum stage_side side, thirl **end) {
-    if (thirl_open(end, THIRL_PAIR, run->address, NULL)) {
+    bool inherits = strncmp(run->address, "pipe://", 7) == 0;
+    if (thirl_open(end, THIRL_PAIR, inherits && side == STAGE_PONG ? run->stage->handed : run->address, NULL)) {
         return end_fail(run, side, "thirl_open");
+    }
+    if (inherits && side == STAGE_PING && run->work != &end_limits && hand_over(run, *end)) {
+        return -1;
     }
     struct thirl_limits limits = {.size = sizeof limits};
     if (thirl_limits(*end, &limits)) {

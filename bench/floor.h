@@ -15,11 +15,23 @@ extern const struct work floor_futex; /* both sleep: one FUTEX_WAKE and one FUTE
 /* ring.c: one way, one producer, one consumer. */
 extern const struct work floor_packed; /* packed records, the length word commits */
 extern const struct work floor_cached; /* packed records, both cursors published, each side caches the other's */
-extern const struct work floor_slots;  /* the same with slots of one size: no messages of any size, but the hardware's limit */
-extern const struct work floor_copy;   /* slots with flags: one memcpy in, one memcpy out */
+extern const struct work
+    floor_slots; /* the same with slots of one size: no messages of any size, but the hardware's limit */
+extern const struct work floor_copy; /* slots with flags: one memcpy in, one memcpy out */
 
-/* socket.c: blocking send and recv of whole messages. */
-extern const struct work floor_stream_round, floor_stream_way;       /* AF_UNIX SOCK_STREAM, MSG_WAITALL */
-extern const struct work floor_seqpacket_round, floor_seqpacket_way; /* AF_UNIX SOCK_SEQPACKET */
+/* call.c: blocking system calls, one line for each mechanism of medium.h; round trips and one way. */
+#define FLOOR_MEDIA(X)                                                                                                 \
+    X(stream)    /* AF_UNIX SOCK_STREAM, MSG_WAITALL */                                                                \
+    X(seqpacket) /* AF_UNIX SOCK_SEQPACKET */                                                                          \
+    X(datagram)  /* AF_UNIX SOCK_DGRAM */                                                                              \
+    X(tcp)       /* on the loopback, TCP_NODELAY */                                                                    \
+    X(tcp6)                                                                                                            \
+    X(udp)                                                                                                             \
+    X(pipe)                                                                                                            \
+    X(fifo)                                                                                                            \
+    X(mq)                                                                                                              \
+    X(sysv)
+#define FLOOR_DECLARE(name) extern const struct work floor_##name##_round, floor_##name##_way;
+FLOOR_MEDIA(FLOOR_DECLARE)
 
 #endif

@@ -22,8 +22,8 @@ struct entry {
     unsigned group;
     const char *variant;
     const struct work *work;
-    /* Of thirl's address: "shm://", "wait=spin", with a fresh name between them; without options (NULL) the scheme is
-     * the whole address; without a scheme there is none: a bare floor. */
+    /* Of thirl's address: "shm://", "wait=spin", with a fresh name between them (behind a colon a port, in pipe:// nothing);
+     * without options (NULL) the scheme is the whole address; without a scheme there is none: a bare floor. */
     const char *scheme, *options;
     size_t size;
     uint64_t ring; /* bytes of the ring or socket buffer, also where options says so for thirl */

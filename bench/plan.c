@@ -100,24 +100,34 @@ static const struct entry zero_copy[] = {
     OURS(0, "thirl shm hand-over", thirl_handover, "shm://", "wait=spin&queue=4M", MIB(1), MIB(4), 2, 1.2),
 };
 
-/* 1 / 0.95: times instead of rates. */
-#define UNIX_TIME 1.053
-#define UNIX(g, bytes, processors, stream, packet, ours, limit)                                                        \
-    BARE(g, "bare stream", stream, bytes, KIB(256), processors),                                                       \
-        OURS(g, "thirl unix stream", ours, "unix://@", "type=stream&queue=256K", bytes, KIB(256), processors, limit),  \
-        BARE((g) + 1, "bare seqpacket", packet, bytes, KIB(256), processors),                                          \
-        OURS((g) + 1, "thirl unix seqpacket", ours, "unix://@", "type=seqpacket&queue=256K", bytes, KIB(256),          \
-             processors, limit)
-#define UNIX_ROUND(g, size, cpus) UNIX(g, size, cpus, floor_stream_round, floor_seqpacket_round, thirl_round, UNIX_TIME)
-#define UNIX_WAY(g, size, cpus) UNIX(g, size, cpus, floor_stream_way, floor_seqpacket_way, thirl_way, 0.95)
-static const struct entry unix_rtt[] = {
-    UNIX_ROUND(0, 64, 2), UNIX_ROUND(2, KIB(4), 2), UNIX_ROUND(4, KIB(64), 2),
-    UNIX_ROUND(6, 64, 1), UNIX_ROUND(8, KIB(4), 1), UNIX_ROUND(10, KIB(64), 1),
-};
-static const struct entry unix_stream[] = {
-    UNIX_WAY(0, 64, 2), UNIX_WAY(2, KIB(4), 2), UNIX_WAY(4, KIB(64), 2),
-    UNIX_WAY(6, 64, 1), UNIX_WAY(8, KIB(4), 1), UNIX_WAY(10, KIB(64), 1),
-};
+/* A mechanism beside a bare loop over the same system calls, on two processors and on one. 1 / 0.95: times instead of rates. */
+#define CALL_TIME 1.053
+#define CALL_RATE 0.95
+#define CALLS(g, text, bare, how, ours, where, with, bytes, room, processors, limit)                                   \
+    BARE(g, "bare " text, floor_##bare##_##how, bytes, room, processors),                                              \
+        OURS(g, "thirl " text, ours, where, with, bytes, room, processors, limit)
+#define CALLS_ROUND(g, ...) CALLS_SIZES(g, round, thirl_round, CALL_TIME, __VA_ARGS__)
+#define CALLS_WAY(g, ...) CALLS_SIZES(g, way, thirl_way, CALL_RATE, __VA_ARGS__)
+#define CALLS_SIZES(g, how, ours, limit, text, bare, where, with, room)                                                \
+    CALLS(g, text, bare, how, ours, where, with, 64, room, 2, limit),                                                  \
+        CALLS((g) + 1, text, bare, how, ours, where, with, KIB(4), room, 2, limit),                                    \
+        CALLS((g) + 2, text, bare, how, ours, where, with, KIB(64), room, 2, limit),                                   \
+        CALLS((g) + 3, text, bare, how, ours, where, with, 64, room, 1, limit),                                        \
+        CALLS((g) + 4, text, bare, how, ours, where, with, KIB(4), room, 1, limit),                                    \
+        CALLS((g) + 5, text, bare, how, ours, where, with, KIB(64), room, 1, limit)
+
+#define STREAM "unix stream", stream, "unix://@", "type=stream&queue=256K", KIB(256)
+#define SEQPACKET "unix seqpacket", seqpacket, "unix://@", "type=seqpacket&queue=256K", KIB(256)
+#define TCP "tcp", tcp, "tcp://127.0.0.1:", "queue=256K", KIB(256)
+#define PIPE "pipe", pipe, "pipe://", "queue=256K", KIB(256)
+#define FIFO "fifo", fifo, "fifo:///tmp/", "queue=256K", KIB(256)
+#define MQ "mq", mq, "mq://", "", KIB(80)
+static const struct entry unix_rtt[] = {CALLS_ROUND(0, STREAM), CALLS_ROUND(6, SEQPACKET)};
+static const struct entry unix_stream[] = {CALLS_WAY(0, STREAM), CALLS_WAY(6, SEQPACKET)};
+static const struct entry tcp_rtt[] = {CALLS_ROUND(0, TCP)}, tcp_stream[] = {CALLS_WAY(0, TCP)};
+static const struct entry pipe_rtt[] = {CALLS_ROUND(0, PIPE)}, pipe_stream[] = {CALLS_WAY(0, PIPE)};
+static const struct entry fifo_rtt[] = {CALLS_ROUND(0, FIFO)}, fifo_stream[] = {CALLS_WAY(0, FIFO)};
+static const struct entry mq_rtt[] = {CALLS_ROUND(0, MQ)}, mq_stream[] = {CALLS_WAY(0, MQ)};
 
 #define PLAN(text, about, what, first, list)                                                                           \
     {                                                                                                                  \
@@ -135,6 +145,14 @@ const struct plan plan_table[] = {
     PLAN("zero-copy", "shared memory, hand-over and back in place, by size", MEASURE_ROUND, true, zero_copy),
     PLAN("unix-rtt", "Unix sockets, round trip", MEASURE_ROUND, true, unix_rtt),
     PLAN("unix-stream", "Unix sockets, one way", MEASURE_BYTES, true, unix_stream),
+    PLAN("tcp-rtt", "TCP on the loopback, round trip", MEASURE_ROUND, true, tcp_rtt),
+    PLAN("tcp-stream", "TCP on the loopback, one way", MEASURE_BYTES, true, tcp_stream),
+    PLAN("pipe-rtt", "anonymous pipes, round trip", MEASURE_ROUND, true, pipe_rtt),
+    PLAN("pipe-stream", "anonymous pipes, one way", MEASURE_BYTES, true, pipe_stream),
+    PLAN("fifo-rtt", "named pipes, round trip", MEASURE_ROUND, true, fifo_rtt),
+    PLAN("fifo-stream", "named pipes, one way", MEASURE_BYTES, true, fifo_stream),
+    PLAN("mq-rtt", "POSIX message queues, round trip", MEASURE_ROUND, true, mq_rtt),
+    PLAN("mq-stream", "POSIX message queues, one way", MEASURE_BYTES, true, mq_stream),
 };
 const size_t plan_count = LENGTH(plan_table);
 

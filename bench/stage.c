@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/medium.h"
 #include "bench/stage.h"
 
 #define LONGEST_RUN 60 /* seconds */
@@ -161,40 +162,55 @@ static int map_area(struct run *run) {
 }
 
 static int prepare(const struct work *work, struct run *run) {
-    run->socket[0] = run->socket[1] = -1;
     run->control = run->area = NULL;
+    memset(run->fd, -1, sizeof run->fd);
+    memset(run->queue, -1, sizeof run->queue);
     if (work->area && map_area(run)) {
         return stage_fail(run, STAGE_PING, "cannot map a ring of %llu bytes: %s", (unsigned long long)run->ring,
                           strerror(errno));
     }
-    if (!work->socket) {
-        return 0;
-    }
-    if (socketpair(AF_UNIX, work->socket | SOCK_CLOEXEC, 0, run->socket)) {
-        return stage_fail(run, STAGE_PING, "socketpair: %s", strerror(errno));
-    }
-    int bytes = (int)run->ring;
-    for (int i = 0; i < 2 && bytes; i++) {
-        if (setsockopt(run->socket[i], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) &&
-            setsockopt(run->socket[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes)) {
-            return stage_fail(run, STAGE_PING, "SO_SNDBUF: %s", strerror(errno));
+    run->medium = work->medium;
+    return run->medium ? run->medium->make(run) : 0;
+}
+
+static void close_side(struct run *run, enum stage_side side) {
+    for (int i = 0; i < 2; i++) {
+        if (run->fd[side][i] >= 0 && (i == 0 || run->fd[side][1] != run->fd[side][0])) {
+            close(run->fd[side][i]);
         }
     }
-    return 0;
 }
 
 static void put_away(struct run *run) {
     if (run->control) {
         munmap(run->control, run->ring * 2 + STAGE_CONTROL);
     }
-    for (int i = 0; i < 2; i++) {
-        if (run->socket[i] >= 0) {
-            close(run->socket[i]);
-        }
+    if (run->medium && run->medium->free) {
+        run->medium->free(run);
     }
+    close_side(run, STAGE_PING);
+    close_side(run, STAGE_PONG);
 }
 
-static pid_t start(const struct work *work, struct run *run, enum stage_side side) {
+/* In a child. */
+static void play(struct run *run, enum stage_side side) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(run->cpu[side], &set);
+    sched_setaffinity(0, sizeof set, &set);
+    /* First touches are not what is measured. */
+    madvise(run->stage, sizeof *run->stage, MADV_POPULATE_WRITE);
+    if (run->area) {
+        madvise(run->control, run->ring * 2 + STAGE_CONTROL, MADV_POPULATE_WRITE);
+    }
+    int result = (side == STAGE_PING ? run->work->ping : run->work->pong)(run), status = 0;
+    if (side == STAGE_PING && run->beside > 0) {
+        result = waitpid(run->beside, &status, 0) == run->beside && status == 0 ? result : -1;
+    }
+    _exit(result ? 1 : 0);
+}
+
+static pid_t start(struct run *run, enum stage_side side) {
     pid_t parent = getpid(), pid = fork();
     if (pid) {
         return pid;
@@ -203,20 +219,17 @@ static pid_t start(const struct work *work, struct run *run, enum stage_side sid
     if (getppid() != parent) {
         _exit(1);
     }
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(run->cpu[side], &set);
-    sched_setaffinity(0, sizeof set, &set);
-    if (run->socket[!side] >= 0) {
-        close(run->socket[!side]);
+    if (run->medium) {
+        close_side(run, !side);
     }
-    /* First touches are not what is measured. */
-    madvise(run->stage, sizeof *run->stage, MADV_POPULATE_WRITE);
-    if (run->area) {
-        madvise(run->control, run->ring * 2 + STAGE_CONTROL, MADV_POPULATE_WRITE);
-    }
-    int result = (side == STAGE_PING ? work->ping : work->pong)(run);
-    _exit(result ? 1 : 0);
+    play(run, side);
+    return 0;
+}
+
+int stage_beside(struct run *run, const char *address) {
+    snprintf(run->stage->handed, sizeof run->stage->handed, "%s", address);
+    run->beside = start(run, STAGE_PONG);
+    return run->beside > 0 ? 0 : stage_fail(run, STAGE_PING, "fork: %s", strerror(errno));
 }
 
 /* Waits for both. When one failed or took too long, the other cannot end by itself. */
@@ -272,12 +285,15 @@ int stage_run(const struct work *work, const struct run *wanted, const struct st
     memset(self.stage, 0, offsetof(struct stage, sample));
     run.stage = self.stage;
     *outcome = self.stage;
+    run.work = work;
+    run.beside = 0;
     int result = prepare(work, &run);
     if (result == 0) {
+        bool inherits = run.address && strncmp(run.address, "pipe://", 7) == 0;
         fflush(NULL);
         pid_t pid[2];
-        pid[STAGE_PONG] = start(work, &run, STAGE_PONG);
-        pid[STAGE_PING] = pid[STAGE_PONG] > 0 ? start(work, &run, STAGE_PING) : -1;
+        pid[STAGE_PONG] = inherits ? 0 : start(&run, STAGE_PONG);
+        pid[STAGE_PING] = pid[STAGE_PONG] >= 0 ? start(&run, STAGE_PING) : -1;
         if (pid[STAGE_PING] < 0) {
             stage_fail(&run, STAGE_PING, "fork: %s", strerror(errno));
             if (pid[STAGE_PONG] > 0) {

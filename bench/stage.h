@@ -28,13 +28,17 @@ struct stage {
     uint64_t allocations[2]; /* calls of malloc and its kin in the counted part */
     uint64_t threads[2];     /* of each process, behind the counted part; 0 when not asked */
     uint64_t samples;        /* how many of sample[] are filled */
+    char handed[320];        /* the address of what pong inherits */
     char why[2][256];        /* what went wrong on a side, "" when nothing did */
     uint32_t ready[2] __attribute__((aligned(STAGE_PAIR)));
     uint32_t sample[STAGE_SAMPLES]; /* ticks of each counted round trip */
 };
 
 /* One run of one work. Filled in before stage_run; the children get a copy. */
+struct medium;
+struct work;
 struct run {
+    const struct work *work;
     const char *address; /* of thirl's works, complete; NULL for floors */
     size_t size;         /* of a message, a multiple of 8 */
     uint64_t ring;       /* bytes of the floor's ring or socket buffer, a power of two */
@@ -42,16 +46,20 @@ struct run {
     int cpu[2];
     /* Set by stage_run: */
     struct stage *stage;
-    unsigned char *control; /* STAGE_CONTROL zeroed bytes, shared by the two */
-    unsigned char *area;    /* ring bytes, zeroed, shared, mapped twice in a row */
-    int socket[2];          /* a connected pair: one for each side */
+    unsigned char *control;      /* STAGE_CONTROL zeroed bytes, shared by the two */
+    unsigned char *area;         /* ring bytes, zeroed, shared, mapped twice in a row */
+    const struct medium *medium; /* of a bare floor over system calls; NULL: none. What it keeps: */
+    int fd[2][2];                /* for each side: read from, written to; -1 */
+    int queue[2];                /* System V: each side's, written to; -1 */
+    size_t packet;               /* bytes of the largest piece; 0: whole messages */
+    int beside;                  /* the other side's pid, where ping has started it */
 };
 
 struct work {
     int (*ping)(struct run *);
     int (*pong)(struct run *);
-    bool area;  /* wants control and area */
-    int socket; /* wants a socket pair of this type; 0: none */
+    bool area;                   /* wants control and area */
+    const struct medium *medium; /* goes over system calls; NULL: none */
 };
 
 /* Finds two processors and times the tick. -1 with a sentence on stderr. */
@@ -65,7 +73,9 @@ int stage_run(const struct work *, const struct run *, const struct stage **outc
 /* In a child: */
 int stage_fail(struct run *, enum stage_side, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void stage_meet(struct run *, enum stage_side); /* both sides are here */
-uint64_t stage_threads(void);                   /* of the calling process */
+int stage_beside(struct run *,
+                 const char *address); /* in ping, where pong inherits: starts it as a child of this process */
+uint64_t stage_threads(void);          /* of the calling process */
 
 double stage_ns(double ticks);
 int64_t stage_now(void); /* CLOCK_MONOTONIC, ns */

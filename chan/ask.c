@@ -180,8 +180,10 @@ static int show(void *context, const struct node_line *line) {
         .waits = end->in.waits + end->out.waits,
         .wakes = end->in.wakes + end->out.wakes,
         .queue = end->queue,
-        .lost = end->in.lost,
+        .lost = end->in.lost + end->out.lost,
         .refused = end->in.refused,
+        .late = end->in.late,
+        .twice = end->in.twice,
     };
     return listing->seen(listing->context, &seen);
 }

@@ -40,7 +40,7 @@ static int understand(const char *address, const struct thirl_options *given, st
 /* Fills in what neither the address nor the caller has said. */
 static int complete(struct thirl_options *options, const struct mech *mech, const char *address) {
     options->queue = options->queue == 0 ? mech->queue : options->queue;
-    options->max = options->max == 0 ? MECH_MAX : options->max;
+    options->max = options->max != 0 ? options->max : mech->max != 0 ? mech->max : MECH_MAX;
     options->mode = options->mode == 0 ? 0600 : options->mode;
     options->timeout = options->timeout == 0 ? TIMEOUT_DEFAULT : options->timeout;
     if (options->queue < QUEUE_MIN || options->queue > QUEUE_MAX) {

@@ -35,6 +35,7 @@ struct carrier_open {
     const char *key;       /* INBOX: letters, digits and dots, never used twice on this machine */
     const char *place;     /* PLACE; NAMED: what is noted of it already, NULL or "" if nothing is */
     const struct thirl_options *options; /* complete; queue is a wish, mode and raw are orders */
+    uint64_t *lost; /* packets that are known never to arrive are added here, by a carrier that is told of them; NULL: they are counted elsewhere */
 };
 
 /* What is true of an open instance, now. */

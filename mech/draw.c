@@ -11,6 +11,7 @@
 #include "mech/queue.h"
 
 #define UNFINISHED 4    /* as many times ?max is held of unfinished messages at most */
+#define QUIET_LOOKS 20  /* slices without a packet after which an unfinished message is given up where packets are lost: a second */
 #define PIECES_LONG 256 /* packets that one call takes without having a message */
 
 struct drawing { /* what a call of recv was given */
@@ -80,6 +81,17 @@ static int keep(struct queue *q, const struct drawing *to, size_t size, bool joi
 static int refuse(struct queue *q, int rc) {
     atomic_poke(&q->seen->in.refused, q->seen->in.refused + 1);
     return err_add(rc, "; it was thrown away (%s)", q->address);
+}
+
+/* What the numbers of packets have told, for the list. */
+static void tell_counts(struct queue *q) {
+    const struct frag *frag = &q->in.frag;
+    struct node_count *count = &q->seen->in;
+    if (unlikely(!q->raw && (frag->lost != count->lost || frag->late != count->late || frag->twice != count->twice))) {
+        atomic_poke(&count->lost, frag->lost);
+        atomic_poke(&count->late, frag->late);
+        atomic_poke(&count->twice, frag->twice);
+    }
 }
 
 static bool is_gone(const struct queue *q, const struct frag_part *part) {
@@ -231,9 +243,7 @@ int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, st
             turn_give(in->turn, &q->roll);
         }
     }
-    if (in->frag.lost != q->seen->in.lost) {
-        atomic_poke(&q->seen->in.lost, in->frag.lost);
-    }
+    tell_counts(q);
     q->pause = rc == 0 ? 0 : q->pause;
     queue_relight(q, in->held || (q->tick >= 0 && rc != -EAGAIN));
     return rc;
@@ -241,6 +251,20 @@ int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, st
 
 int queue_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
     return queue_recv_noted(self, buffer, capacity, size, NULL, wait);
+}
+
+/* Where nobody knows whether a sender lives: what was begun is lost once nothing has come for a while. */
+static void drop_quiet(struct queue *q) {
+    struct draw *in = &q->in;
+    in->quiet = in->seen == in->frag.turn ? in->quiet + 1 : 0;
+    in->seen = in->frag.turn;
+    for (size_t i = 0; in->quiet >= QUIET_LOOKS && in->frag.parts != 0 && i < FRAG_PARTS; i++) {
+        struct frag_part *part = &in->frag.part[i];
+        if (part->node != 0 && part != in->frag.whole) {
+            frag_drop(&in->frag, part);
+        }
+    }
+    tell_counts(q);
 }
 
 /* A sender that is gone may have left the rest of a message in the queue: only when that was empty after it went is its message
@@ -251,12 +275,15 @@ int draw_look(struct queue *q) {
         turn_check(in->turn, &q->roll);
         turn_who(in->turn, &q->roll, q->seen->peer);
     }
-    if (!q->joined || in->frag.parts == 0) {
+    if (!q->joined) {
+        drop_quiet(q);
         return -EAGAIN;
     }
-    if (drop_dead(q, true)) {
-        atomic_poke(&q->seen->in.lost, in->frag.lost);
+    if (in->frag.parts == 0) {
+        return -EAGAIN;
     }
+    (void)drop_dead(q, true);
+    tell_counts(q);
     for (size_t i = 0; i < FRAG_PARTS; i++) {
         struct frag_part *part = &in->frag.part[i];
         part->doomed = part->node != 0 && part != in->frag.whole && is_gone(q, part);

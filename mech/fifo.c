@@ -212,7 +212,7 @@ static int check_stranger(const struct meet *m) {
     bool stranger = !seat_holder(out, &who) && !who.dead;
     fd_close(&who.pidfd);
     fd_close(&out);
-    return stranger ? err_say(EBUSY, "%s: a program that does not speak thirl reads there; ?raw is for those", m->address) : 0;
+    return stranger ? err_say(EBUSY, "%s: a program that does not speak thirl reads there: choose another path", m->address) : 0;
 }
 
 static int seek(struct meet *m) {
@@ -302,6 +302,18 @@ static const struct meet_kind kind = {
     .same = same,
 };
 
+/* What a pipe holds that was asked for so much. */
+static size_t room_of(uint64_t queue) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return (size_t)queue;
+    }
+    size_t room = tube_resize(ends[1], queue);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return room;
+}
+
 static int open_slot(void *self, const struct mech_open *open) {
     struct fifo_end *e = self;
     struct place *p = &e->place;
@@ -317,7 +329,7 @@ static int open_slot(void *self, const struct mech_open *open) {
     (void)snprintf(p->there.path, sizeof p->there.path, "%s", open->rest);
     (void)snprintf(p->back.path, sizeof p->back.path, "%.*s~", (int)sizeof p->back.path - 2, open->rest);
     p->mode = open->options.mode;
-    e->chain.queue = open->options.queue;
+    e->chain.queue = room_of(open->options.queue);
     return haul_open(&e->chain, open, &kind, p);
 }
 

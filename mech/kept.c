@@ -70,6 +70,7 @@ void kept_drop(const struct roll *roll, const struct roll_end *end) {
 }
 
 static int get(int dir, const char *file, struct kept *kept, const struct carrier **carrier) {
+    *kept = (struct kept){.version = 0};
     int fd = openat(dir, file, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     ssize_t got = fd < 0 ? -errno : fd_read_at(fd, kept, sizeof *kept, 0);
     fd_close(&fd);

@@ -21,7 +21,7 @@
 #include "include/thirl/thirl.h"
 
 #define MECH_SLICE_NS INT64_C(50000000) /* longest block inside a slot, longest sleep before a look at a peer's life */
-#define MECH_MAX (UINT64_C(64) << 20)    /* what ?max= is when nobody says it */
+#define MECH_MAX (UINT64_C(64) << 20)    /* what ?max= is when neither the user nor the mechanism says it */
 
 enum mech_way { MECH_IN, MECH_OUT };
 
@@ -77,6 +77,7 @@ struct mech {
     bool raw;            /* it knows ?raw: chan refuses that elsewhere */
     bool registry;       /* open needs the registry directory */
     uint64_t queue;      /* what ?queue= is when nobody says it */
+    uint64_t max;        /* likewise of ?max=; 0: MECH_MAX */
     bool blocks;         /* send and recv make use of wait = true: chan calls them so before it ever arms */
     const struct carrier *carrier; /* what it is built on, where it keeps something in the kernel; else NULL */
 
@@ -156,7 +157,7 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_unix, mech_mq, mech_tcp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sysv;
+extern const struct mech mech_shm, mech_unix, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

@@ -105,8 +105,8 @@ static void settle_limits(struct queue *q, const struct mech_open *open) {
     q->max = open->options.max < FRAG_SIZE_MAX ? open->options.max : FRAG_SIZE_MAX;
     q->max = q->facts.whole && q->max > whole ? whole : q->max;
     q->seen->queue = q->facts.bytes;
-    if (q->facts.kept) {
-        atomic_store(&q->seen->state, NODE_END_LINKED); /* to the queue itself */
+    if (q->facts.kept || !q->joined) {
+        atomic_store(&q->seen->state, NODE_END_LINKED); /* to the queue itself, or to whoever is there */
     }
 }
 
@@ -121,11 +121,13 @@ int queue_open(struct queue *q, const struct carrier *carrier, const struct mech
     if (q->carried == NULL) {
         return err_say(ENOMEM, "%s: no memory for an end", open->address);
     }
+    uint64_t *lost = open->sends ? &q->seen->out.lost : q->raw ? &q->seen->in.lost : NULL; /* NULL: by their numbers */
     struct carrier_open wanted = {.kind = CARRIER_NAMED,
                                         .way = open->sends ? MECH_OUT : MECH_IN,
                                         .address = open->address,
                                         .rest = open->rest,
-                                        .options = &open->options};
+                                        .options = &open->options,
+                                        .lost = lost};
     int rc = carrier->lasting ? join(q, open, &wanted) : carrier->open(q->carried, &wanted, NULL);
     if (rc != 0) {
         free(q->carried);

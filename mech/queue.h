@@ -35,6 +35,8 @@ struct draw {
     /* Of a conversation (duct): whose packets are wanted, NULL: everybody's; and the first of somebody else's, in block. */
     const struct roll_end *only;
     struct frag_head aside; /* node 0: none */
+    uint64_t seen; /* where nobody knows of dead senders: frag.turn when a look last saw it move, */
+    unsigned quiet; /* and how many looks ago that was */
 };
 
 /* What queue_recv_noted says besides, when `only` is set: */

@@ -12,6 +12,7 @@ const struct mech *const mech_table[] = {
     &mech_mq,
     &mech_sysv,
     &mech_tcp,
+    &mech_udp,
     &mech_fd,
     &mech_activated,
     &mech_pipe,

@@ -5,12 +5,10 @@
  * listen, so nothing is ever half placed. The name is resolved once, by open.
  */
 #define _GNU_SOURCE
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -19,20 +17,14 @@
 #include "base/weave.h"
 #include "mech/far.h"
 #include "mech/haul.h"
+#include "mech/host.h"
 
-#define SPOTS 8     /* addresses that one name may stand for; more are not tried */
 #define SYN_TRIES 2 /* of one call, 7 s in all: a host that comes up later is found by the next one */
 
-struct spot {
-    struct sockaddr_storage at;
-    socklen_t length;
-};
-
 struct place {
-    struct spot spot[SPOTS];
-    unsigned spots, turn; /* whose turn it is to be called */
-    unsigned port;
-    bool barred; /* the address is ours, but we may not listen there */
+    struct host host;
+    unsigned turn; /* whose turn it is to be called */
+    bool barred;   /* the address is ours, but we may not listen there */
 };
 
 struct tcp_end {
@@ -40,11 +32,7 @@ struct tcp_end {
     struct place place;
 };
 
-static const struct sockaddr *at(const struct spot *s) {
-    return (const struct sockaddr *)(const void *)&s->at;
-}
-
-static int new_socket(const struct meet *m, const struct spot *s) {
+static int new_socket(const struct meet *m, const struct host_spot *s) {
     int fd = socket(s->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0) {
         int yes = 1; /* also where we call: our own port must not keep a listener from one of the same number */
@@ -55,13 +43,13 @@ static int new_socket(const struct meet *m, const struct spot *s) {
 }
 
 /* 0: we listen. -EADDRINUSE: somebody does; -EADDRNOTAVAIL: that is not for us; or an error. */
-static int take(struct meet *m, const struct spot *s) {
+static int take(struct meet *m, const struct host_spot *s) {
     int fd = new_socket(m, s);
     if (fd < 0) {
         return errno == EAFNOSUPPORT ? -EADDRNOTAVAIL : err_system(errno, "%s: no socket", m->address);
     }
     weave("tcp.bind.before");
-    int rc = bind(fd, at(s), s->length) == 0 && listen(fd, 64) == 0 ? 0 : -errno;
+    int rc = bind(fd, host_at(s), s->length) == 0 && listen(fd, 64) == 0 ? 0 : -errno;
     weave("tcp.bind.after");
     if (rc == 0) {
         meet_listen(m, fd);
@@ -85,39 +73,39 @@ static bool may_come_later(int code) {
     return false;
 }
 
-static int dial(struct meet *m, const struct spot *s) {
+static int dial(struct meet *m, const struct host_spot *s) {
     int fd = new_socket(m, s), tries = SYN_TRIES;
     if (fd < 0) {
         return errno == EAFNOSUPPORT ? -EAGAIN : err_system(errno, "%s: no socket", m->address);
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &tries, sizeof(tries));
     weave("tcp.connect.before");
-    if (connect(fd, at(s), s->length) != 0 && errno != EINPROGRESS) {
+    if (connect(fd, host_at(s), s->length) != 0 && errno != EINPROGRESS) {
         int code = errno;
         fd_close(&fd);
         return may_come_later(code) ? -EAGAIN : err_system(code, "%s: cannot connect", m->address);
     }
     struct link_who host;
-    far_identify(&host, at(s));
+    far_identify(&host, host_at(s));
     meet_call(m, fd, fd, &host, false);
     return 0;
 }
 
 static int seek(struct meet *m) {
     struct place *p = m->place;
-    const struct spot *called = NULL;
+    const struct host_spot *called = NULL;
     p->barred = false;
-    for (unsigned i = 0; i < p->spots && !called; i++) {
-        int rc = take(m, &p->spot[i]);
+    for (unsigned i = 0; i < p->host.spots && !called; i++) {
+        int rc = take(m, &p->host.spot[i]);
         if (rc == -EADDRINUSE || rc == -EACCES) {
-            called = &p->spot[i];
+            called = &p->host.spot[i];
             p->barred = rc == -EACCES;
         } else if (rc != -EADDRNOTAVAIL) {
             return rc;
         }
     }
     if (!called) {
-        called = &p->spot[p->turn++ % p->spots];
+        called = &p->host.spot[p->turn++ % p->host.spots];
     }
     return dial(m, called);
 }
@@ -170,7 +158,7 @@ static bool identify(struct meet *m, const struct meet_line *line, struct link_w
 
 static bool same(const struct meet *a, const struct meet *b) {
     const struct place *p = a->place, *q = b->place;
-    return p->port == q->port; /* one may have said it with another name */
+    return p->host.port == q->host.port; /* one may have said it with another name */
 }
 
 static const struct meet_kind kind = {
@@ -181,58 +169,16 @@ static const struct meet_kind kind = {
     .same = same,
 };
 
-static int resolve(struct place *p, const char *address, const char *host, const char *port) {
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    int rc = getaddrinfo(host, port, &hints, &found);
-    if (rc == EAI_SYSTEM) {
-        return err_system(errno, "%s: cannot look up the host \"%s\"", address, host);
-    }
-    if (rc != 0) {
-        int code = rc == EAI_MEMORY ? ENOMEM : rc == EAI_AGAIN ? EHOSTUNREACH : THIRL_EADDRESS;
-        return err_say(code, "%s: cannot look up the host \"%s\": %s", address, host, gai_strerror(rc));
-    }
-    for (struct addrinfo *one = found; one && p->spots < SPOTS; one = one->ai_next) {
-        struct spot *s = &p->spot[p->spots++];
-        memcpy(&s->at, one->ai_addr, one->ai_addrlen);
-        s->length = one->ai_addrlen;
-    }
-    freeaddrinfo(found);
-    return 0;
-}
-
-static int read_address(struct place *p, const char *address, const char *rest) {
-    char host[256];
-    const char *colon = strrchr(rest, ':');
-    size_t length = colon ? (size_t)(colon - rest) : 0;
-    bool brackets = length >= 2 && rest[0] == '[' && colon[-1] == ']';
-    if (!colon || length == 0 || length >= sizeof(host)) {
-        return err_say(THIRL_EADDRESS, "%s: write tcp://host:port, such as tcp://127.0.0.1:5000 or tcp://[::1]:5000",
-                       address);
-    }
-    if (!brackets && memchr(rest, ':', length)) {
-        return err_say(THIRL_EADDRESS, "%s: an IPv6 address stands in brackets, such as tcp://[::1]:5000", address);
-    }
-    char *end = NULL;
-    unsigned long port = strtoul(colon + 1, &end, 10);
-    if (colon[1] < '0' || colon[1] > '9' || *end != '\0' || port == 0 || port > 65535) {
-        return err_say(THIRL_EADDRESS, "%s: the port is a number from 1 to 65535, not \"%s\"", address, colon + 1);
-    }
-    (void)snprintf(host, sizeof(host), "%.*s", (int)length - 2 * brackets, rest + brackets);
-    p->port = (unsigned)port;
-    return resolve(p, address, host, colon + 1);
-}
-
 static int open_slot(void *self, const struct mech_open *open) {
     struct tcp_end *t = self;
     if (open->options.type > THIRL_STREAM) {
         return err_say(THIRL_EADDRESS, "%s: tcp:// has no ?type=: it is a stream", open->address);
     }
-    int rc = read_address(&t->place, open->address, open->rest);
+    int rc = host_read(&t->place.host, open->address, "tcp", open->rest, SOCK_STREAM);
     if (rc != 0) {
         return rc;
     }
-    int fd = socket(t->place.spot[0].at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(t->place.host.spot[0].at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return err_system(errno, "%s: no socket", open->address);
     }
@@ -248,6 +194,7 @@ static void limits_slot(void *self, struct thirl_limits *limits) {
 
 static void claims_slot(struct thirl_limits *limits) {
     haul_claims(limits);
+    limits->queue *= 2; /* a host at either end keeps some */
     limits->cross_host = 1;
 }
 

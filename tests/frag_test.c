@@ -263,8 +263,16 @@ static void counts_loss_and_order(void **state) {
     assert_false(came(1, base + 200));
     assert_true(came(1, base + 100)); /* too long ago to know */
     assert_false(came(2, 77));
+    assert_true(came(2, 76)); /* of one that has been talking: as likely seen by somebody else, or forgotten */
+    assert_int_equal(frag.lost, 196);
+    assert_false(came(3, 2)); /* of one that has just begun: it is not missed, */
+    assert_false(came(3, 0)); /* but it may still come */
+    assert_true(came(3, 2));
+    assert_true(came(3, 0));
+    assert_false(came(3, 1));
+    assert_int_equal(frag.lost, 196);
     assert_false(came(1, base + 201));
-    for (uint64_t node = 3; node < 3 + FRAG_SENDERS; node++) {
+    for (uint64_t node = 4; node < 4 + FRAG_SENDERS; node++) {
         assert_false(came(node, 0));
     }
     assert_false(came(1, base + 201)); /* forgotten: others have come since */

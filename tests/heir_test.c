@@ -288,7 +288,7 @@ static int listen_at(int type, bool tcp) {
         assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &length), 0);
         (void)snprintf(peer_address, sizeof(peer_address), "tcp://127.0.0.1:%u", ntohs(in.sin_port));
     } else {
-        (void)strcpy(at.sun_path, peer_path);
+        (void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", peer_path);
         (void)unlink(peer_path);
         assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
         (void)snprintf(peer_address, sizeof(peer_address), "unix://%s%s", peer_path,

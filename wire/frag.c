@@ -99,7 +99,9 @@ static struct frag_sender *find_sender(struct frag *frag, const struct frag_head
         }
         oldest = sender->touched < oldest->touched ? sender : oldest;
     }
-    *oldest = (struct frag_sender){.node = head->node, .end = head->end, .top = head->packet - 1, .window = UINT64_MAX};
+    /* A sender's first packet has the number 0: of one that has just begun, those before this one may be on their way. */
+    *oldest = (struct frag_sender){.node = head->node, .end = head->end, .top = head->packet - 1};
+    oldest->window = head->packet < 64 ? UINT64_MAX << head->packet : UINT64_MAX;
     frag->latest = (unsigned)(oldest - frag->sender);
     return oldest;
 }
@@ -119,10 +121,12 @@ bool frag_came_before(struct frag *frag, const struct frag_head *head) {
         }
         sender->window |= UINT64_C(1) << behind;
         frag->late++;
-        frag->lost -= frag->lost != 0; /* it was missed when a later one came */
+        frag->lost -= sender->missing != 0; /* it was missed when a later one came */
+        sender->missing -= sender->missing != 0;
         return false;
     }
     frag->lost += ahead - 1;
+    sender->missing += ahead - 1;
     sender->window = ahead >= 64 ? 1 : sender->window << ahead | 1;
     sender->top = head->packet;
     return false;
@@ -205,9 +209,9 @@ static int begin(struct frag *frag, const struct frag_head *head, struct frag_pa
     frag->spare_room = 0;
     if (part->room < need || part->room > frag->room - frag->held) {
         free(part->data);
-        *part = (struct frag_part){.data = malloc(need), .room = need};
+        part->data = malloc(need);
+        part->room = part->data == NULL ? 0 : need;
         if (part->data == NULL) {
-            *part = (struct frag_part){.node = 0};
             return err_say(ENOMEM, "no memory for a message of %u bytes", head->total);
         }
     }

@@ -67,7 +67,8 @@ struct frag_part {
 struct frag_sender {
     uint64_t node;
     uint32_t end, top; /* the highest packet that came */
-    uint64_t window;   /* bit n: packet top - n came */
+    uint64_t window;   /* bit n: packet top - n came, or is not waited for */
+    uint64_t missing;  /* packets that are counted as lost, and may still come */
     uint64_t touched;
 };
 

@@ -285,6 +285,7 @@ struct thirl_seen {
     uint64_t queue;        /* bytes of its queue, 0 when it only receives */
     uint64_t lost;         /* messages that never came, or never whole, as far as that is known */
     uint64_t refused;      /* what came and was not thirl's, or lied */
+    uint64_t late, twice;  /* packets that came out of order, and that came again and were dropped: over datagrams */
 };
 
 /* Calls seen for each end in the registry directory ($THIRL_DIR, else /dev/shm/thirl-UID), in the order of addresses, until

@@ -40,6 +40,8 @@ static const struct conform_line conform_lines[] = {
     {"sysv", "sysv://", false, "", CONFORM_PAIR | CONFORM_STREAM | CONFORM_QUEUE},
     {"tcp4", "tcp://127.0.0.1:", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"tcp6", "tcp://[::1]:", false, "", CONFORM_PAIR | CONFORM_STREAM},
+    {"udp4", "udp://127.0.0.1:", false, "", CONFORM_QUEUE},
+    {"udp6", "udp://[::1]:", false, "", CONFORM_QUEUE},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };
 #define LINES (sizeof conform_lines / sizeof *conform_lines)

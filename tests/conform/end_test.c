@@ -202,6 +202,20 @@ static void keeps_pairs_from_streams(struct conform *c) {
 
 /* ---- what it says of itself ---- */
 
+/* What thirl_mechanisms says without an end is what an end with default options then says. */
+static void keeps_its_claims(const struct conform *c, const struct thirl_limits *limits) {
+    struct thirl_limits claims = conform_claims(c);
+    must_be(limits->zero_copy, claims.zero_copy);
+    must_be(limits->identity, claims.identity);
+    must_be(limits->cross_host, claims.cross_host);
+    must_be(limits->raw, claims.raw);
+    if (c->line->suffix[0] == '\0') {
+        must_be(limits->message_max, claims.message_max);
+        must_be(limits->queue, claims.queue);
+        must_be(limits->queue_messages, claims.queue_messages);
+    }
+}
+
 static void claims_what_it_does(struct conform *c) {
     thirl *a, *b;
     conform_both(c, 0, NULL, &a, &b);
@@ -212,6 +226,7 @@ static void claims_what_it_does(struct conform *c) {
     must(limits.senders == 1 && limits.receivers == 1);
     must(limits.message_max >= 65536 && limits.queue >= 16384);
     must(!limits.cross_host || !limits.identity); /* no kernel knows another host's processes */
+    keeps_its_claims(c, &limits);
     /* Zero copy: two messages are in the mechanism's own memory, one close behind the other, not in two buffers. */
     thirl_msg *one = NULL, *two = NULL;
     must_be(thirl_loan(a, &one, 64, PATIENCE), 0);

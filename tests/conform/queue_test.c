@@ -171,6 +171,7 @@ static void check_item(char *data, size_t size, size_t large, struct item *item)
 
 static void many_senders_keep_their_order(struct conform *c) {
     struct peer peer[SENDERS];
+    need(conform_claims(c).reliable, "messages may be lost");
     for (int i = 0; i < SENDERS; i++) {
         conform_start(&peer[i], c, push_many);
     }
@@ -200,6 +201,92 @@ static void many_senders_keep_their_order(struct conform *c) {
     free(data);
 }
 
+static void push_many_and_one(const struct conform *c, struct peer *stage) {
+    uint32_t sender = (uint32_t)conform_hear(stage);
+    thirl *end = conform_open(c, THIRL_PUSH, NULL);
+    char data[sizeof(struct item)];
+    for (uint32_t i = 0; i <= each(); i++) {
+        struct item item = {.sender = sender, .number = i};
+        if (i == each()) {
+            conform_tell(stage, i); /* so far without a pause */
+            conform_hear(stage);
+        }
+        conform_fill(data, sizeof data, sender * 100000 + i);
+        memcpy(data, &item, 8);
+        must_be(thirl_send(end, data, sizeof data, PATIENCE), 0);
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+static int lost_of(void *context, const struct thirl_seen *seen) {
+    uint64_t *lost = context;
+    *lost += seen->pid == getpid() ? seen->lost : 0;
+    return 0;
+}
+
+static uint32_t take_items(thirl *end, unsigned char *came, int64_t patience_ms) {
+    char data[sizeof(struct item)];
+    struct item item;
+    size_t size;
+    uint32_t taken = 0;
+    for (int rc; (rc = thirl_recv(end, data, sizeof data, &size, thirl_in_ms(patience_ms))) != -ETIMEDOUT; taken++) {
+        must_be(rc, 0);
+        check_item(data, size, sizeof data, &item);
+        must(item.sender < SENDERS && item.number <= each());
+        must_be(came[item.sender * (EACH + 1) + item.number], 0); /* never twice */
+        came[item.sender * (EACH + 1) + item.number] = 1;
+    }
+    return taken;
+}
+
+/* What does not claim to be reliable may lose messages, but no one doubles, and all that are missing are counted. */
+static void what_is_lost_is_counted(struct conform *c) {
+    need(!conform_claims(c).reliable, "nothing is lost");
+    struct peer peer[SENDERS];
+    for (int i = 0; i < SENDERS; i++) {
+        conform_start(&peer[i], c, push_many_and_one);
+    }
+    thirl *end = conform_open(c, THIRL_PULL, "queue=16K");
+    unsigned char *came = calloc(SENDERS, EACH + 1);
+    must(came != NULL);
+    for (int i = 0; i < SENDERS; i++) {
+        conform_tell(&peer[i], (uint64_t)i);
+    }
+    for (int i = 0; i < SENDERS; i++) {
+        must_be(conform_hear(&peer[i]), each()); /* nobody has received so far: most is lost */
+    }
+    uint32_t taken = take_items(end, came, 200);
+    must(taken > 0 && taken < SENDERS * each());
+    for (int i = 0; i < SENDERS; i++) {
+        conform_tell(&peer[i], 0);
+        conform_join(&peer[i]);
+    }
+    taken += take_items(end, came, 200);
+    uint64_t lost = 0, unseen = 0; /* before a sender's first message came, nobody could miss any */
+    must_be(thirl_list(lost_of, &lost), 0);
+    for (int i = 0; i < SENDERS; i++) {
+        const unsigned char *of = came + i * (EACH + 1);
+        must_be(of[each()], 1);
+        for (uint32_t j = 0; of[j] == 0; j++) {
+            unseen++;
+        }
+    }
+    must_be(taken + lost + unseen, SENDERS * (each() + 1));
+    must_be(thirl_close(&end, PATIENCE), 0);
+    free(came);
+}
+
+static void only_receiver_stays_so(struct conform *c) {
+    need(conform_claims(c).receivers == 1, "any number of receivers");
+    thirl *end = conform_open(c, THIRL_PULL, NULL), *other = NULL;
+    must_be(thirl_open(&other, THIRL_PULL, conform_address(c, 0, NULL), NULL), -EBUSY);
+    must_say("another");
+    must_be(limits_of(end).receivers, 1);
+    must_be(thirl_close(&end, PATIENCE), 0);
+    end = conform_open(c, THIRL_PULL, NULL);
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
 /* Tells every message that it gets, and ends when nothing more comes. */
 static void pull_some(const struct conform *c, struct peer *stage) {
     thirl *end = conform_open(c, THIRL_PULL, NULL);
@@ -224,6 +311,7 @@ static void pull_some(const struct conform *c, struct peer *stage) {
 
 static void each_message_reaches_one(struct conform *c) {
     struct peer in[3], out[2];
+    need(conform_claims(c).receivers == 0, "one receiver only");
     for (int i = 0; i < 3; i++) {
         conform_start(&in[i], c, pull_some);
     }
@@ -594,15 +682,10 @@ static void await_end(struct peer *peer) {
     conform_kill(peer);
 }
 
-static int lost_of(void *context, const struct thirl_seen *seen) {
-    uint64_t *lost = context;
-    *lost += seen->lost;
-    return 0;
-}
-
 /* The half of a message that a dead sender left harms nobody, and is counted. */
 static void sender_dies_in_mid_message(struct conform *c) {
     struct peer peer;
+    need(conform_claims(c).message_max > conform_claims(c).atomic_max, "messages are never cut");
     conform_start(&peer, c, push_half);
     thirl *end = conform_open(c, THIRL_PULL, NULL);
     struct thirl_limits limits = limits_of(end);
@@ -631,6 +714,7 @@ static void pull_half(const struct conform *c, struct peer *stage) {
 /* A receiver dies with half a message in its hands: the next one gets the turn, and everything that is whole. */
 static void receiver_dies_in_mid_message(struct conform *c) {
     struct peer peer;
+    need(conform_claims(c).message_max > conform_claims(c).atomic_max, "messages are never cut");
     conform_start(&peer, c, pull_half);
     conform_hear(&peer);
     thirl *out = conform_open(c, THIRL_PUSH, NULL);
@@ -698,6 +782,7 @@ static void take_stock(struct conform *c, bool sent) {
 }
 
 static void any_point_may_kill(struct conform *c) {
+    need(conform_claims(c).reliable, "messages may be lost");
     unsigned killed = 0;
     for (unsigned i = 0; i < 2 * 3 * POINTS; i++) {
         lot = (struct lot){i / 6, 1 + i % 3, i / 3 % 2 == 0};
@@ -781,6 +866,8 @@ int main(int argc, char **argv) {
         CONFORM_FOR(queue_keeps_what_does_not_fit, CONFORM_QUEUE),
         CONFORM_FOR(queue_refuses_one_byte_more, CONFORM_QUEUE),
         CONFORM_FOR(many_senders_keep_their_order, CONFORM_QUEUE),
+        CONFORM_FOR(what_is_lost_is_counted, CONFORM_QUEUE),
+        CONFORM_FOR(only_receiver_stays_so, CONFORM_QUEUE),
         CONFORM_FOR(each_message_reaches_one, CONFORM_QUEUE),
         CONFORM_FOR(full_queue_waits, CONFORM_QUEUE),
         CONFORM_FOR(half_a_message_is_finished, CONFORM_QUEUE),

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * udp://host:port: datagrams as a carrier, and the queue that the engine makes of it. PULL binds the address, or joins the
+ * group of udp://group@interface:port; PUSH sends there. Nobody is connected and nobody is told of: what is lost on the way
+ * shows in the numbers of what came, or when the other host says so. The name is resolved once, by open.
+ */
+#define _GNU_SOURCE
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/weave.h"
+#include "mech/host.h"
+#include "mech/queue.h"
+
+#define HEADS_4 28u /* of IP and UDP, before each datagram */
+#define HEADS_6 48u
+#define LARGEST_4 (65535 - HEADS_4)
+#define LARGEST_6 (65535 - 8) /* there the length in the head does not count the head */
+#define QUEUE 212992u         /* net.core.rmem_default, where nobody has changed it */
+#define OLD_NEWS 3            /* what has become of earlier datagrams is said before one is sent */
+
+struct udp {
+    int fd;
+    size_t packet;
+    uint64_t bytes;
+    bool receives, many; /* many: each of several receivers gets everything */
+    bool whole;
+    uint64_t *lost;
+    uint32_t dropped; /* by the kernel: as it counts */
+};
+
+/* ---- where ---- */
+
+struct site {
+    struct host host;
+    unsigned interface; /* 0: as the routes say */
+};
+
+/* "host:port" or "group@interface:port". */
+static int read_site(struct site *site, const char *address, const char *rest) {
+    char plain[NODE_ADDRESS_MAX], name[IF_NAMESIZE] = "";
+    const char *at = strrchr(rest, '@'), *colon = strrchr(rest, ':');
+    if (at != NULL && colon != NULL && at < colon) {
+        (void)snprintf(name, sizeof name, "%.*s", (int)(colon - at - 1), at + 1);
+        site->interface = (size_t)(colon - at - 1) < sizeof name ? if_nametoindex(name) : 0;
+        if (site->interface == 0) {
+            return err_say(THIRL_EADDRESS, "%s: there is no network interface \"%.*s\"", address, (int)(colon - at - 1),
+                           at + 1);
+        }
+    }
+    int length = site->interface != 0 ? (int)(at - rest) : (int)strlen(rest);
+    (void)snprintf(plain, sizeof plain, "%.*s%s", length, rest, site->interface != 0 ? colon : "");
+    return host_read(&site->host, address, "udp", plain, SOCK_DGRAM);
+}
+
+static bool is_group(const struct host_spot *spot) {
+    const struct sockaddr_in *four = (const struct sockaddr_in *)(const void *)&spot->at;
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)(const void *)&spot->at;
+    return spot->at.ss_family == AF_INET6 ? IN6_IS_ADDR_MULTICAST(&six->sin6_addr)
+                                          : IN_MULTICAST(ntohl(four->sin_addr.s_addr));
+}
+
+/* The kernel tells: it forbids those who have not asked for it. */
+static bool is_broadcast(const struct host_spot *spot) {
+    int fd = spot->at.ss_family == AF_INET ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    bool broadcast = fd >= 0 && connect(fd, host_at(spot), spot->length) != 0 && errno == EACCES;
+    fd_close(&fd);
+    return broadcast;
+}
+
+static int set(int fd, int level, int name, int value) {
+    return setsockopt(fd, level, name, &value, sizeof value);
+}
+
+/* ---- open ---- */
+
+static int say_unrouted(const struct carrier_open *open, int code, bool named) {
+    return err_say(code,
+                   named ? "%s: that interface reaches no multicast group"
+                         : "%s: no route leads to this group: name an interface, as in udp://239.1.2.3@eth0:5000",
+                   open->address);
+}
+
+static int join(int fd, const struct host_spot *spot, unsigned interface) {
+    const struct sockaddr_in *four = (const struct sockaddr_in *)(const void *)&spot->at;
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)(const void *)&spot->at;
+    const struct ip_mreqn group4 = {.imr_multiaddr = four->sin_addr, .imr_ifindex = (int)interface};
+    const struct ipv6_mreq group6 = {.ipv6mr_multiaddr = six->sin6_addr, .ipv6mr_interface = interface};
+    return spot->at.ss_family == AF_INET6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, &group6, sizeof group6)
+                                          : setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group4, sizeof group4);
+}
+
+/* 0, or -errno without a sentence. */
+static int listen_at(struct udp *u, const struct host_spot *spot, unsigned interface) {
+    bool group = is_group(spot);
+    u->many = group || is_broadcast(spot);
+    if (u->many) {
+        (void)set(u->fd, SOL_SOCKET, SO_REUSEADDR, 1); /* not elsewhere: the last to come would get everything */
+    }
+    if (bind(u->fd, host_at(spot), spot->length) != 0) {
+        return -errno;
+    }
+    return group && join(u->fd, spot, interface) != 0 ? -errno : 0;
+}
+
+static int aim_at(struct udp *u, const struct host_spot *spot, unsigned interface) {
+    const struct ip_mreqn from = {.imr_ifindex = (int)interface};
+    u->many = is_group(spot) || is_broadcast(spot);
+    (void)set(u->fd, SOL_SOCKET, SO_BROADCAST, 1);
+    if (interface != 0 && spot->at.ss_family == AF_INET6) {
+        (void)set(u->fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface);
+    } else if (interface != 0) {
+        (void)setsockopt(u->fd, IPPROTO_IP, IP_MULTICAST_IF, &from, sizeof from);
+    }
+    return connect(u->fd, host_at(spot), spot->length) == 0 ? 0 : -errno;
+}
+
+static int say_refused(const struct carrier_open *open, const struct host_spot *spot, int code, bool named) {
+    if (is_group(spot) && (code == ENODEV || code == ENETUNREACH || code == EADDRNOTAVAIL)) {
+        return say_unrouted(open, code, named);
+    }
+    switch (code) {
+    case EADDRINUSE:
+        return err_say(EBUSY,
+                       "%s: another socket of this host receives there: a datagram reaches one; a multicast group "
+                       "reaches many",
+                       open->address);
+    case EADDRNOTAVAIL:
+        return err_say(EADDRNOTAVAIL, "%s: the address is not this host's, so nobody can receive there", open->address);
+    case EACCES:
+        return err_say(EACCES, "%s: ports below net.ipv4.ip_unprivileged_port_start take CAP_NET_BIND_SERVICE",
+                       open->address);
+    default:
+        return err_system(code, "%s: cannot %s", open->address, open->way == MECH_IN ? "receive there" : "send there");
+    }
+}
+
+/* Both ways, so that an instance need not know: a slice at most inside a call that may block. */
+static void prepare(struct udp *u, uint64_t queue) {
+    const struct timeval slice = {.tv_usec = MECH_SLICE_NS / CLOCK_US};
+    int name = u->receives ? SO_RCVBUF : SO_SNDBUF, room = 0;
+    socklen_t length = sizeof room;
+    (void)setsockopt(u->fd, SOL_SOCKET, u->receives ? SO_RCVTIMEO : SO_SNDTIMEO, &slice, sizeof slice);
+    (void)set(u->fd, SOL_SOCKET, name, queue > INT32_MAX / 2 ? INT32_MAX / 2 : (int)queue);
+    (void)getsockopt(u->fd, SOL_SOCKET, name, &room, &length);
+    u->bytes = room > 0 ? (uint64_t)room / 2 : 0; /* the other half is for what the kernel adds */
+    if (u->receives && u->lost != NULL) {
+        (void)set(u->fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
+    }
+}
+
+/* Pieces of larger messages are as large as the path takes whole: with each IP fragment that is lost, so is its datagram. */
+static void choose_packet(struct udp *u, int family) {
+    unsigned heads = family == AF_INET6 ? HEADS_6 : HEADS_4;
+    int mtu = 0;
+    socklen_t length = sizeof mtu;
+    u->packet = family == AF_INET6 ? LARGEST_6 : LARGEST_4;
+    if (!u->whole && !u->receives) {
+        (void)getsockopt(u->fd, family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP, family == AF_INET6 ? IPV6_MTU : IP_MTU,
+                         &mtu, &length);
+        size_t fits = mtu > 576 ? (size_t)mtu - heads : 576 - heads;
+        u->packet = fits < u->packet ? fits : u->packet;
+    }
+}
+
+static int open_spot(struct udp *u, const struct carrier_open *open, const struct host_spot *spot, unsigned interface) {
+    if (interface != 0 && !is_group(spot)) {
+        return err_say(THIRL_EADDRESS, "%s: only a multicast group is looked for at an interface", open->address);
+    }
+    u->fd = socket(spot->at.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (u->fd < 0) {
+        return errno == EAFNOSUPPORT ? -EADDRNOTAVAIL : err_system(errno, "%s: no socket", open->address);
+    }
+    prepare(u, open->options->queue);
+    weave("udp.bind.before");
+    int rc = u->receives ? listen_at(u, spot, interface) : aim_at(u, spot, interface);
+    if (rc == 0) {
+        choose_packet(u, spot->at.ss_family);
+        return 0;
+    }
+    fd_close(&u->fd);
+    return say_refused(open, spot, -rc, interface != 0);
+}
+
+static int open_slot(void *self, const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) {
+    struct udp *u = self;
+    struct site site = {.interface = 0};
+    if (place != NULL) {
+        *place = '\0';
+    }
+    *u = (struct udp){.fd = -1, .receives = open->way == MECH_IN, .lost = open->lost};
+    u->whole = open->options->raw != 0 || open->options->max <= LARGEST_4 - FRAG_HEAD;
+    int rc = open->options->type != 0
+                 ? err_say(THIRL_EADDRESS, "%s: udp:// has no ?type=: it is datagrams", open->address)
+                 : read_site(&site, open->address, open->rest);
+    bool done = rc != 0;
+    for (unsigned i = 0; !done && i < site.host.spots; i++) {
+        struct host_spot *spot = &site.host.spot[i];
+        if (spot->at.ss_family == AF_INET6 && site.interface != 0) {
+            ((struct sockaddr_in6 *)(void *)&spot->at)->sin6_scope_id = site.interface;
+        }
+        rc = open_spot(u, open, spot, site.interface);
+        done = rc != -EADDRNOTAVAIL && rc != -ENETUNREACH; /* a name may stand for more than this host can reach */
+    }
+    return rc;
+}
+
+static void close_slot(void *self) {
+    fd_close(&((struct udp *)self)->fd);
+}
+
+/* ---- send and receive ---- */
+
+static void count_lost(struct udp *u, uint64_t more) {
+    if (u->lost != NULL) {
+        atomic_poke(u->lost, *u->lost + more);
+    }
+}
+
+/* Is that what another host said of an earlier datagram? */
+static bool is_old_news(int code) {
+    return code == ECONNREFUSED || code == EHOSTUNREACH || code == ENETUNREACH || code == EHOSTDOWN ||
+           code == ENOPROTOOPT || code == EPROTO;
+}
+
+static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
+    struct udp *u = self;
+    const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
+    (void)note;
+    for (int i = 0; i < OLD_NEWS; i++) {
+        if (likely(sendmsg(u->fd, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)) {
+            return 0;
+        }
+        if (!is_old_news(errno)) {
+            break;
+        }
+        count_lost(u, i + 1 < OLD_NEWS || errno == ECONNREFUSED);
+    }
+    switch (errno) {
+    case EMSGSIZE:
+        return -EMSGSIZE;
+    case EAGAIN:
+    case EINTR:
+    case ENOBUFS:
+    case ENOMEM:
+    case ECONNREFUSED:
+        return -EAGAIN;
+    default:
+        return err_system(errno, "the datagram cannot be sent");
+    }
+}
+
+/* How many datagrams the kernel had no room for, says the next one that has. */
+static void read_drops(struct udp *u, struct msghdr *message) {
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+            uint32_t dropped;
+            memcpy(&dropped, CMSG_DATA(c), sizeof dropped);
+            count_lost(u, dropped - u->dropped);
+            u->dropped = dropped;
+        }
+    }
+}
+
+static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                     bool wait) {
+    struct udp *u = self;
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(uint32_t))];
+    } control;
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
+    if (u->lost != NULL) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control;
+    }
+    ssize_t got = recvmsg(u->fd, &message, MSG_TRUNC | (wait ? 0 : MSG_DONTWAIT));
+    if (unlikely(got < 0)) {
+        return errno == EAGAIN || errno == EINTR || errno == ENOMEM || is_old_news(errno)
+                   ? -EAGAIN
+                   : err_system(errno, "datagrams cannot be received");
+    }
+    if (u->lost != NULL) {
+        read_drops(u, &message);
+    }
+    if (note != NULL) {
+        *note = (struct mech_note){.priority = 0};
+    }
+    *size = (size_t)got;
+    return (message.msg_flags & MSG_TRUNC) != 0 ? -EMSGSIZE : 0;
+}
+
+static int watch_slot(void *self, struct mech_watch *watch) {
+    const struct udp *u = self;
+    watch->kind = MECH_WATCH_FD;
+    watch->fd = u->fd;
+    watch->events = u->receives ? POLLIN : POLLOUT;
+    return 0;
+}
+
+/* ---- what is true of it ---- */
+
+static void describe(struct carrier_facts *facts, size_t packet, uint64_t bytes, bool many, bool whole) {
+    *facts = (struct carrier_facts){.packet = packet,
+                                    .bytes = bytes,
+                                    .priorities = 1,
+                                    .receivers = many ? 0 : 1,
+                                    .whole = whole,
+                                    .cross_host = true};
+}
+
+static void facts_slot(void *self, struct carrier_facts *facts) {
+    const struct udp *u = self;
+    describe(facts, u->packet, u->bytes, u->many, u->whole);
+}
+
+static void claims_slot(struct carrier_facts *facts) {
+    describe(facts, LARGEST_4, QUEUE, false, true);
+}
+
+static const struct carrier carrier_udp = {
+    .scheme = "udp",
+    .state_size = sizeof(struct udp),
+    .blocks = true,
+    .remedy = "no datagram holds more; without ?raw, ?max= has larger messages cut",
+    .open = open_slot,
+    .close = close_slot,
+    .send = send_slot,
+    .recv = recv_slot,
+    .watch = watch_slot,
+    .facts = facts_slot,
+    .claims = claims_slot,
+};
+
+static int open_end(void *self, const struct mech_open *open) {
+    return queue_open(self, &carrier_udp, open);
+}
+
+static void claims(struct thirl_limits *limits) {
+    queue_claims(&carrier_udp, limits);
+}
+
+static int64_t disarm(void *self, enum mech_way way) {
+    (void)self;
+    (void)way;
+    return 0;
+}
+
+const struct mech mech_udp = {
+    .scheme = "udp",
+    .summary = "UDP datagrams, to one host, to all of a network or to a multicast group: may be lost, which is counted",
+    .state_size = sizeof(struct queue),
+    .roles = 1u << THIRL_PUSH | 1u << THIRL_PULL,
+    .raw = true,
+    .queue = QUEUE,
+    .max = LARGEST_4 - FRAG_HEAD,
+    .blocks = true,
+    .open = open_end,
+    .close = queue_close,
+    .deinit = queue_deinit,
+    .flush = queue_flush,
+    .send = queue_send,
+    .settle = queue_settle,
+    .recv = queue_recv,
+    .send_noted = queue_send_noted,
+    .recv_noted = queue_recv_noted,
+    .look = queue_look,
+    .arm = queue_arm,
+    .disarm = disarm,
+    .fd = queue_fd,
+    .limits = queue_limits,
+    .claims = claims,
+    .peer = queue_peer,
+};
