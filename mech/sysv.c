@@ -21,8 +21,8 @@
 
 #define PACKET_USUAL 8192 /* the kernel's defaults */
 #define QUEUE_USUAL 16384
-#define FRAMED_SHARE 3    /* of a queue, that a packet may take: one can come while another goes */
-#define LEVELS 32768 /* of priority: type LEVELS is the lowest */
+#define FRAMED_SHARE 3 /* of a queue, that a packet may take: one can come while another goes */
+#define LEVELS 32768   /* of priority: type LEVELS is the lowest */
 #define KEYS_TRIED 16
 #define GROW_MOST ((size_t)64 << 20) /* no packet is larger than that */
 
@@ -35,8 +35,8 @@ struct sysv {
     int id;
     bool made, inbox, gone_is_end; /* gone_is_end: it sends to an inbox, which goes with its owner */
     key_t key;
-    long type;   /* of all packets; 0: it follows from the priority */
-    long wanted; /* what is asked for when receiving */
+    long type;          /* of all packets; 0: it follows from the priority */
+    long wanted;        /* what is asked for when receiving */
     size_t size, bytes; /* of the largest packet, and of all that wait */
     struct packet *packet;
 };
@@ -66,8 +66,9 @@ static key_t key_of(const char *before, const char *text, size_t length) {
 }
 
 static int say_name(const struct carrier_open *open) {
-    return err_say(THIRL_EADDRESS, "%s: a System V queue is called sysv://NAME or sysv://0xKEY, a key of 1 to 8 hexadecimal digits "
-                                   "that is not 0; ?raw may add the type of its messages: /TYPE, 1 to %ld",
+    return err_say(THIRL_EADDRESS,
+                   "%s: a System V queue is called sysv://NAME or sysv://0xKEY, a key of 1 to 8 hexadecimal digits "
+                   "that is not 0; ?raw may add the type of its messages: /TYPE, 1 to %ld",
                    open->address, LONG_MAX);
 }
 
@@ -144,7 +145,8 @@ static int say_foreign(const struct carrier_open *open, key_t key) {
     int id = find(key);
     (void)msgctl(id, IPC_STAT, &about);
     return err_say(EEXIST,
-                   "%s: the System V queue with the key 0x%08x, number %d, is not thirl's, or another registry's (uid %u made it, pid %d "
+                   "%s: the System V queue with the key 0x%08x, number %d, is not thirl's, or another registry's (uid "
+                   "%u made it, pid %d "
                    "sent to it last): choose another name, use ?raw, or remove it (ipcrm -q %d)",
                    open->address, (unsigned)key, id, about.msg_perm.cuid, about.msg_lspid, id);
 }
@@ -191,11 +193,14 @@ static int plan(const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) 
 static int say_refused(const struct carrier_open *open, key_t key) {
     switch (errno) {
     case ENOSPC:
-        return err_say(ENOSPC, "%s: there are as many System V queues as there may be, %zu: raise kernel.msgmni, or remove some (thirl "
-                               "clean; ipcs -q shows all)",
-                       open->address, sysctl_of("msgmni", 32000));
+        return err_say(
+            ENOSPC,
+            "%s: there are as many System V queues as there may be, %zu: raise kernel.msgmni, or remove some (thirl "
+            "clean; ipcs -q shows all)",
+            open->address, sysctl_of("msgmni", 32000));
     case EACCES:
-        return err_say(EACCES, "%s: the System V queue with the key 0x%08x is another user's; widen with ?mode=", open->address,
+        return err_say(EACCES,
+                       "%s: the System V queue with the key 0x%08x is another user's; widen with ?mode=", open->address,
                        (unsigned)key);
     default:
         return err_system(errno, "%s: the System V queue with the key 0x%08x cannot be made or opened", open->address,
@@ -236,8 +241,8 @@ static int make(struct sysv *s, const struct carrier_open *open) {
     }
     weave("sysv.make.after");
     if (s->id < 0) {
-        return err_say(EAGAIN, "%s: the System V queue with the key 0x%08x is removed as often as it is made", open->address,
-                       (unsigned)s->key);
+        return err_say(EAGAIN, "%s: the System V queue with the key 0x%08x is removed as often as it is made",
+                       open->address, (unsigned)s->key);
     }
     if (s->made) {
         set_bytes(s, open);
@@ -294,8 +299,10 @@ static void close_slot(void *self) {
 
 static __attribute__((noinline)) int say_gone(const struct sysv *s, int code) {
     return code == EIDRM || code == EINVAL
-               ? err_say(EIDRM, "the System V queue with the key 0x%08x, number %d, was removed", (unsigned)s->key, s->id)
-               : err_system(code, "the System V queue with the key 0x%08x, number %d, cannot be used", (unsigned)s->key, s->id);
+               ? err_say(EIDRM, "the System V queue with the key 0x%08x, number %d, was removed", (unsigned)s->key,
+                         s->id)
+               : err_system(code, "the System V queue with the key 0x%08x, number %d, cannot be used", (unsigned)s->key,
+                            s->id);
 }
 
 static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
@@ -310,13 +317,14 @@ static int send_slot(void *self, const struct iovec *part, unsigned parts, const
     if (likely(msgsnd(s->id, s->packet, size, IPC_NOWAIT) == 0)) {
         return 0;
     }
-    if (errno == EAGAIN || errno == EINTR || errno == ENOMEM) {
+    int code = errno;
+    if (code == EAGAIN || code == EINTR || code == ENOMEM) {
         return -EAGAIN;
     }
-    if (errno == EINVAL && find(s->key) == s->id) {
+    if (code == EINVAL && find(s->key) == s->id) {
         return -EMSGSIZE; /* kernel.msgmax was lowered */
     }
-    return s->gone_is_end && errno != EACCES ? -EPIPE : say_gone(s, errno);
+    return s->gone_is_end && code != EACCES ? -EPIPE : say_gone(s, code);
 }
 
 /* Takes a packet away that is larger than any may be, and says how large it was. */
@@ -333,7 +341,8 @@ static __attribute__((noinline)) int take_away(struct sysv *s, size_t *size) {
     return got >= 0 ? -EMSGSIZE : errno == ENOMSG || errno == EINTR ? -EAGAIN : say_gone(s, errno);
 }
 
-static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note, bool wait) {
+static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                     bool wait) {
     struct sysv *s = self;
     ssize_t got = msgrcv(s->id, s->packet, s->size, s->wanted, IPC_NOWAIT);
     (void)wait;
@@ -385,7 +394,9 @@ static int left_slot(const char *place, struct carrier_left *left) {
         return -ENOENT;
     }
     if (msgctl(id, IPC_STAT, &about) != 0) {
-        return errno == EIDRM || errno == EINVAL ? -ENOENT : err_system(errno, "the System V queue %s cannot be looked at", place);
+        return errno == EIDRM || errno == EINVAL
+                   ? -ENOENT
+                   : err_system(errno, "the System V queue %s cannot be looked at", place);
     }
     *left = (struct carrier_left){about.msg_qnum, about.__msg_cbytes, about.msg_perm.uid};
     return 0;
@@ -396,7 +407,9 @@ static int remove_slot(const char *place) {
     if (id >= 0 && msgctl(id, IPC_RMID, NULL) == 0) {
         return 0;
     }
-    return id < 0 || errno == EIDRM || errno == EINVAL ? -ENOENT : err_system(errno, "the System V queue %s cannot be removed", place);
+    return id < 0 || errno == EIDRM || errno == EINVAL
+               ? -ENOENT
+               : err_system(errno, "the System V queue %s cannot be removed", place);
 }
 
 static const struct carrier carrier_sysv = {
@@ -421,7 +434,8 @@ CARRIED_OPEN(sysv)
 
 const struct mech mech_sysv = {
     .scheme = "sysv",
-    .summary = "System V message queue: the kernel keeps messages, with priorities or types, for receivers that come later",
+    .summary =
+        "System V message queue: the kernel keeps messages, with priorities or types, for receivers that come later",
     .queue = QUEUE_USUAL,
     .spin = carried_spin,
     CARRIED_SLOTS(sysv),

@@ -15,7 +15,7 @@ struct hail_word {
     uint32_t wanted;             /* somebody waits */
 };
 
-struct hail {                     /* shared: changed by atomic operations only */
+struct hail {                    /* shared: changed by atomic operations only */
     struct hail_word came, room; /* for those who wait for something to receive, and for room to send */
 };
 

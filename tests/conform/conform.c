@@ -10,6 +10,7 @@
 #include <ftw.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -195,6 +196,9 @@ static void play(void **state) {
     pid_t pid = fork();
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (strcmp(c.line->name, "sysv") == 0) {
+            (void)unshare(CLONE_NEWIPC); /* where that is allowed: what it leaves goes with it, even if all are killed */
+        }
         const struct rlimit plenty = {RLIM_INFINITY, RLIM_INFINITY};
         (void)setrlimit(RLIMIT_MSGQUEUE, &plenty); /* where that is allowed: others use queues too */
         static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
