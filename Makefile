@@ -165,6 +165,9 @@ soak: tests
 
 TO_LIB = $(DESTDIR)$(LIBDIR)
 MAN = $(wildcard man/*.[1-9])
+# A page that describes several functions is found by the name of each.
+EACH_OTHER_NAME = for page in $(MAN); do for name in $$(sed -n '/^\.Nd/q; s/^\.Nm \([a-z_-]*\).*/\1/p' $$page); do \
+	link=$(DESTDIR)$(PREFIX)/share/man/man$${page\#\#*.}/$$name.$${page\#\#*.}; [ -f man/$${link\#\#*/} ] ||
 
 install: all
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include/thirl $(TO_LIB)/pkgconfig $(DESTDIR)$(PREFIX)/bin
@@ -179,11 +182,13 @@ install: all
 		>$(TO_LIB)/pkgconfig/thirl.pc
 	$(if $(TOOL),$(INSTALL) -m 755 $(TOOL_PROGRAM) $(DESTDIR)$(PREFIX)/bin/thirl)
 	for page in $(MAN); do $(INSTALL) -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
+	$(EACH_OTHER_NAME) ln -sf $${page##*/} $$link; done; done
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/include/thirl/thirl.h $(TO_LIB)/libthirl.a $(TO_LIB)/libthirl.so* \
 		$(TO_LIB)/pkgconfig/thirl.pc $(DESTDIR)$(PREFIX)/bin/thirl
 	for page in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
+	$(EACH_OTHER_NAME) rm -f $$link; done; done
 	-rmdir $(DESTDIR)$(PREFIX)/include/thirl
 
 clean:
