@@ -18,7 +18,7 @@
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_BOUND = 3 };
 
 static const char usage[] =
-    "usage: thirl-bench [--rounds N] [--quick] [--json FILE] [--gate] [--markdown] [CASE…]\n"
+    "usage: thirl-bench [--rounds N] [--quick] [--cpus N] [--size BYTES] [--json FILE] [--gate] [--markdown] [CASE…]\n"
     "       thirl-bench list                the cases\n"
     "       thirl-bench table --markdown    the headline cases in one table\n"
     "       thirl-bench rtt ADDRESS         round trip of 64 B: one line\n"
@@ -32,6 +32,8 @@ static struct {
     struct measure_options measure;
     const char *json;
     bool gate, markdown;
+    int cpus;           /* only what runs on so many processors; 0: all */
+    size_t size;        /* only messages of that size; 0: all */
     char directory[64]; /* the registry of this run; "" when the user has set one */
 } self = {.measure = {.rounds = 7}};
 
@@ -70,10 +72,27 @@ static int list(void) {
     return 0;
 }
 
+/* The part of a plan that is wanted. */
+static const struct plan *narrow(const struct plan *plan) {
+    static struct entry entries[MEASURE_ENTRIES];
+    static struct plan part;
+    part = *plan;
+    part.entries = entries;
+    part.count = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct entry *entry = &plan->entries[i];
+        if ((!self.cpus || entry->cpus == self.cpus) && (!self.size || entry->size == self.size)) {
+            entries[part.count++] = *entry;
+        }
+    }
+    return &part;
+}
+
 /* --json writes each case as soon as it is known. */
 static int run_plans(const struct plan *const *plans, size_t count) {
     static struct report report;
     int result = 0, cpu[2];
+    bool first = true;
     FILE *json = self.json ? fopen(self.json, "we") : NULL;
     if (self.json && !json) {
         fprintf(stderr, "thirl-bench: %s: %s\n", self.json, strerror(errno));
@@ -89,20 +108,24 @@ static int run_plans(const struct plan *const *plans, size_t count) {
         print_markdown_head();
     }
     for (size_t i = 0; i < count; i++) {
-        if (measure_plan(plans[i], &self.measure, &report)) {
+        const struct plan *plan = narrow(plans[i]);
+        if (plan->count && measure_plan(plan, &self.measure, &report)) {
             result = EXIT_FAILED;
         }
-        (self.markdown ? print_markdown : print_table)(&report);
-        for (size_t k = 0; k < plans[i]->count; k++) {
+        for (size_t k = 0; k < plan->count; k++) {
             if (self.markdown && report.result[k].why[0]) {
-                fprintf(stderr, "thirl-bench: %s: %s\n", plans[i]->name, report.result[k].why);
+                fprintf(stderr, "thirl-bench: %s: %s\n", plan->name, report.result[k].why);
             }
             if (self.gate && report.result[k].missed && result == 0) {
                 result = EXIT_BOUND;
             }
         }
-        if (json) {
-            print_json(json, &report, i == 0);
+        if (plan->count) {
+            (self.markdown ? print_markdown : print_table)(&report);
+        }
+        if (json && plan->count) {
+            print_json(json, &report, first);
+            first = false;
         }
     }
     if (json) {
@@ -219,6 +242,10 @@ static int read_options(int argc, char **argv) {
             self.markdown = true;
         } else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
             self.json = argv[++i];
+        } else if (strcmp(argv[i], "--cpus") == 0 && i + 1 < argc) {
+            self.cpus = atoi(argv[++i]);
+        } else if (strcmp(argv[i], "--size") == 0 && i + 1 < argc) {
+            self.size = strtoull(argv[++i], NULL, 10);
         } else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
             self.measure.rounds = atoi(argv[++i]);
             if (self.measure.rounds < 1 || self.measure.rounds > MEASURE_ROUNDS) {

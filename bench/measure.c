@@ -263,6 +263,7 @@ int measure_plan(const struct plan *plan, const struct measure_options *options,
     const char *why;
     int result = 0;
     unsigned groups = 0;
+    bool there[MEASURE_ENTRIES] = {false};
     memset(report, 0, sizeof *report);
     report->plan = plan;
     report->rounds = options->rounds;
@@ -273,6 +274,7 @@ int measure_plan(const struct plan *plan, const struct measure_options *options,
     course->options = options;
     course->report = report;
     for (size_t i = 0; i < plan->count; i++) {
+        there[plan->entries[i].group] = true;
         groups = plan->entries[i].group >= groups ? plan->entries[i].group + 1 : groups;
         if (calibrate(&plan->entries[i], plan->kind, options->quick, &course->count[i], &why)) {
             fail(course, i, why);
@@ -280,13 +282,13 @@ int measure_plan(const struct plan *plan, const struct measure_options *options,
     }
     for (int i = 0; i < options->rounds * 3; i++) {
         for (unsigned group = 0; group < groups; group++) {
-            if (course->kept[group] < options->rounds) {
+            if (there[group] && course->kept[group] < options->rounds) {
                 play_round(course, group);
             }
         }
     }
     for (unsigned group = 0; group < groups; group++) {
-        report->unsteady = report->unsteady || course->kept[group] < options->rounds;
+        report->unsteady = report->unsteady || (there[group] && course->kept[group] < options->rounds);
     }
     for (size_t i = 0; i < plan->count; i++) {
         if (report->result[i].why[0]) {

@@ -192,12 +192,16 @@ static void put_away(struct run *run) {
     close_side(run, STAGE_PONG);
 }
 
-/* In a child. */
-static void play(struct run *run, enum stage_side side) {
+static void pin(int cpu) {
     cpu_set_t set;
     CPU_ZERO(&set);
-    CPU_SET(run->cpu[side], &set);
+    CPU_SET(cpu, &set);
     sched_setaffinity(0, sizeof set, &set);
+}
+
+/* In a child. */
+static void play(struct run *run, enum stage_side side) {
+    pin(run->cpu[side]);
     /* First touches are not what is measured. */
     madvise(run->stage, sizeof *run->stage, MADV_POPULATE_WRITE);
     if (run->area) {
@@ -228,7 +232,9 @@ static pid_t start(struct run *run, enum stage_side side) {
 
 int stage_beside(struct run *run, const char *address) {
     snprintf(run->stage->handed, sizeof run->stage->handed, "%s", address);
+    pin(run->cpu[STAGE_PONG]); /* it begins where its parent is, and this process is going to spin */
     run->beside = start(run, STAGE_PONG);
+    pin(run->cpu[STAGE_PING]);
     return run->beside > 0 ? 0 : stage_fail(run, STAGE_PING, "fork: %s", strerror(errno));
 }
 

@@ -63,6 +63,7 @@ static int adopt(struct chain *e, const struct meet_match *match) {
     terms.raw = e->raw;
     terms.sends = e->sends;
     terms.receives = e->receives;
+    terms.quiet = e->quiet;
     terms.send_max = match->hello.max < e->send_max ? (size_t)match->hello.max : e->send_max;
     terms.takes = e->descriptors;
     terms.gives = e->carries ? match->hello.descriptors : 0;

@@ -38,6 +38,7 @@ struct chain {
     size_t send_max, recv_max;
     bool sends, receives, packets, bytes, raw;
     bool carries; /* descriptors can go over its connections */
+    bool quiet; /* ?wait=sleep */
     bool final; /* the peer said goodbye */
     bool near;  /* while joining: who listens is an end of this process */
     struct node_end *seen;

@@ -30,6 +30,12 @@ static inline void haste_direct(struct haste *h) {
     h->streak = 0;
 }
 
+/* Nothing is to be hoped for in this wait, which is counted: sleep without a try. */
+static inline bool haste_is_off(struct haste *h) {
+    h->shun -= h->shun != 0;
+    return h->quiet || h->shun != 0;
+}
+
 /* The first try has failed: how often may it be done in this wait? */
 unsigned haste_allowance(struct haste *);
 

@@ -337,6 +337,7 @@ int haul_open(struct chain *e, const struct mech_open *open, const struct meet_k
     e->sends = open->sends;
     e->receives = open->receives;
     e->raw = open->options.raw != 0;
+    e->quiet = open->options.wait == THIRL_WAIT_SLEEP;
     e->bytes = open->stream || (e->raw && !e->packets);
     *open->bytes = e->bytes;
     e->descriptors = open->options.descriptors;

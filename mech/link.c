@@ -54,6 +54,8 @@ int link_make(struct link **made, int fd, int out, const struct link_who *who, c
     l->box.data = box;
     l->box.capacity = room;
     l->room_in = l->room_out = FRAME_MARK;
+    l->direct = terms->pipes ? PULL_DIRECT_PIPE : PULL_DIRECT;
+    l->haste.quiet = terms->quiet;
     gate_init(&l->reading);
     int rc = terms->pipes ? 0 : link_set_slices(fd);
     if (rc != 0) {
@@ -148,13 +150,14 @@ static int refused(struct link *l, size_t size) {
     }
 }
 
-/* A pipe's wait is a call of its own. */
+/* A pipe's wait is a call of its own. What did not take everything a moment ago is full. */
 static ssize_t write_pipe(struct link *l, const struct iovec *parts, int count, bool wait) {
-    ssize_t went = tube_write(l->out, parts, count, false);
+    ssize_t went = wait && l->filled ? -EAGAIN : tube_write(l->out, parts, count, false);
     if (went == -EAGAIN && wait) {
         tube_wait(l->out, POLLOUT, l->who.pidfd, MECH_SLICE_NS);
         went = tube_write(l->out, parts, count, false);
     }
+    l->filled = went > 0 && (size_t)went < parts[0].iov_len + (count > 1 ? parts[1].iov_len : 0);
     errno = went < 0 ? (int)-went : errno;
     return went < 0 ? -1 : went;
 }

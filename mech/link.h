@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "base/gate.h"
+#include "mech/haste.h"
 #include "mech/rights.h"
 #include "wire/frame.h"
 
@@ -26,7 +27,7 @@
 struct link_who {
     int64_t pid; /* 0 when it is in a PID namespace that this one cannot see into, or on another host */
     uint32_t uid, gid;
-    int pidfd; /* -1 when there is none to be had */
+    int pidfd;   /* -1 when there is none to be had */
     bool remote; /* no process of this host that the kernel vouches for: name is an address, the ids are -1 */
     bool dead;   /* the process that made the other end is no more, whoever holds the socket now */
     char name[48];
@@ -57,11 +58,12 @@ enum link_fate {
 };
 
 struct link_terms {
-    bool packets;    /* the socket keeps boundaries and order: messages need no head */
-    bool pipes;      /* not a socket: a pipe for each direction, non-blocking, on descriptions of one's own */
-    bool bytes;      /* payloads are pieces of a stream */
-    bool raw;        /* see mech/bare.h; then what follows counts */
+    bool packets; /* the socket keeps boundaries and order: messages need no head */
+    bool pipes;   /* not a socket: a pipe for each direction, non-blocking, on descriptions of one's own */
+    bool bytes;   /* payloads are pieces of a stream */
+    bool raw;     /* see mech/bare.h; then what follows counts */
     bool sends, receives;
+    bool quiet;            /* sleeps at once where it waits */
     unsigned gives, takes; /* descriptors with one message, each way; none with bytes */
     size_t send_max;       /* largest payload each way */
     size_t recv_max;
@@ -82,25 +84,32 @@ struct link {
     /* In: whoever reads holds the lock. */
     LINE_ALIGNED struct gate reading;
     struct frame_box box;
-    size_t rest;   /* bytes of the current piece that are still to come, or in the box */
-    size_t expect; /* size of the last message: where the next one is likely to end */
+    size_t rest;    /* bytes of the current piece that are still to come, or in the box */
+    size_t direct;  /* of a stream, payloads from this size on go straight into the user's buffer */
+    size_t expect;  /* size of the last message: where the next one is likely to end */
     size_t room_in; /* no packet of the peer is larger, by its word */
     uint16_t number_in;
-    bool partial;      /* the first message in the box is being collected there */
-    bool over;         /* the socket gave its last byte */
-    bool noted;        /* the message that was looked at last comes with descriptors */
-    bool brought;      /* the last read did bring some */
-    bool draining;     /* what came is being collected, however much it is */
-    bool reset;        /* raw: the peer did not take everything */
+    bool partial;       /* the first message in the box is being collected there */
+    bool over;          /* the socket gave its last byte */
+    bool noted;         /* the message that was looked at last comes with descriptors */
+    bool brought;       /* the last read did bring some */
+    bool draining;      /* what came is being collected, however much it is */
+    bool reset;         /* raw: the peer did not take everything */
+    struct haste haste; /* of pipes, where sleeping is a call of its own */
+    bool slept;         /* likewise: the last wait came to that */
+    unsigned sleeps;
+    uint16_t answered; /* likewise: number_out at the last wait */
     struct rights_line line;
     struct rights at_hand; /* of the message that was delivered last; the receiving thread's alone */
 
     /* Out. */
     LINE_ALIGNED size_t sent; /* bytes of the current frame that are on their way, head included; 0 between frames */
-    size_t room_out; /* what the peer was told */
+    size_t room_out;          /* what the peer was told */
     uint16_t number_out;
-    size_t usual; /* bytes that the pipe out held before it was made to hold the rest of a given up frame; 0: it was not */
-    bool said; /* goodbye is on its way: nothing may follow */
+    size_t
+        usual; /* bytes that the pipe out held before it was made to hold the rest of a given up frame; 0: it was not */
+    bool filled; /* the last write left a pipe full */
+    bool said;   /* goodbye is on its way: nothing may follow */
     unsigned char head[FRAME_HEAD];
     unsigned char *small;  /* where short frames are put together */
     struct frame_box tail; /* rest of a frame that its sender gave up, or of a piece */

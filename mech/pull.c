@@ -19,15 +19,77 @@
 #include "base/tube.h"
 #include "mech/mech.h"
 
-#define COPY_MAX ((size_t)2048)      /* of packets, up to this size: copying costs less than a call with two buffers */
+#define SLEEP_DOUBT 8u
+#define ALONE_NS (4 * CLOCK_US) /* giving the processor up took less: nobody else wanted it */
+#define LEAD_NS (20 * CLOCK_US)
+#define COPY_MAX ((size_t)2048) /* of packets, up to this size: copying costs less than a call with two buffers */
 
-/* Of a pipe. Its wait is a call of its own. */
+static size_t size_of(const struct iovec *parts, size_t count) {
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++) {
+        size += parts[i].iov_len;
+    }
+    return size;
+}
+
+static ssize_t sleep_and_read(struct link *l, const struct iovec *parts, size_t count) {
+    tube_wait(l->fd, POLLIN, l->who.pidfd, MECH_SLICE_NS);
+    return tube_read(l->fd, parts, (int)count, false);
+}
+
+/* Each look into a pipe holds up the one who writes to it: lets him get ahead by a few messages. Where he has just run on this
+ * very processor, he is. */
+static bool give_way(struct link *l, bool flows) {
+    int64_t began = clock_now();
+    bool brief = haste_yield(&l->haste);
+    int64_t until = began + (clock_now() - began < ALONE_NS ? LEAD_NS : 0);
+    while (flows && clock_now() < until) {
+        atomic_pause();
+    }
+    return brief;
+}
+
+/* Reading would have to wait, and reading from a pipe has no time limit: sleeping is a call of its own, and a peer that answers
+ * while the processor is given up, because it needs this very one, is not slept for. */
+static ssize_t await_pipe(struct link *l, const struct iovec *parts, size_t count) {
+    unsigned most = haste_allowance(&l->haste), i = 0;
+    ssize_t got = -EAGAIN;
+    bool flows =
+        l->number_out == l->answered; /* nothing was sent since the last message came: the peer does not wait for us */
+    l->answered = l->number_out;
+    for (bool brief = true; got == -EAGAIN && brief && i < most; i++) {
+        brief = give_way(l, flows);
+        got = tube_read(l->fd, parts, (int)count, false);
+    }
+    if (most != 0) {
+        haste_learn(&l->haste, got == -EAGAIN ? 0 : i);
+    }
+    l->slept = got == -EAGAIN;
+    return l->slept ? sleep_and_read(l, parts, count) : got;
+}
+
+/* What had to wait last time will most likely have to again: then the call that fails is left out, but for one in SLEEP_DOUBT. */
 static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t count, bool wait) {
     bool last = atomic_load(&l->cut); /* pairs with the store in link.c: what came before is there */
-    ssize_t got = l->over ? 0 : tube_read(l->fd, parts, (int)count, false);
-    if (got == -EAGAIN && wait && !last) {
-        tube_wait(l->fd, POLLIN, l->who.pidfd, MECH_SLICE_NS);
+    ssize_t got = 0;
+    if (l->over) {
+        return 0;
+    }
+    wait = wait && !last;
+    if (wait && l->slept && haste_is_off(&l->haste) && ++l->sleeps % SLEEP_DOUBT != 0) {
+        got = sleep_and_read(l, parts, count);
+        l->slept = got <= 0 || (size_t)got < size_of(parts, count); /* else the writer is ahead */
+    } else {
+        bool before = wait && haste_before(&l->haste);
         got = tube_read(l->fd, parts, (int)count, false);
+        if (got == -EAGAIN && wait) {
+            got = await_pipe(l, parts, count);
+        } else if (got > 0) {
+            l->slept = false;
+            if (!before) {
+                haste_direct(&l->haste);
+            }
+        }
     }
     if (likely(got > 0) || ((got == -EAGAIN || got == -EINTR) && !last)) {
         return got == -EINTR ? -EAGAIN : got;
@@ -305,7 +367,7 @@ static int get_head(struct link *l, unsigned char *buffer, size_t capacity, size
     if (l->terms.packets) {
         return take_packet(l, buffer, capacity, size, wait);
     }
-    if (frame_box_held(&l->box) == 0 && target >= PULL_DIRECT) {
+    if (frame_box_held(&l->box) == 0 && target >= l->direct) {
         return guess(l, buffer, capacity, size, wait);
     }
     return fill(l, PULL_BOX / 2, wait);
@@ -344,7 +406,7 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
             l->number_in++;
             return 0;
         }
-        if (head.size >= PULL_DIRECT && !l->partial) {
+        if (head.size >= l->direct && !l->partial) {
             memcpy(buffer, payload, have);
             l->box.from = l->box.to = 0;
             return finish(l, &head, buffer, have, wait);
@@ -389,7 +451,7 @@ static int take_bytes(struct link *l, unsigned char *buffer, size_t capacity, si
             continue;
         }
         if (l->rest) {
-            ssize_t more = got >= PULL_DIRECT ? -EAGAIN : take_rest(l, buffer + got, capacity - got, wait && got == 0);
+            ssize_t more = got >= l->direct ? -EAGAIN : take_rest(l, buffer + got, capacity - got, wait && got == 0);
             got += more > 0 ? (size_t)more : 0;
             rc = more > 0 ? 1 : more < 0 ? (int)more : ended(l);
             continue;

@@ -11,6 +11,8 @@
 
 #define PULL_BOX ((size_t)128 << 10)   /* bytes that one system call may bring */
 #define PULL_DIRECT ((size_t)16 << 10) /* of a stream, from this size on: straight into the user's buffer */
+#define PULL_DIRECT_PIPE                                                                                               \
+    ((size_t)16384) /* and of a pipe, whose writer waits while much is read, and gets the pages back */
 
 /* struct mech's recv. When the peer is gone and everything was delivered: -THIRL_ECLOSED, -THIRL_EPEERDIED or
  * -THIRL_EFORMAT, again and again. */
