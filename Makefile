@@ -2,12 +2,13 @@
 #
 #   make              the library, the tool, the examples and the bench, in build/
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
+#   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
 #   make arrows lint format bench soak install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
 EXTRA ?=
-ifeq ($(filter $(EXTRA),asan ubsan tsan)$(if $(EXTRA),,none),)
+ifeq ($(filter $(EXTRA),asan ubsan tsan fuzz)$(if $(EXTRA),,none),)
 $(error EXTRA is asan, ubsan, tsan or empty, not "$(EXTRA)")
 endif
 B := build$(addprefix /,$(EXTRA))
@@ -27,8 +28,10 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointe
 SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SANITIZE_ubsan := -fsanitize=undefined -fno-sanitize-recover=all
 SANITIZE_tsan := -fsanitize=thread
+# `make fuzz` alone uses it, with clang.
+SANITIZE_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # gcc sees uninitialised values that are none once it has instrumented the code.
-SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -Wno-maybe-uninitialized)
+SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -Wno-unknown-warning-option -Wno-maybe-uninitialized)
 
 # Empty, so that a file which defines it as well defines the same.
 CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE=
@@ -42,8 +45,9 @@ TOOL := $(wildcard tool/*.c)
 BENCH := $(wildcard bench/*.c)
 EXAMPLE := $(wildcard example/*.c)
 TEST := $(wildcard tests/*_test.c tests/*/*_test.c)
-TEST_SUPPORT := $(filter-out %_test.c,$(wildcard tests/*.c tests/*/*.c))
-SCRIPT := $(wildcard tests/*/*.sh)
+TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/%,$(wildcard tests/*.c tests/*/*.c))
+FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
+SCRIPT := $(filter-out tests/fuzz/%,$(wildcard tests/*/*.sh))
 ifneq ($(EXTRA),)
 SCRIPT := $(filter-out tests/house/% tests/bench/%,$(SCRIPT))
 endif
@@ -53,6 +57,7 @@ TSAN_TEST ?= addr bell err fd futex gate hold lane node race thread weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=
+FUZZ :=
 endif
 
 OBJECTS := $(LIBRARY:%.c=$(B)/obj/%.o)
@@ -60,7 +65,7 @@ WOVEN := $(LIBRARY:%.c=$(B)/weave/%.o)
 TOOL_OBJECTS := $(TOOL:%.c=$(B)/obj/%.o)
 BENCH_OBJECTS := $(BENCH:%.c=$(B)/obj/%.o)
 EXAMPLE_OBJECTS := $(EXAMPLE:%.c=$(B)/obj/%.o)
-TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o)
+TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B)/%.o) $(B)/tests/fuzz/replay.o
 
 STATIC := $(B)/libthirl.a
 WEAVE := $(B)/weave/libthirl.a
@@ -70,9 +75,10 @@ TOOL_PROGRAM := $(if $(TOOL),$(B)/thirl)
 TOOL_WEAVE := $(if $(TOOL),$(B)/weave/thirl)
 BENCH_PROGRAM := $(if $(BENCH),$(B)/thirl-bench)
 EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
-TESTS := $(TEST:%.c=$(B)/%)
+FUZZERS := $(FUZZ:%.c=$(B)/%)
+TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format bench soak install uninstall clean FORCE
+.PHONY: all tests check arrows lint format bench soak fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -124,8 +130,12 @@ $(EXAMPLES): $(B)/%: $(B)/obj/%.o $(STATIC)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^
 
-$(TESTS): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
+$(filter-out $(FUZZERS),$(TESTS)): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
 	$(LINK) -o $@ $^ -lcmocka
+
+# A parser and its corpus; with libFuzzer's main where that drives it.
+$(FUZZERS): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(EXTRA)),,$(B)/tests/fuzz/replay.o) $(B)/tests/libtest.a $(WEAVE)
+	$(LINK) $(if $(filter fuzz,$(EXTRA)),-fsanitize=fuzzer) -o $@ $^
 
 -include $(patsubst %.o,%.d,$(OBJECTS) $(WOVEN) $(TOOL_OBJECTS) $(BENCH_OBJECTS) $(EXAMPLE_OBJECTS) $(TEST_OBJECTS))
 
@@ -142,7 +152,7 @@ check: tests
 arrows:
 	@sh tests/arrows.sh
 
-C_FILES = $(LIBRARY) $(TOOL) $(BENCH) $(EXAMPLE) $(TEST) $(TEST_SUPPORT)
+C_FILES = $(LIBRARY) $(TOOL) $(BENCH) $(EXAMPLE) $(TEST) $(TEST_SUPPORT) $(FUZZ) tests/fuzz/replay.c
 H_FILES = $(wildcard */*.h include/thirl/*.h tests/*/*.h)
 
 lint:
@@ -160,6 +170,12 @@ bench: all
 COUNT ?= 10000
 soak: tests
 	$(TEST_ENVIRONMENT) sh tests/soak.sh $(COUNT)
+
+SECONDS ?= 60
+fuzz:
+	@SECONDS='$(SECONDS)' MAKE='$(MAKE)' sh tests/fuzz/fuzz.sh $(TARGET)
+
+fuzzers: $(FUZZERS)
 
 # ---- putting it there -----------------------------------------------------------------------------------------------
 

@@ -17,18 +17,6 @@ static bool is(const struct roll_end *a, const struct roll_end *b) {
     return a->node == b->node && a->number == b->number;
 }
 
-/* A pair has one peer: the spout is to know of him too, even if he is gone by the time that it sends. */
-static void introduce(struct duct *d) {
-    char file[ROLL_FILE_MAX];
-    roll_file(file, d->in.peer.end, "rx");
-    if (d->sends && !d->in.peer.dead) {
-        (void)pthread_mutex_lock(&d->noting);
-        duct_part(&d->met);
-        (void)duct_meet(d, &d->met, &d->in.peer.end, file);
-        (void)pthread_mutex_unlock(&d->noting);
-    }
-}
-
 static void bind(struct duct *d) {
     struct basin *in = &d->in;
     struct duct_page *page = d->page;
@@ -42,7 +30,9 @@ static void bind(struct duct *d) {
     atomic_store(&page->from.node, in->peer.end.node); /* pairs with taken_of in spout.c */
     weave("basin.bind.after");
     duct_note(d, &in->peer);
-    introduce(d);
+    if (!in->peer.dead) {
+        duct_introduce(d, &d->met, &in->peer.end);
+    }
 }
 
 static void unbind(struct duct *d) {
@@ -53,6 +43,11 @@ static void unbind(struct duct *d) {
         }
     }
     in->bound = false;
+    (void)pthread_mutex_lock(&d->noting);
+    if (is(&d->linked.end, &in->peer.end)) {
+        duct_part(&d->linked); /* this half has nothing more to learn of him */
+    }
+    (void)pthread_mutex_unlock(&d->noting);
     duct_part(&in->peer);
     duct_note(d, NULL);
 }
@@ -78,11 +73,9 @@ static int find_peer(struct duct *d, const struct roll_end *wanted) {
     struct roll_end found;
     char file[ROLL_FILE_MAX];
     uint32_t change = atomic_load(d->roll.change) + 1; /* pairs with roll_tell */
-    if (wanted == NULL && in->change == change) {
-        return -EAGAIN;
-    }
-    int rc = find_post(d, wanted);
-    if (rc == -EAGAIN && (wanted != NULL ? roll_has(&d->roll, *wanted, "tx") : roll_find(&d->roll, "tx", &found) == 0)) {
+    bool look = wanted != NULL || in->change != change;
+    int rc = look ? find_post(d, wanted) : -EAGAIN;
+    if (rc == -EAGAIN && look && (wanted != NULL ? roll_has(&d->roll, *wanted, "tx") : roll_find(&d->roll, "tx", &found) == 0)) {
         found = wanted != NULL ? *wanted : found;
         roll_file(file, found, "tx");
         rc = duct_meet(d, &in->peer, &found, file);
@@ -90,6 +83,9 @@ static int find_peer(struct duct *d, const struct roll_end *wanted) {
             duct_part(&in->peer);
             rc = -EAGAIN;
         }
+    }
+    if (rc == -EAGAIN && wanted == NULL && duct_met(d, &d->linked, &in->peer)) {
+        rc = 0; /* messages are on their way to him: that he dies without an answer is to be known here, too */
     }
     in->change = rc == -EAGAIN && wanted == NULL ? change : 0;
     if (rc == 0) {

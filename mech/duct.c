@@ -87,11 +87,33 @@ void duct_part(struct duct_peer *peer) {
     peer->end = (struct roll_end){0};
 }
 
+void duct_introduce(struct duct *d, struct duct_peer *place, const struct roll_end *end) {
+    char file[ROLL_FILE_MAX];
+    roll_file(file, *end, place == &d->met ? "rx" : "tx");
+    if (d->sends && d->receives) {
+        (void)pthread_mutex_lock(&d->noting);
+        duct_part(place);
+        (void)duct_meet(d, place, end, file);
+        (void)pthread_mutex_unlock(&d->noting);
+    }
+}
+
+bool duct_met(struct duct *d, struct duct_peer *place, struct duct_peer *peer) {
+    (void)pthread_mutex_lock(&d->noting);
+    bool met = place->end.node != 0;
+    if (met) {
+        *peer = *place;
+        *place = (struct duct_peer){.guard = -1, .node.fd = -1};
+    }
+    (void)pthread_mutex_unlock(&d->noting);
+    return met;
+}
+
 int duct_fate(struct duct_peer *peer, bool sure) {
     if (unlikely(atomic_load(&peer->page->left) != 0)) { /* pairs with the store in duct_close */
         return -THIRL_ECLOSED;
     }
-    if (likely(!sure && !peer->dead && !node_peer_changed(&peer->node))) {
+    if (likely(!sure && !peer->dead && !node_peer_doubtful(&peer->node))) {
         return 0;
     }
     if (!peer->dead && node_peer_alive(&peer->node)) {
@@ -245,7 +267,7 @@ int duct_open(struct duct *d, const struct carrier *carrier, const struct mech_o
     d->options = open->options;
     d->max = open->options.max < FRAG_SIZE_MAX ? open->options.max : FRAG_SIZE_MAX;
     d->epoll = d->lit = d->tick = -1;
-    d->out.peer.guard = d->in.peer.guard = d->met.guard = -1;
+    d->out.peer.guard = d->in.peer.guard = d->met.guard = d->linked.guard = -1;
     (void)strncpy(d->address, open->address, sizeof d->address - 1);
     if (open->options.raw != 0) {
         return err_say(EOPNOTSUPP, "%s: the raw form of %s has the roles push and pull only", open->address, carrier->scheme);
@@ -310,6 +332,7 @@ void duct_deinit(void *self) {
     duct_part(&d->out.peer);
     duct_part(&d->in.peer);
     duct_part(&d->met);
+    duct_part(&d->linked);
     draw_deinit(&d->in.q);
     free(d->out.q.out.rest.data);
     free(d->out.q.carried);

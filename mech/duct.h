@@ -78,7 +78,8 @@ struct duct {
     uint64_t max;
     struct thirl_options options;
     int epoll, lit, tick; /* thirl_fd; -1 */
-    struct duct_peer met; /* whom the basin of a pair has met last, for the spout; under noting */
+    /* Of a pair, under noting: whom the basin has met last, for the spout; and the other way round. */
+    struct duct_peer met, linked;
     struct spout out;
     struct basin in;
 };
@@ -102,6 +103,11 @@ int duct_peer(void *self, struct thirl_peer *);
 /* Maps the page in that file of the channel's directory and knows whose it is. 0; -EAGAIN: gone already; or an error. */
 int duct_meet(struct duct *, struct duct_peer *, const struct roll_end *, const char *file);
 void duct_part(struct duct_peer *);
+
+/* A half has met that peer: *place, which is met or linked, is for the other half, which is to know of him too, even if he is
+ * gone by the time that it looks. duct_met takes him from there: true, and *peer is mapped. */
+void duct_introduce(struct duct *, struct duct_peer *place, const struct roll_end *);
+bool duct_met(struct duct *, struct duct_peer *place, struct duct_peer *peer);
 
 /* Has that peer left (-THIRL_ECLOSED) or died (-THIRL_EPEERDIED)? 0: neither. Costs nothing as long as nothing has changed;
  * sure: ask the kernel even so. */

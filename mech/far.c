@@ -14,8 +14,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define DRAIN ((size_t)1 << 20)
-#define DRAINS 64
+#define DRAIN ((size_t)16 << 10)
+#define DRAINS 4096
 #define PROBES_LOST 8 /* looks into a closed window that nobody answered: at doubling intervals, about as long */
 
 void far_text(char text[FAR_TEXT], const struct sockaddr *at) {
@@ -74,5 +74,6 @@ size_t far_unsent(int fd) {
 
 void far_part(int fd) {
     (void)shutdown(fd, SHUT_WR);
-    for (int i = 0; i < DRAINS && recv(fd, NULL, DRAIN, MSG_TRUNC | MSG_DONTWAIT) > 0; i++) {}
+    char drain[DRAIN];
+    for (int i = 0; i < DRAINS && recv(fd, drain, sizeof(drain), MSG_DONTWAIT) > 0; i++) {}
 }

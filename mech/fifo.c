@@ -24,7 +24,7 @@
 
 #define PATH_ROOM 320
 #define BUSY_MARK S_ISVTX
-#define DOUBTS 4 /* tries before a process that cannot be seen is believed to live */
+#define DOUBTS 8 /* tries before a process that cannot be seen, or is no reader of thirl's, is believed to live */
 
 struct file {
     char path[PATH_ROOM];
@@ -201,9 +201,10 @@ static int take(struct meet *m) {
     return 0;
 }
 
-/* A program that does not know thirl may read there. */
+/* A program that does not know thirl may read there. So does, for a moment, who asks whether both ends are taken, and a
+ * process that ends: its seat is free before its pipe is closed. */
 static int check_stranger(const struct meet *m) {
-    const struct place *p = m->place;
+    struct place *p = m->place;
     struct link_who who = seat_nobody;
     int out = open_pipe(p->there.path, O_WRONLY);
     if (out < 0) {
@@ -212,7 +213,11 @@ static int check_stranger(const struct meet *m) {
     bool stranger = !seat_holder(out, &who) && !who.dead;
     fd_close(&who.pidfd);
     fd_close(&out);
-    return stranger ? err_say(EBUSY, "%s: a program that does not speak thirl reads there: choose another path", m->address) : 0;
+    if (stranger && p->doubts++ < DOUBTS) {
+        return -EAGAIN;
+    }
+    return stranger ? err_say(EBUSY, "%s: a program that does not speak thirl reads there: choose another path", m->address)
+                    : 0;
 }
 
 static int seek(struct meet *m) {

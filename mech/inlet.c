@@ -134,13 +134,16 @@ static bool talks_to_another(const struct inlet *in) {
            (atomic_load(&theirs->heard.node) != 0 && !is_link(&theirs->heard, self));
 }
 
-/* Binds to the peer's lane once the peer talks to this end. */
+/* Binds to the peer's lane once the peer talks to this end. -THIRL_EFORMAT, without a sentence: no lane begins there. */
 static int bind(struct inlet *in) {
     if (!talks_to_us(in)) {
         return -EAGAIN;
     }
     uint64_t start = atomic_peek(&in->feed->theirs->to.start);
     in->lane = (struct lane){.ring = in->feed->map.base + in->feed->map.head, .mask = in->feed->map.ring - 1, .at = start};
+    if (start % sizeof(struct lane_head) != 0) {
+        return -THIRL_EFORMAT;
+    }
     in->number = 0;
     in->offset = 0;
     in->held = (struct hold){.first = 0};
@@ -214,7 +217,7 @@ static int ready(struct inlet *in) {
         }
     }
     int rc = in->bound ? 0 : bind(in);
-    return rc == -EAGAIN ? empty(in) : rc;
+    return rc == -EAGAIN ? empty(in) : rc == -THIRL_EFORMAT ? lied(in) : rc;
 }
 
 /* ---- receiving ---- */
@@ -457,8 +460,9 @@ static bool stirs(struct inlet *in) {
     if (rc != 0) {
         return rc != -EAGAIN;
     }
-    if (!in->bound && bind(in) != 0 && talks_to_another(in)) {
-        return false;
+    rc = in->bound ? 0 : bind(in);
+    if (rc != 0 && (rc == -THIRL_EFORMAT || talks_to_another(in))) {
+        return rc == -THIRL_EFORMAT;
     }
     uint32_t span, size;
     return in->dead || node_peer_changed(&in->peer.node) || (in->bound && lane_look(&in->lane, &span, &size) != 0) ||

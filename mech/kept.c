@@ -41,6 +41,11 @@ static bool parse(const char *file, struct roll_end *end) {
     return file[4] == '\0' || roll_parse(name, end, &kind);
 }
 
+/* A note that somebody was killed over: they are written under the channel's lock. */
+static bool is_unfinished(const char *file) {
+    return strncmp(file, "kept", 4) == 0 && strchr(file, '~') != NULL;
+}
+
 int kept_put(const struct roll *roll, const struct roll_end *end, const char *address, const char *place, bool stays) {
     struct kept kept = {KEPT_MAGIC, KEPT_VERSION, stays, "", ""};
     char file[KEPT_FILE_MAX], unfinished[KEPT_FILE_MAX + 1];
@@ -141,6 +146,8 @@ int kept_tidy(const char *name, bool all, int64_t until, uint64_t *thrown) {
         if (parse(entry->d_name, &end)) {
             count++;
             tidy_one(roll.dir, entry->d_name, end, &t);
+        } else if (is_unfinished(entry->d_name)) {
+            (void)unlinkat(roll.dir, entry->d_name, 0);
         }
     }
     if (list != NULL) {

@@ -243,7 +243,14 @@ static int understand(const struct meet *m, const struct frame_hello *hello) {
     if (rc != 0 || hello->kind != FRAME_HELLO_REFUSE) {
         return rc;
     }
-    return err_say((int)hello->code ? (int)hello->code : EACCES, "the listener refused us");
+    /* What an end of thirl refuses with; any other code would be a claim about calls of ours. */
+    static const uint32_t codes[] = {EACCES, THIRL_EFORMAT, THIRL_EVERSION, THIRL_EROLE};
+    for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+        if (hello->code == codes[i]) {
+            return err_say((int)hello->code, "the listener refused us");
+        }
+    }
+    return err_say(EACCES, "the listener refused us with the code %u", hello->code);
 }
 
 /* What the listener said to our call. */

@@ -98,27 +98,16 @@ static int link_to(struct duct *d, const struct roll_end *found) {
         out->q.max = out->peer.page->max;
     }
     duct_note(d, &out->peer);
+    duct_introduce(d, &d->linked, found);
     spout_greet(d);
     weave("spout.link.after");
     return 0;
 }
 
-/* Whom the basin has met and this half has not: true, and he is mapped. */
-static bool take_met(struct duct *d) {
-    (void)pthread_mutex_lock(&d->noting);
-    bool met = d->met.end.node != 0;
-    if (met) {
-        d->out.peer = d->met;
-        d->met = (struct duct_peer){.guard = -1, .node.fd = -1};
-    }
-    (void)pthread_mutex_unlock(&d->noting);
-    return met;
-}
-
 static int find_any(struct duct *d) {
     struct roll_end found;
     char file[ROLL_FILE_MAX];
-    if (take_met(d)) {
+    if (duct_met(d, &d->met, &d->out.peer)) {
         if (duct_fate(&d->out.peer, true) == -THIRL_ECLOSED) {
             return tell(d, -THIRL_ECLOSED);
         }

@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "tests/quota.h"
 #include "tests/room.h"
 #include "wire/frag.h"
 
@@ -310,5 +311,6 @@ int main(void) {
         cmocka_unit_test_teardown(names_the_limit, tidy),
         cmocka_unit_test_teardown(mode_is_obeyed, tidy),
     };
+    (void)quota_take(true);
     return cmocka_run_group_tests(tests, begin, room_end);
 }

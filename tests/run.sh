@@ -1,25 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Runs test programs one after the other: sh tests/run.sh PROGRAM... A *.sh is run by sh. Each gets a registry directory of
-# its own and TIMEOUT seconds (120). Counted are cmocka's tests and lines "ok …", "not ok …", "skip …"; exit 77 means
-# skipped, and the last line of the output is the reason. The last line here is "N passed, N failed, N skipped".
+# Runs test programs, JOBS (as many as there are processors) at once: sh tests/run.sh PROGRAM... A *.sh is run by sh. Each
+# gets a registry directory of its own and TIMEOUT seconds (180). Counted are cmocka's tests and lines "ok …", "not ok …",
+# "skip …"; exit 77 means skipped, and the last line of the output is the reason. The last line here is
+# "N passed, N failed, N skipped".
 set -u
 
-limit=${TIMEOUT:-120}
-passed=0 failed=0 skipped=0
-shm=/dev/shm
-[ -d $shm ] && [ -w $shm ] || shm=${TMPDIR:-/tmp}
-work=$(mktemp -d) || exit 1
-registry=
-trap 'rm -rf "$work" ${registry:+"$registry"}' EXIT
-trap 'exit 130' INT TERM
-
-# ThreadSanitizer wants its shadow where address space layout randomization may have put something else.
-prefix=
-if [ "${EXTRA:-}" = tsan ] && setarch -R true 2>/dev/null; then prefix='setarch -R'; fi
-: "${UBSAN_OPTIONS:=print_stacktrace=1}"
-export UBSAN_OPTIONS
+limit=${TIMEOUT:-180}
 
 # Reads a program's output; prints how many passed, failed and were skipped in it.
 count() {
@@ -40,43 +28,72 @@ explain() {
     esac
 }
 
-for program; do
-    registry=$(mktemp -d "$shm/thirl-test.XXXXXX") || exit 1
-    case $program in
-    *.sh) run="sh $program" ;;
-    */*) run=$program ;;
-    *) run=./$program ;;
+# What is said of a program that has ended.
+report() {
+    name=${1#build/}
+    word=ok
+    [ "$p" != 0 ] || word=skipped
+    [ "$f" = 0 ] || word=FAILED
+    printf '%-7s %-44s %6s s  %s\n' $word "$name" "$took" "$p passed, $f failed, $s skipped"
+    if [ "$f" != 0 ]; then
+        grep -vE '^(ok |\[ RUN  |\[       OK )' "$out" | tail -n 80 | sed 's/^/    | /'
+        echo "    | ($(explain $code))"
+    elif [ "$s" != 0 ]; then
+        grep -E '^(skip|ok .*# *[sS][kK][iI][pP])' "$out" >"$out.why" || tail -n 1 "$out" >"$out.why"
+        sed 's/^/    /' "$out.why"
+    fi
+}
+
+run_one() {
+    out=$(mktemp "$THIRL_TEST_WORK/out.XXXXXX") || exit 1
+    registry=$(mktemp -d "$THIRL_TEST_WORK/registry.XXXXXX") || exit 1
+    case $1 in
+    *.sh) run="sh $1" ;;
+    */*) run=$1 ;;
+    *) run=./$1 ;;
     esac
+    # ThreadSanitizer wants its shadow where address space layout randomization may have put something else.
+    prefix=
+    if [ "${EXTRA:-}" = tsan ] && setarch -R true 2>/dev/null; then prefix='setarch -R'; fi
     begin=$(date +%s.%N)
-    THIRL_DIR=$registry timeout -k 5 "$limit" $prefix $run >"$work/out" 2>&1 </dev/null
+    THIRL_DIR=$registry timeout -k 5 "$limit" $prefix $run >"$out" 2>&1 </dev/null
     code=$?
     took=$(echo "$begin $(date +%s.%N)" | awk '{ printf "%.1f", $2 - $1 }')
     rm -rf "$registry"
     read -r p f s <<COUNTED
-$(count "$work/out")
+$(count "$out")
 COUNTED
     if [ $code = 77 ]; then
         [ "$s" != 0 ] || s=1
     elif [ $code != 0 ]; then
         [ "$f" != 0 ] || f=1
     elif [ $((p + f + s)) = 0 ]; then
-        echo "no test spoke" >>"$work/out"
+        echo "no test spoke" >>"$out"
         f=1
     fi
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    name=${program#build/}
-    word=ok
-    [ "$p" != 0 ] || word=skipped
-    [ "$f" = 0 ] || word=FAILED
-    printf '%-7s %-44s %6s s  %s\n' $word "$name" "$took" "$p passed, $f failed, $s skipped"
-    if [ "$f" != 0 ]; then
-        grep -vE '^(ok |\[ RUN  |\[       OK )' "$work/out" | tail -n 80 | sed 's/^/    | /'
-        echo "    | ($(explain $code))"
-    elif [ "$s" != 0 ]; then
-        grep -E '^(skip|ok .*# *[sS][kK][iI][pP])' "$work/out" >"$work/why" || tail -n 1 "$work/out" >"$work/why"
-        sed 's/^/    /' "$work/why"
-    fi
-done
+    (
+        flock 9
+        report "$1"
+        echo "$p $f $s" >>"$THIRL_TEST_WORK/sums"
+    ) 9>"$THIRL_TEST_WORK/lock"
+}
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ] && [ $((passed + failed)) != 0 ]
+if [ "${1:-}" = --one ]; then
+    run_one "$2"
+    exit
+fi
+
+shm=/dev/shm
+[ -d $shm ] && [ -w $shm ] || shm=${TMPDIR:-/tmp}
+THIRL_TEST_WORK=$(mktemp -d "$shm/thirl-test.XXXXXX") || exit 1
+trap 'rm -rf "$THIRL_TEST_WORK"' EXIT
+trap 'exit 130' INT TERM
+: "${UBSAN_OPTIONS:=print_stacktrace=1}"
+export UBSAN_OPTIONS THIRL_TEST_WORK
+: >"$THIRL_TEST_WORK/sums"
+
+printf '%s\n' "$@" | xargs -P "${JOBS:-$(nproc)}" -n 1 sh "$0" --one
+awk -v programs=$# '
+    { p += $1; f += $2; s += $3 }
+    END { f += programs - NR; printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f != 0 || p == 0 }' \
+    "$THIRL_TEST_WORK/sums"

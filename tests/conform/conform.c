@@ -27,6 +27,8 @@
 
 #include <cmocka.h>
 
+#include "tests/quota.h"
+
 #define STAGE_MS 50000
 #define SKIPPED 77
 #define SMALL 256 /* bytes of a small message, with all that goes with it */
@@ -142,6 +144,12 @@ static void prepare(struct conform *c) {
     snprintf(c->registry, sizeof c->registry, "%s/registry", c->directory);
     assert_int_equal(mkdir(c->registry, 0700), 0);
     assert_int_equal(setenv("THIRL_DIR", c->registry, 1), 0);
+    const char *with = getenv("CONFORM_WITH");
+    if (with != NULL && strcmp(with, "spy") == 0) {
+        snprintf(c->with, sizeof c->with, "spy=%s/trace", c->directory);
+    } else if (with != NULL) {
+        snprintf(c->with, sizeof c->with, "%s", strcmp(with, "hurt") == 0 ? "hurt=7" : with);
+    }
 }
 
 /* What a test has left in the kernel: a process of its own looks, because the registry is the test's. */
@@ -192,6 +200,7 @@ static void play(void **state) {
     }
     prepare(&c);
     take_ports(&c);
+    int quota = quota_counts(c.line->prefix) ? quota_take(true) : -1;
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
@@ -199,8 +208,9 @@ static void play(void **state) {
         if (strcmp(c.line->name, "sysv") == 0) {
             (void)unshare(CLONE_NEWIPC); /* where that is allowed: what it leaves goes with it, even if all are killed */
         }
-        const struct rlimit plenty = {RLIM_INFINITY, RLIM_INFINITY};
-        (void)setrlimit(RLIMIT_MSGQUEUE, &plenty); /* where that is allowed: others use queues too */
+        if (quota >= 0) {
+            (void)close(quota);
+        }
         static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
         for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
             (void)signal(signals[i], SIG_DFL); /* cmocka's handler would go on with the next test */
@@ -210,6 +220,9 @@ static void play(void **state) {
     }
     assert_true(pid > 0);
     int status = await(pid, STAGE_MS);
+    if (quota >= 0) {
+        (void)close(quota);
+    }
     clean();
     (void)nftw(c.directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     if (status == -1) {
@@ -275,8 +288,15 @@ const char *conform_address(const struct conform *c, unsigned n, const char *opt
     } else {
         snprintf(name, sizeof name, "%s%c%u", c->line->path ? c->directory : token, c->line->path ? '/' : '-', n);
     }
-    snprintf(text, sizeof ring[0], "%s%s%s%s%s", c->line->prefix, name, c->line->suffix,
-             options == NULL ? "" : c->line->suffix[0] == '\0' ? "?" : "&", options == NULL ? "" : options);
+    size_t used = (size_t)snprintf(text, sizeof ring[0], "%s%s%s", c->line->prefix, name, c->line->suffix);
+    const char *more[] = {options, c->with[0] != '\0' ? c->with : NULL};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        if (more[i] != NULL) {
+            char sign = strchr(text, '?') == NULL ? '?' : '&';
+            used += (size_t)snprintf(text + used, sizeof ring[0] - used, "%c%s", sign, more[i]);
+            must(used < sizeof ring[0]);
+        }
+    }
     return text;
 }
 

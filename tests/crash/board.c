@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -18,7 +20,7 @@
 #include "tests/crash/talk.h"
 
 #define PATIENCE (60 * CLOCK_MS) /* of one call of the survivor; longer than any slice of a wait */
-#define FRESH 6                  /* messages that survivor and fresh peer exchange each way */
+#define FRESH 3                  /* messages that survivor and fresh peer exchange each way */
 #define HALF ((size_t)3 << 20)
 
 static struct board *mine; /* of the victim only */
@@ -93,9 +95,12 @@ static int suffer_one(struct board *board, thirl *end, uint64_t i, thirl_time un
     return rc;
 }
 
-/* Gives up a message that the kernel has taken half of, and closes. */
+/* Gives up a message that the kernel has taken half of, and closes. Without root's rights, by which the kernel would hold all. */
 static void suffer_half(struct board *board, thirl *end) {
     static char large[HALF];
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}};
+    (void)syscall(SYS_capset, &header, none);
     int rc = talk_send(end, BOARD_VICTIM, 0, thirl_in_ms(5000));
     board->victim_sent += rc == 0;
     rc = rc != 0 ? rc : thirl_send(end, large, sizeof large, thirl_in_ms(20));
@@ -164,6 +169,20 @@ static void note_message(struct board *board, const struct talk *talk) {
     board->got[talk->conversation]++;
 }
 
+/* The large message that the victim gave up: it arrives whole or not at all. */
+static int take_half(struct board *board, thirl *end, thirl_time until) {
+    thirl_msg *msg;
+    int rc = thirl_take(end, &msg, until);
+    if (rc == 0) {
+        const char *data = thirl_msg_data(msg);
+        if (thirl_msg_size(msg) != HALF || data[0] != 0 || memcmp(data, data + 1, HALF - 1) != 0) {
+            board_fail(board, "the message that was given up arrived torn, with %zu bytes", thirl_msg_size(msg));
+        }
+        thirl_free(&msg);
+    }
+    return rc;
+}
+
 static bool is_told(int rc) {
     return rc == -THIRL_EPEERDIED || rc == -THIRL_ECLOSED;
 }
@@ -176,7 +195,9 @@ static int persist(struct board *board, thirl *end, int64_t message) {
         bool over = atomic_load(&board->ended) && clock_now() > board->ended_at + 2 * TRIAL_TOLD_NS;
         int rc = message >= 0 ? talk_send(end, BOARD_SURVIVOR, (uint64_t)message, thirl_in_ms(PATIENCE / CLOCK_MS))
                               : talk_recv(end, board->got[BOARD_VICTIM] % 3 == 1, &talk, thirl_in_ms(PATIENCE / CLOCK_MS));
-        if (rc == 0 && message < 0) {
+        if (rc == -EMSGSIZE && board->scenario->flow == TRIAL_HALF) {
+            rc = take_half(board, end, thirl_in_ms(PATIENCE / CLOCK_MS));
+        } else if (rc == 0 && message < 0) {
             note_message(board, &talk);
         } else if (rc == 0) {
             board->met = true;
@@ -228,6 +249,8 @@ static void greet_fresh(struct board *board, thirl *end) {
         } else if (rc == -THIRL_EPEERDIED && told++ == 0) {
             note_told(board, rc);
             rc = 0;
+        } else if (rc == -EMSGSIZE && board->scenario->flow == TRIAL_HALF) {
+            rc = take_half(board, end, until);
         }
     }
     if (rc != 0) {

@@ -26,13 +26,17 @@
 #include "base/weave.h"
 #include "tests/crash/trial.h"
 
-#define WORKERS 4
+#define WORKERS 6
 #define TRIALS_MAX 8000
 #define SLOW_AGAIN 3 /* a machine that is busy elsewhere is late by chance, not each time */
 
 #define SLEEPY "shm://crash?queue=4096&wait=sleep"
 #define LIVELY "shm://crash?queue=4096"
 #define STREAM "unix://%s/socket?queue=4096"
+#define TCP "tcp://%s:7418"
+#define FIFO "fifo://%s/fifo?queue=4096"
+#define MQ "mq://%s?queue=32K"
+#define SYSV "sysv://%s?queue=4096&wait=sleep"
 #define PACKET "unix://@crash%s?queue=8192&type=seqpacket"
 
 static const struct trial_scenario scenarios[] = {
@@ -52,6 +56,14 @@ static const struct trial_scenario scenarios[] = {
     {.name = "packet-send-second", .address = PACKET, .flow = TRIAL_OUT, .messages = 40},
     {.name = "packet-receive-first", .address = PACKET, .flow = TRIAL_IN, .messages = 40, .first = true},
     {.name = "packet-echo-second", .address = PACKET, .flow = TRIAL_ECHO, .messages = 10},
+    {.name = "tcp-send-first", .address = TCP, .flow = TRIAL_OUT, .messages = 12, .first = true, .corpse = true},
+    {.name = "tcp-receive-second", .address = TCP, .flow = TRIAL_IN, .messages = 12},
+    {.name = "fifo-send-first", .address = FIFO, .flow = TRIAL_OUT, .messages = 12, .first = true, .corpse = true},
+    {.name = "fifo-receive-second", .address = FIFO, .flow = TRIAL_IN, .messages = 12},
+    {.name = "mq-send-first", .address = MQ, .flow = TRIAL_OUT, .messages = 6, .first = true, .corpse = true},
+    {.name = "mq-receive-second", .address = MQ, .flow = TRIAL_IN, .messages = 6},
+    {.name = "sysv-send-first", .address = SYSV, .flow = TRIAL_OUT, .messages = 8, .first = true, .corpse = true},
+    {.name = "sysv-receive-second", .address = SYSV, .flow = TRIAL_IN, .messages = 8},
 };
 #define SCENARIOS (sizeof scenarios / sizeof *scenarios)
 
@@ -185,20 +197,36 @@ static void add(unsigned scenario, unsigned place, unsigned pass, enum trial_act
     }
 }
 
-/* Kills at the first passes, in the middle, and at the last; stops at the first and in the middle. */
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define THIN true
+#else
+#define THIN false
+#endif
+
+/* Kills at the first passes, in the middle, and at the last; stops at the first and in the middle. A sanitizer looks at the code
+ * that is passed, not at the moment: it gets one kill in each scenario, and
+ * the stops in two. */
+static bool is_stopped_enough(unsigned scenario, unsigned place) {
+    unsigned earlier = 0;
+    for (unsigned s = 0; s < scenario; s++) {
+        earlier += shared->passes[s][place] != 0;
+    }
+    return THIN && earlier >= 2;
+}
+
 static void plan_all(void) {
     for (unsigned s = 0; s < SCENARIOS; s++) {
         for (unsigned p = 0; p < places; p++) {
             unsigned passes = shared->passes[s][p];
             unsigned pass[] = {1, 2, passes / 2, passes};
             for (unsigned i = 0, last = 0; i < 4; i++) {
-                if (pass[i] > last && pass[i] <= passes) {
+                if (pass[i] > last && pass[i] <= passes && (i == 0 || !THIN)) {
                     last = pass[i];
                     add(s, p, last, TRIAL_KILL);
                 }
             }
             unsigned middle = (passes + 1) / 2;
-            if (passes != 0) {
+            if (passes != 0 && !is_stopped_enough(s, p)) {
                 add(s, p, middle, TRIAL_STOP);
                 add(s, p, middle > 1 ? middle - 1 : 1, TRIAL_STOP_KILL);
             }
@@ -211,11 +239,29 @@ static int by_size(const void *a, const void *b) {
     return (*left > *right) - (*left < *right);
 }
 
+/* How the names of the points begin that no pair passes; each is killed at by a test of its own. */
+static const char *const elsewhere[] = {
+    "bare.",       /* bare_test */
+    "link.noted",  /* rights_test */
+    "pipe.",       /* pipe_test */
+    "push.",       /* conform/queue_test, and all that follow */
+    "draw.",       "turn.", "queue.", "kept.",
+};
+
+static bool is_elsewhere(const char *name) {
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) {
+        if (strncmp(name, elsewhere[i], strlen(elsewhere[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Every point was killed at and stopped at by some scenario. */
 static unsigned count_uncovered(void) {
     unsigned uncovered = 0;
     for (size_t i = 0; i < places && only == NULL; i++) {
-        if (place_of(points[i].name) != i) {
+        if (place_of(points[i].name) != i || is_elsewhere(points[i].name)) {
             continue;
         }
         if (shared->hits[i][TRIAL_KILL] == 0 || shared->hits[i][TRIAL_STOP] == 0 || shared->hits[i][TRIAL_STOP_KILL] == 0) {

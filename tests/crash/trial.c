@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/fd.h"
 #include "tests/crash/board.h"
+#include "tests/quota.h"
 
 #define STOPPED_NS (150 * CLOCK_MS)
 #define LIMIT_S 12 /* a trial that takes longer is stuck */
@@ -147,7 +149,12 @@ static void judge(struct board *board, struct trial_result *result) {
     }
     bool met = board->met || got != 0 || sent > lost;
     char pid[32];
-    (void)snprintf(pid, sizeof pid, "pid %d ", (int)board->victim_pid);
+    bool far = strncmp(board->address, "tcp:", 4) == 0; /* there it is known by its address */
+    if (far) {
+        memcpy(pid, "127.", 5);
+    } else {
+        (void)snprintf(pid, sizeof pid, "pid %d ", (int)board->victim_pid);
+    }
     if (board->killed != 0 && met && board->told == 0 && !board->survivor_left) {
         board_fail(board, "the survivor was never told of the death");
     }
@@ -171,6 +178,15 @@ static void judge(struct board *board, struct trial_result *result) {
     memcpy(result->failure, board->failure, sizeof result->failure);
 }
 
+/* Every process that runs trials has a loopback address and a name of its own. */
+static void place(char *address, size_t room, const char *pattern, const char *directory) {
+    char host[32];
+    unsigned pid = (unsigned)getpid();
+    (void)snprintf(host, sizeof host, "127.%u.%u.%u", pid >> 16 & 255, pid >> 8 & 255, pid & 255);
+    bool tcp = strncmp(pattern, "tcp:", 4) == 0, mq = strncmp(pattern, "mq:", 3) == 0;
+    (void)snprintf(address, room, pattern, tcp ? host : mq ? strrchr(directory, '/') + 1 : directory);
+}
+
 void trial_run(const struct trial_scenario *scenario, const char *directory, const char *point, unsigned pass,
                enum trial_action action, struct trial_result *result) {
     struct board *board = make_board();
@@ -181,10 +197,11 @@ void trial_run(const struct trial_scenario *scenario, const char *directory, con
         return;
     }
     board->scenario = scenario;
-    (void)snprintf(board->address, sizeof board->address, scenario->address, directory);
+    place(board->address, sizeof board->address, scenario->address, directory);
     setenv("THIRL_DIR", directory, 1);
     (void)snprintf(order, sizeof order, "%s:%u:%s", point ? point : "", pass, action == TRIAL_KILL ? "kill" : "stop");
     fflush(NULL);
+    int quota = quota_counts(board->address) ? quota_take(false) : -1;
     if (scenario->corpse) {
         (void)reap(board, start(board, board_die, NULL), 0, "corpse");
     }
@@ -198,6 +215,7 @@ void trial_run(const struct trial_scenario *scenario, const char *directory, con
     }
     expect_exit(board, survivor, "survivor");
     expect_exit(board, start(board, board_tidy, NULL), "tidy one");
+    fd_close(&quota);
     clear(board, directory, "node");
     clear(board, directory, "chan");
     clear(board, directory, "");

@@ -23,7 +23,7 @@ enum trial_flow {
 };
 
 struct trial_scenario {
-    const char *name, *address; /* %s in the address: the directory of the trial */
+    const char *name, *address; /* %s in the address: the directory of the trial; a host of its own, a name for mq */
     enum trial_flow flow;
     unsigned messages;
     bool first;  /* the victim opens first */
