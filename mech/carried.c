@@ -76,14 +76,6 @@ int64_t carried_disarm(void *self, enum mech_way way) {
     return 0;
 }
 
-/* Each try is a system call, and where nobody runs beside this end they gain nothing; but giving the processor up may be worth
- * more than a sleep. */
-bool carried_spin(void *self, enum mech_way way) {
-    (void)self;
-    (void)way;
-    return false;
-}
-
 int carried_fd(void *self, enum mech_way way, int *fd) {
     struct carried *c = self;
     return (c->is_queue ? queue_fd : duct_fd)(&c->as, way, fd);

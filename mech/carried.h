@@ -31,7 +31,6 @@ int carried_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, 
 int carried_look(void *self, enum mech_way);
 int carried_arm(void *self, enum mech_way, struct mech_watch *);
 int64_t carried_disarm(void *self, enum mech_way);
-bool carried_spin(void *self, enum mech_way); /* of silent carriers only */
 int carried_fd(void *self, enum mech_way, int *fd);
 void carried_limits(void *self, struct thirl_limits *);
 int carried_peer(void *self, struct thirl_peer *);

@@ -221,7 +221,6 @@ int queue_watch(struct queue *q, struct mech_watch *watch) {
     watch->kind = MECH_WATCH_WORD;
     watch->word = &word->given;
     watch->value = q->heard;
-    watch->timed = !q->raw;
     return 0;
 }
 

@@ -437,6 +437,5 @@ const struct mech mech_sysv = {
     .summary =
         "System V message queue: the kernel keeps messages, with priorities or types, for receivers that come later",
     .queue = QUEUE_USUAL,
-    .spin = carried_spin,
     CARRIED_SLOTS(sysv),
 };

@@ -63,7 +63,7 @@ static const struct trial_scenario scenarios[] = {
     {.name = "mq-send-first", .address = MQ, .flow = TRIAL_OUT, .messages = 6, .first = true, .corpse = true},
     {.name = "mq-receive-second", .address = MQ, .flow = TRIAL_IN, .messages = 6},
     {.name = "sysv-send-first", .address = SYSV, .flow = TRIAL_OUT, .messages = 8, .first = true, .corpse = true},
-    {.name = "sysv-receive-second", .address = SYSV, .flow = TRIAL_IN, .messages = 8},
+    {.name = "sysv-echo-second", .address = SYSV, .flow = TRIAL_ECHO, .messages = 6},
 };
 #define SCENARIOS (sizeof scenarios / sizeof *scenarios)
 
