@@ -126,6 +126,7 @@ static void give_back(thirl *end) {
         free(end->way[0].msg[i].buffer);
     }
     free(end->way[0].msg);
+    mech_unwrap(end->mech);
     free(end->state);
     free(end);
 }
@@ -155,8 +156,14 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     if (epoch == 0) {
         return -ENOMEM;
     }
+    rc = mech_wrap(&mech, address, &addr.options);
+    if (rc != 0) {
+        return rc;
+    }
+    open.mech = mech;
     thirl *end = make(mech, &open, epoch);
     if (end == NULL) {
+        mech_unwrap(mech);
         return err_say(ENOMEM, "%s: no memory for an end", address);
     }
     rc = node_end_take(&end->seen, address, role, mech->registry);

@@ -111,6 +111,8 @@ struct thirl_options {
     uint32_t raw;    /* ?raw: no framing, no greeting: speaks to programs that do not know thirl; thirl-raw(7) */
     uint32_t descriptors; /* ?descriptors=: how many a received message may bring, up to 16; 0 refuses them all */
     uint32_t zero;   /* must be 0 */
+    const char *spy;  /* ?spy=: a file, or the number of a descriptor, that gets a line for each operation; thirl-spy(7) */
+    const char *hurt; /* ?hurt=: faults on purpose, SEED or SEED:KIND,...; thirl-hurt(7) */
 };
 
 enum thirl_socket_type {

@@ -35,6 +35,7 @@ enum { CONFORM_PAIR = 1, CONFORM_STREAM = 2, CONFORM_QUEUE = 4 }; /* PAIR; WRITE
 struct conform {
     const struct conform_line *line;
     char directory[160], registry[192];
+    char with[192]; /* an option for every address, from $CONFORM_WITH: "spy", "hurt", or as it stands there; "": none */
     unsigned port; /* the first of CONFORM_PORTS that no other test on this machine uses */
 };
 
@@ -74,6 +75,13 @@ void conform_skip(const char *reason) __attribute__((noreturn));
 #define must(condition) ((condition) ? (void)0 : conform_fail(__FILE__, __LINE__, #condition))
 #define must_be(value, wanted) conform_compare(__FILE__, __LINE__, #value, (int64_t)(value), (int64_t)(wanted))
 #define must_say(part) conform_why(__FILE__, __LINE__, part) /* the sentence of the last error holds that */
+
+/* A call with THIRL_NOW that must do it: under hurt its first try may answer -EAGAIN without a reason. */
+#define at_once(c, call)                                                                                               \
+    ({                                                                                                                 \
+        int at_once_rc = (call);                                                                                       \
+        at_once_rc == -EAGAIN && strncmp((c)->with, "hurt", 4) == 0 ? (call) : at_once_rc;                             \
+    })
 
 /* ---- peers ---- */
 
