@@ -245,8 +245,10 @@ static int check_size(const struct hose *h, size_t size) {
     if (size == 0) {
         return err_say(EINVAL, "%s: an empty message leaves no trace in a pipe; ?raw sends none", h->address);
     }
-    return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %d (PIPE_BUF) that a pipe takes in one piece; WRITE "
-                   "sends more, and other writers may come between", h->address, size, PIPE_BUF);
+    return err_say(EMSGSIZE,
+                   "%s: a message of %zu bytes is larger than the %d (PIPE_BUF) that a pipe takes in one piece; WRITE "
+                   "sends more, and other writers may come between",
+                   h->address, size, PIPE_BUF);
 }
 
 int hose_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
@@ -296,7 +298,8 @@ int hose_flush(void *self, uint64_t *left) {
     const struct hose *h = self;
     const struct hose_way *w = &h->way[MECH_OUT];
     int waiting = 0;
-    bool lost = w->fd >= 0 && w->theirs < 0 && hose_is_unread(w->fd) && ioctl(w->fd, FIONREAD, &waiting) == 0 && waiting > 0;
+    bool lost =
+        w->fd >= 0 && w->theirs < 0 && hose_is_unread(w->fd) && ioctl(w->fd, FIONREAD, &waiting) == 0 && waiting > 0;
     *left = lost; /* or more: the kernel counts bytes */
     return lost ? -THIRL_ECLOSED : 0;
 }

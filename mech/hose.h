@@ -22,16 +22,16 @@ struct hose {
     uint64_t max;
     struct node_end *seen;
     bool sends, receives;
-    bool messages; /* PUSH: each of them whole, and a reader that leaves may be followed by another */
+    bool messages;   /* PUSH: each of them whole, and a reader that leaves may be followed by another */
     int user, ready; /* thirl_fd's, and a timer in it: for what no descriptor tells */
     enum mech_way user_way;
     struct hose_way {
-        int fd;       /* -1: there is none yet */
-        int theirs;   /* the other side of this pipe, kept for a child; -1: there is none, or it was let go */
-        bool shared;  /* others may hold the open file too: it may block */
-        bool met;     /* fd leads to somebody, as far as is known */
-        bool came;    /* IN: something was received */
-        bool over;    /* nothing comes any more, or nobody takes it */
+        int fd;        /* -1: there is none yet */
+        int theirs;    /* the other side of this pipe, kept for a child; -1: there is none, or it was let go */
+        bool shared;   /* others may hold the open file too: it may block */
+        bool met;      /* fd leads to somebody, as far as is known */
+        bool came;     /* IN: something was received */
+        bool over;     /* nothing comes any more, or nobody takes it */
         int64_t pause; /* of the next look for somebody, ns */
     } way[2];
 };
@@ -89,10 +89,9 @@ void hose_claims(struct thirl_limits *);
 int hose_peer(void *self, struct thirl_peer *);
 
 #define HOSE_SLOTS                                                                                                     \
-    .queue = HOSE_QUEUE, .raw = true, .blocks = true, .close = hose_close, .deinit = hose_deinit,                      \
-    .flush = hose_flush, .send = hose_send, .settle = hose_settle, .recv = hose_recv, .look = hose_look,               \
-    .arm = hose_arm, .disarm = hose_disarm, .fd = hose_fd, .limits = hose_limits, .claims = hose_claims,               \
-    .peer = hose_peer
+    .queue = HOSE_QUEUE, .raw = true, .blocks = true, .close = hose_close, .deinit = hose_deinit, .flush = hose_flush, \
+    .send = hose_send, .settle = hose_settle, .recv = hose_recv, .look = hose_look, .arm = hose_arm,                   \
+    .disarm = hose_disarm, .fd = hose_fd, .limits = hose_limits, .claims = hose_claims, .peer = hose_peer
 
 /* The mechanisms that are made of it: what the raw form of fifo://, pipe:// and, for the end of a pipe, fd:// is. */
 extern const struct mech path_raw, lent_child, lent_given;

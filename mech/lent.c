@@ -35,7 +35,8 @@ struct lent {
 static int let_go(struct hose *h, enum mech_way way) {
     const struct lent *e = (struct lent *)h;
     if (!e->handed) {
-        return err_say(ENOTCONN, "%s: no child has the other end: hand it over with thirl_hand, start the child, then go on",
+        return err_say(ENOTCONN,
+                       "%s: no child has the other end: hand it over with thirl_hand, start the child, then go on",
                        h->address);
     }
     weave("hose.lend.before");
@@ -84,7 +85,8 @@ static int hand_slot(void *self, char *address, size_t capacity) {
     }
     if (in->met || out->met) {
         return is_over(in, POLLHUP) || is_over(out, POLLERR)
-                   ? err_say(THIRL_ECLOSED, "%s: the program at the other end has closed it; open another pipe", h->address)
+                   ? err_say(THIRL_ECLOSED, "%s: the program at the other end has closed it; open another pipe",
+                             h->address)
                    : err_say(EBUSY, "%s: the other end is taken, by the program that it was handed to", h->address);
     }
     char reads[16], writes[16];
@@ -94,7 +96,8 @@ static int hand_slot(void *self, char *address, size_t capacity) {
     if (length < 0 || (size_t)length >= capacity) {
         return -EMSGSIZE;
     }
-    if ((in->theirs >= 0 && fcntl(in->theirs, F_SETFD, 0) != 0) || (out->theirs >= 0 && fcntl(out->theirs, F_SETFD, 0) != 0)) {
+    if ((in->theirs >= 0 && fcntl(in->theirs, F_SETFD, 0) != 0) ||
+        (out->theirs >= 0 && fcntl(out->theirs, F_SETFD, 0) != 0)) {
         return err_system(errno, "%s: its descriptors cannot be made inheritable", h->address);
     }
     e->handed = true;
@@ -121,7 +124,8 @@ static int check(const char *address, int fd, int access) {
     struct stat status;
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fstat(fd, &status) != 0) {
-        return err_say(EBADF, "%s: descriptor %d is not open here; was it inherited, or taken over already?", address, fd);
+        return err_say(EBADF, "%s: descriptor %d is not open here; was it inherited, or taken over already?", address,
+                       fd);
     }
     if (!S_ISFIFO(status.st_mode) || ((flags & O_ACCMODE) != access && (flags & O_ACCMODE) != O_RDWR)) {
         return err_say(EBADF, "%s: descriptor %d is not the %s end of a pipe", address, fd,
@@ -188,12 +192,16 @@ static int take_handed(struct hose *h, const char *rest) {
     int in = -1, out = -1;
     bool good = read_number(&rest, &in) && *rest++ == ',' && read_number(&rest, &out) && *rest == '\0';
     if (!good || (in < 0 && out < 0)) {
-        return err_say(THIRL_EADDRESS, "%s: write pipe://?raw and hand over the other end, or pipe://IN,OUT?raw as thirl_hand "
-                       "says, with - for none", h->address);
+        return err_say(THIRL_EADDRESS,
+                       "%s: write pipe://?raw and hand over the other end, or pipe://IN,OUT?raw as thirl_hand "
+                       "says, with - for none",
+                       h->address);
     }
     if ((in >= 0) != h->receives || (out >= 0) != h->sends) {
         return err_say(THIRL_EROLE, "%s: this end is to be opened %s", h->address,
-                       in < 0 ? "to write" : out < 0 ? "to read" : "as a pair");
+                       in < 0    ? "to write"
+                       : out < 0 ? "to read"
+                                 : "as a pair");
     }
     return take_both(h, in, out);
 }

@@ -38,9 +38,10 @@ static int make(struct path *p) {
     struct stat file;
     for (int tries = 0; tries < MAKES; tries++) {
         if (stat(p->at, &file) == 0) {
-            return S_ISFIFO(file.st_mode) ? 0
-                                          : err_say(EEXIST, "%s: what is at %s is not a FIFO: remove it, or choose another path",
-                                                    p->hose.address, p->at);
+            return S_ISFIFO(file.st_mode)
+                       ? 0
+                       : err_say(EEXIST, "%s: what is at %s is not a FIFO: remove it, or choose another path",
+                                 p->hose.address, p->at);
         }
         if (errno != ENOENT) {
             return err_system(errno, "%s: cannot look at %s", p->hose.address, p->at);
@@ -75,7 +76,8 @@ static int open_it(struct path *p, int access) {
     struct stat file;
     int fd = open(p->at, access | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) {
-        return errno == ENXIO || errno == ENOENT ? -errno : err_system(errno, "%s: cannot open the FIFO", p->hose.address);
+        return errno == ENXIO || errno == ENOENT ? -errno
+                                                 : err_system(errno, "%s: cannot open the FIFO", p->hose.address);
     }
     if (fstat(fd, &file) != 0 || !S_ISFIFO(file.st_mode)) {
         fd_close(&fd);
@@ -145,7 +147,8 @@ static void leave(struct hose *h) {
     if (!p->made || !is_at(p, p->device, p->inode)) {
         return;
     }
-    int fd = h->sends ? open(p->at, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : -1; /* who waits in open(2) for a writer has had one */
+    int fd = h->sends ? open(p->at, O_WRONLY | O_NONBLOCK | O_CLOEXEC)
+                      : -1; /* who waits in open(2) for a writer has had one */
     bool stays = fd >= 0 && h->messages;
     fd_close(&fd);
     weave("hose.unlink.before");

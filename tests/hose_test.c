@@ -112,7 +112,8 @@ static void make_fifo(void) {
 
 static void reads_what_programs_write(void **state) {
     (void)state;
-    static const char *const commands[] = {"cat <%2$s >%1$s", "cat <%2$s >%1$s", "dd if=%2$s of=%1$s bs=70001 status=none"};
+    static const char *const commands[] = {"cat <%2$s >%1$s", "cat <%2$s >%1$s",
+                                           "dd if=%2$s of=%1$s bs=70001 status=none"};
     size_t size;
     for (int i = 0; i < 3; i++) {
         write_file(bulk, BULK - 1);
@@ -376,9 +377,9 @@ static void lets_close_wake_it(void **state) {
 /* A killed end of thirl leaves the FIFO, which serves whoever comes; the program at the other end sees an end. */
 static void dies_like_any_program(void **state) {
     (void)state;
-    static const char *const points[] = {"hose.make.before:1:kill",  "hose.make.after:1:kill",  "hose.open.before:1:kill",
-                                         "hose.meet.after:1:kill",   "hose.send.after:2:kill",  "hose.unlink.before:1:kill",
-                                         "hose.close.before:1:kill", "hose.recv.after:1:kill"};
+    static const char *const points[] = {
+        "hose.make.before:1:kill", "hose.make.after:1:kill",    "hose.open.before:1:kill",  "hose.meet.after:1:kill",
+        "hose.send.after:2:kill",  "hose.unlink.before:1:kill", "hose.close.before:1:kill", "hose.recv.after:1:kill"};
     for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
         bool reads = strstr(points[i], "recv") != NULL;
         if (i > 1) {
@@ -398,7 +399,8 @@ static void dies_like_any_program(void **state) {
             (void)setenv("THIRL_WEAVE_AT", points[i], 1);
             (void)!thirl_open(&end, reads ? THIRL_READ : THIRL_WRITE, raw, NULL);
             for (int k = 0; k < 3; k++) {
-                (void)!(reads ? thirl_recv(end, buffer, 9, &size, LONG) : thirl_send(end, "x", 1, thirl_in_ms(other ? 8000 : 20)));
+                (void)!(reads ? thirl_recv(end, buffer, 9, &size, LONG)
+                              : thirl_send(end, "x", 1, thirl_in_ms(other ? 8000 : 20)));
             }
             (void)thirl_close(&end, THIRL_NOW);
             _exit(0);
@@ -541,7 +543,8 @@ static void gives_a_child_of_thirl_plain_ends(void **state) {
         assert_int_equal(thirl_close(&a, LONG), 0);
     }
     thirl *end = NULL;
-    static const char *const wrong[] = {"pipe://-,-?raw", "pipe://3?raw", "pipe://3,4,5?raw", "pipe://,?raw", "pipe://x?raw"};
+    static const char *const wrong[] = {"pipe://-,-?raw", "pipe://3?raw", "pipe://3,4,5?raw", "pipe://,?raw",
+                                        "pipe://x?raw"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(thirl_open(&end, THIRL_PAIR, wrong[i], NULL), -THIRL_EADDRESS);
     }
@@ -615,7 +618,8 @@ static void passes_standard_streams_on(void **state) {
     char program[256] = "", command[600];
     assert_true(readlink("/proc/self/exe", program, sizeof program - 1) > 0);
     write_file(bulk, BULK - 1);
-    (void)snprintf(command, sizeof command, "cat %s | %s pass | cat >%s.2 && mv %s.2 %s", file, program, file, file, file);
+    (void)snprintf(command, sizeof command, "cat %s | %s pass | cat >%s.2 && mv %s.2 %s", file, program, file, file,
+                   file);
     assert_int_equal(system(command), 0);
     must_be_in_file(bulk, BULK - 1);
 }
@@ -635,7 +639,8 @@ static void leaves_no_descriptor(void **state) {
     size_t size;
     unsigned before = descriptors();
     for (int i = 0; i < 3; i++) {
-        thirl *reader = open_as(THIRL_READ, raw), *writer = open_as(THIRL_WRITE, raw), *pair = open_as(THIRL_PAIR, "pipe://?raw");
+        thirl *reader = open_as(THIRL_READ, raw), *writer = open_as(THIRL_WRITE, raw),
+              *pair = open_as(THIRL_PAIR, "pipe://?raw");
         assert_int_equal(thirl_hand(pair, address, sizeof address), 0);
         assert_true(thirl_fd(reader) >= 0 && thirl_fd(pair) >= 0);
         assert_int_equal(thirl_send(writer, "x", 1, LONG), 0);
@@ -663,11 +668,20 @@ int main(int argc, char **argv) {
     }
 #define TEST(name) cmocka_unit_test_setup(name, begin)
     const struct CMUnitTest tests[] = {
-        TEST(reads_what_programs_write), TEST(writes_to_programs_that_read), TEST(outlives_its_reader),
-        TEST(never_mixes_many_writers),  TEST(says_what_it_cannot),          TEST(meets_again_at_the_path),
-        TEST(wakes_event_loops),         TEST(lets_close_wake_it),           TEST(dies_like_any_program),
-        TEST(gives_a_child_plain_ends),  TEST(gives_a_child_of_thirl_plain_ends),
-        TEST(stands_in_a_pipeline),      TEST(passes_standard_streams_on),   TEST(leaves_no_descriptor),
+        TEST(reads_what_programs_write),
+        TEST(writes_to_programs_that_read),
+        TEST(outlives_its_reader),
+        TEST(never_mixes_many_writers),
+        TEST(says_what_it_cannot),
+        TEST(meets_again_at_the_path),
+        TEST(wakes_event_loops),
+        TEST(lets_close_wake_it),
+        TEST(dies_like_any_program),
+        TEST(gives_a_child_plain_ends),
+        TEST(gives_a_child_of_thirl_plain_ends),
+        TEST(stands_in_a_pipeline),
+        TEST(passes_standard_streams_on),
+        TEST(leaves_no_descriptor),
     };
     return cmocka_run_group_tests(tests, peer_setup, peer_teardown);
 }
