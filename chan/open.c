@@ -67,8 +67,8 @@ static int describe(enum thirl_role role, struct mech_open *open, const struct m
 #undef NAME
     open->role = role;
     open->stream = role == THIRL_WRITE || role == THIRL_READ;
-    open->sends = role == THIRL_PAIR || role == THIRL_WRITE || role == THIRL_PUSH;
-    open->receives = role == THIRL_PAIR || role == THIRL_READ || role == THIRL_PULL;
+    open->sends = role == THIRL_PAIR || role == THIRL_WRITE || role == THIRL_PUSH || role == THIRL_NOTIFY;
+    open->receives = role == THIRL_PAIR || role == THIRL_READ || role == THIRL_PULL || role == THIRL_WATCH;
     if (!open->sends && !open->receives) {
         return err_say(EINVAL, "%s: %d is no role; see enum thirl_role", address, (int)role);
     }
@@ -126,6 +126,7 @@ static void give_back(thirl *end) {
         free(end->way[0].msg[i].buffer);
     }
     free(end->way[0].msg);
+    mech_unwrap(end->mech);
     free(end->state);
     free(end);
 }
@@ -158,8 +159,14 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     if (epoch == 0) {
         return -ENOMEM;
     }
+    rc = mech_wrap(&mech, address, &addr.options);
+    if (rc != 0) {
+        return rc;
+    }
+    open.mech = mech;
     thirl *end = make(mech, &open, epoch);
     if (end == NULL) {
+        mech_unwrap(mech);
         return err_say(ENOMEM, "%s: no memory for an end", address);
     }
     rc = node_end_take(&end->seen, address, role, mech->registry);

@@ -23,10 +23,13 @@
 #define MECH_SLICE_NS INT64_C(50000000) /* longest block inside a slot, longest sleep before a look at a peer's life */
 #define MECH_MAX (UINT64_C(64) << 20)    /* what ?max= is when neither the user nor the mechanism says it */
 
+struct mech;
+
 enum mech_way { MECH_IN, MECH_OUT };
 
 /* What an end is opened with: checked by chan, complete (no zeros that mean a default). Valid during open only. */
 struct mech_open {
+    const struct mech *mech; /* the one whose open is called */
     enum thirl_role role;
     const char *address; /* as the user gave it, for sentences and lists */
     const char *rest;    /* between "://" and "?" */
@@ -78,8 +81,10 @@ struct mech {
     bool registry;       /* open needs the registry directory */
     uint64_t queue;      /* what ?queue= is when nobody says it */
     uint64_t max;        /* likewise of ?max=; 0: MECH_MAX */
+    const char *more;    /* what a full queue depends on and what raises it, for sentences; NULL: the queue that was asked for */
     bool blocks;         /* send and recv make use of wait = true: chan calls them so before it ever arms */
     const struct carrier *carrier; /* what it is built on, where it keeps something in the kernel; else NULL */
+    const struct mech *inner;      /* what it is put around (mech/wrap.h); NULL in the table */
 
     /* The mechanism that carries this very address, where that is another one: what ?raw comes to. NULL: always this one. */
     const struct mech *(*form)(const char *rest, const struct thirl_options *);
@@ -160,10 +165,15 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_unix, mech_mq, mech_tcp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_udp;
+extern const struct mech mech_shm, mech_unix, mech_mq, mech_tcp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_udp, mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);
+
+/* Puts what the options ask for around *mech: hurt, and spy around that. 0 or an error, then *mech is what it was. mech_unwrap gives
+ * back what was put around, when the end that it was made for is gone. */
+int mech_wrap(const struct mech **mech, const char *address, const struct thirl_options *);
+void mech_unwrap(const struct mech *);
 
 /* All of them, in the order of the table, then NULL. */
 extern const struct mech *const mech_table[];

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * All mechanisms: one line each.
+ * All mechanisms: one line each. And the wrappers: who asks for one by option gets a mechanism of his own.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include "mech/hurt.h"
 #include "mech/mech.h"
+#include "mech/spy.h"
 
 const struct mech *const mech_table[] = {
     &mech_shm,
@@ -16,6 +19,7 @@ const struct mech *const mech_table[] = {
     &mech_activated,
     &mech_pipe,
     &mech_fifo,
+    &mech_sig,
     NULL,
 };
 
@@ -26,4 +30,23 @@ const struct mech *mech_find(const char *scheme, size_t length) {
         }
     }
     return NULL;
+}
+
+int mech_wrap(const struct mech **mech, const char *address, const struct thirl_options *options) {
+    const struct mech *bare = *mech;
+    int rc = options->hurt == NULL ? 0 : hurt_wrap(mech, address, options);
+    rc = rc != 0 || options->spy == NULL ? rc : spy_wrap(mech);
+    if (rc != 0) {
+        mech_unwrap(*mech);
+        *mech = bare;
+    }
+    return rc;
+}
+
+void mech_unwrap(const struct mech *mech) {
+    while (mech->inner != NULL) {
+        const struct mech *inner = mech->inner;
+        free((void *)mech);
+        mech = inner;
+    }
 }

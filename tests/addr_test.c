@@ -105,6 +105,25 @@ static void takes_options(void **state) {
     assert_true(parsed.options.queue == 0 && parsed.options.max == 0 && parsed.options.timeout == 0);
 }
 
+/* Texts are decoded, and live as long as the parsed address. */
+static void keeps_texts(void **state) {
+    char address[] = "shm://x?spy=/tmp/a%26b%3f&max=7&hurt=7:again/3,fail=ENOBUFS@4";
+    struct thirl_options options = THIRL_OPTIONS;
+    (void)state;
+    options.spy = "2";
+    takes(address, "shm", "x");
+    memset(address, 'x', sizeof address - 1);
+    assert_string_equal(parsed.options.spy, "/tmp/a&b?");
+    assert_string_equal(parsed.options.hurt, "7:again/3,fail=ENOBUFS@4");
+    assert_true(parsed.options.max == 7);
+    assert_int_equal(addr_parse(&parsed, "shm://x?hurt=1", &options), 0);
+    assert_string_equal(parsed.options.spy, "2");
+    assert_string_equal(parsed.options.hurt, "1");
+    refuses("shm://x?spy", "has no value");
+    refuses("shm://x?hurt=", "hurt= takes a seed");
+    refuses("shm://x?spy=1&spy=2", "given twice");
+}
+
 static void refuses_wrong_options(void **state) {
     static const char *const sizes[] = {"0",
                                         "",
@@ -171,11 +190,12 @@ static void knows_what_it_lists(void **state) {
     int count = 0;
     for (char *word = strtok(list, ", "); word; word = strtok(NULL, ", ")) {
         if (!strchr(word, '=')) continue;
-        snprintf(text, sizeof text, "shm://x?%s!", word);
+        bool text_option = strcmp(word, "spy=") == 0 || strcmp(word, "hurt=") == 0; /* they take any but the empty one */
+        snprintf(text, sizeof text, "shm://x?%s%s", word, text_option ? "" : "!");
         refuses(text, " takes ");
         count++;
     }
-    assert_int_equal(count, 8);
+    assert_int_equal(count, 11);
 }
 
 static void is_bounded(void **state) {
@@ -215,9 +235,13 @@ static void checks_defaults(void **state) {
     assert_int_equal(addr_parse(&parsed, "shm://x", &options), -EINVAL);
     assert_non_null(strstr(thirl_why(), "thirl_options.timeout is -1"));
     options = THIRL_OPTIONS;
-    options.zero = 1;
+    options.signal = 12;
     assert_int_equal(addr_parse(&parsed, "shm://x", &options), -EINVAL);
-    assert_non_null(strstr(thirl_why(), "zero"));
+    assert_non_null(strstr(thirl_why(), "thirl_options.signal is 12"));
+    assert_int_equal(addr_parse(&parsed, "sig://1?signal=64", NULL), 0);
+    assert_int_equal(parsed.options.signal, 64);
+    assert_int_equal(addr_parse(&parsed, "sig://1?signal=9", NULL), -THIRL_EADDRESS);
+    assert_int_equal(addr_parse(&parsed, "sig://1?signal=65", NULL), -THIRL_EADDRESS);
     options = (struct thirl_options){0};
     assert_int_equal(addr_parse(&parsed, "shm://x", &options), -EINVAL);
     assert_non_null(strstr(thirl_why(), "THIRL_OPTIONS"));
@@ -276,7 +300,7 @@ int main(void) {
         cmocka_unit_test(takes_options),   cmocka_unit_test(refuses_wrong_options),
         cmocka_unit_test(is_bounded),      cmocka_unit_test(knows_what_it_lists),
         cmocka_unit_test(checks_defaults), cmocka_unit_test(bridges_versions),
-        cmocka_unit_test(survives_noise),
+        cmocka_unit_test(survives_noise),  cmocka_unit_test(keeps_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

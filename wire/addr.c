@@ -13,7 +13,7 @@
 
 #define SHOWN_MAX 200 /* as much of an address as a sentence shows */
 
-enum kind { SIZE, OCTAL, DURATION, WORD, FLAG, COUNT };
+enum kind { SIZE, OCTAL, DURATION, WORD, FLAG, COUNT, TEXT };
 
 static const char *const wait_words[] = {
     [THIRL_WAIT_ADAPTIVE] = "adaptive", [THIRL_WAIT_SPIN] = "spin", [THIRL_WAIT_SLEEP] = "sleep"};
@@ -46,6 +46,9 @@ static const struct option {
     {"type", WORD, AT(type), THIRL_STREAM, THIRL_DATAGRAM, "stream, seqpacket or datagram", WORDS(type_words)},
     {"raw", FLAG, AT(raw), 0, 1, "on or off; ?raw alone means on", WORDS(flag_words)},
     {"descriptors", COUNT, AT(descriptors), 0, THIRL_DESCRIPTORS_MAX, "a number from 0 to 16", NULL, 0},
+    {"signal", COUNT, AT(signal), 34, 64, "a number from 34 to 64", NULL, 0},
+    {"spy", TEXT, AT(spy), 0, 0, "the path of a file, or the number of a descriptor", NULL, 0},
+    {"hurt", TEXT, AT(hurt), 0, 0, "a seed, or SEED:KIND,KIND,...", NULL, 0},
 #undef AT
 };
 #define OPTIONS (sizeof options / sizeof *options)
@@ -186,10 +189,22 @@ static void store(struct thirl_options *to, const struct option *option, uint64_
     }
 }
 
+/* Keeps a decoded text, which is no longer than the rest of the address was. */
+static bool keep(struct addr *addr, const struct option *option, const char *value) {
+    size_t size = strlen(value) + 1;
+    if (size == 1 || size > sizeof addr->texts - addr->texts_used) {
+        return false;
+    }
+    const char *kept = memcpy(addr->texts + addr->texts_used, value, size);
+    addr->texts_used += size;
+    memcpy((char *)&addr->options + option->offset, &kept, sizeof kept);
+    return true;
+}
+
 /* One name=value of length bytes at item; *given gets a bit for each option that was there. */
 static int parse_option(struct addr *addr, const char *text, const char *item, size_t length, unsigned *given) {
     char value[ADDR_MAX] = "";
-    uint64_t number;
+    uint64_t number = 0;
     const char *equals = memchr(item, '=', length);
     size_t name_length = equals ? (size_t)(equals - item) : length;
     for (size_t i = 0; i < OPTIONS; i++) {
@@ -204,12 +219,13 @@ static int parse_option(struct addr *addr, const char *text, const char *item, s
         }
         int r = decode(value, text, equals + 1, length - name_length - 1);
         if (r < 0) return r;
-        if (!understand(option, value, &number)) {
+        bool good = option->kind == TEXT ? keep(addr, option, value) : understand(option, value, &number);
+        if (!good) {
             r = refuse(text, equals + 1, length - name_length - 1, "is not");
             char name[SHOWN_MAX];
             return err_add(r, "%s= takes %s", show(name, item, name_length), option->form);
         }
-        store(&addr->options, option, number);
+        if (option->kind != TEXT) store(&addr->options, option, number);
         return 0;
     }
     char names[SHOWN_MAX];
@@ -246,12 +262,12 @@ static int adopt(struct thirl_options *to, const struct thirl_options *from) {
     memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
     to->size = sizeof *to;
     for (size_t i = 0; i < OPTIONS; i++) {
+        if (options[i].kind == TEXT) continue;
         uint64_t value = fetch(to, &options[i]);
         if (value == 0 || (value >= options[i].low && value <= options[i].high)) continue;
         return err_say(EINVAL, "thirl_options.%s is %lld; it takes %s, or 0", options[i].name, (long long)value,
                        options[i].form);
     }
-    if (to->zero) return err_say(EINVAL, "thirl_options.zero is %u and must be 0", to->zero);
     return 0;
 }
 

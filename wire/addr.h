@@ -14,6 +14,8 @@
 struct addr {
     size_t scheme_length; /* the scheme is the first characters of the text */
     char rest[ADDR_MAX];  /* decoded, NUL-terminated; an address whose rest holds a NUL byte is refused */
+    char texts[ADDR_MAX]; /* what the options that are texts point to, one behind the other */
+    size_t texts_used;
     struct thirl_options options;
 };
 

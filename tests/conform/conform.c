@@ -42,6 +42,7 @@ static const struct conform_line conform_lines[] = {
     {"tcp6", "tcp://[::1]:", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"udp4", "udp://127.0.0.1:", false, "", CONFORM_QUEUE},
     {"udp6", "udp://[::1]:", false, "", CONFORM_QUEUE},
+    {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };
 #define LINES (sizeof conform_lines / sizeof *conform_lines)
@@ -141,6 +142,12 @@ static void prepare(struct conform *c) {
     snprintf(c->registry, sizeof c->registry, "%s/registry", c->directory);
     assert_int_equal(mkdir(c->registry, 0700), 0);
     assert_int_equal(setenv("THIRL_DIR", c->registry, 1), 0);
+    const char *with = getenv("CONFORM_WITH");
+    if (with != NULL && strcmp(with, "spy") == 0) {
+        snprintf(c->with, sizeof c->with, "spy=%s/trace", c->directory);
+    } else if (with != NULL) {
+        snprintf(c->with, sizeof c->with, "%s", strcmp(with, "hurt") == 0 ? "hurt=7" : with);
+    }
 }
 
 /* What a test has left in the kernel: a process of its own looks, because the registry is the test's. */
@@ -203,6 +210,7 @@ static void play(void **state) {
         for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
             (void)signal(signals[i], SIG_DFL); /* cmocka's handler would go on with the next test */
         }
+        c.stage = getpid();
         scene->test->body(&c);
         exit(0);
     }
@@ -271,13 +279,22 @@ const char *conform_address(const struct conform *c, unsigned n, const char *opt
     char *text = ring[turn++ % 4];
     const char *token = strrchr(c->directory, '/') + 1;
     char name[200];
-    if (c->line->prefix[strlen(c->line->prefix) - 1] == ':') {
+    if (c->line->roles == CONFORM_EVENT) {
+        snprintf(name, sizeof name, "%d?signal=%u", (int)c->stage, 50 + n % 10);
+    } else if (c->line->prefix[strlen(c->line->prefix) - 1] == ':') {
         snprintf(name, sizeof name, "%u", c->port + n % CONFORM_PORTS);
     } else {
         snprintf(name, sizeof name, "%s%c%u", c->line->path ? c->directory : token, c->line->path ? '/' : '-', n);
     }
-    snprintf(text, sizeof ring[0], "%s%s%s%s%s", c->line->prefix, name, c->line->suffix,
-             options == NULL ? "" : c->line->suffix[0] == '\0' ? "?" : "&", options == NULL ? "" : options);
+    size_t used = (size_t)snprintf(text, sizeof ring[0], "%s%s%s", c->line->prefix, name, c->line->suffix);
+    const char *more[] = {options, c->with[0] != '\0' ? c->with : NULL};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        if (more[i] != NULL) {
+            char sign = strchr(text, '?') == NULL ? '?' : '&';
+            used += (size_t)snprintf(text + used, sizeof ring[0] - used, "%c%s", sign, more[i]);
+            must(used < sizeof ring[0]);
+        }
+    }
     return text;
 }
 

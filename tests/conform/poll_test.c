@@ -75,9 +75,9 @@ static void is_readable_while_there_is_something(struct conform *c) {
     while (thirl_recv(end, NULL, 0, NULL, THIRL_NOW) == -EAGAIN) {
         must(readable(fd, 5000));
     }
-    must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -THIRL_ECLOSED);
+    must_be(at_once(c, thirl_recv(end, NULL, 0, NULL, THIRL_NOW)), -THIRL_ECLOSED);
     must(readable(fd, 0));
-    must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -THIRL_ECLOSED);
+    must_be(at_once(c, thirl_recv(end, NULL, 0, NULL, THIRL_NOW)), -THIRL_ECLOSED);
     must(readable(fd, 0));
     conform_join(&peer);
     must_be(thirl_close(&end, PATIENCE), 0);

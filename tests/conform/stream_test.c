@@ -77,7 +77,7 @@ static void reads_all_of_it(struct conform *c) {
     must_be(at, TOTAL);
     for (int i = 0; i < 3; i++) {
         size = 1;
-        must_be(thirl_recv(end, buffer, 10, &size, i == 0 ? THIRL_NOW : PATIENCE), THIRL_END);
+        must_be(at_once(c, thirl_recv(end, buffer, 10, &size, i == 0 ? THIRL_NOW : PATIENCE)), THIRL_END);
         must_be(size, 0);
         must_be(thirl_take(end, &msg, PATIENCE), THIRL_END);
         must(msg == NULL);
@@ -112,7 +112,7 @@ static void hears_that_nobody_reads_any_more(struct conform *c) {
         rc = thirl_send(end, data, sizeof data, PATIENCE);
     }
     must_be(rc, -THIRL_ECLOSED);
-    must_be(thirl_send(end, data, 1, THIRL_NOW), -THIRL_ECLOSED);
+    must_be(at_once(c, thirl_send(end, data, 1, THIRL_NOW)), -THIRL_ECLOSED);
     (void)!thirl_close(&end, PATIENCE);
     conform_join(&peer);
 }

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Passing on, slot by slot, see wrap.h.
+ */
+#include "mech/wrap.h"
+
+#include <stdlib.h>
+
+#include "base/atomic.h"
+#include "base/err.h"
+
+#define INNER(self) (((const struct wrap *)(self))->inner)
+#define INSIDE(self) (((const struct wrap *)(self))->inside)
+
+void wrap_close(void *self) {
+    INNER(self)->close(INSIDE(self));
+}
+
+void wrap_deinit(void *self) {
+    INNER(self)->deinit(INSIDE(self));
+}
+
+int wrap_flush(void *self, uint64_t *left) {
+    return INNER(self)->flush(INSIDE(self), left);
+}
+
+void wrap_limits(void *self, struct thirl_limits *limits) {
+    INNER(self)->limits(INSIDE(self), limits);
+}
+
+static int send_slot(void *self, const void *data, size_t size, size_t *done, bool wait) {
+    return INNER(self)->send(INSIDE(self), data, size, done, wait);
+}
+
+static int settle_slot(void *self, const void *data, size_t size, size_t done) {
+    return INNER(self)->settle(INSIDE(self), data, size, done);
+}
+
+static int recv_slot(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+    return INNER(self)->recv(INSIDE(self), buffer, capacity, size, wait);
+}
+
+static int send_many_slot(void *self, const struct iovec *messages, size_t *count) {
+    return INNER(self)->send_many(INSIDE(self), messages, count);
+}
+
+static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+    return INNER(self)->recv_many(INSIDE(self), buffer, capacity, messages, count);
+}
+
+static int send_noted_slot(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note,
+                           bool wait) {
+    return INNER(self)->send_noted(INSIDE(self), data, size, done, note, wait);
+}
+
+static int recv_noted_slot(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
+    return INNER(self)->recv_noted(INSIDE(self), buffer, capacity, size, note, wait);
+}
+
+static int loan_slot(void *self, struct mech_piece *piece, size_t size) {
+    return INNER(self)->loan(INSIDE(self), piece, size);
+}
+
+static int put_slot(void *self, struct mech_piece *piece) {
+    return INNER(self)->put(INSIDE(self), piece);
+}
+
+static int take_slot(void *self, struct mech_piece *piece) {
+    return INNER(self)->take(INSIDE(self), piece);
+}
+
+static void free_slot(void *self, struct mech_piece *piece, enum mech_way way) {
+    INNER(self)->free(INSIDE(self), piece, way);
+}
+
+static int look_slot(void *self, enum mech_way way) {
+    return INNER(self)->look(INSIDE(self), way);
+}
+
+static int arm_slot(void *self, enum mech_way way, struct mech_watch *watch) {
+    return INNER(self)->arm(INSIDE(self), way, watch);
+}
+
+static int64_t disarm_slot(void *self, enum mech_way way) {
+    return INNER(self)->disarm(INSIDE(self), way);
+}
+
+static bool spin_slot(void *self, enum mech_way way) {
+    return INNER(self)->spin(INSIDE(self), way);
+}
+
+static int fd_slot(void *self, enum mech_way way, int *fd) {
+    return INNER(self)->fd(INSIDE(self), way, fd);
+}
+
+static int peer_slot(void *self, struct thirl_peer *peer) {
+    return INNER(self)->peer(INSIDE(self), peer);
+}
+
+static int pidfd_slot(void *self, int *fd) {
+    return INNER(self)->pidfd(INSIDE(self), fd);
+}
+
+static int hand_slot(void *self, char *address, size_t capacity) {
+    return INNER(self)->hand(INSIDE(self), address, capacity);
+}
+
+static size_t round_up(size_t size) {
+    return (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+}
+
+struct mech *wrap_make(const struct mech *inner, size_t own) {
+    struct mech *outer = malloc(sizeof *outer);
+    if (outer == NULL) {
+        (void)err_say(ENOMEM, "no memory for what is to be put around %s", inner->scheme);
+        return NULL;
+    }
+    *outer = *inner;
+    outer->inner = inner;
+    outer->state_size = round_up(own) + inner->state_size;
+    outer->open = NULL;
+#define PASS(slot, on) outer->slot = inner->slot == NULL ? NULL : (on)
+    PASS(close, wrap_close);
+    PASS(deinit, wrap_deinit);
+    PASS(flush, wrap_flush);
+    PASS(limits, wrap_limits);
+    PASS(send, send_slot);
+    PASS(settle, settle_slot);
+    PASS(recv, recv_slot);
+    PASS(send_many, send_many_slot);
+    PASS(recv_many, recv_many_slot);
+    PASS(send_noted, send_noted_slot);
+    PASS(recv_noted, recv_noted_slot);
+    PASS(loan, loan_slot);
+    PASS(put, put_slot);
+    PASS(take, take_slot);
+    PASS(free, free_slot);
+    PASS(look, look_slot);
+    PASS(arm, arm_slot);
+    PASS(disarm, disarm_slot);
+    PASS(spin, spin_slot);
+    PASS(fd, fd_slot);
+    PASS(peer, peer_slot);
+    PASS(pidfd, pidfd_slot);
+    PASS(hand, hand_slot);
+#undef PASS
+    return outer;
+}
+
+void wrap_begin(void *self, size_t own, const struct mech_open *open, struct mech_open *copy) {
+    struct wrap *wrap = self;
+    wrap->inner = open->mech->inner;
+    wrap->inside = (char *)self + round_up(own);
+    *copy = *open;
+    copy->mech = wrap->inner;
+}
