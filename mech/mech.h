@@ -86,6 +86,9 @@ struct mech {
     const struct carrier *carrier; /* what it is built on, where it keeps something in the kernel; else NULL */
     const struct mech *inner;      /* what it is put around (mech/wrap.h); NULL in the table */
 
+    /* The mechanism that carries this very address, where that is another one: what ?raw comes to. NULL: always this one. */
+    const struct mech *(*form)(const char *rest, const struct thirl_options *);
+
     /* Joins the channel. Does not wait for a peer. 0 or an error; after an error close is not called. May block while it
      * takes a lock that other processes hold only while joining. */
     int (*open)(void *self, const struct mech_open *);
@@ -162,7 +165,8 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_unix, mech_mq, mech_tcp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_udp, mech_sig;
+extern const struct mech mech_shm, mech_unix, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo,
+    mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);
