@@ -8,8 +8,7 @@
 
 /* For what is received: some calls want room for the largest packet, whatever comes. */
 static int init_target(struct run *run, struct payload *target) {
-    size_t size = run->packet > run->size ? run->packet : run->size;
-    return payload_init(target, run->medium->head + size, false);
+    return payload_init(target, run->medium->head + run->size + run->packet, false);
 }
 
 static int ping_round(struct run *run) {

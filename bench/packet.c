@@ -44,10 +44,25 @@ static int make_mq(struct run *run) {
     return 0;
 }
 
+/* Of a message in pieces the number and the bytes of each stand before it, as a program that cuts and joins needs them: eight
+ * bytes, like the length on a stream. It lands on what stands before, which is put back. */
+#define HEAD 8
+
 static int put_mq(struct run *run, enum stage_side side, const unsigned char *data) {
-    for (size_t at = 0; at < run->size; at += run->packet) {
-        size_t size = run->size - at < run->packet ? run->size - at : run->packet;
-        while (mq_send(run->fd[side][1], (const char *)data + at, size, 0)) {
+    static char *block;
+    size_t most = run->size > run->packet ? run->packet - HEAD : run->packet;
+    if (!block && !(block = malloc(run->packet))) {
+        return stage_fail(run, side, "no memory for a packet");
+    }
+    for (size_t at = 0; at < run->size; at += most) {
+        size_t size = run->size - at < most ? run->size - at : most;
+        bool whole = size == run->size;
+        uint64_t head = (uint64_t)at << 32 | size;
+        if (!whole) {
+            memcpy(block, &head, HEAD);
+            memcpy(block + HEAD, data + at, size);
+        }
+        while (mq_send(run->fd[side][1], whole ? (const char *)data : block, whole ? size : HEAD + size, 0)) {
             if (errno != EINTR) {
                 return stage_fail(run, side, "mq_send: %s", strerror(errno));
             }
@@ -57,17 +72,21 @@ static int put_mq(struct run *run, enum stage_side side, const unsigned char *da
 }
 
 static int get_mq(struct run *run, enum stage_side side, unsigned char *at) {
+    size_t head = run->size > run->packet ? HEAD : 0;
     for (size_t have = 0; have < run->size;) {
-        ssize_t got = mq_receive(run->fd[side][0], (char *)at + have, run->packet, NULL);
+        char before[HEAD], *to = (char *)at + HEAD + have - head;
+        memcpy(before, to, HEAD);
+        ssize_t got = mq_receive(run->fd[side][0], to, run->packet, NULL);
         if (got < 0 && errno != EINTR) {
             return stage_fail(run, side, "mq_receive: %s", strerror(errno));
         }
-        have += got > 0 ? (size_t)got : 0;
+        memcpy(to, before, head);
+        have += got > 0 ? (size_t)got - head : 0;
     }
     return 0;
 }
 
-const struct medium medium_mq = {.make = make_mq, .put = put_mq, .get = get_mq};
+const struct medium medium_mq = {.make = make_mq, .put = put_mq, .get = get_mq, .head = HEAD};
 
 /* ---- System V: fd is the queue's number ---- */
 

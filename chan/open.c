@@ -67,8 +67,8 @@ static int describe(enum thirl_role role, struct mech_open *open, const struct m
 #undef NAME
     open->role = role;
     open->stream = role == THIRL_WRITE || role == THIRL_READ;
-    open->sends = role == THIRL_PAIR || role == THIRL_WRITE || role == THIRL_PUSH;
-    open->receives = role == THIRL_PAIR || role == THIRL_READ || role == THIRL_PULL;
+    open->sends = role == THIRL_PAIR || role == THIRL_WRITE || role == THIRL_PUSH || role == THIRL_NOTIFY;
+    open->receives = role == THIRL_PAIR || role == THIRL_READ || role == THIRL_PULL || role == THIRL_WATCH;
     if (!open->sends && !open->receives) {
         return err_say(EINVAL, "%s: %d is no role; see enum thirl_role", address, (int)role);
     }

@@ -268,7 +268,8 @@ static int say_late(const struct wait *wait) {
     const thirl *end = wait->end;
     int code = wait->until.ns == 0 ? EAGAIN : ETIMEDOUT;
     const char *when = wait->until.ns == 0 ? "at once" : "before the deadline";
-    bool queue = end->seen->role == THIRL_PUSH || end->seen->role == THIRL_PULL;
+    bool queue = end->seen->role == THIRL_PUSH || end->seen->role == THIRL_PULL ||
+                 end->seen->role == THIRL_WATCH;
     if (queue && wait->way == MECH_IN) {
         const char *who = end->seen->peer;
         return err_say(code, "%s: nothing arrived %s%s%s", end->address, when, *who == 0 ? "" : "; half a message is in the hands of ",
@@ -284,8 +285,9 @@ static int say_late(const struct wait *wait) {
     if (wait->way == MECH_IN) {
         return err_say(code, "%s: %s sent nothing %s", end->address, end->seen->peer, when);
     }
-    return err_say(code, "%s: the queue (%llu bytes) is full and %s made no room %s", end->address,
-                   (unsigned long long)end->seen->queue, end->seen->peer, when);
+    const char *more = end->mech->more;
+    return err_say(code, "%s: the queue (%llu bytes) is full and %s made no room %s%s%s", end->address,
+                   (unsigned long long)end->seen->queue, end->seen->peer, when, more == NULL ? "" : "; ", more == NULL ? "" : more);
 }
 
 /* The deadline has passed, and whoever only spun has not looked for a while: nobody is told to be patient with the dead. */

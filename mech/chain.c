@@ -295,6 +295,9 @@ void chain_relight(struct chain *e, enum mech_way way) {
     } else if (e->meet.listener < 0 && !meet_joins(&e->meet)) {
         e->lit = -1; /* neither calls nor listens: the pause begins anew after each try */
         when = e->meet.pause;
+    } else if (e->meet.deaf) {
+        e->lit = -1;
+        when = MEET_GRACE_NS;
     }
     light(e, when);
     (void)pthread_mutex_unlock(&e->lock);

@@ -11,8 +11,9 @@
 #include "base/weave.h"
 #include "mech/queue.h"
 
-#define UNFINISHED 4    /* as many times ?max is held of unfinished messages at most */
-#define QUIET_LOOKS 20  /* slices without a packet after which an unfinished message is given up where packets are lost: a second */
+#define UNFINISHED 4 /* as many times ?max is held of unfinished messages at most */
+#define QUIET_LOOKS                                                                                                    \
+    20 /* slices without a packet after which an unfinished message is given up where packets are lost: a second */
 #define PIECES_LONG 256 /* packets that one call takes without having a message */
 
 struct drawing { /* what a call of recv was given */
@@ -137,7 +138,8 @@ static int set_aside(struct queue *q, const struct drawing *to, const struct fra
 }
 
 /* A packet of a message, whose bytes are in the parts. 1: it was a piece, and there is no message yet. */
-static int accept_packet(struct queue *q, const struct drawing *to, const struct frag_head *head, const struct iovec *part) {
+static int accept_packet(struct queue *q, const struct drawing *to, const struct frag_head *head,
+                         const struct iovec *part) {
     struct draw *in = &q->in;
     if (unlikely(head->type != FRAG_DATA || frag_came_before(&in->frag, head))) {
         return in->only != NULL && head->type == FRAG_NOTE ? DRAW_NOTE : 1;
@@ -165,20 +167,105 @@ static int accept_packet(struct queue *q, const struct drawing *to, const struct
     return 0;
 }
 
+/* A message whose pieces go straight to where the caller wants them, one after the other. What makes that stop is put together
+ * elsewhere, as frag.h has it. */
+struct joining {
+    struct frag_head first;
+    size_t have; /* bytes of it; 0: there is none */
+};
+
+static bool may_join(const struct queue *q, const struct drawing *to, const struct frag_head *head) {
+    const struct frag *frag = &q->in.frag;
+    return head->type == FRAG_DATA && head->offset == 0 && !frag_is_whole(head) && frag->parts == 0 && !frag->lossy &&
+           head->total <= to->capacity && head->total <= frag->max && head->total / head->piece < PIECES_LONG / 2;
+}
+
+/* Another packet came in between, or none in time. */
+static __attribute__((noinline)) void stop_joining(struct queue *q, const struct drawing *to, struct joining *join) {
+    struct frag_head head = join->first;
+    for (head.offset = 0; head.offset < join->have; head.offset += head.piece) {
+        const struct iovec part = {(char *)to->buffer + head.offset, head.piece};
+        if (frag_put(&q->in.frag, &head, &part, 1) < 0) {
+            q->in.frag.lost++; /* no memory: its other pieces are forgotten */
+            break;
+        }
+    }
+    join->have = 0;
+}
+
+/* The next piece, or the first. 1: more must come. */
+static int join_piece(const struct queue *q, const struct drawing *to, struct joining *join,
+                      const struct frag_head *head) {
+    join->have += frag_size(head);
+    weave("draw.piece.taken");
+    if (join->have < head->total) {
+        return 1;
+    }
+    join->have = 0;
+    *to->size = head->total;
+    if (to->note != NULL) {
+        *to->note = q->in.note;
+    }
+    return 0;
+}
+
+static bool continues(const struct joining *join, const struct frag_head *head) {
+    const struct frag_head *first = &join->first;
+    return head->offset == join->have && head->message == first->message && head->node == first->node &&
+           head->end == first->end && head->total == first->total && head->piece == first->piece &&
+           head->type == FRAG_DATA;
+}
+
+static int accept_aside(struct queue *q, const struct drawing *to) {
+    struct draw *in = &q->in;
+    const struct iovec there[] = {{in->block, frag_size(&in->aside)}, {NULL, 0}};
+    const struct frag_head head = in->aside;
+    in->aside.node = 0;
+    return accept_packet(q, to, &head, there);
+}
+
+/* A packet that does not continue the message being joined: at says where its bytes are. */
+static __attribute__((noinline)) int interrupt(struct queue *q, const struct drawing *to, struct joining *join,
+                                               const struct drawing *at, const struct frag_head *head) {
+    const struct iovec there[] = {{q->in.block, frag_size(head)}, {NULL, 0}};
+    join_in_block(q, at, frag_size(head));
+    stop_joining(q, to, join);
+    return accept_packet(q, to, head, there);
+}
+
+/* A packet in one block, for which some carriers need not copy: its head lies on the end of the piece before, which is put back. */
+static int draw_between(struct queue *q, const struct drawing *at, unsigned char wire[FRAG_HEAD], size_t *size,
+                        bool wait) {
+    unsigned char before[FRAG_HEAD], *to = (unsigned char *)at->buffer - FRAG_HEAD;
+    const struct iovec part = {to, q->facts.packet};
+    memcpy(before, to, FRAG_HEAD);
+    int rc = q->carrier->recv(q->carried, &part, 1, size, &q->in.note, wait);
+    memcpy(wire, to, FRAG_HEAD);
+    memcpy(to, before, FRAG_HEAD);
+    return rc;
+}
+
+/* A whole message that is where it belongs. */
+static inline bool is_plain(const struct queue *q, const struct frag_head *head, size_t room) {
+    return head->type == FRAG_DATA && frag_is_whole(head) && head->total <= room && head->total <= q->max &&
+           !q->in.frag.lossy;
+}
+
 /* One packet, as accept_packet; or what the conversation's owner wants to know, see queue.h. */
-static int draw_packet(struct queue *q, const struct drawing *to, bool wait) {
+static inline __attribute__((always_inline)) int draw_packet(struct queue *q, const struct drawing *to,
+                                                             struct joining *join, bool wait) {
     struct draw *in = &q->in;
     unsigned char wire[FRAG_HEAD];
-    size_t room = to->capacity < q->facts.packet ? to->capacity : q->facts.packet, size = 0;
-    const struct iovec part[] = {{wire, FRAG_HEAD}, {to->buffer, room}, {in->block, q->facts.packet}};
+    const struct drawing at = {(char *)to->buffer + join->have, to->capacity - join->have, to->size, to->note};
+    size_t room = at.capacity < q->facts.packet ? at.capacity : q->facts.packet, size = 0;
+    const struct iovec part[] = {{wire, FRAG_HEAD}, {at.buffer, room}, {in->block, q->facts.packet}};
     struct frag_head head;
     if (unlikely(in->aside.node != 0 && in->only != NULL && in->only->node == in->aside.node)) {
-        const struct iovec there[] = {{in->block, frag_size(&in->aside)}, {NULL, 0}};
-        head = in->aside;
-        in->aside.node = 0;
-        return accept_packet(q, to, &head, there);
+        return accept_aside(q, to);
     }
-    int rc = q->carrier->recv(q->carried, part, 3, &size, &in->note, wait);
+    int rc = join->have >= FRAG_HEAD && at.capacity + FRAG_HEAD >= q->facts.packet
+                 ? draw_between(q, &at, wire, &size, wait)
+                 : q->carrier->recv(q->carried, part, 3, &size, &in->note, wait);
     if (rc != 0) {
         return rc == -EMSGSIZE ? refuse(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
     }
@@ -187,22 +274,40 @@ static int draw_packet(struct queue *q, const struct drawing *to, bool wait) {
         return refuse(q, rc);
     }
     if (in->only != NULL && head.type == FRAG_DATA && (head.node != in->only->node || head.end != in->only->number)) {
-        return set_aside(q, to, &head, size - FRAG_HEAD);
+        return set_aside(q, &at, &head, size - FRAG_HEAD);
+    }
+    if (unlikely(join->have != 0)) {
+        return continues(join, &head) ? join_piece(q, to, join, &head) : interrupt(q, to, join, &at, &head);
+    }
+    if (likely(is_plain(q, &head, room))) {
+        *to->size = head.total;
+        if (to->note != NULL) {
+            *to->note = in->note;
+        }
+        return 0;
+    }
+    if (may_join(q, to, &head)) {
+        join->first = head;
+        return join_piece(q, to, join, &head);
     }
     return accept_packet(q, to, &head, part + 1);
 }
 
 /* Packets until there is a message. Blocks for about a slice in all. */
-static int draw_message(struct queue *q, const struct drawing *to, bool wait) {
+static inline __attribute__((always_inline)) int draw_message(struct queue *q, const struct drawing *to, bool wait) {
+    struct joining join = {.have = 0};
     int64_t until = 0;
-    int rc = draw_packet(q, to, wait);
+    int rc = 1;
     for (unsigned i = 0; rc == 1 && i < PIECES_LONG; i++) {
-        if (wait) {
+        rc = draw_packet(q, to, &join, wait);
+        if (unlikely(rc == 1) && wait) {
             int64_t now = clock_now();
             until = until == 0 ? now + MECH_SLICE_NS : until;
             wait = now < until;
         }
-        rc = draw_packet(q, to, wait);
+    }
+    if (unlikely(join.have != 0)) {
+        stop_joining(q, to, &join);
     }
     return rc == 1 ? -EAGAIN : rc;
 }
@@ -214,8 +319,8 @@ static int draw_raw(struct queue *q, const struct drawing *to, bool wait) {
     size_t size = 0;
     int rc = q->carrier->recv(q->carried, part, roomy ? 1 : 2, &size, &in->note, wait);
     if (rc == -EMSGSIZE) {
-        return refuse(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is larger than the %zu that this end takes: %s", size,
-                                 q->facts.packet, q->carrier->remedy));
+        return refuse(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is larger than the %zu that this end takes: %s",
+                                 size, q->facts.packet, q->carrier->remedy));
     }
     if (rc != 0 || size > to->capacity) {
         return rc != 0 ? rc : keep(q, to, size, false);
@@ -236,13 +341,11 @@ int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, st
         rc = give_held(q, &to);
     } else if (q->raw) {
         rc = draw_raw(q, &to, wait);
-    } else if (in->turn == NULL) {
-        rc = draw_message(q, &to, wait);
-    } else if (unlikely(!turn_take(in->turn, &q->roll))) {
+    } else if (in->turn != NULL && unlikely(!turn_take(in->turn, &q->roll))) {
         return -EAGAIN;
     } else {
         rc = draw_message(q, &to, wait);
-        if (likely(in->frag.parts == (in->frag.whole != NULL))) {
+        if (in->turn != NULL && likely(in->frag.parts == (in->frag.whole != NULL))) {
             turn_give(in->turn, &q->roll);
         }
     }

@@ -252,14 +252,17 @@ static int admit(struct meet *m, int *in, int *out) {
     weave("fifo.mark.after");
     int seat = fcntl(m->listener, F_DUPFD_CLOEXEC, 3), caller = open_pipe(p->back.path, O_WRONLY);
     meet_forget(m, m->listener);
-    if ((polled.revents & POLLIN) == 0 || seat < 0 || caller < 0 || !is_ours(&p->back)) {
+    bool deaf = caller == -ENXIO; /* who writes there does not read: what it says is heard before it is sent away */
+    if ((polled.revents & POLLIN) == 0 || seat < 0 || (caller < 0 && !deaf) || !is_ours(&p->back)) {
         fd_close(&seat);
         fd_close(&caller);
         return -EAGAIN;
     }
-    (void)tube_resize(caller, m->queue);
+    if (!deaf) {
+        (void)tube_resize(caller, m->queue);
+    }
     *in = m->listener;
-    *out = caller;
+    *out = deaf ? -1 : caller;
     m->listener = seat;
     return 0;
 }
@@ -268,7 +271,8 @@ static int admit(struct meet *m, int *in, int *out) {
 static bool identify(struct meet *m, const struct meet_line *line, struct link_who *who) {
     struct frame_hello hello;
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    bool met = nothing >= 0 && seat_holder(line->out, who) && frame_read_hello(line->said, &hello) == 0 &&
+    *who = seat_nobody;
+    bool met = nothing >= 0 && line->out >= 0 && seat_holder(line->out, who) && frame_read_hello(line->said, &hello) == 0 &&
                seat_is_of(who, hello.pid[0]);
     if (met) {
         (void)dup3(nothing, m->listener, O_CLOEXEC);

@@ -167,7 +167,7 @@ int haul_arm(void *self, enum mech_way way, struct mech_watch *watch) {
     watch->fd = e->meet.watch;
     watch->guard = -1;
     watch->events = POLLIN;
-    watch->slice = busy || e->meet.pause == 0 ? MECH_SLICE_NS : e->meet.pause;
+    watch->slice = e->meet.deaf ? MEET_GRACE_NS : busy || e->meet.pause == 0 ? MECH_SLICE_NS : e->meet.pause;
     (void)pthread_mutex_unlock(&e->lock);
     return rc == -EAGAIN ? 0 : rc;
 }

@@ -81,8 +81,9 @@ static int take(struct meet *m) {
 }
 
 static int admit(struct meet *m, int *in, int *out) {
-    *in = *out = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    return *in < 0 ? -EAGAIN : 0;
+    int fd = meet_accept(m);
+    *in = *out = fd < 0 ? -1 : fd;
+    return fd < 0 ? fd : 0;
 }
 
 static bool identify(struct meet *m, const struct meet_line *line, struct link_who *who) {

@@ -93,8 +93,7 @@ int link_code(const struct link *l) {
     }
 }
 
-/* What was sent can be read; nothing is to follow it. */
-static void cut(struct link *l) {
+void link_cut(struct link *l) {
     if (!l->terms.pipes) {
         (void)shutdown(l->fd, SHUT_RDWR);
     }
@@ -104,7 +103,7 @@ static void cut(struct link *l) {
 /* The peer is to see the end although threads of this process still use the numbers. */
 static void hang_up(struct link *l) {
     int nothing = l->terms.pipes ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
-    cut(l);
+    link_cut(l);
     if (nothing >= 0) {
         (void)dup3(nothing, l->fd, O_CLOEXEC);
         (void)dup3(nothing, l->out, O_CLOEXEC);
@@ -123,7 +122,7 @@ void link_decide(struct link *l, enum link_fate fate) {
 /* The peer takes nothing any more. */
 static int cut_off(struct link *l) {
     if (pull_rest(l) == 0) {
-        cut(l);
+        link_cut(l);
         (void)pull_rest(l);
     }
     link_decide(l, LINK_DIED);
@@ -540,7 +539,7 @@ bool link_look(struct link *l, bool *readable) {
         *readable = polled[0].revents != 0;
     }
     if (polled[1].revents) {
-        cut(l); /* a forked child may hold it still */
+        link_cut(l); /* a forked child may hold it still */
     }
     if (polled[1].revents || ((polled[0].revents | polled[2].revents) & (POLLHUP | POLLERR | POLLRDHUP))) {
         (void)pull_rest(l);

@@ -152,6 +152,9 @@ bool link_look(struct link *, bool *readable);
 /* The code for this fate, 0 while it is live. */
 int link_code(const struct link *);
 
+/* What was sent can be read; nothing is to follow it. */
+void link_cut(struct link *);
+
 /* Settles the fate, once. A broken link is cut off. */
 void link_decide(struct link *, enum link_fate);
 

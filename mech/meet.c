@@ -202,6 +202,7 @@ void meet_call(struct meet *m, int in, int out, const struct link_who *host, boo
 
 void meet_listen(struct meet *m, int fd) {
     m->listener = fd;
+    m->deaf = false;
     m->pause = 0;
     meet_attend(m, fd, EPOLLIN);
 }
@@ -301,23 +302,57 @@ static void dismiss(struct meet *m, unsigned which) {
     memmove(m->guest + which, m->guest + which + 1, (m->guests - which) * sizeof(*m->guest));
 }
 
-static void admit(struct meet *m) {
-    for (int i = 0; i < ACCEPTS; i++) {
-        struct meet_line line = {.in = -1, .out = -1};
-        int rc = m->kind->admit(m, &line.in, &line.out);
-        if (rc == -EAGAIN) {
-            return;
-        }
-        if (rc == 0) {
-            weave("meet.accept.after");
-            if (m->guests == MEET_GUESTS) {
-                dismiss(m, 0);
-            }
-            line.since = clock_now();
-            m->guest[m->guests++] = line;
-            meet_attend(m, line.in, EPOLLIN);
-        }
+int meet_accept(const struct meet *m) {
+    int fd = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0) {
+        return fd;
     }
+    bool scarce = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+    return scarce ? -EMFILE : -EAGAIN;
+}
+
+/* A listener that would be readable all the time without need. */
+static void turn_deaf(struct meet *m) {
+    meet_forget(m, m->listener);
+    m->deaf = true;
+}
+
+static void listen_again(struct meet *m) {
+    if (m->deaf) {
+        m->deaf = false;
+        meet_attend(m, m->listener, EPOLLIN);
+    }
+}
+
+/* May one more be let in? The oldest makes room, after its grace. Each has been heard once by then. */
+static bool has_room(struct meet *m) {
+    if (m->guests == MEET_GUESTS && clock_now() - m->guest[0].since < MEET_GRACE_NS) {
+        turn_deaf(m);
+        return false;
+    }
+    if (m->guests == MEET_GUESTS) {
+        dismiss(m, 0);
+    }
+    return true;
+}
+
+/* The next caller. 0; -ECONNREFUSED: it may not join; -EAGAIN: there is none, or none can be let in now. */
+static int admit(struct meet *m, struct meet_line *line) {
+    *line = (struct meet_line){.in = -1, .out = -1};
+    int rc = m->kind->admit(m, &line->in, &line->out);
+    if (rc == -EMFILE && m->guests != 0) {
+        dismiss(m, 0); /* there is a descriptor now */
+        rc = m->kind->admit(m, &line->in, &line->out);
+    }
+    if (rc == -EMFILE) {
+        turn_deaf(m);
+        return -EAGAIN;
+    }
+    if (rc == 0) {
+        weave("meet.accept.after");
+        line->since = clock_now();
+    }
+    return rc;
 }
 
 /* Hears a guest out: 1 it is the peer, 0 it is sent away, -EAGAIN it has not said all yet; or an error for the user. */
@@ -350,24 +385,44 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
     return 1;
 }
 
+/* Hears one guest, who leaves the list when that comes to an end: 1, 0, -EAGAIN or an error, as greet. */
+static int hear_guest(struct meet *m, unsigned which, struct meet_match *match) {
+    struct meet_line *line = &m->guest[which];
+    int rc = greet(m, line, match);
+    if (rc == 1) {
+        match->in = line->in;
+        match->out = line->out;
+        meet_forget(m, line->in);
+        line->in = line->out = -1;
+    }
+    if (rc != -EAGAIN) {
+        dismiss(m, which);
+    }
+    return rc;
+}
+
 static int receive_guests(struct meet *m, struct meet_match *match) {
-    admit(m);
+    listen_again(m);
     for (unsigned i = 0; i < m->guests;) {
-        struct meet_line *line = &m->guest[i];
-        int rc = greet(m, line, match);
-        if (rc == 1) {
-            match->in = line->in;
-            match->out = line->out;
-            meet_forget(m, line->in);
-            line->in = line->out = -1;
-        }
-        if (rc != -EAGAIN) {
-            dismiss(m, i);
-        } else {
-            i++;
-        }
+        int rc = hear_guest(m, i, match);
+        i += rc == -EAGAIN;
         if (rc != 0 && rc != -EAGAIN) {
             return rc;
+        }
+    }
+    for (int i = 0; i < ACCEPTS && has_room(m); i++) {
+        struct meet_line line;
+        int rc = admit(m, &line);
+        if (rc == -EAGAIN) {
+            break;
+        }
+        if (rc == 0) {
+            m->guest[m->guests++] = line;
+            meet_attend(m, line.in, EPOLLIN);
+            rc = hear_guest(m, m->guests - 1, match);
+            if (rc != 0 && rc != -EAGAIN) {
+                return rc;
+            }
         }
     }
     return -EAGAIN;
@@ -391,16 +446,31 @@ int meet_step(struct meet *m, struct meet_match *match) {
     return rc;
 }
 
-void meet_refuse(struct meet *m, int64_t pid) {
+static void refuse(struct meet *m, struct meet_line *line, int64_t pid) {
     unsigned char text[FRAME_HELLO];
+    (void)!read(line->in, text, sizeof(text)); /* unread, it would be an error there */
+    say(m, line, FRAME_HELLO_BUSY, EBUSY, pid);
+}
+
+void meet_refuse(struct meet *m, int64_t pid) {
     if (m->listener < 0) {
         return;
     }
-    admit(m);
+    listen_again(m);
     while (m->guests) {
-        (void)!read(m->guest[0].in, text, sizeof(text)); /* unread, it would be an error there */
-        say(m, &m->guest[0], FRAME_HELLO_BUSY, EBUSY, pid);
+        refuse(m, &m->guest[0], pid);
         dismiss(m, 0);
+    }
+    for (int i = 0; i < ACCEPTS; i++) {
+        struct meet_line line;
+        int rc = admit(m, &line);
+        if (rc == -EAGAIN) {
+            break;
+        }
+        if (rc == 0) {
+            refuse(m, &line, pid);
+            drop(m, &line);
+        }
     }
 }
 
@@ -413,6 +483,7 @@ void meet_retire(struct meet *m) {
         }
         weave("meet.retire.after");
         hang_up(m, &m->listener);
+        m->deaf = false;
     }
     while (m->guests) {
         dismiss(m, 0);

@@ -17,6 +17,7 @@
 
 #define MEET_GUESTS 8                 /* callers that may be connected without having greeted; the oldest makes room */
 #define MEET_GUEST_NS (5 * CLOCK_S)   /* and for how long */
+#define MEET_GRACE_NS (10 * CLOCK_MS) /* no caller has to make room before: it may only need a moment to greet */
 #define MEET_PAUSE_NS (20 * CLOCK_MS) /* at most, between two tries while neither calling nor listening works */
 #define MEET_ADDRESS 320
 
@@ -44,6 +45,7 @@ struct meet {
     int64_t again, pause;     /* no new call before this point in time, CLOCK_MONOTONIC ns; and the next pause */
     struct meet_line guest[MEET_GUESTS];
     unsigned guests;
+    bool deaf; /* the listener is out of the watch: there is no room for callers, or no descriptor; look again after MEET_GRACE_NS */
     int watch; /* an epoll descriptor: readable when a step has something to do */
     int also;  /* another one, kept like it; -1 until the caller makes one */
 };
@@ -62,8 +64,8 @@ struct meet_kind {
      * seek again; or an error for the user. NULL where calls come through at once. */
     int (*reach)(struct meet *);
 
-    /* Listening: the next caller's descriptors into in and out. 0; -EAGAIN: there is none; -ECONNREFUSED: one was there that may not
-     * join, and is gone. NULL where nobody ever listens. */
+    /* Listening: the next caller's descriptors into in and out. 0; -EAGAIN: there is none; -EMFILE: there is one, and no descriptor
+     * for it; -ECONNREFUSED: one was there that may not join, and is gone. NULL where nobody ever listens. */
     int (*admit)(struct meet *, int *in, int *out);
 
     /* Who called; false: it is gone. who->pidfd is the caller's then too, to be closed. */
@@ -130,6 +132,9 @@ void meet_listen(struct meet *, int fd);
  * or an error. */
 int meet_lock_beside(const struct meet *, const char *path, int *lock);
 void meet_unlock(int *lock);
+
+/* accept4, as the slot admit wants it. */
+int meet_accept(const struct meet *);
 
 static inline bool meet_joins(const struct meet *m) {
     return m->joining.in >= 0 || m->joining.out >= 0;

@@ -22,6 +22,7 @@
 #define SLEEP_DOUBT 8u
 #define ALONE_NS (4 * CLOCK_US) /* giving the processor up took less: nobody else wanted it */
 #define LEAD_NS (20 * CLOCK_US)
+#define REST_MAX ((size_t)16 << 20) /* a peer that takes nothing any more is let say so much more, besides what a pipe holds */
 #define COPY_MAX ((size_t)2048) /* of packets, up to this size: copying costs less than a call with two buffers */
 
 static size_t size_of(const struct iovec *parts, size_t count) {
@@ -533,9 +534,15 @@ int pull_on(struct link *l, void *buffer, size_t capacity, size_t *size, bool wa
 int pull_rest(struct link *l) {
     (void)gate_enter(&l->reading, INT64_MAX);
     int rc = 0;
+    size_t bound = frame_box_held(&l->box) + REST_MAX + (l->terms.pipes ? tube_size(l->fd) : 0);
     l->draining = true;
     while (!l->over && rc == 0) {
         rc = fill(l, PULL_BOX / 2, false);
+        if (unlikely(frame_box_held(&l->box) > bound)) {
+            link_cut(l); /* of a socket: what the kernel has still comes */
+            bound = SIZE_MAX;
+            l->over = l->terms.pipes;
+        }
     }
     if (l->over || rc != -EAGAIN) {
         link_decide(l, frame_box_ends(&l->box, l->rest) ? LINK_CLOSED : LINK_DIED);

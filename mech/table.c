@@ -19,6 +19,7 @@ const struct mech *const mech_table[] = {
     &mech_activated,
     &mech_pipe,
     &mech_fifo,
+    &mech_sig,
     NULL,
 };
 

@@ -157,9 +157,9 @@ static int seek(struct meet *m) {
 }
 
 static int admit(struct meet *m, int *in, int *out) {
-    int fd = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = meet_accept(m);
     if (fd < 0) {
-        return -EAGAIN;
+        return fd;
     }
     struct ucred cred = {0};
     socklen_t size = sizeof(cred);

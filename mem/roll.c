@@ -243,6 +243,9 @@ static int check_seats(const struct roll *roll, enum roll_pattern pattern) {
     if (pattern == ROLL_STREAM && count(roll->dir, roll->writes ? "tx" : "rx", who, sizeof who) >= 1) {
         return err_say(EBUSY, "%s has its %s: %s", roll->shown, roll->writes ? "writer" : "reader", who);
     }
+    if (pattern == ROLL_EVENT && roll->reads && count(roll->dir, "rx", who, sizeof who) >= 1) {
+        return err_say(EBUSY, "%s has its watcher: %s", roll->shown, who);
+    }
     return 0;
 }
 
@@ -271,7 +274,7 @@ static int write_card(int dir, const struct card *card, unsigned mode) {
 
 static int check_card(const struct roll *roll, enum roll_pattern pattern, bool alone, unsigned mode) {
     static const char *const patterns[] = {"?", "messages (pair)", "a byte stream (write, read)",
-                                           "a queue (push, pull)"};
+                                           "a queue (push, pull)", "events (notify, watch)"};
     const struct card mine = {CARD_MAGIC, CARD_VERSION, pattern};
     struct card card = {.version = 0};
     int rc = read_card(roll->dir, &card);
@@ -296,7 +299,7 @@ static int check_card(const struct roll *roll, enum roll_pattern pattern, bool a
     }
     if (card.pattern != pattern) {
         return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
-                       patterns[card.pattern <= ROLL_QUEUE ? card.pattern : 0],
+                       patterns[card.pattern <= ROLL_EVENT ? card.pattern : 0],
                        patterns[pattern]);
     }
     return 0;

@@ -15,7 +15,7 @@
 
 #define ROLL_FILE_MAX 96 /* "<node>.<number>.tx~", and the names of posts */
 
-enum roll_pattern { ROLL_PAIR = 1, ROLL_STREAM, ROLL_QUEUE }; /* a queue has any number of ends */
+enum roll_pattern { ROLL_PAIR = 1, ROLL_STREAM, ROLL_QUEUE, ROLL_EVENT }; /* a queue has any number of ends, an event one reader */
 
 /* An end, as its files name it. */
 struct roll_end {

@@ -195,7 +195,7 @@ static void knows_what_it_lists(void **state) {
         refuses(text, " takes ");
         count++;
     }
-    assert_int_equal(count, 10);
+    assert_int_equal(count, 11);
 }
 
 static void is_bounded(void **state) {
@@ -235,9 +235,13 @@ static void checks_defaults(void **state) {
     assert_int_equal(addr_parse(&parsed, "shm://x", &options), -EINVAL);
     assert_non_null(strstr(thirl_why(), "thirl_options.timeout is -1"));
     options = THIRL_OPTIONS;
-    options.zero = 1;
+    options.signal = 12;
     assert_int_equal(addr_parse(&parsed, "shm://x", &options), -EINVAL);
-    assert_non_null(strstr(thirl_why(), "zero"));
+    assert_non_null(strstr(thirl_why(), "thirl_options.signal is 12"));
+    assert_int_equal(addr_parse(&parsed, "sig://1?signal=64", NULL), 0);
+    assert_int_equal(parsed.options.signal, 64);
+    assert_int_equal(addr_parse(&parsed, "sig://1?signal=9", NULL), -THIRL_EADDRESS);
+    assert_int_equal(addr_parse(&parsed, "sig://1?signal=65", NULL), -THIRL_EADDRESS);
     options = (struct thirl_options){0};
     assert_int_equal(addr_parse(&parsed, "shm://x", &options), -EINVAL);
     assert_non_null(strstr(thirl_why(), "THIRL_OPTIONS"));

@@ -46,6 +46,7 @@ static const struct option {
     {"type", WORD, AT(type), THIRL_STREAM, THIRL_DATAGRAM, "stream, seqpacket or datagram", WORDS(type_words)},
     {"raw", FLAG, AT(raw), 0, 1, "on or off; ?raw alone means on", WORDS(flag_words)},
     {"descriptors", COUNT, AT(descriptors), 0, THIRL_DESCRIPTORS_MAX, "a number from 0 to 16", NULL, 0},
+    {"signal", COUNT, AT(signal), 34, 64, "a number from 34 to 64", NULL, 0},
     {"spy", TEXT, AT(spy), 0, 0, "the path of a file, or the number of a descriptor", NULL, 0},
     {"hurt", TEXT, AT(hurt), 0, 0, "a seed, or SEED:KIND,KIND,...", NULL, 0},
 #undef AT
@@ -267,7 +268,6 @@ static int adopt(struct thirl_options *to, const struct thirl_options *from) {
         return err_say(EINVAL, "thirl_options.%s is %lld; it takes %s, or 0", options[i].name, (long long)value,
                        options[i].form);
     }
-    if (to->zero) return err_say(EINVAL, "thirl_options.zero is %u and must be 0", to->zero);
     return 0;
 }
 

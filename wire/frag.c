@@ -4,6 +4,7 @@
  */
 #include "wire/frag.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,40 +13,38 @@
 
 static const unsigned char magic[4] = {0x9d, 't', 'h', 'q'};
 
-static void store(unsigned char *out, uint64_t value, unsigned bytes) {
-    for (unsigned i = 0; i < bytes; i++) {
-        out[i] = (unsigned char)(value >> (8 * i));
-    }
+static inline void store32(unsigned char *out, uint32_t value) {
+    value = htole32(value);
+    memcpy(out, &value, sizeof value);
 }
 
-static uint64_t fetch(const unsigned char *in, unsigned bytes) {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < bytes; i++) {
-        value |= (uint64_t)in[i] << (8 * i);
-    }
-    return value;
+static inline uint32_t fetch32(const unsigned char *in) {
+    uint32_t value;
+    memcpy(&value, in, sizeof value);
+    return le32toh(value);
 }
 
 void frag_write(unsigned char out[FRAG_HEAD], const struct frag_head *head) {
+    const unsigned char kind[4] = {FRAG_VERSION, head->type};
+    uint64_t node = htole64(head->node);
     memcpy(out, magic, sizeof magic);
-    out[4] = FRAG_VERSION;
-    out[5] = head->type;
-    out[6] = out[7] = 0;
-    store(out + 8, head->node, 8);
-    store(out + 16, head->end, 4);
-    store(out + 20, head->packet, 4);
-    store(out + 24, head->message, 4);
-    store(out + 28, head->total, 4);
-    store(out + 32, head->offset, 4);
-    store(out + 36, head->piece, 4);
+    memcpy(out + 4, kind, sizeof kind);
+    memcpy(out + 8, &node, sizeof node);
+    store32(out + 16, head->end);
+    store32(out + 20, head->packet);
+    store32(out + 24, head->message);
+    store32(out + 28, head->total);
+    store32(out + 32, head->offset);
+    store32(out + 36, head->piece);
 }
 
-static int check(const struct frag_head *head, size_t size) {
+static inline int check(const struct frag_head *head, size_t size) {
     if (head->type != FRAG_DATA && head->type != FRAG_NOTE) {
         return err_say(THIRL_EFORMAT, "a packet is of the unknown type %u", head->type);
     }
-    if (head->node == 0 || head->piece == 0 || head->total > FRAG_SIZE_MAX || head->offset % head->piece != 0 ||
-        (head->offset >= head->total && head->offset != 0) || (head->type == FRAG_NOTE && !frag_is_whole(head))) {
+    if (head->node == 0 || head->piece == 0 || head->total > FRAG_SIZE_MAX ||
+        (head->offset != 0 && (head->offset % head->piece != 0 || head->offset >= head->total)) ||
+        (head->type == FRAG_NOTE && !frag_is_whole(head))) {
         return err_say(THIRL_EFORMAT, "a packet contradicts itself (byte %u of %u, in pieces of %u)", head->offset,
                        head->total, head->piece);
     }
@@ -58,20 +57,23 @@ static int check(const struct frag_head *head, size_t size) {
 
 int frag_read(const unsigned char *in, size_t size, struct frag_head *head) {
     if (unlikely(size < FRAG_HEAD || memcmp(in, magic, sizeof magic) != 0)) {
-        return err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's: whoever sent it needs the raw form (?raw)", size);
+        return err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's: whoever sent it needs the raw form (?raw)",
+                       size);
     }
     if (unlikely(in[4] != FRAG_VERSION)) {
-        return err_say(THIRL_EVERSION, "the sender cuts messages by version %u of thirl's packets, this library by version %d",
-                       in[4], FRAG_VERSION);
+        return err_say(THIRL_EVERSION,
+                       "the sender cuts messages by version %u of thirl's packets, this library by version %d", in[4],
+                       FRAG_VERSION);
     }
     head->type = in[5];
-    head->node = fetch(in + 8, 8);
-    head->end = (uint32_t)fetch(in + 16, 4);
-    head->packet = (uint32_t)fetch(in + 20, 4);
-    head->message = (uint32_t)fetch(in + 24, 4);
-    head->total = (uint32_t)fetch(in + 28, 4);
-    head->offset = (uint32_t)fetch(in + 32, 4);
-    head->piece = (uint32_t)fetch(in + 36, 4);
+    memcpy(&head->node, in + 8, sizeof head->node);
+    head->node = le64toh(head->node);
+    head->end = fetch32(in + 16);
+    head->packet = fetch32(in + 20);
+    head->message = fetch32(in + 24);
+    head->total = fetch32(in + 28);
+    head->offset = fetch32(in + 32);
+    head->piece = fetch32(in + 36);
     return check(head, size);
 }
 
@@ -201,7 +203,8 @@ static int begin(struct frag *frag, const struct frag_head *head, struct frag_pa
     size_t bits = (pieces_of(head) + 7) / 8, need = head->total + bits;
     struct frag_part *part = find_free(frag, need);
     if (part == NULL) {
-        return err_say(ENOBUFS, "%u unfinished messages with %zu bytes are held already, and %u bytes more do not fit (?max)",
+        return err_say(ENOBUFS,
+                       "%u unfinished messages with %zu bytes are held already, and %u bytes more do not fit (?max)",
                        frag->parts, frag->held, head->total);
     }
     *part = (struct frag_part){.data = frag->spare, .room = frag->spare_room};
@@ -241,8 +244,8 @@ int frag_put(struct frag *frag, const struct frag_head *head, const struct iovec
         }
     }
     if (part->total != head->total || part->piece != head->piece) {
-        return err_say(THIRL_EFORMAT, "a piece of a message of %u bytes contradicts the others, which say %u", head->total,
-                       part->total);
+        return err_say(THIRL_EFORMAT, "a piece of a message of %u bytes contradicts the others, which say %u",
+                       head->total, part->total);
     }
     part->touched = ++frag->turn;
     uint32_t index = head->offset / head->piece;

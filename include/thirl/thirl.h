@@ -79,13 +79,16 @@ THIRL_API const char *thirl_error_name(int code);
 
 /* PAIR: one of two ends that both send and receive messages. WRITE and READ: the ends of a byte stream. PUSH: one of the
  * senders of a queue of messages, each of which one receiver gets; PULL: one of its receivers. They need not know each other,
- * nor live at the same time where the mechanism keeps messages. */
+ * nor live at the same time where the mechanism keeps messages. NOTIFY: one of those who tell events to the one WATCH; an event
+ * is a message of at most thirl_limits.message_max bytes, often a single word. */
 #define THIRL_ROLES(X)                                                                                                 \
     X(PAIR, 1, "pair")                                                                                                 \
     X(WRITE, 2, "write")                                                                                               \
     X(READ, 3, "read")                                                                                                 \
     X(PUSH, 4, "push")                                                                                                 \
-    X(PULL, 5, "pull")
+    X(PULL, 5, "pull")                                                                                                 \
+    X(NOTIFY, 6, "notify")                                                                                             \
+    X(WATCH, 7, "watch")
 
 enum thirl_role {
 #define THIRL_ROLE(name, number, text) THIRL_##name = number,
@@ -110,7 +113,7 @@ struct thirl_options {
     uint32_t type;   /* ?type=stream|seqpacket|datagram: enum thirl_socket_type, for unix:// */
     uint32_t raw;    /* ?raw: no framing, no greeting: speaks to programs that do not know thirl; thirl-raw(7) */
     uint32_t descriptors; /* ?descriptors=: how many a received message may bring, up to 16; 0 refuses them all */
-    uint32_t zero;   /* must be 0 */
+    uint32_t signal; /* ?signal=: the real-time signal of sig://, from 34 to 64; 44 */
     const char *spy;  /* ?spy=: a file, or the number of a descriptor, that gets a line for each operation; thirl-spy(7) */
     const char *hurt; /* ?hurt=: faults on purpose, SEED or SEED:KIND,...; thirl-hurt(7) */
 };

@@ -42,6 +42,7 @@ static const struct conform_line conform_lines[] = {
     {"tcp6", "tcp://[::1]:", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"udp4", "udp://127.0.0.1:", false, "", CONFORM_QUEUE},
     {"udp6", "udp://[::1]:", false, "", CONFORM_QUEUE},
+    {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };
 #define LINES (sizeof conform_lines / sizeof *conform_lines)
@@ -209,6 +210,7 @@ static void play(void **state) {
         for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
             (void)signal(signals[i], SIG_DFL); /* cmocka's handler would go on with the next test */
         }
+        c.stage = getpid();
         scene->test->body(&c);
         exit(0);
     }
@@ -277,7 +279,9 @@ const char *conform_address(const struct conform *c, unsigned n, const char *opt
     char *text = ring[turn++ % 4];
     const char *token = strrchr(c->directory, '/') + 1;
     char name[200];
-    if (c->line->prefix[strlen(c->line->prefix) - 1] == ':') {
+    if (c->line->roles == CONFORM_EVENT) {
+        snprintf(name, sizeof name, "%d?signal=%u", (int)c->stage, 50 + n % 10);
+    } else if (c->line->prefix[strlen(c->line->prefix) - 1] == ':') {
         snprintf(name, sizeof name, "%u", c->port + n % CONFORM_PORTS);
     } else {
         snprintf(name, sizeof name, "%s%c%u", c->line->path ? c->directory : token, c->line->path ? '/' : '-', n);

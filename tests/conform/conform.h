@@ -22,7 +22,7 @@
 #define PATIENCE thirl_in_ms(20000) /* for what will come: longer than any machine sleeps, shorter than the stage lives */
 
 /* A mechanism, as the suite sees it: the address is prefix, a name of the test's own (behind its directory if `path`; a port if
- * the prefix ends with a colon), suffix. */
+ * the prefix ends with a colon, the stage and a signal if it carries events: there it is the stage that watches), suffix. */
 struct conform_line {
     const char *name, *prefix;
     bool path;
@@ -30,11 +30,12 @@ struct conform_line {
     unsigned roles; /* the groups of roles that it carries: CONFORM_PAIR … */
 };
 
-enum { CONFORM_PAIR = 1, CONFORM_STREAM = 2, CONFORM_QUEUE = 4 }; /* PAIR; WRITE and READ; PUSH and PULL */
+enum { CONFORM_PAIR = 1, CONFORM_STREAM = 2, CONFORM_QUEUE = 4, CONFORM_EVENT = 8 }; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH */
 
 struct conform {
     const struct conform_line *line;
     char directory[160], registry[192];
+    pid_t stage;
     char with[192]; /* an option for every address, from $CONFORM_WITH: "spy", "hurt", or as it stands there; "": none */
     unsigned port; /* the first of CONFORM_PORTS that no other test on this machine uses */
 };

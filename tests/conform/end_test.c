@@ -439,7 +439,7 @@ static void refuses_wrong_options(struct conform *c) {
     options.queue = 5;
     must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, NULL), &options), -EINVAL);
     options = THIRL_OPTIONS;
-    options.zero = 1;
+    options.signal = 12;
     must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, NULL), &options), -EINVAL);
     options = THIRL_OPTIONS;
     options.size = 1;

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Events: each reaches the one who watches, whole and in the order of its sender; many come at once; whoever watches closes or dies
+ * and the senders are told. An event is as large as thirl_limits says, and here a number, so that the small ones of a mechanism do.
+ */
+#define _GNU_SOURCE
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/conform/conform.h"
+
+static struct thirl_limits limits_of(thirl *end) {
+    struct thirl_limits limits = {.size = sizeof limits};
+    must_be(thirl_limits(end, &limits), 0);
+    return limits;
+}
+
+static int notify(thirl *end, uint32_t number, thirl_time until) {
+    return thirl_send(end, &number, sizeof number, until);
+}
+
+static uint32_t watch(thirl *end) {
+    uint32_t number = UINT32_MAX;
+    size_t size = 0;
+    must_be(thirl_recv(end, &number, sizeof number, &size, PATIENCE), 0);
+    must_be(size, sizeof number);
+    return number;
+}
+
+static const uint32_t numbers[] = {0, 1, 7, 0x12345678, 0x7ffffffe, 0x7fffffff};
+#define NUMBERS (sizeof numbers / sizeof *numbers)
+
+static void tell_numbers(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_NOTIFY, NULL);
+    for (size_t i = 0; i < NUMBERS; i++) {
+        must_be(notify(end, numbers[i], PATIENCE), 0); /* the first one waits for somebody who watches */
+    }
+    struct thirl_peer peer = {.size = sizeof peer};
+    must_be(thirl_peer(end, &peer), 0);
+    must_be(peer.pid, c->stage);
+    must(strstr(peer.exe, "event_test") != NULL);
+    must_be(thirl_close(&end, PATIENCE), 0);
+    conform_hear(stage);
+}
+
+static void events_arrive(struct conform *c) {
+    struct peer peer;
+    conform_start(&peer, c, tell_numbers);
+    conform_sleep(50 * MS);
+    thirl *end = conform_open(c, THIRL_WATCH, NULL);
+    for (size_t i = 0; i < NUMBERS; i++) {
+        must_be(watch(end), numbers[i]);
+    }
+    struct thirl_peer sender = {.size = sizeof sender};
+    must_be(thirl_peer(end, &sender), 0);
+    must_be(sender.pid, peer.pid);
+    must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -EAGAIN);
+    must_say("nothing arrived");
+    must_be(thirl_recv(end, NULL, 0, NULL, thirl_in_ms(60)), -ETIMEDOUT);
+    conform_tell(&peer, 0);
+    conform_join(&peer);
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+static void what_is_no_event_is_refused(struct conform *c) {
+    thirl *in = conform_open(c, THIRL_WATCH, NULL), *out = conform_open(c, THIRL_NOTIFY, NULL);
+    struct thirl_limits limits = limits_of(out);
+    static char data[64];
+    must(limits.message_max >= 4 && limits.message_max < sizeof data && limits.sends == 1 && limits.receives == 0);
+    must_be(limits.boundaries, 1);
+    must_be(thirl_send(out, data, (size_t)limits.message_max + 1, PATIENCE), -EMSGSIZE);
+    must_say("4 bytes");
+    must_be(thirl_send(out, data, 0, PATIENCE), -EINVAL);
+    must_be(thirl_send(out, data, 3, PATIENCE), -EINVAL);
+    must_be(notify(out, 0x80000000, PATIENCE), -EINVAL);
+    must_say("31 bits");
+    thirl_msg *msg = NULL;
+    must_be(thirl_loan(out, &msg, (size_t)limits.message_max + 1, PATIENCE), -EMSGSIZE);
+    must_be(thirl_recv(out, data, 4, NULL, THIRL_NOW), -THIRL_EROLE);
+    must_be(notify(in, 1, THIRL_NOW), -THIRL_EROLE);
+    must_be(notify(out, 5, PATIENCE), 0);
+    size_t size = 0;
+    must_be(thirl_recv(in, data, 3, &size, PATIENCE), -EMSGSIZE); /* and it stays */
+    must_be(size, 4);
+    must_be(watch(in), 5);
+    must_be(thirl_loan(out, &msg, 4, PATIENCE), 0);
+    memcpy(thirl_msg_data(msg), &(uint32_t){6}, 4);
+    must_be(thirl_put(out, &msg, PATIENCE), 0);
+    must_be(thirl_take(in, &msg, PATIENCE), 0);
+    must(thirl_msg_size(msg) == 4 && *(uint32_t *)thirl_msg_data(msg) == 6);
+    thirl_free(&msg);
+    must_be(thirl_close(&out, PATIENCE), 0);
+    must_be(thirl_close(&in, PATIENCE), 0);
+}
+
+/* ---- a storm ---- */
+
+#define SENDERS 4
+#define EACH 5000u
+
+static uint32_t each(void) {
+    return conform_sanitized() ? EACH / 5 : EACH;
+}
+
+static void storm(const struct conform *c, struct peer *stage) {
+    uint32_t sender = (uint32_t)conform_hear(stage);
+    thirl *end = conform_open(c, THIRL_NOTIFY, NULL);
+    for (uint32_t i = 0; i < each(); i++) {
+        must_be(notify(end, sender << 24 | i, PATIENCE), 0);
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+static void a_storm_keeps_its_order(struct conform *c) {
+    struct peer peer[SENDERS];
+    uint32_t next[SENDERS] = {0};
+    for (int i = 0; i < SENDERS; i++) {
+        conform_start(&peer[i], c, storm);
+    }
+    thirl *end = conform_open(c, THIRL_WATCH, NULL);
+    must_be(limits_of(end).reliable && limits_of(end).ordered, 1);
+    for (int i = 0; i < SENDERS; i++) {
+        conform_tell(&peer[i], (uint64_t)i);
+    }
+    for (uint32_t i = 0; i < SENDERS * each(); i++) {
+        uint32_t number = watch(end);
+        must(number >> 24 < SENDERS);
+        must_be(number & 0xffffff, next[number >> 24]);
+        next[number >> 24]++;
+    }
+    must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -EAGAIN);
+    for (int i = 0; i < SENDERS; i++) {
+        conform_join(&peer[i]);
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+/* ---- waiting ---- */
+
+static void tell_on_word(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_NOTIFY, NULL);
+    for (uint64_t number; (number = conform_hear(stage)) != UINT64_MAX;) {
+        must_be(notify(end, (uint32_t)number, PATIENCE), 0);
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+static void descriptor_tells_of_an_event(struct conform *c) {
+    struct peer peer;
+    conform_start(&peer, c, tell_on_word);
+    thirl *end = conform_open(c, THIRL_WATCH, NULL);
+    struct pollfd polled = {.fd = thirl_fd(end), .events = POLLIN};
+    must(polled.fd >= 0);
+    for (uint32_t i = 0; i < 20; i++) {
+        must_be(poll(&polled, 1, 0), 0);
+        conform_tell(&peer, i);
+        must_be(poll(&polled, 1, 10000), 1);
+        must_be(watch(end), i);
+    }
+    conform_tell(&peer, UINT64_MAX);
+    must_be(thirl_close(&end, PATIENCE), 0);
+    conform_join(&peer);
+}
+
+static void nobody_who_watches_is_waited_for(struct conform *c) {
+    thirl *out = conform_open(c, THIRL_NOTIFY, NULL);
+    must_be(notify(out, 1, THIRL_NOW), -EAGAIN);
+    int64_t before = conform_now();
+    must_be(notify(out, 1, thirl_in_ms(80)), -ETIMEDOUT);
+    must_say("nobody");
+    must(conform_now() - before >= 79 * MS);
+    must_be(thirl_close(&out, PATIENCE), 0);
+}
+
+static void one_watches(struct conform *c) {
+    thirl *end = conform_open(c, THIRL_WATCH, NULL), *other = NULL;
+    must_be(limits_of(end).receivers, 1);
+    must_be(thirl_open(&other, THIRL_WATCH, conform_address(c, 0, NULL), NULL), -EBUSY);
+    must_be(thirl_open(&other, THIRL_PAIR, conform_address(c, 1, NULL), NULL), -THIRL_EROLE);
+    must_be(thirl_open(&other, THIRL_WATCH, conform_address(c, 1, NULL), NULL),
+            0); /* another channel is another matter */
+    thirl *out = conform_open(c, THIRL_NOTIFY, NULL);
+    must_be(notify(out, 3, PATIENCE), 0);
+    must_be(watch(end), 3);
+    must_be(thirl_recv(other, NULL, 0, NULL, THIRL_NOW), -EAGAIN);
+    must_be(thirl_close(&other, PATIENCE), 0);
+    must_be(thirl_close(&end, PATIENCE), 0);
+    must_be(notify(out, 4, PATIENCE), -THIRL_ECLOSED);
+    must_say("closed");
+    must_be(notify(out, 4, PATIENCE), -THIRL_ECLOSED);
+    must_be(thirl_close(&out, PATIENCE), 0);
+    end = conform_open(c, THIRL_WATCH, NULL); /* again, and nothing is left of before */
+    must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -EAGAIN);
+    out = conform_open(c, THIRL_NOTIFY, NULL);
+    must_be(notify(out, 5, PATIENCE), 0);
+    must_be(watch(end), 5);
+    must_be(thirl_close(&out, PATIENCE), 0);
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+/* ---- death ---- */
+
+static void watch_until_death(const struct conform *c, struct peer *stage) {
+    struct conform own = *c;
+    own.stage = getpid();
+    thirl *end = conform_open(&own, THIRL_WATCH, NULL);
+    conform_tell(stage, 0);
+    must_be(watch(end), 1);
+    conform_tell(stage, 0);
+    (void)pause();
+}
+
+static void death_of_the_watcher_is_told(struct conform *c) {
+    struct peer peer;
+    conform_start(&peer, c, watch_until_death);
+    conform_hear(&peer);
+    struct conform there = *c;
+    there.stage = peer.pid;
+    thirl *out = conform_open(&there, THIRL_NOTIFY, NULL);
+    must_be(notify(out, 1, PATIENCE), 0);
+    conform_hear(&peer);
+    must_be(notify(out, 2, PATIENCE), 0); /* waits, and dies with it */
+    conform_kill(&peer);
+    int rc = 0;
+    for (int64_t until = conform_now() + 10000 * MS; rc == 0 && conform_now() < until;) {
+        rc = notify(out, 3, PATIENCE);
+    }
+    must_be(rc, -THIRL_EPEERDIED);
+    must_say("pid ");
+    must_be(notify(out, 4, thirl_in_ms(60)), -ETIMEDOUT); /* told once */
+    must_be(thirl_close(&out, PATIENCE), 0);
+}
+
+/* A sender that dies harms nobody: what it had sent is there. */
+static void notify_and_die(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_NOTIFY, NULL);
+    for (uint32_t i = 0; i < 10; i++) {
+        must_be(notify(end, i, PATIENCE), 0);
+    }
+    conform_tell(stage, 0);
+    (void)pause();
+}
+
+static void death_of_a_sender_loses_nothing(struct conform *c) {
+    struct peer peer;
+    conform_start(&peer, c, notify_and_die);
+    thirl *end = conform_open(c, THIRL_WATCH, NULL);
+    conform_hear(&peer);
+    conform_kill(&peer);
+    for (uint32_t i = 0; i < 10; i++) {
+        must_be(watch(end), i);
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+/* ---- killed anywhere ---- */
+
+static const char *const points[] = {"catch.take.handler",  "sig.join.before",  "roll.begin.locked",
+                                     "roll.finish.renamed", "sig.throw.before", "sig.close.between",
+                                     "roll.leave.file",     "roll.leave.told"};
+
+static unsigned lot;
+
+static void take_part(const struct conform *c, struct peer *stage) {
+    char order[64];
+    struct conform own = *c;
+    own.stage = getpid();
+    (void)snprintf(order, sizeof order, "%s:%u:kill", points[lot / 2], 1 + lot % 2);
+    (void)setenv("THIRL_WEAVE_AT", order, 1);
+    thirl *in = conform_open(&own, THIRL_WATCH, NULL), *out = conform_open(&own, THIRL_NOTIFY, NULL);
+    for (uint32_t i = 0; i < 3; i++) {
+        must_be(notify(out, i, PATIENCE), 0);
+        must_be(watch(in), i);
+    }
+    must_be(thirl_close(&in, PATIENCE), 0);
+    must_be(thirl_close(&out, PATIENCE), 0);
+    conform_tell(stage, 0);
+}
+
+static void any_point_may_kill(struct conform *c) {
+    for (lot = 0; lot < 2 * sizeof points / sizeof *points; lot++) {
+        struct peer peer;
+        conform_start(&peer, c, take_part);
+        struct pollfd polled = {.fd = peer.wire, .events = POLLIN};
+        must_be(poll(&polled, 1, 20000), 1);
+        conform_kill(&peer);
+    }
+    thirl *end = conform_open(c, THIRL_WATCH, NULL); /* what the dead have left goes with the next one who opens */
+    must_be(thirl_close(&end, PATIENCE), 0);
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/chan", c->registry);
+    must_be(conform_lines_of(path), 0);
+}
+
+int main(int argc, char **argv) {
+    static const struct conform_test tests[] = {
+        CONFORM_FOR(events_arrive, CONFORM_EVENT),
+        CONFORM_FOR(what_is_no_event_is_refused, CONFORM_EVENT),
+        CONFORM_FOR(a_storm_keeps_its_order, CONFORM_EVENT),
+        CONFORM_FOR(descriptor_tells_of_an_event, CONFORM_EVENT),
+        CONFORM_FOR(nobody_who_watches_is_waited_for, CONFORM_EVENT),
+        CONFORM_FOR(one_watches, CONFORM_EVENT),
+        CONFORM_FOR(death_of_the_watcher_is_told, CONFORM_EVENT),
+        CONFORM_FOR(death_of_a_sender_loses_nothing, CONFORM_EVENT),
+        CONFORM_FOR(any_point_may_kill, CONFORM_EVENT),
+    };
+    return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
+}
