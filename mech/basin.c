@@ -214,7 +214,7 @@ int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait
     int rc = unlikely(in->final != 0) ? say_final(d, size) : receive(d, buffer, capacity, size, wait);
     if (unlikely(d->epoll >= 0)) {
         bool more = in->q.in.held || in->q.in.aside.node != 0 || in->final != 0;
-        more = more || (in->bound && duct_fate(&in->peer, false) != 0);
+        more = more || (in->bound && duct_fate(&in->peer, false) != 0) || (d->carrier->silent && rc != -EAGAIN);
         duct_relight(d, more, in->bound ? &in->peer : NULL);
     }
     return rc;
@@ -228,11 +228,9 @@ int basin_arm(struct duct *d, struct mech_watch *watch) {
     if (in->bound && duct_fate(&in->peer, true) != 0) {
         return 1;
     }
-    if (in->q.carrier->watch(in->q.carried, watch) != 0) {
-        queue_pause(&in->q, watch);
+    if (queue_watch(&in->q, watch) != 0) {
+        return 1;
     }
-    watch->guard = in->bound ? in->peer.guard : -1;
-    int64_t slice = in->bound ? duct_slice(&in->peer) : MECH_SLICE_NS;
-    watch->slice = watch->slice < slice ? watch->slice : slice;
+    duct_guard(in->bound ? &in->peer : NULL, watch);
     return 0;
 }

@@ -33,7 +33,7 @@ struct carrier_open {
     const char *address;   /* as the user gave it, for sentences */
     const char *rest;      /* between "://" and "?" */
     const char *key;       /* INBOX: letters, digits and dots, never used twice on this machine */
-    const char *place;     /* PLACE */
+    const char *place;     /* PLACE; NAMED: what is noted of it already, NULL or "" if nothing is */
     const struct thirl_options *options; /* complete; queue is a wish, mode and raw are orders */
     uint64_t *lost; /* packets that are known never to arrive are added here, by a carrier that is told of them; NULL: they are counted elsewhere */
 };
@@ -64,10 +64,12 @@ struct carrier {
     const char *scheme;
     size_t state_size; /* the engine allocates that much, zeroed, for each instance: the slots' self */
     bool blocks;
+    bool silent; /* it never has anything to sleep on: the ends of one channel wake each other (mem/hail) */
     bool lasting; /* a place stays after the last process that has it open: it must be removed */
     const char *remedy; /* what makes its packets larger, for sentences: "raise fs.mqueue.msgsize_max" */
 
-    /* The place that open will give, where that is known before, so that it can be noted first. NULL elsewhere. 0 or an error. */
+    /* The place that open will give, where that is known before, so that it can be noted first; open may add to it, and then that is
+     * noted. NULL elsewhere. 0 or an error. */
     int (*plan)(const struct carrier_open *, char place[CARRIER_PLACE_MAX]);
 
     /* 0 and the place, or an error with a sentence that names the kernel's limit and how to raise it; then close is not

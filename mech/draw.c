@@ -4,7 +4,6 @@
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
-#include <sys/eventfd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -37,14 +36,6 @@ void draw_deinit(struct queue *q) {
     frag_deinit(&q->in.frag);
     free(q->in.block);
     q->in.block = NULL;
-}
-
-static void relight(struct queue *q) {
-    if (unlikely(q->lit >= 0)) {
-        eventfd_t ticks;
-        (void)(q->in.held ? eventfd_write(q->lit, 1) : eventfd_read(q->lit, &ticks));
-        (void)eventfd_read(q->tick, &ticks); /* a timer is read like that too */
-    }
 }
 
 /* A message is in block, or in frag: gives it, or keeps it for a larger buffer. */
@@ -266,6 +257,9 @@ static inline __attribute__((always_inline)) int draw_packet(struct queue *q, co
     int rc = join->have >= FRAG_HEAD && at.capacity + FRAG_HEAD >= q->facts.packet
                  ? draw_between(q, &at, wire, &size, wait)
                  : q->carrier->recv(q->carried, part, 3, &size, &in->note, wait);
+    if (likely(rc != -EAGAIN)) {
+        queue_ring(q);
+    }
     if (rc != 0) {
         return rc == -EMSGSIZE ? refuse(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
     }
@@ -318,6 +312,9 @@ static int draw_raw(struct queue *q, const struct drawing *to, bool wait) {
     const struct iovec part[] = {{to->buffer, roomy ? q->facts.packet : to->capacity}, {in->block, q->facts.packet}};
     size_t size = 0;
     int rc = q->carrier->recv(q->carried, part, roomy ? 1 : 2, &size, &in->note, wait);
+    if (likely(rc != -EAGAIN)) {
+        queue_ring(q);
+    }
     if (rc == -EMSGSIZE) {
         return refuse(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is larger than the %zu that this end takes: %s",
                                  size, q->facts.packet, q->carrier->remedy));
@@ -351,7 +348,7 @@ int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, st
     }
     tell_counts(q);
     q->pause = rc == 0 ? 0 : q->pause;
-    relight(q);
+    queue_relight(q, in->held || (q->tick >= 0 && rc != -EAGAIN));
     return rc;
 }
 

@@ -21,6 +21,7 @@
 #include "mech/kept.h"
 
 #define TICK_NS (50 * CLOCK_MS)       /* an event loop is sent to look that often, while nothing would wake it */
+#define TICK_SILENT_NS (10 * CLOCK_MS)     /* and where packets would not wake it */
 #define DOUBT_SLICE_NS CLOCK_MS       /* a sleep while a peer seems to be ending */
 #define GUARDED_SLICE_NS (1000 * CLOCK_MS) /* and where its death wakes: only against a lost wake-up */
 
@@ -131,8 +132,20 @@ bool duct_taken(const struct duct *d, const struct duct_peer *peer) {
     return is_taken(&peer->page->from, &d->roll.self) || is_taken(&peer->page->to, &d->roll.self);
 }
 
-int64_t duct_slice(const struct duct_peer *peer) {
-    return node_peer_doubtful(&peer->node) ? DOUBT_SLICE_NS : peer->guard >= 0 ? GUARDED_SLICE_NS : MECH_SLICE_NS;
+/* A sleep on a word is ended by the peer's life word, one on a descriptor by its pidfd. */
+void duct_guard(const struct duct_peer *peer, struct mech_watch *watch) {
+    int64_t slice = MECH_SLICE_NS;
+    watch->guard = peer != NULL ? peer->guard : -1;
+    if (peer != NULL && watch->kind == MECH_WATCH_WORD) {
+        watch->life = peer->node.life;
+        watch->life_value = peer->node.life_value;
+    }
+    if (peer != NULL && node_peer_doubtful(&peer->node)) {
+        slice = DOUBT_SLICE_NS;
+    } else if (watch->kind == MECH_WATCH_WORD ? watch->life != NULL : watch->guard >= 0) {
+        slice = GUARDED_SLICE_NS;
+    }
+    watch->slice = watch->slice < slice ? watch->slice : slice;
 }
 
 void duct_note(struct duct *d, const struct duct_peer *peer) {
@@ -162,6 +175,7 @@ static int make_half(struct duct *d, struct queue *q, bool sends) {
     q->carried = calloc(1, d->carrier->state_size);
     q->sends = sends;
     q->seen = d->seen;
+    q->hail = d->carrier->silent ? hail_of(&d->roll) : NULL;
     q->epoll = q->lit = q->tick = -1;
     memcpy(q->address, d->address, sizeof q->address);
     return q->carried == NULL ? err_say(ENOMEM, "%s: no memory for an end", d->address) : 0;
@@ -196,7 +210,8 @@ static int make_page(struct duct *d, unsigned mode) {
 
 /* An inbox is noted before it is made, where its place can be foretold. */
 static int make_inbox(struct duct *d) {
-    char node[NODE_NAME_MAX], key[40], place[CARRIER_PLACE_MAX] = "", address[NODE_ADDRESS_MAX];
+    char node[NODE_NAME_MAX], key[40], address[NODE_ADDRESS_MAX];
+    char place[CARRIER_PLACE_MAX] = "", noted[CARRIER_PLACE_MAX] = "";
     node_name(node, d->roll.self.node);
     (void)snprintf(key, sizeof key, "%s.%u", node, d->roll.self.number);
     (void)snprintf(address, sizeof address, "%.*s", (int)strcspn(d->address, "?"), d->address);
@@ -206,9 +221,10 @@ static int make_inbox(struct duct *d) {
     int rc = planned ? d->carrier->plan(&wanted, place) : 0;
     rc = rc == 0 && planned ? kept_put(&d->roll, &d->roll.self, address, place, false) : rc;
     weave("duct.inbox.noted");
+    memcpy(noted, place, sizeof noted);
     rc = rc == 0 ? duct_half(d, &d->in.q, &wanted, place) : rc;
     weave("duct.inbox.made");
-    if (rc == 0 && d->carrier->lasting && !planned) {
+    if (rc == 0 && d->carrier->lasting && strcmp(place, noted) != 0) {
         rc = kept_put(&d->roll, &d->roll.self, address, place, false);
     }
     if (rc == 0) {
@@ -295,6 +311,9 @@ void duct_close(void *self) {
         spout_greet(d);
         d->carrier->close(d->out.q.carried);
     }
+    if (d->in.q.hail != NULL) {
+        hail_ring(&d->in.q.hail->room); /* whoever waits for room in the inbox waits in vain */
+    }
     if (d->receives) {
         d->carrier->close(d->in.q.carried);
         remove_inbox(d);
@@ -332,7 +351,8 @@ int duct_arm(void *self, enum mech_way way, struct mech_watch *watch) {
 }
 
 static void set_tick(const struct duct *d, bool runs) {
-    const struct itimerspec every = {clock_spec(runs ? TICK_NS : 0), clock_spec(runs ? TICK_NS : 0)};
+    int64_t tick = !runs ? 0 : d->carrier->silent ? TICK_SILENT_NS : TICK_NS;
+    const struct itimerspec every = {clock_spec(tick), clock_spec(tick)};
     (void)timerfd_settime(d->tick, 0, &every, NULL);
 }
 
@@ -340,7 +360,7 @@ void duct_relight(struct duct *d, bool lit, const struct duct_peer *peer) {
     eventfd_t ticks;
     (void)(lit ? eventfd_write(d->lit, 1) : eventfd_read(d->lit, &ticks));
     (void)eventfd_read(d->tick, &ticks); /* a timer is read like that too */
-    set_tick(d, peer == NULL || peer->guard < 0);
+    set_tick(d, peer == NULL || peer->guard < 0 || d->carrier->silent);
     struct epoll_event event = {.events = EPOLLIN};
     if (peer != NULL && peer->guard >= 0) {
         (void)epoll_ctl(d->epoll, EPOLL_CTL_ADD, peer->guard, &event); /* again and again: it may be a new one */

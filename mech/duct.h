@@ -120,8 +120,8 @@ bool duct_taken(const struct duct *, const struct duct_peer *);
 /* Notes in the list who is there (NULL: nobody). */
 void duct_note(struct duct *, const struct duct_peer *);
 
-/* How long to sleep before its life is looked at. */
-int64_t duct_slice(const struct duct_peer *);
+/* Adds to a watch what tells of that peer's death (NULL: nobody is there), and how long to sleep at most. */
+void duct_guard(const struct duct_peer *, struct mech_watch *);
 
 /* Puts a half's queue on an instance that carrier_open describes. */
 int duct_half(struct duct *, struct queue *, const struct carrier_open *, char place[CARRIER_PLACE_MAX]);

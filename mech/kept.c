@@ -93,6 +93,15 @@ static int get(int dir, const char *file, struct kept *kept, const struct carrie
     return 0;
 }
 
+void kept_place(const struct roll *roll, char place[CARRIER_PLACE_MAX]) {
+    struct kept kept;
+    const struct carrier *carrier;
+    char file[KEPT_FILE_MAX];
+    file_of(file, NULL);
+    bool noted = faccessat(roll->dir, file, F_OK, 0) == 0 && get(roll->dir, file, &kept, &carrier) == 0;
+    (void)snprintf(place, CARRIER_PLACE_MAX, "%s", noted ? kept.place : "");
+}
+
 struct tidying {
     bool alone, all;
     uint64_t thrown;

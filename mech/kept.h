@@ -23,6 +23,9 @@ struct kept {
 int kept_put(const struct roll *, const struct roll_end *end, const char *address, const char *place, bool stays);
 void kept_drop(const struct roll *, const struct roll_end *end);
 
+/* What is noted of the channel's own queue; "" when nothing is. */
+void kept_place(const struct roll *, char place[CARRIER_PLACE_MAX]);
+
 /* In the channel of that directory: removes the inboxes of the dead, and its queue when nobody is there and it is empty, or
  * when `all`. *thrown, if not NULL, gets the packets that were in it. 0; -ENOENT: there is nothing; -EBUSY: with all, somebody
  * is there; or an error. Waits until then for the lock. */

@@ -162,7 +162,8 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_unix, mech_mq, mech_tcp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_udp, mech_sig;
+extern const struct mech mech_shm, mech_unix, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo,
+    mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

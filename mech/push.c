@@ -71,6 +71,7 @@ static int send_pieces(struct queue *q, const void *data, size_t size, size_t *d
             out->busy = *done != 0;
             return rc == -EMSGSIZE ? shrunk(q, size) : rc;
         }
+        queue_ring(q);
         weave("push.piece.sent");
         out->head.packet++;
         *done += piece;
@@ -95,12 +96,16 @@ int queue_send_noted(void *self, const void *data, size_t size, size_t *done, co
         }
         rc = q->carrier->send(q->carried, &part, 1, note, wait);
         *done = rc == 0 ? size : 0;
+        if (likely(rc == 0)) {
+            queue_ring(q);
+        }
         rc = rc == -EMSGSIZE ? shrunk(q, size) : rc;
     } else {
         rc = *done == 0 ? begin(q, size, note) : 0;
         rc = likely(rc == 0) ? send_pieces(q, data, size, done, note, wait) : rc;
     }
     q->pause = rc == 0 ? 0 : q->pause;
+    queue_relight(q, rc == 0);
     return rc;
 }
 

@@ -32,16 +32,19 @@ static void shorten(char address[NODE_ADDRESS_MAX], const struct mech_open *open
 }
 
 /* What the kernel will keep is noted before it is made. Of the raw form only what this end has made: the rest is somebody else's. */
-static int open_noted(struct queue *q, const struct mech_open *open, const struct carrier_open *wanted) {
-    char place[CARRIER_PLACE_MAX] = "", address[NODE_ADDRESS_MAX];
+static int open_noted(struct queue *q, const struct mech_open *open, struct carrier_open *wanted) {
+    char place[CARRIER_PLACE_MAX] = "", noted[CARRIER_PLACE_MAX], address[NODE_ADDRESS_MAX];
     shorten(address, open);
     bool planned = !q->raw && q->carrier->plan != NULL;
+    kept_place(&q->roll, noted);
+    wanted->place = noted;
     int rc = planned ? q->carrier->plan(wanted, place) : 0;
     rc = planned && rc == 0 ? kept_put(&q->roll, NULL, address, place, false) : rc;
     if (rc != 0) {
         return rc;
     }
     weave("queue.open.noted");
+    memcpy(noted, place, sizeof noted);
     rc = q->carrier->open(q->carried, wanted, place);
     if (rc != 0) {
         struct carrier_left left;
@@ -51,7 +54,7 @@ static int open_noted(struct queue *q, const struct mech_open *open, const struc
         return rc;
     }
     q->carrier->facts(q->carried, &q->facts);
-    if (!planned && (!q->raw || q->facts.made)) {
+    if (strcmp(place, noted) != 0 && (!q->raw || q->facts.made)) {
         rc = kept_put(&q->roll, NULL, address, place, q->raw);
         if (rc != 0) {
             q->carrier->close(q->carried);
@@ -73,7 +76,7 @@ static int make_file(const struct queue *q) {
     return 0;
 }
 
-static int join(struct queue *q, const struct mech_open *open, const struct carrier_open *wanted) {
+static int join(struct queue *q, const struct mech_open *open, struct carrier_open *wanted) {
     char name[NODE_ADDRESS_MAX + 8];
     (void)snprintf(name, sizeof name, "%s%s", open->rest, q->raw ? "?raw" : "");
     kept_sweep();
@@ -89,6 +92,7 @@ static int join(struct queue *q, const struct mech_open *open, const struct carr
         return rc;
     }
     q->joined = true;
+    q->hail = q->carrier->silent ? hail_of(&q->roll) : NULL;
     rc = roll_finish(&q->roll);
     if (rc != 0) {
         q->carrier->close(q->carried);
@@ -118,7 +122,7 @@ int queue_open(struct queue *q, const struct carrier *carrier, const struct mech
         return err_say(ENOMEM, "%s: no memory for an end", open->address);
     }
     uint64_t *lost = open->sends ? &q->seen->out.lost : q->raw ? &q->seen->in.lost : NULL; /* NULL: by their numbers */
-    const struct carrier_open wanted = {.kind = CARRIER_NAMED,
+    struct carrier_open wanted = {.kind = CARRIER_NAMED,
                                         .way = open->sends ? MECH_OUT : MECH_IN,
                                         .address = open->address,
                                         .rest = open->rest,
@@ -195,6 +199,31 @@ void queue_pause(struct queue *q, struct mech_watch *watch) {
     watch->slice = q->pause;
 }
 
+/* A try has failed since the word was wanted, and it is wanted still: then nothing can come without changing it. But for what
+ * strangers put into a raw queue: there it is asked again and again. */
+int queue_watch(struct queue *q, struct mech_watch *watch) {
+    if (q->carrier->watch(q->carried, watch) == 0) {
+        return 0;
+    }
+    if (q->hail == NULL) {
+        queue_pause(q, watch);
+        return 0;
+    }
+    struct hail_word *word = q->sends ? &q->hail->room : &q->hail->came;
+    if (!q->hails || atomic_load(&word->given) != q->heard || atomic_peek(&word->wanted) == 0) { /* pairs with hail_wake */
+        q->heard = hail_want(word);
+        q->hails = true;
+        return 1;
+    }
+    if (q->raw) {
+        queue_pause(q, watch);
+    }
+    watch->kind = MECH_WATCH_WORD;
+    watch->word = &word->given;
+    watch->value = q->heard;
+    return 0;
+}
+
 int queue_arm(void *self, enum mech_way way, struct mech_watch *watch) {
     struct queue *q = self;
     struct draw *in = &q->in;
@@ -212,10 +241,7 @@ int queue_arm(void *self, enum mech_way way, struct mech_watch *watch) {
         watch->slice = MECH_SLICE_NS; /* does its sender live? */
     }
     watch->value = 0;
-    if (q->carrier->watch(q->carried, watch) != 0) {
-        queue_pause(q, watch);
-    }
-    return 0;
+    return queue_watch(q, watch);
 }
 
 static int add(struct queue *q, int fd, uint32_t events) {
@@ -240,6 +266,12 @@ static int make_user(struct queue *q) {
     return add(q, q->tick, EPOLLIN);
 }
 
+void queue_light(struct queue *q, bool lit) {
+    eventfd_t ticks;
+    (void)(lit && (q->in.held || q->tick >= 0) ? eventfd_write(q->lit, 1) : eventfd_read(q->lit, &ticks));
+    (void)eventfd_read(q->tick, &ticks); /* a timer is read like that too */
+}
+
 int queue_fd(void *self, enum mech_way way, int *fd) {
     struct queue *q = self;
     (void)way;
@@ -250,9 +282,7 @@ int queue_fd(void *self, enum mech_way way, int *fd) {
         fd_close(&q->tick);
         return rc;
     }
-    if (q->in.held) {
-        (void)eventfd_write(q->lit, 1);
-    }
+    queue_light(q, true); /* where nothing tells, the first call finds out */
     *fd = q->epoll;
     return 0;
 }

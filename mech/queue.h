@@ -9,6 +9,7 @@
 #define MECH_QUEUE_H
 
 #include "mech/carrier.h"
+#include "mem/hail.h"
 #include "mem/roll.h"
 #include "mem/turn.h"
 #include "wire/frag.h"
@@ -53,6 +54,9 @@ struct queue {
     struct node_end *seen;
     char address[NODE_ADDRESS_MAX];
     int64_t pause; /* where there is nothing to wait on */
+    struct hail *hail; /* where the carrier is silent, else NULL */
+    uint32_t heard;    /* of the word that this half waits for, while `hails` */
+    bool hails;
     uint32_t never; /* a word that does not change */
     int epoll, lit, tick; /* thirl_fd; -1 */
     struct push out;
@@ -82,8 +86,28 @@ void queue_claims(const struct carrier *, struct thirl_limits *);
 
 /* ---- for queue.c and the ducts ---- */
 
-/* Fills the watch where the carrier has nothing to wait on: a pause that grows. */
+/* Fills the watch: with what the carrier has to wait on, or the word by which others of the channel wake this half. 0; or 1: look
+ * once more first. */
+int queue_watch(struct queue *, struct mech_watch *);
+
+/* Fills the watch with nothing to wait on: a pause that grows. */
 void queue_pause(struct queue *, struct mech_watch *);
+
+/* After each call of its way: lit while a message is held, or, where there is only a timer to send an event loop here, while the
+ * last call has succeeded. */
+void queue_light(struct queue *, bool lit);
+static inline void queue_relight(struct queue *q, bool lit) {
+    if (unlikely(q->lit >= 0)) {
+        queue_light(q, lit);
+    }
+}
+
+/* After a packet came or went: wakes the other side, where the carrier does not. */
+static inline void queue_ring(struct queue *q) {
+    if (q->hail != NULL) {
+        hail_ring(q->sends ? &q->hail->came : &q->hail->room);
+    }
+}
 
 void push_init(struct queue *);
 int push_rest(struct queue *, bool wait); /* sends what was given up; 0 or -EAGAIN or an error */

@@ -65,6 +65,7 @@ void spout_greet(struct duct *d) {
     if (q->carrier->send(q->carried, &part, 1, NULL, false) == 0) {
         q->out.head.packet++;
     }
+    queue_ring(q); /* even if there is no room: what it says is elsewhere */
 }
 
 /* The peer is mapped. */
@@ -183,7 +184,7 @@ int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait
         }
     }
     if (unlikely(d->epoll >= 0 && !d->receives)) {
-        duct_relight(d, out->final != 0, out->linked ? &out->peer : NULL);
+        duct_relight(d, out->final != 0 || (rc == 0 && d->carrier->silent), out->linked ? &out->peer : NULL);
     }
     return rc;
 }
@@ -228,12 +229,11 @@ int spout_arm(struct duct *d, struct mech_watch *watch) {
     if (duct_fate(&out->peer, true) != 0) {
         return 1;
     }
-    bool flushed = out->flushing && out->q.out.rest.size == out->q.out.rest.done;
-    if (flushed || out->q.carrier->watch(out->q.carried, watch) != 0) {
+    if (out->flushing && out->q.out.rest.size == out->q.out.rest.done) {
         queue_pause(&out->q, watch);
+    } else if (queue_watch(&out->q, watch) != 0) {
+        return 1;
     }
-    watch->guard = out->peer.guard;
-    int64_t slice = duct_slice(&out->peer);
-    watch->slice = watch->slice < slice ? watch->slice : slice;
+    duct_guard(&out->peer, watch);
     return 0;
 }

@@ -13,6 +13,7 @@ const struct mech *const mech_table[] = {
     &mech_shm,
     &mech_unix,
     &mech_mq,
+    &mech_sysv,
     &mech_tcp,
     &mech_udp,
     &mech_fd,

@@ -76,6 +76,7 @@ bool roll_clean(int chan, const char *name);
 int roll_visit(struct roll *, const char *name, int64_t until, bool *alone);
 void roll_visited(struct roll *, bool alone);
 
-#define ROLL_TURN 1024 /* where in the page of roll->change the words of turn.h are */
+#define ROLL_TURN 1024 /* where in the page of roll->change the words of turn.h are, */
+#define ROLL_HAIL 2048 /* and those of hail.h */
 
 #endif

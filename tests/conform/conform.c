@@ -10,6 +10,7 @@
 #include <ftw.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -30,6 +31,7 @@
 
 #define STAGE_MS 50000
 #define SKIPPED 77
+#define SMALL 256 /* bytes of a small message, with all that goes with it */
 
 /* One line per mechanism. */
 static const struct conform_line conform_lines[] = {
@@ -38,6 +40,7 @@ static const struct conform_line conform_lines[] = {
     {"unix-abstract", "unix://@", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-seqpacket", "unix://", true, "?type=seqpacket", CONFORM_PAIR | CONFORM_STREAM},
     {"mq", "mq://", false, "", CONFORM_PAIR | CONFORM_STREAM | CONFORM_QUEUE},
+    {"sysv", "sysv://", false, "", CONFORM_PAIR | CONFORM_STREAM | CONFORM_QUEUE},
     {"tcp4", "tcp://127.0.0.1:", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"tcp6", "tcp://[::1]:", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"udp4", "udp://127.0.0.1:", false, "", CONFORM_QUEUE},
@@ -203,6 +206,9 @@ static void play(void **state) {
     pid_t pid = fork();
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (strcmp(c.line->name, "sysv") == 0) {
+            (void)unshare(CLONE_NEWIPC); /* where that is allowed: what it leaves goes with it, even if all are killed */
+        }
         if (quota >= 0) {
             (void)close(quota);
         }
@@ -463,7 +469,8 @@ void conform_sleep(int64_t ns) {
 unsigned conform_room(thirl *end, unsigned wanted) {
     struct thirl_limits limits = {.size = sizeof limits};
     must_be(thirl_limits(end, &limits), 0);
-    uint64_t most = limits.queue_messages == 0 ? wanted : limits.queue_messages - 2;
+    uint64_t most = limits.queue / SMALL;
+    most = limits.queue_messages != 0 && limits.queue_messages - 2 < most ? limits.queue_messages - 2 : most;
     return most < wanted ? (unsigned)most : wanted;
 }
 

@@ -522,7 +522,7 @@ static void urgent_overtakes_a_large_one(struct conform *c) {
     thirl *in = conform_open(c, THIRL_PULL, NULL), *out = conform_open(c, THIRL_PUSH, NULL);
     struct thirl_limits limits = limits_of(out);
     need(limits.priorities > 1 && limits.message_max > limits.atomic_max, "no priorities, or messages are never cut");
-    size_t large = (size_t)limits.atomic_max * 3;
+    size_t large = (size_t)limits.atomic_max + 1;
     push_priority(out, 1, large);
     push_priority(out, 2, large);
     push_priority(out, 3, 8);
@@ -646,7 +646,8 @@ static const char *const points[] = {
     "push.piece.sent",    "draw.piece.taken",    "turn.give.after",     "queue.open.noted",    "queue.close.between",
     "kept.put.written",   "kept.remove.before",  "kept.remove.between", "node.join.before",    "roll.begin.locked",
     "roll.card.written",  "roll.finish.before",  "roll.finish.renamed", "roll.finish.after",   "roll.leave.file",
-    "roll.leave.told",    "roll.remove.card",    "roll.remove.roll",    "wait.sleep.before",
+    "roll.leave.told",    "roll.remove.card",    "roll.remove.roll",    "hail.want.shown",     "hail.wake.between",
+    "sysv.make.before",   "sysv.make.after",     "wait.sleep.before",
 };
 #define POINTS (sizeof points / sizeof *points)
 
@@ -656,9 +657,17 @@ static void die_at(uint64_t point, unsigned pass) {
     (void)setenv("THIRL_WEAVE_AT", order, 1);
 }
 
+/* A message of three packets, or as many as there can be; a small queue has room for it, and for little more. */
 static size_t some_pieces(thirl *end) {
     struct thirl_limits limits = limits_of(end);
-    return limits.atomic_max * 3 < limits.message_max ? (size_t)limits.atomic_max * 3 : (size_t)limits.message_max;
+    return limits.atomic_max * 2 + 1 < limits.message_max ? (size_t)limits.atomic_max * 2 + 1 : (size_t)limits.message_max;
+}
+
+/* A message of several packets, of which two fit into the queue. */
+static size_t few_pieces(thirl *end) {
+    struct thirl_limits limits = limits_of(end);
+    size_t most = some_pieces(end), least = (size_t)limits.atomic_max + 1;
+    return limits.queue > 6 * limits.atomic_max || most < least ? most : least;
 }
 
 static void push_half(const struct conform *c, struct peer *stage) {
@@ -735,12 +744,12 @@ static void take_part(const struct conform *c, struct peer *stage) {
     conform_tell(stage, 0);
     for (uint64_t i = 0; i < 4; i++) {
         if (lot.sends) {
-            conform_send(end, i == 1 ? some_pieces(end) : 20, i);
+            conform_send(end, i == 1 ? few_pieces(end) : 20, i);
         } else {
-            char *data = malloc(some_pieces(end));
+            char *data = malloc(few_pieces(end));
             size_t size;
             must(data != NULL);
-            (void)!thirl_recv(end, data, some_pieces(end), &size, thirl_in_ms(20));
+            (void)!thirl_recv(end, data, few_pieces(end), &size, thirl_in_ms(20));
             free(data);
         }
     }
@@ -750,7 +759,7 @@ static void take_part(const struct conform *c, struct peer *stage) {
 /* Fresh ends find a queue that works, whatever a dead one left: at most whole messages, in their order. */
 static void take_stock(struct conform *c, bool sent) {
     thirl *in = conform_open(c, THIRL_PULL, NULL), *out = conform_open(c, THIRL_PUSH, NULL);
-    size_t large = some_pieces(in), size;
+    size_t large = few_pieces(in), size;
     char *data = malloc(large);
     must(data != NULL);
     conform_send(out, large, 50);
