@@ -244,6 +244,7 @@ static const char *const elsewhere[] = {
     "bare.",       /* bare_test */
     "link.noted",  /* rights_test */
     "pipe.",       /* pipe_test */
+    "hose.",       /* hose_test */
     "push.",       /* conform/queue_test, and all that follow */
     "draw.",       "turn.", "queue.", "kept.",
 };
