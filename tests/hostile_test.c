@@ -129,6 +129,7 @@ static int call(void) {
 static thirl *open_with_stranger(int *stranger) {
     thirl *end = NULL;
     int pair[2];
+    *stranger = -1;
     if (is("fd")) {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
         (void)snprintf(peer_address, sizeof peer_address, "fd://%d", pair[0]);
@@ -262,7 +263,8 @@ static void half_a_head(void **state) {
     for (size_t part = 1; part < sizeof wire; part += 3) {
         static uint16_t number;
         number = part == 1 ? 0 : number;
-        frame_write_head(wire, &(struct frame_head){.size = 5, .number = number++, .type = FRAME_DATA});
+        frame_write_head(wire, &(struct frame_head){.size = 5, .number = number, .type = FRAME_DATA});
+        number++;
         memcpy(wire + FRAME_HEAD, "whole", 5);
         say(stranger, wire, part);
         int64_t began = clock_now();
@@ -316,7 +318,8 @@ static void flood(void) {
     for (int64_t late = clock_now() + 3 * CLOCK_S; clock_now() < late;) {
         for (int i = 0; i < 64; i++) {
             frame_write_head((unsigned char *)frames + i * (FRAME_HEAD + 1000),
-                             &(struct frame_head){.size = 1000, .number = number++, .type = FRAME_DATA});
+                             &(struct frame_head){.size = 1000, .number = number, .type = FRAME_DATA});
+            number++;
         }
         if (send(deaf, frames, sizeof frames, MSG_NOSIGNAL) < 0) {
             break;
