@@ -84,6 +84,13 @@ static int refuse(struct queue *q, int rc) {
     return err_add(rc, "; it was thrown away (%s)", q->address);
 }
 
+/* What is not thirl's. Where anybody on a network can send some, it must not keep a receiver from its work: it is only counted, and
+ * told of to those who wait in vain. */
+static int ignore(struct queue *q, int rc) {
+    rc = refuse(q, rc);
+    return q->facts.cross_host ? 1 : rc;
+}
+
 /* What the numbers of packets have told, for the list. */
 static void tell_counts(struct queue *q) {
     const struct frag *frag = &q->in.frag;
@@ -261,11 +268,11 @@ static inline __attribute__((always_inline)) int draw_packet(struct queue *q, co
         queue_ring(q);
     }
     if (rc != 0) {
-        return rc == -EMSGSIZE ? refuse(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
+        return rc == -EMSGSIZE ? ignore(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
     }
     rc = frag_read(wire, size, &head);
     if (unlikely(rc != 0)) {
-        return refuse(q, rc);
+        return ignore(q, rc);
     }
     if (in->only != NULL && head.type == FRAG_DATA && (head.node != in->only->node || head.end != in->only->number)) {
         return set_aside(q, &at, &head, size - FRAG_HEAD);
