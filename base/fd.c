@@ -2,7 +2,9 @@
  *
  * Descriptors and whole files, see fd.h.
  */
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -17,6 +19,14 @@ void fd_close(int *fd) {
     (void)close(*fd); /* closed even when it answers EINTR */
     *fd = -1;
     errno = saved;
+}
+
+void fd_release(int fd) {
+    int nothing = fd <= STDERR_FILENO ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+    if (nothing < 0 || dup2(nothing, fd) < 0) {
+        (void)close(fd);
+    }
+    fd_close(&nothing);
 }
 
 ssize_t fd_read_at(int fd, void *buffer, size_t size, off_t offset) {

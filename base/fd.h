@@ -12,6 +12,9 @@
 /* Closes *fd unless it is -1, and makes it -1. Keeps errno. */
 void fd_close(int *fd);
 
+/* Closes it too; but 0, 1 and 2 become /dev/null: what a program opens next must not become its standard output. */
+void fd_release(int fd);
+
 /* Reads up to size bytes at offset, until they are there or the file ends; their number or -errno. May block. */
 ssize_t fd_read_at(int fd, void *buffer, size_t size, off_t offset);
 

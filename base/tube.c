@@ -26,14 +26,13 @@
 
 #define SIZE_MAX_USUAL (UINT64_C(1) << 20)
 
-int tube_own(int *fd) {
+int tube_own(int *fd, int access) {
     char path[40];
-    int access = fcntl(*fd, F_GETFL);
-    if (access < 0) {
+    if (fcntl(*fd, F_GETFL) < 0) {
         return -errno;
     }
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", *fd);
-    int own = open(path, (access & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
+    int own = open(path, access | O_NONBLOCK | O_CLOEXEC);
     if (own < 0) {
         return -errno;
     }

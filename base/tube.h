@@ -12,8 +12,8 @@
 #include <sys/uio.h>
 
 /* Makes *fd, an end of a pipe, non-blocking and close-on-exec, on an open file description of this process's own: other
- * processes may hold the one it was, and O_NONBLOCK would be theirs too. 0, or -errno and *fd is what it was. */
-int tube_own(int *fd);
+ * processes may hold the one it was, and O_NONBLOCK would be theirs too. access: O_RDONLY or O_WRONLY. 0, or -errno and *fd is what it was. */
+int tube_own(int *fd, int access);
 
 /* readv: bytes, 0 when nobody holds the other side, or -errno; -EAGAIN when it would have to wait. A descriptor that
  * tube_own refused is `shared`, and may block all the same when somebody else takes what is there meanwhile. */

@@ -83,7 +83,7 @@ static int describe(enum thirl_role role, struct mech_open *open, const struct m
                 strncat(carried, names[i], sizeof carried - strlen(carried) - 1);
             }
         }
-        return err_say(THIRL_EROLE, "%s: %s does not carry the role %s; it carries %s", address, mech->scheme, names[role],
+        return err_say(THIRL_EROLE, "%s: %s does not carry the role %s here; it carries %s", address, mech->scheme, names[role],
                        carried);
     }
     return 0;
@@ -149,6 +149,9 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     struct mech_open open = {.address = address};
     const struct mech *mech = NULL;
     int rc = understand(address, given, &addr, &mech);
+    if (rc == 0 && mech->form != NULL) {
+        mech = mech->form(addr.rest, &addr.options);
+    }
     rc = rc != 0 ? rc : describe(role, &open, mech, address);
     rc = rc != 0 ? rc : complete(&addr.options, mech, address);
     if (rc != 0) {

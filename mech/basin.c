@@ -48,6 +48,7 @@ static void unbind(struct duct *d) {
         duct_part(&d->linked); /* this half has nothing more to learn of him */
     }
     (void)pthread_mutex_unlock(&d->noting);
+    post_drop(&d->roll, &in->peer.end); /* he may have posted it when this half knew him already */
     duct_part(&in->peer);
     duct_note(d, NULL);
 }

@@ -20,6 +20,7 @@
 #include "base/tube.h"
 #include "base/weave.h"
 #include "mech/haul.h"
+#include "mech/hose.h"
 #include "mech/seat.h"
 
 #define PATH_ROOM 320
@@ -351,11 +352,18 @@ static void claims_slot(struct thirl_limits *limits) {
     limits->queue = 262144; /* the default, as the kernel rounds it */
 }
 
+static const struct mech *form(const char *rest, const struct thirl_options *options) {
+    (void)rest;
+    return options->raw != 0 ? &path_raw : &mech_fifo;
+}
+
 const struct mech mech_fifo = {
     .scheme = "fifo",
     .summary = "named pipes between unrelated processes, by path",
     .state_size = sizeof(struct fifo_end),
     HAUL_SLOTS,
+    .raw = true,
+    .form = form,
     .open = open_slot,
     .limits = limits_slot,
     .claims = claims_slot,

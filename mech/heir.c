@@ -105,7 +105,7 @@ static const char *kind_of_file(int fd) {
     if (fstat(fd, &file) != 0) {
         return "not open; was it inherited, or taken over already?";
     }
-    return S_ISFIFO(file.st_mode)  ? "a pipe, not a socket; write pipe://"
+    return S_ISFIFO(file.st_mode)  ? "a pipe, not a socket: fd://N?raw carries plain bytes through it, pipe:// messages to a child"
            : S_ISREG(file.st_mode) ? "a file, not a socket"
            : S_ISCHR(file.st_mode) ? "a terminal or device, not a socket"
                                    : "not a socket";
@@ -139,15 +139,6 @@ static int inspect(struct heir *h, const struct mech_open *open, int fd, bool *l
     return 0;
 }
 
-/* The number is free then; but what a program opens next must not become its standard output. */
-static void release(int fd) {
-    int nothing = fd <= STDERR_FILENO ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
-    if (nothing < 0 || dup2(nothing, fd) < 0) {
-        (void)close(fd);
-    }
-    fd_close(&nothing);
-}
-
 int heir_open(struct heir *h, const struct mech_open *open, int fd) {
     bool listens = false;
     h->place.fd = -1;
@@ -171,7 +162,7 @@ int heir_open(struct heir *h, const struct mech_open *open, int fd) {
     } else if (rc != 0) {
         fd_close(&h->place.fd);
     } else {
-        release(fd);
+        fd_release(fd);
     }
     return rc;
 }

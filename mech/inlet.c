@@ -24,8 +24,8 @@ int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
         return rc;
     }
     in->own = (struct shm_rx *)(void *)in->seg.base;
-    in->own->mark = (struct shm_mark){SHM_RX_MAGIC, SHM_VERSION, end->heavy ? SHM_HEAVY : 0, sizeof(struct shm_rx),
-                                      end->roll.self.number, end->roll.self.node};
+    in->own->mark = (struct shm_mark){SHM_RX_MAGIC,          SHM_VERSION,           end->heavy ? SHM_HEAVY : 0,
+                                      sizeof(struct shm_rx), end->roll.self.number, end->roll.self.node};
     in->own->cpu = proc_cpu();
     return 0;
 }
@@ -61,6 +61,7 @@ static int died(struct inlet *in) {
     int rc = err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; all %llu messages that it had sent were received",
                      in->end->address, in->peer.who, (unsigned long long)in->number);
     atomic_store(&in->own->from.node, 0); /* free for another one, as it is not after a goodbye */
+    mate_meet(in->end, &in->peer.end);
     if (in->end->sends) {
         atomic_store(&in->end->out.own->heard.node, 0);
     }
@@ -74,13 +75,15 @@ static int gone(struct inlet *in) {
     }
     /* Pairs with the load in outlet's other_half_left. */
     atomic_store(&in->final, in->end->stream ? THIRL_END : -THIRL_ECLOSED);
-    return in->final == THIRL_END ? THIRL_END
-                                  : err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", in->end->address, in->peer.who);
+    return in->final == THIRL_END
+               ? THIRL_END
+               : err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", in->end->address, in->peer.who);
 }
 
 static int lied(struct inlet *in) {
-    in->final = err_say(THIRL_EFORMAT, "%s: the peer, %s, left a damaged record at %llu; it is not listened to any more",
-                        in->end->address, in->peer.who, (unsigned long long)in->lane.at);
+    in->final =
+        err_say(THIRL_EFORMAT, "%s: the peer, %s, left a damaged record at %llu; it is not listened to any more",
+                in->end->address, in->peer.who, (unsigned long long)in->lane.at);
     int rc = in->final;
     drop_feed(in);
     return rc;
@@ -140,7 +143,8 @@ static int bind(struct inlet *in) {
         return -EAGAIN;
     }
     uint64_t start = atomic_peek(&in->feed->theirs->to.start);
-    in->lane = (struct lane){.ring = in->feed->map.base + in->feed->map.head, .mask = in->feed->map.ring - 1, .at = start};
+    in->lane =
+        (struct lane){.ring = in->feed->map.base + in->feed->map.head, .mask = in->feed->map.ring - 1, .at = start};
     if (start % sizeof(struct lane_head) != 0) {
         return -THIRL_EFORMAT;
     }
@@ -160,6 +164,7 @@ static int bind(struct inlet *in) {
     }
     weave("inlet.bind.after");
     post_drop(&in->end->roll, &in->peer.end);
+    mate_meet(in->end, &in->peer.end);
     if (in->end->sends) {
         (void)mate_post(in->end, &in->peer.end); /* so that it hears of this end's death or goodbye, too */
     }
@@ -179,7 +184,8 @@ static int empty(struct inlet *in) {
         }
         in->dead = !node_peer_alive(&in->peer.node);
     }
-    left = left || (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0; /* it may have left, and ended then */
+    left = left ||
+           (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0; /* it may have left, and ended then */
     if (!left && !in->dead) {
         return -EAGAIN;
     }
@@ -211,6 +217,15 @@ static int ready(struct inlet *in) {
         if (rc == -EAGAIN && other_half_left(in)) {
             memcpy(in->peer.who, in->end->out.peer.who, sizeof in->peer.who);
             return gone(in);
+        }
+        if (in->mute.end.node != 0 && (rc == 0 || rc == -EAGAIN)) {
+            bool spoke =
+                rc == 0 && in->peer.end.node == in->mute.end.node && in->peer.end.number == in->mute.end.number;
+            in->mute.end.node = 0;
+            if (!spoke) {
+                return err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; it had sent nothing", in->end->address,
+                               in->mute.who);
+            }
         }
         if (rc != 0) {
             return rc;
@@ -449,7 +464,8 @@ int inlet_look(struct inlet *in) {
     if (in->feed != NULL && !in->dead && !node_peer_alive(&in->peer.node)) {
         in->dead = true;
     }
-    return in->dead || in->final != 0 ? 0 : -EAGAIN;
+    bool mute = in->feed == NULL && in->final == 0 && in->end->sends && mate_lost(in->end, &in->mute);
+    return in->dead || mute || in->final != 0 ? 0 : -EAGAIN;
 }
 
 static bool stirs(struct inlet *in) {

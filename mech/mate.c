@@ -14,7 +14,8 @@ static int check_mark(const struct shm *end, const struct seg *seg, const char *
     struct shm_mark mark;
     memcpy(&mark, seg->base, sizeof mark);
     if (memcmp(mark.magic, magic, sizeof mark.magic) != 0 || mark.node != of->node || mark.number != of->number) {
-        return err_say(THIRL_EFORMAT, "%s: a file of the other end is not what its name says, or is damaged", end->address);
+        return err_say(THIRL_EFORMAT, "%s: a file of the other end is not what its name says, or is damaged",
+                       end->address);
     }
     if (mark.version != SHM_VERSION || mark.size != size) {
         return err_say(THIRL_EVERSION, "%s: the other end has layout %u (%u bytes), this one layout %d (%zu bytes)",
@@ -24,7 +25,8 @@ static int check_mark(const struct shm *end, const struct seg *seg, const char *
     return 0;
 }
 
-int mate_find(struct shm *end, const char *kind, const char *magic, size_t size, struct seg *seg, struct shm_peer *peer) {
+int mate_find(struct shm *end, const char *kind, const char *magic, size_t size, struct seg *seg,
+              struct shm_peer *peer) {
     struct roll_end found;
     char file[ROLL_FILE_MAX];
     if (roll_find(&end->roll, kind, &found) != 0) {
@@ -45,7 +47,8 @@ int mate_find(struct shm *end, const char *kind, const char *magic, size_t size,
         seg_unmap(seg);
         return rc == -ESRCH ? -EAGAIN : rc;
     }
-    (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid, proc_name(peer->node.exe));
+    (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid,
+                   proc_name(peer->node.exe));
     return 0;
 }
 
@@ -74,7 +77,8 @@ int mate_find_post(struct shm *end, struct seg *seg, struct shm_peer *peer, bool
         peer->who[sizeof peer->who - 1] = '\0';
         return 0;
     }
-    (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid, proc_name(peer->node.exe));
+    (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid,
+                   proc_name(peer->node.exe));
     return 0;
 }
 
@@ -107,6 +111,36 @@ bool mate_judge(struct shm *end, const struct roll_end *peer, bool left) {
         }
     } while (!atomic_cas(&end->verdict, &last, about | left));
     return left;
+}
+
+static bool is(const struct roll_end *a, const struct roll_end *b) {
+    return a->node == b->node && a->number == b->number;
+}
+
+void mate_link(struct shm *end, const struct shm_peer *peer) {
+    (void)pthread_mutex_lock(&end->noting);
+    end->linked.end = peer->end;
+    memcpy(end->linked.who, peer->who, sizeof end->linked.who);
+    (void)pthread_mutex_unlock(&end->noting);
+}
+
+void mate_meet(struct shm *end, const struct roll_end *peer) {
+    (void)pthread_mutex_lock(&end->noting);
+    if (is(&end->linked.end, peer)) {
+        end->linked.end.node = 0;
+    }
+    (void)pthread_mutex_unlock(&end->noting);
+}
+
+bool mate_lost(struct shm *end, struct shm_mute *mute) {
+    (void)pthread_mutex_lock(&end->noting);
+    bool lost = end->linked.end.node != 0 && !node_alive(end->linked.end.node);
+    if (lost) {
+        *mute = end->linked;
+        end->linked.end.node = 0;
+    }
+    (void)pthread_mutex_unlock(&end->noting);
+    return lost;
 }
 
 void mate_note(struct shm *end, const struct shm_peer *peer) {

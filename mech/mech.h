@@ -87,6 +87,9 @@ struct mech {
     const struct carrier *carrier; /* what it is built on, where it keeps something in the kernel; else NULL */
     const struct mech *inner;      /* what it is put around (mech/wrap.h); NULL in the table */
 
+    /* The mechanism that carries this very address, where that is another one: what ?raw comes to. NULL: always this one. */
+    const struct mech *(*form)(const char *rest, const struct thirl_options *);
+
     /* Joins the channel. Does not wait for a peer. 0 or an error; after an error close is not called. May block while it
      * takes a lock that other processes hold only while joining. */
     int (*open)(void *self, const struct mech_open *);

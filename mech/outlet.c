@@ -164,6 +164,9 @@ static int find_peer(struct outlet *out) {
     bell_begin(&out->bell, &out->own->data, &out->theirs->data, out->peer.heavy, &out->end->seen->out.wakes);
     out->linked = true;
     talk_to(out);
+    if (out->end->receives) {
+        mate_link(out->end, &out->peer);
+    }
     mate_note(out->end, &out->peer);
     return 0;
 }

@@ -20,6 +20,7 @@
 #include "base/tube.h"
 #include "base/weave.h"
 #include "mech/haul.h"
+#include "mech/hose.h"
 #include "mech/seat.h"
 
 #define QUERY_MAX 320
@@ -151,7 +152,7 @@ static int own(const char *address, struct place *p) {
     int rc = keep_apart(p);
     for (int i = 0; rc == 0 && i < 2; i++) {
         int fd = *ends[i];
-        if (tube_own(ends[i]) != 0 && (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)) {
+        if (tube_own(ends[i], i == 0 ? O_RDONLY : O_WRONLY) != 0 && (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)) {
             rc = -errno;
         }
     }
@@ -248,11 +249,18 @@ static void claims_slot(struct thirl_limits *limits) {
     limits->queue = 262144; /* the default, as the kernel rounds it */
 }
 
+static const struct mech *form(const char *rest, const struct thirl_options *options) {
+    (void)rest;
+    return options->raw != 0 ? &lent_child : &mech_pipe;
+}
+
 const struct mech mech_pipe = {
     .scheme = "pipe",
     .summary = "anonymous pipes between a process and its child, which inherits its end",
     .state_size = sizeof(struct pipe_end),
     HAUL_FLOW,
+    .raw = true,
+    .form = form,
     .queue = HAUL_QUEUE,
     .close = close_slot,
     .open = open_slot,

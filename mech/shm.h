@@ -22,10 +22,10 @@
 #include "mem/seg.h"
 
 #define SHM_VERSION 1
-#define SHM_HEAVY 1u /* feature: its process has the heavy fence */
-#define SHM_RUN 4 /* records received without waiting that make a stream of them */
+#define SHM_HEAVY 1u                             /* feature: its process has the heavy fence */
+#define SHM_RUN 4                                /* records received without waiting that make a stream of them */
 #define SHM_LIFE_SLICE (1000 * INT64_C(1000000)) /* sleep that long where a death wakes: only against a lost wake-up */
-#define SHM_DOUBT_SLICE INT64_C(1000000)      /* and so long while a peer seems to be ending */
+#define SHM_DOUBT_SLICE INT64_C(1000000)         /* and so long while a peer seems to be ending */
 
 struct shm_mark {
     char magic[8];
@@ -45,7 +45,7 @@ struct shm_link {
 struct shm_tx { /* written by the sender only; the lane stands behind it */
     struct shm_mark mark;
     LINE_ALIGNED struct shm_link to;
-    struct shm_link heard; /* whom this end last listened to */
+    struct shm_link heard;                 /* whom this end last listened to */
     LINE_ALIGNED struct bell_sleeper room; /* the sender sleeps until there is room */
     LINE_ALIGNED struct bell_rope data;    /* the sender rings: there is data */
     LINE_ALIGNED uint32_t cpu;             /* where it ran last */
@@ -69,7 +69,7 @@ struct shm_rx { /* written by the receiver only */
 struct shm_peer {
     struct roll_end end;
     struct node_peer node;
-    bool heavy; /* both sides have the heavy fence */
+    bool heavy;              /* both sides have the heavy fence */
     char who[NODE_PEER_MAX]; /* "pid 123 (name)" */
 };
 
@@ -81,16 +81,16 @@ struct outlet {
     bool linked, bound;
     const uint32_t *live; /* while it has live_value, the next message needs no further question */
     uint32_t live_value;
-    int final;    /* -THIRL_ECLOSED, once the peer has left */
-    int told;     /* an error that a look has found, for the next try */
+    int final; /* -THIRL_ECLOSED, once the peer has left */
+    int told;  /* an error that a look has found, for the next try */
     struct shm_peer peer;
     struct seg map; /* its .rx */
     const struct shm_rx *theirs;
     struct bell bell;
     uint64_t straight; /* shorter messages need no further question: 0 for streams and with a descriptor */
     uint64_t sent;     /* messages of this conversation */
-    uint64_t lost; /* messages that a lost peer had not taken */
-    uint32_t needed; /* span that did not fit */
+    uint64_t lost;     /* messages that a lost peer had not taken */
+    uint32_t needed;   /* span that did not fit */
     bool flushing;
     uint32_t change; /* of the roll, when a peer was last looked for, plus one */
     uint64_t conversation;
@@ -112,10 +112,14 @@ struct inlet {
     bool straight; /* a short message at the lane's position needs no further question, see straighten */
     bool bound, dead;
     int final;
+    struct shm_mute { /* whom the outlet talked to and who died without a word, for the next try; node 0: nobody */
+        struct roll_end end;
+        char who[NODE_PEER_MAX];
+    } mute;
     struct shm_peer peer;
     struct lane lane;
-    size_t offset; /* bytes of the record at the lane's position that a stream has taken */
-    uint64_t number; /* messages of this conversation */
+    size_t offset;      /* bytes of the record at the lane's position that a stream has taken */
+    uint64_t number;    /* messages of this conversation */
     uint64_t caught_up; /* the number when there was nothing more to read */
     struct bell bell;
     uint32_t change;
@@ -128,7 +132,8 @@ struct shm {
     struct node_end *seen;
     uint64_t posted;        /* to whom the tx was posted last */
     uint64_t verdict;       /* the last of mate_judge: whom it was about, and in its lowest bit what */
-    pthread_mutex_t noting; /* of the peer in `seen`, which both halves write */
+    pthread_mutex_t noting; /* of the peer in `seen`, which both halves write, and of: */
+    struct shm_mute linked; /* whom the outlet talks to and the inlet has not met */
     char address[NODE_ADDRESS_MAX];
     bool sends, receives, stream, heavy;
     unsigned mode;
@@ -154,6 +159,12 @@ int64_t mate_slice(const struct shm_peer *, bool linked);
 /* A peer may die in the middle of leaving: which of the two it was, the half says that asks first, and the other half the
  * same. true: it has left. */
 bool mate_judge(struct shm *, const struct roll_end *, bool left);
+
+/* A pair's outlet talks to that peer from now on. Its inlet has met it, or was told of its death. The inlet asks: did it die
+ * without a word? true once, and who it was. */
+void mate_link(struct shm *, const struct shm_peer *);
+void mate_meet(struct shm *, const struct roll_end *);
+bool mate_lost(struct shm *, struct shm_mute *);
 
 /* Notes in the list who is there (NULL: nobody). */
 void mate_note(struct shm *, const struct shm_peer *);

@@ -4,6 +4,7 @@
  * that is sent may end a process, and no signal that the program uses is taken from it.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -262,6 +263,25 @@ static int storm(void *pid) {
     return thirl_close(&end, LONG) != 0;
 }
 
+/* Does every thread of this process block it? */
+static bool all_block(void) {
+    char line[256];
+    bool all = true;
+    DIR *list = opendir("/proc/self/task");
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        (void)snprintf(line, sizeof line, "/proc/self/task/%.20s/status", entry->d_name);
+        FILE *status = entry->d_name[0] == '.' ? NULL : fopen(line, "r");
+        while (status != NULL && fgets(line, sizeof line, status) != NULL) {
+            bool masks = strncmp(line, "SigBlk:", 7) == 0;
+            all = all && (!masks || (strtoull(line + 7, NULL, 16) >> (NUMBER - 1) & 1) != 0);
+        }
+        if (status != NULL) {
+            (void)fclose(status);
+        }
+    }
+    return list != NULL && closedir(list) == 0 && all;
+}
+
 static void with_threads(void *(*const *bodies)(void *), size_t count, bool in_order) {
     pthread_t threads[8];
     static unsigned char came[3000];
@@ -270,6 +290,7 @@ static void with_threads(void *(*const *bodies)(void *), size_t count, bool in_o
     }
     room_sleep(20 * CLOCK_MS);
     thirl *end = watcher("");
+    must(!in_order || all_block()); /* before anything is sent */
     pid_t pid = getpid(), child = room_fork(storm, &pid);
     for (uint32_t i = 0; i < 3000; i++) {
         uint32_t word = take(end);

@@ -30,8 +30,8 @@ static void owns_its_description(void **state) {
     int ends[2], old;
     assert_int_equal(pipe2(ends, 0), 0);
     old = dup(ends[0]);
-    assert_int_equal(tube_own(&ends[0]), 0);
-    assert_int_equal(tube_own(&ends[1]), 0);
+    assert_int_equal(tube_own(&ends[0], O_RDONLY), 0);
+    assert_int_equal(tube_own(&ends[1], O_WRONLY), 0);
     assert_int_equal(fcntl(old, F_GETFL) & O_NONBLOCK, 0);
     assert_true((fcntl(ends[0], F_GETFL) & O_NONBLOCK) != 0);
     assert_true((fcntl(ends[0], F_GETFD) & FD_CLOEXEC) != 0);
@@ -46,7 +46,7 @@ static void owns_its_description(void **state) {
     fd_close(&ends[0]);
     fd_close(&old);
     int closed = 999;
-    assert_int_equal(tube_own(&closed), -EBADF);
+    assert_int_equal(tube_own(&closed, O_RDONLY), -EBADF);
 }
 
 /* What it cannot own it shares: blocking descriptors, and yet nothing waits. */

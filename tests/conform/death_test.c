@@ -157,12 +157,12 @@ static void tell_a_waiter(struct conform *c, const char *options, bool sender) {
         conform_recv(end, 1, 1);
         conform_hear(&peers[i]);
         while (sender && (thirl_send(end, data, sizeof data, THIRL_NOW) == 0 ||
-                          thirl_send(end, data, sizeof data, conform_while(c)) == 0)) {
-        }
+                          thirl_send(end, data, sizeof data, conform_while(c)) == 0)) {}
         struct killer killer = {.pid = peers[i].pid};
         pthread_t thread;
         must_be(pthread_create(&thread, NULL, kill_soon, &killer), 0);
-        int rc = sender ? thirl_send(end, data, sizeof data, PATIENCE) : thirl_recv(end, data, sizeof data, NULL, PATIENCE);
+        int rc =
+            sender ? thirl_send(end, data, sizeof data, PATIENCE) : thirl_recv(end, data, sizeof data, NULL, PATIENCE);
         int64_t now = conform_now();
         must_be(rc, -THIRL_EPEERDIED);
         must_be(pthread_join(thread, NULL), 0);
@@ -246,6 +246,30 @@ static void waits_for_the_next_when_one_dies_silent(struct conform *c) {
     conform_join(&next);
 }
 
+/* A message has gone to it, and an answer is waited for that will not come. */
+static void tells_of_one_that_never_answered(struct conform *c) {
+    struct peer peer;
+    conform_start(&peer, c, only_open);
+    conform_hear(&peer);
+    thirl *end = conform_open(c, THIRL_PAIR, NULL);
+    int sent = thirl_send(end, "hello", 5, thirl_in_ms(300));
+    conform_kill(&peer);
+    if (sent == -ETIMEDOUT) { /* ends meet by a greeting there, and nothing has gone to it */
+        must_be(thirl_recv(end, NULL, 0, NULL, thirl_in_ms(80)), -ETIMEDOUT);
+        must_be(thirl_close(&end, PATIENCE), 0);
+        return;
+    }
+    must_be(sent, 0);
+    int64_t began = conform_now();
+    must_be(thirl_recv(end, NULL, 0, NULL, PATIENCE), -THIRL_EPEERDIED);
+    must(conform_now() - began < NEVER_SO_LATE);
+    conform_names(c, peer.pid);
+    must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -EAGAIN);
+    must_be(thirl_send(end, "x", 1, PATIENCE), -THIRL_EPEERDIED);
+    must_be(thirl_send(end, "x", 1, THIRL_NOW), -EAGAIN);
+    must(thirl_close(&end, THIRL_NOW) >= 0);
+}
+
 /* A process that ends without closing is a death, too. */
 static void just_exit(const struct conform *c, struct peer *stage) {
     (void)stage;
@@ -269,10 +293,11 @@ static void takes_an_exit_for_a_death(struct conform *c) {
 
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
-        CONFORM(receives_all_before_the_goodbye), CONFORM(goes_on_with_the_next),
-        CONFORM(tells_late_what_happened),        CONFORM(tells_a_waiting_receiver),
-        CONFORM(tells_a_waiting_sender),          CONFORM(never_takes_the_stopped_for_dead),
-        CONFORM(takes_an_exit_for_a_death),       CONFORM(waits_for_the_next_when_one_dies_silent),
+        CONFORM(receives_all_before_the_goodbye),  CONFORM(goes_on_with_the_next),
+        CONFORM(tells_late_what_happened),         CONFORM(tells_a_waiting_receiver),
+        CONFORM(tells_a_waiting_sender),           CONFORM(never_takes_the_stopped_for_dead),
+        CONFORM(takes_an_exit_for_a_death),        CONFORM(waits_for_the_next_when_one_dies_silent),
+        CONFORM(tells_of_one_that_never_answered),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }

@@ -90,6 +90,9 @@ static void raw_is_refused_where_there_is_none(struct conform *c) {
     bool queue = (c->line->roles & CONFORM_QUEUE) != 0; /* raw, such a mechanism is a queue and nothing else */
     struct thirl_limits claims = conform_claims(c);
     int rc = thirl_open(&end, queue ? THIRL_PUSH : THIRL_PAIR, conform_address(c, 0, "raw"), NULL);
+    if (rc == -THIRL_EROLE) { /* one way only */
+        rc = thirl_open(&end, THIRL_READ, conform_address(c, 0, "raw"), NULL);
+    }
     must_be(rc, claims.raw ? 0 : -EOPNOTSUPP);
     if (rc != 0) {
         must_say("raw");

@@ -247,6 +247,7 @@ static const char *const elsewhere[] = {
     "link.noted",  /* rights_test */
     "pipe.",       /* pipe_test */
     "dgram.",      /* dgram_test */
+    "hose.",       /* hose_test */
     "push.",       /* conform/queue_test, and all that follow */
     "draw.",       "turn.", "queue.", "kept.",
 };
