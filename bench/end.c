@@ -2,6 +2,8 @@
  *
  * One end of the channel under measurement.
  */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bench/end.h"
@@ -19,16 +21,58 @@ static int hand_over(struct run *run, thirl *end) {
                                                     : stage_beside(run, address);
 }
 
-int end_open(struct run *run, enum stage_side side, thirl **end) {
-    bool inherits = strncmp(run->address, "pipe://", 7) == 0;
-    if (thirl_open(end, THIRL_PAIR, inherits && side == STAGE_PONG ? run->stage->handed : run->address, NULL)) {
+static int is_meant(void *context, const struct thirl_mechanism *mechanism) {
+    struct thirl_mechanism *found = context;
+    const char *address = found->scheme;
+    size_t length = strlen(mechanism->scheme);
+    if (strncmp(address, mechanism->scheme, length) != 0 || strncmp(address + length, "://", 3) != 0) {
+        return 0;
+    }
+    *found = *mechanism;
+    return 1;
+}
+
+/* Where each side receives on its own: the address behind a colon is a port, and the next one is pong's. */
+static void write_own(struct run *run, enum stage_side side, char own[320]) {
+    const char *colon = strrchr(run->address, ':');
+    char *rest;
+    unsigned long port = colon && colon[1] != '/' ? strtoul(colon + 1, &rest, 10) : 0;
+    if (port == 0) {
+        snprintf(own, 320, "%s%s", run->address, side == STAGE_PONG ? "-pong" : "");
+    } else {
+        snprintf(own, 320, "%.*s:%lu%s", (int)(colon - run->address), run->address, port + (side == STAGE_PONG), rest);
+    }
+}
+
+static int open_both(struct run *run, enum stage_side side, struct ends *ends) {
+    char own[320], other[320];
+    write_own(run, side, own);
+    write_own(run, !side, other);
+    if (thirl_open(&ends->in, THIRL_PULL, own, NULL) || thirl_open(&ends->out, THIRL_PUSH, other, NULL)) {
         return end_fail(run, side, "thirl_open");
     }
-    if (inherits && side == STAGE_PING && run->work != &end_limits && hand_over(run, *end)) {
+    return 0;
+}
+
+int end_open(struct run *run, enum stage_side side, struct ends *ends) {
+    bool inherits = strncmp(run->address, "pipe://", 7) == 0;
+    struct thirl_mechanism mechanism = {.scheme = run->address};
+    if (thirl_mechanisms(is_meant, &mechanism) == 1 && !(mechanism.roles & 1u << THIRL_PAIR)) {
+        if (open_both(run, side, ends)) {
+            return -1;
+        }
+    } else {
+        const char *address = inherits && side == STAGE_PONG ? run->stage->handed : run->address;
+        if (thirl_open(&ends->in, THIRL_PAIR, address, NULL)) {
+            return end_fail(run, side, "thirl_open");
+        }
+        ends->out = ends->in;
+    }
+    if (inherits && side == STAGE_PING && run->work != &end_limits && hand_over(run, ends->in)) {
         return -1;
     }
     struct thirl_limits limits = {.size = sizeof limits};
-    if (thirl_limits(*end, &limits)) {
+    if (thirl_limits(ends->out, &limits)) {
         return end_fail(run, side, "thirl_limits");
     }
     if (limits.message_max < run->size) {
@@ -38,22 +82,26 @@ int end_open(struct run *run, enum stage_side side, thirl **end) {
     return 0;
 }
 
-int end_close(struct run *run, enum stage_side side, thirl **end) {
-    int left = thirl_close(end, thirl_in_ms(CLOSE_WITHIN));
+int end_close(struct run *run, enum stage_side side, struct ends *ends) {
+    bool pair = ends->in == ends->out;
+    int left = thirl_close(&ends->out, thirl_in_ms(CLOSE_WITHIN));
+    if (!pair && thirl_close(&ends->in, THIRL_NOW) < 0) {
+        return end_fail(run, side, "thirl_close");
+    }
     return left > 0 ? stage_fail(run, side, "thirl_close: %d messages were not taken", left) : 0;
 }
 
 static int ping_limits(struct run *run) {
-    thirl *end;
+    struct ends ends;
     struct thirl_limits limits = {.size = sizeof limits};
-    if (end_open(run, STAGE_PING, &end)) {
+    if (end_open(run, STAGE_PING, &ends)) {
         return -1;
     }
-    if (thirl_limits(end, &limits)) {
+    if (thirl_limits(ends.out, &limits)) {
         return end_fail(run, STAGE_PING, "thirl_limits");
     }
     run->stage->samples = limits.message_max;
-    return end_close(run, STAGE_PING, &end);
+    return end_close(run, STAGE_PING, &ends);
 }
 
 static int pong_limits(struct run *run) {

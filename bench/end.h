@@ -21,10 +21,16 @@ extern const struct work thirl_place; /* loan, put, take, free: written and read
 /* end.c: only asks what the largest message is: outcome->samples. */
 extern const struct work end_limits;
 
-/* Opens run->address as one of a pair, and closes it. A failure is in the stage. */
-int end_open(struct run *, enum stage_side, thirl **end);
+/* What a side receives and sends with: one end of a pair; where there are no pairs, the receiving end of a channel of its
+ * own, and a sending end of the other side's. */
+struct ends {
+    thirl *in, *out;
+};
+
+/* Opens what run->address says, and closes it. A failure is in the stage. */
+int end_open(struct run *, enum stage_side, struct ends *);
 int end_fail(struct run *, enum stage_side, const char *call); /* with thirl's sentence; -1 */
-int end_close(struct run *, enum stage_side, thirl **end);     /* waits until everything was taken */
+int end_close(struct run *, enum stage_side, struct ends *);   /* waits until everything was taken */
 
 /* count.c: calls of malloc, calloc, realloc and free in this process so far. */
 uint64_t count_allocations(void);

@@ -23,8 +23,9 @@ static const char usage[] =
     "       thirl-bench table --markdown    the headline cases in one table\n"
     "       thirl-bench rtt ADDRESS         round trip of 64 B: one line\n"
     "       thirl-bench rate ADDRESS        one way in place, blocks of 256 KiB or the largest message: one line\n"
-    "       thirl-bench floor-copy | floor-unix | floor-unix-seqpacket | floor-rtt-spin | floor-rtt-unix |\n"
-    "                   floor-rtt-unix-seqpacket     a floor alone: one line\n"
+    "       thirl-bench floor-copy | floor-rtt-spin    shared memory's floor alone: one line\n"
+    "       thirl-bench floor-X | floor-rtt-X          likewise, X one of: stream seqpacket datagram tcp tcp6 udp pipe\n"
+    "                                                  fifo mq sysv\n"
     "       thirl-bench count-spin N | count-sleep N    N round trips, for counting system calls\n"
     "Exit status: 0 measured; 1 a variant failed; 2 wrong usage; 3 a bound is missed, with --gate.\n";
 

@@ -6,39 +6,39 @@
 #include "bench/payload.h"
 
 static int ping_copy(struct run *run) {
-    thirl *end;
+    struct ends ends;
     const size_t size = run->size;
     struct payload payload;
     if (payload_init(&payload, size, false)) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
-    if (end_open(run, STAGE_PING, &end)) {
+    if (end_open(run, STAGE_PING, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
-        if (thirl_send(end, payload_at(&payload, size, i), size, THIRL_NEVER)) {
+        if (thirl_send(ends.out, payload_at(&payload, size, i), size, THIRL_NEVER)) {
             return end_fail(run, STAGE_PING, "thirl_send");
         }
     }
     run->stage->sum[0] = payload_total(&payload, run->warm + run->count);
-    return end_close(run, STAGE_PING, &end);
+    return end_close(run, STAGE_PING, &ends);
 }
 
 stage_inline int receive_copy(struct run *run, size_t size) {
-    thirl *end;
+    struct ends ends;
     size_t got = 0;
     struct payload target;
     uint64_t sum = 0;
     if (payload_init(&target, size, false)) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
     }
-    if (end_open(run, STAGE_PONG, &end)) {
+    if (end_open(run, STAGE_PONG, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
-        if (thirl_recv(end, target.bytes, size, &got, THIRL_NEVER)) {
+        if (thirl_recv(ends.in, target.bytes, size, &got, THIRL_NEVER)) {
             return end_fail(run, STAGE_PONG, "thirl_recv");
         }
         sum += payload_sum(target.bytes, size) + (size - got);
@@ -48,21 +48,21 @@ stage_inline int receive_copy(struct run *run, size_t size) {
     }
     run->stage->end = stage_now();
     run->stage->sum[1] = sum;
-    return end_close(run, STAGE_PONG, &end);
+    return end_close(run, STAGE_PONG, &ends);
 }
 
 #define BATCH 32
 
 /* Each batch is another piece of the prepared payload. */
 static int ping_many(struct run *run) {
-    thirl *end;
+    struct ends ends;
     struct iovec messages[BATCH];
     struct payload payload;
     const uint64_t total = run->warm + run->count;
     if (payload_init(&payload, run->size, false)) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
-    if (end_open(run, STAGE_PING, &end)) {
+    if (end_open(run, STAGE_PING, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PING);
@@ -72,30 +72,30 @@ static int ping_many(struct run *run) {
             messages[k].iov_base = (void *)(uintptr_t)payload_at(&payload, run->size, i + k);
             messages[k].iov_len = run->size;
         }
-        if (thirl_send_many(end, messages, &count, THIRL_NEVER)) {
+        if (thirl_send_many(ends.out, messages, &count, THIRL_NEVER)) {
             return end_fail(run, STAGE_PING, "thirl_send_many");
         }
         i += count;
     }
     run->stage->sum[0] = payload_total(&payload, total);
-    return end_close(run, STAGE_PING, &end);
+    return end_close(run, STAGE_PING, &ends);
 }
 
 static int pong_many(struct run *run) {
-    thirl *end;
+    struct ends ends;
     struct iovec messages[BATCH];
     struct payload target;
     uint64_t sum = 0;
     if (payload_init(&target, run->size * BATCH, false)) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
     }
-    if (end_open(run, STAGE_PONG, &end)) {
+    if (end_open(run, STAGE_PONG, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count;) {
         size_t count = BATCH;
-        if (thirl_recv_many(end, target.bytes, run->size * BATCH, messages, &count, THIRL_NEVER)) {
+        if (thirl_recv_many(ends.in, target.bytes, run->size * BATCH, messages, &count, THIRL_NEVER)) {
             return end_fail(run, STAGE_PONG, "thirl_recv_many");
         }
         for (size_t k = 0; k < count; k++) {
@@ -108,43 +108,43 @@ static int pong_many(struct run *run) {
     }
     run->stage->end = stage_now();
     run->stage->sum[1] = sum;
-    return end_close(run, STAGE_PONG, &end);
+    return end_close(run, STAGE_PONG, &ends);
 }
 
 stage_inline int send_place(struct run *run, size_t size) {
-    thirl *end;
+    struct ends ends;
     thirl_msg *msg;
     struct payload payload;
     if (payload_init(&payload, size, true)) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
-    if (end_open(run, STAGE_PING, &end)) {
+    if (end_open(run, STAGE_PING, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
-        if (thirl_loan(end, &msg, size, THIRL_NEVER)) {
+        if (thirl_loan(ends.out, &msg, size, THIRL_NEVER)) {
             return end_fail(run, STAGE_PING, "thirl_loan");
         }
         memcpy(thirl_msg_data(msg), payload_at(&payload, size, i), size);
-        if (thirl_put(end, &msg, THIRL_NEVER)) {
+        if (thirl_put(ends.out, &msg, THIRL_NEVER)) {
             return end_fail(run, STAGE_PING, "thirl_put");
         }
     }
     run->stage->sum[0] = payload_total(&payload, run->warm + run->count);
-    return end_close(run, STAGE_PING, &end);
+    return end_close(run, STAGE_PING, &ends);
 }
 
 stage_inline int receive_place(struct run *run, size_t size) {
-    thirl *end;
+    struct ends ends;
     thirl_msg *msg;
     uint64_t sum = 0;
-    if (end_open(run, STAGE_PONG, &end)) {
+    if (end_open(run, STAGE_PONG, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
-        if (thirl_take(end, &msg, THIRL_NEVER)) {
+        if (thirl_take(ends.in, &msg, THIRL_NEVER)) {
             return end_fail(run, STAGE_PONG, "thirl_take");
         }
         sum += payload_sum_place(thirl_msg_data(msg), size) + (size - thirl_msg_size(msg));
@@ -155,7 +155,7 @@ stage_inline int receive_place(struct run *run, size_t size) {
     }
     run->stage->end = stage_now();
     run->stage->sum[1] = sum;
-    return end_close(run, STAGE_PONG, &end);
+    return end_close(run, STAGE_PONG, &ends);
 }
 
 /* A size that is known when the message is sent, as in the floors: summing must cost the same on both sides of a ratio. */

@@ -116,15 +116,39 @@ static const struct entry zero_copy[] = {
         CALLS((g) + 4, text, bare, how, ours, where, with, KIB(4), room, 1, limit),                                    \
         CALLS((g) + 5, text, bare, how, ours, where, with, KIB(64), room, 1, limit)
 
+/* What has no use for 64 KiB, and may lose what nobody waits for. */
+#define CALLS_SMALL(...) CALLS_TWO(0, __VA_ARGS__)
+#define CALLS_TWO(g, text, bare, where, with, room)                                                                    \
+    CALLS(g, text, bare, round, thirl_round, where, with, 64, room, 2, CALL_TIME),                                     \
+        CALLS((g) + 1, text, bare, round, thirl_round, where, with, KIB(4), room, 2, CALL_TIME),                       \
+        CALLS((g) + 2, text, bare, round, thirl_round, where, with, 64, room, 1, CALL_TIME),                           \
+        CALLS((g) + 3, text, bare, round, thirl_round, where, with, KIB(4), room, 1, CALL_TIME)
+
 #define STREAM "unix stream", stream, "unix://@", "type=stream&queue=256K", KIB(256)
 #define SEQPACKET "unix seqpacket", seqpacket, "unix://@", "type=seqpacket&queue=256K", KIB(256)
 #define TCP "tcp", tcp, "tcp://127.0.0.1:", "queue=256K", KIB(256)
 #define PIPE "pipe", pipe, "pipe://", "queue=256K", KIB(256)
 #define FIFO "fifo", fifo, "fifo:///tmp/", "queue=256K", KIB(256)
+/* Big blocks against the bare loop with the best of three buffers. The default is smaller than that best one: a user may have
+ * only so many pages in pipes. */
+#define BLOCKS(g, text, bare, where)                                                                                   \
+    BARE(g, "bare " text, floor_##bare##_way, KIB(256), KIB(64), 2),                                                   \
+        BARE(g, "bare " text, floor_##bare##_way, KIB(256), KIB(256), 2),                                              \
+        BARE(g, "bare " text, floor_##bare##_way, KIB(256), MIB(1), 2),                                                \
+        OURS(g, "thirl " text, thirl_way, where, "", KIB(256), KIB(256), 2, 0),                                        \
+        OURS(g, "thirl " text, thirl_way, where, "queue=1M", KIB(256), MIB(1), 2, CALL_RATE)
+static const struct entry blocks[] = {
+    BLOCKS(0, "unix stream", stream, "unix://@"),
+    BLOCKS(1, "pipe", pipe, "pipe://"),
+    BLOCKS(2, "fifo", fifo, "fifo:///tmp/"),
+};
+
+#define UDP "udp", udp, "udp://127.0.0.1:", "queue=256K", KIB(256)
 #define MQ "mq", mq, "mq://", "", KIB(80)
 static const struct entry unix_rtt[] = {CALLS_ROUND(0, STREAM), CALLS_ROUND(6, SEQPACKET)};
 static const struct entry unix_stream[] = {CALLS_WAY(0, STREAM), CALLS_WAY(6, SEQPACKET)};
 static const struct entry tcp_rtt[] = {CALLS_ROUND(0, TCP)}, tcp_stream[] = {CALLS_WAY(0, TCP)};
+static const struct entry udp_rtt[] = {CALLS_SMALL(UDP)};
 static const struct entry pipe_rtt[] = {CALLS_ROUND(0, PIPE)}, pipe_stream[] = {CALLS_WAY(0, PIPE)};
 static const struct entry fifo_rtt[] = {CALLS_ROUND(0, FIFO)}, fifo_stream[] = {CALLS_WAY(0, FIFO)};
 static const struct entry mq_rtt[] = {CALLS_ROUND(0, MQ)}, mq_stream[] = {CALLS_WAY(0, MQ)};
@@ -147,10 +171,12 @@ const struct plan plan_table[] = {
     PLAN("unix-stream", "Unix sockets, one way", MEASURE_BYTES, true, unix_stream),
     PLAN("tcp-rtt", "TCP on the loopback, round trip", MEASURE_ROUND, true, tcp_rtt),
     PLAN("tcp-stream", "TCP on the loopback, one way", MEASURE_BYTES, true, tcp_stream),
+    PLAN("udp-rtt", "UDP on the loopback, round trip", MEASURE_ROUND, true, udp_rtt),
     PLAN("pipe-rtt", "anonymous pipes, round trip", MEASURE_ROUND, true, pipe_rtt),
     PLAN("pipe-stream", "anonymous pipes, one way", MEASURE_BYTES, true, pipe_stream),
     PLAN("fifo-rtt", "named pipes, round trip", MEASURE_ROUND, true, fifo_rtt),
     PLAN("fifo-stream", "named pipes, one way", MEASURE_BYTES, true, fifo_stream),
+    PLAN("blocks", "streams, one way, blocks of 256 KiB, by size of the queue", MEASURE_BYTES, true, blocks),
     PLAN("mq-rtt", "POSIX message queues, round trip", MEASURE_ROUND, true, mq_rtt),
     PLAN("mq-stream", "POSIX message queues, one way", MEASURE_BYTES, true, mq_stream),
 };
@@ -169,13 +195,13 @@ static const struct {
     const char *name;
     enum measure_kind kind;
     struct entry entry;
-} singles[] = {
-    {"floor-copy", MEASURE_BYTES, BARE(0, "", floor_copy, KIB(256), MIB(4), 2)},
-    {"floor-unix", MEASURE_BYTES, BARE(0, "", floor_stream_way, KIB(256), KIB(256), 2)},
-    {"floor-unix-seqpacket", MEASURE_BYTES, BARE(0, "", floor_seqpacket_way, KIB(256), KIB(256), 2)},
-    {"floor-rtt-spin", MEASURE_ROUND, BARE(0, "", floor_line, 48, KIB(4), 2)},
-    {"floor-rtt-unix", MEASURE_ROUND, BARE(0, "", floor_stream_round, 64, KIB(256), 2)},
-    {"floor-rtt-unix-seqpacket", MEASURE_ROUND, BARE(0, "", floor_seqpacket_round, 64, KIB(256), 2)},
+} singles[] = {{"floor-copy", MEASURE_BYTES, BARE(0, "", floor_copy, KIB(256), MIB(4), 2)},
+               {"floor-rtt-spin", MEASURE_ROUND, BARE(0, "", floor_line, 48, KIB(4), 2)},
+#define SINGLE(name)                                                                                                   \
+    {"floor-" #name, MEASURE_BYTES, BARE(0, "", floor_##name##_way, KIB(256), KIB(256), 2)},                           \
+        {"floor-rtt-" #name, MEASURE_ROUND, BARE(0, "", floor_##name##_round, 64, KIB(256), 2)},
+               FLOOR_MEDIA(SINGLE)
+#undef SINGLE
 };
 
 const struct entry *plan_single(const char *name, enum measure_kind *kind) {

@@ -29,14 +29,14 @@ static void sum_up(struct run *run, uint64_t sent) {
 }
 
 static int ping_copy(struct run *run) {
-    thirl *end;
+    struct ends ends;
     size_t size = run->size, got = 0;
     struct payload payload, target;
     uint64_t sum = 0, last = 0, sent;
     if (payload_init(&payload, size, false) || payload_init(&target, size, false)) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
-    if (end_open(run, STAGE_PING, &end)) {
+    if (end_open(run, STAGE_PING, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PING);
@@ -44,10 +44,10 @@ static int ping_copy(struct run *run) {
         if (i == run->warm) {
             count_from(run, STAGE_PING);
         }
-        if (thirl_send(end, payload_at(&payload, size, i), size, THIRL_NEVER)) {
+        if (thirl_send(ends.out, payload_at(&payload, size, i), size, THIRL_NEVER)) {
             return end_fail(run, STAGE_PING, "thirl_send");
         }
-        if (thirl_recv(end, target.bytes, size, &got, THIRL_NEVER)) {
+        if (thirl_recv(ends.in, target.bytes, size, &got, THIRL_NEVER)) {
             return end_fail(run, STAGE_PING, "thirl_recv");
         }
         sum += payload_sum(target.bytes, size) + (size - got);
@@ -59,18 +59,18 @@ static int ping_copy(struct run *run) {
     if (sum != sent) {
         return stage_fail(run, STAGE_PING, "the payload came back changed");
     }
-    return end_close(run, STAGE_PING, &end);
+    return end_close(run, STAGE_PING, &ends);
 }
 
 static int pong_copy(struct run *run) {
-    thirl *end;
+    struct ends ends;
     size_t size = run->size, got = 0;
     struct payload target;
     uint64_t sum = 0;
     if (payload_init(&target, size, false)) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
     }
-    if (end_open(run, STAGE_PONG, &end)) {
+    if (end_open(run, STAGE_PONG, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PONG);
@@ -78,31 +78,31 @@ static int pong_copy(struct run *run) {
         if (i == run->warm) {
             count_from(run, STAGE_PONG);
         }
-        if (thirl_recv(end, target.bytes, size, &got, THIRL_NEVER)) {
+        if (thirl_recv(ends.in, target.bytes, size, &got, THIRL_NEVER)) {
             return end_fail(run, STAGE_PONG, "thirl_recv");
         }
         sum += payload_sum(target.bytes, size);
-        if (thirl_send(end, target.bytes, got, THIRL_NEVER)) {
+        if (thirl_send(ends.out, target.bytes, got, THIRL_NEVER)) {
             return end_fail(run, STAGE_PONG, "thirl_send");
         }
     }
     count_to(run, STAGE_PONG);
     run->stage->sum[1] = sum;
-    return end_close(run, STAGE_PONG, &end);
+    return end_close(run, STAGE_PONG, &ends);
 }
 
-static int pass(struct run *run, enum stage_side side, thirl *end, uint64_t word) {
+static int pass(struct run *run, enum stage_side side, const struct ends *ends, uint64_t word) {
     thirl_msg *msg;
-    if (thirl_loan(end, &msg, run->size, THIRL_NEVER)) {
+    if (thirl_loan(ends->out, &msg, run->size, THIRL_NEVER)) {
         return end_fail(run, side, "thirl_loan");
     }
     memcpy(thirl_msg_data(msg), &word, sizeof word);
-    return thirl_put(end, &msg, THIRL_NEVER) ? end_fail(run, side, "thirl_put") : 0;
+    return thirl_put(ends->out, &msg, THIRL_NEVER) ? end_fail(run, side, "thirl_put") : 0;
 }
 
-static int get(struct run *run, enum stage_side side, thirl *end, uint64_t *word) {
+static int get(struct run *run, enum stage_side side, const struct ends *ends, uint64_t *word) {
     thirl_msg *msg;
-    if (thirl_take(end, &msg, THIRL_NEVER)) {
+    if (thirl_take(ends->in, &msg, THIRL_NEVER)) {
         return end_fail(run, side, "thirl_take");
     }
     if (thirl_msg_size(msg) != run->size) {
@@ -114,9 +114,9 @@ static int get(struct run *run, enum stage_side side, thirl *end, uint64_t *word
 }
 
 static int ping_place(struct run *run) {
-    thirl *end;
+    struct ends ends;
     uint64_t word = 0, last = 0, sent = 0;
-    if (end_open(run, STAGE_PING, &end)) {
+    if (end_open(run, STAGE_PING, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PING);
@@ -124,7 +124,7 @@ static int ping_place(struct run *run) {
         if (i == run->warm) {
             count_from(run, STAGE_PING);
         }
-        if (pass(run, STAGE_PING, end, i) || get(run, STAGE_PING, end, &word)) {
+        if (pass(run, STAGE_PING, &ends, i) || get(run, STAGE_PING, &ends, &word)) {
             return -1;
         }
         if (word != ~i) {
@@ -135,13 +135,13 @@ static int ping_place(struct run *run) {
     }
     count_to(run, STAGE_PING);
     sum_up(run, sent);
-    return end_close(run, STAGE_PING, &end);
+    return end_close(run, STAGE_PING, &ends);
 }
 
 static int pong_place(struct run *run) {
-    thirl *end;
+    struct ends ends;
     uint64_t word = 0, sum = 0;
-    if (end_open(run, STAGE_PONG, &end)) {
+    if (end_open(run, STAGE_PONG, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PONG);
@@ -149,14 +149,14 @@ static int pong_place(struct run *run) {
         if (i == run->warm) {
             count_from(run, STAGE_PONG);
         }
-        if (get(run, STAGE_PONG, end, &word) || pass(run, STAGE_PONG, end, ~word)) {
+        if (get(run, STAGE_PONG, &ends, &word) || pass(run, STAGE_PONG, &ends, ~word)) {
             return -1;
         }
         sum += word;
     }
     count_to(run, STAGE_PONG);
     run->stage->sum[1] = sum;
-    return end_close(run, STAGE_PONG, &end);
+    return end_close(run, STAGE_PONG, &ends);
 }
 
 const struct work thirl_round = {.ping = ping_copy, .pong = pong_copy};

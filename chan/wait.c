@@ -268,10 +268,16 @@ static int say_late(const struct wait *wait) {
     const thirl *end = wait->end;
     int code = wait->until.ns == 0 ? EAGAIN : ETIMEDOUT;
     const char *when = wait->until.ns == 0 ? "at once" : "before the deadline";
-    bool queue = end->seen->role == THIRL_PUSH || end->seen->role == THIRL_PULL ||
-                 end->seen->role == THIRL_WATCH;
+    bool queue = end->seen->role == THIRL_PUSH || end->seen->role == THIRL_PULL || end->seen->role == THIRL_WATCH;
     if (queue && wait->way == MECH_IN) {
         const char *who = end->seen->peer;
+        uint64_t refused = atomic_peek(&end->seen->in.refused);
+        if (*who == 0 && refused != 0) {
+            return err_say(code,
+                           "%s: nothing arrived %s; %llu that came since it was opened were not thirl's, and were refused: "
+                           "whoever sends them needs ?raw at both ends, or this version of thirl",
+                           end->address, when, (unsigned long long)refused);
+        }
         return err_say(code, "%s: nothing arrived %s%s%s", end->address, when, *who == 0 ? "" : "; half a message is in the hands of ",
                        who);
     }
@@ -287,7 +293,8 @@ static int say_late(const struct wait *wait) {
     }
     const char *more = end->mech->more;
     return err_say(code, "%s: the queue (%llu bytes) is full and %s made no room %s%s%s", end->address,
-                   (unsigned long long)end->seen->queue, end->seen->peer, when, more == NULL ? "" : "; ", more == NULL ? "" : more);
+                   (unsigned long long)end->seen->queue, end->seen->peer, when, more == NULL ? "" : "; ",
+                   more == NULL ? "" : more);
 }
 
 /* The deadline has passed, and whoever only spun has not looked for a while: nobody is told to be patient with the dead. */

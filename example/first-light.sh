@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The main job, called by sh ./run after the build: carries a real file between two processes over each mechanism and
-# compares SHA-256 on both sides; measures each beside its bare floor; kills a receiver in mid-transfer and shows what
+# The main job, called by sh ./run after the build: carries a real file between two processes over every mechanism and
+# compares SHA-256 on both sides (events have no room for the file: its sum itself crosses); measures each beside its bare floor; kills a receiver in mid-transfer and shows what
 # the sender is told, that a new receiver takes over, and that nothing is left. BUILD: where the programs are.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
 build=${BUILD:-build}
-thirl=$build/thirl bench=$build/thirl-bench
+thirl=$build/thirl bench=$build/thirl-bench carry=$build/example/carry
 least=$((64 * 1024 * 1024))
 limit=20s # longest wait of one transfer for its peer
 shm=/dev/shm
@@ -16,6 +16,7 @@ shm=/dev/shm
 
 work=$(mktemp -d) && THIRL_DIR=$(mktemp -d "$shm/first-light.XXXXXX") || exit 1
 export THIRL_DIR
+port=$((20000 + $$ % 12000)) # below what the kernel gives to those who do not ask
 data=$work/data copy=$work/copy path=$work/socket
 sender='' receiver=''
 
@@ -61,7 +62,12 @@ gather() {
     done
 }
 
-# transfer ADDRESS: sets $took (ns); fails unless the copy is the same.
+# compare ADDRESS: fails unless the copy is the same
+compare() {
+    [ "$(sum "$copy")" = "$expected" ] || fail "$1: what was received differs from what was sent"
+}
+
+# transfer ADDRESS: by the tool; sets $took (ns); fails unless the copy is the same
 transfer() {
     rm -f "$copy"
     begin=$(now)
@@ -75,7 +81,20 @@ transfer() {
     receiver=''
     took=$(($(now) - begin))
     [ $code = 0 ] || fail "$1: the receiver ended with $code: $(cat "$work/recv.err")"
-    [ "$(sum "$copy")" = "$expected" ] || fail "$1: what was received differs from what was sent"
+    compare "$1"
+}
+
+# carry ADDRESS: likewise, from a process to its child, where the address is of that kind; $lost says what was lost
+carry() {
+    rm -f "$copy"
+    begin=$(now)
+    "$carry" "$1" "$data" "$copy" >"$work/lost" 2>"$work/send.err" || fail "$1: $(cat "$work/send.err")"
+    took=$(($(now) - begin))
+    lost=$(cat "$work/lost")
+    case $1 in
+    sig://*) [ "$(cat "$copy")" = "$expected" ] || fail "$1: the sum that was received is another one" ;;
+    *) [ -n "$lost" ] || compare "$1" ;;
+    esac
 }
 
 # value FILE FIELD: the median of that field over the file's lines
@@ -90,27 +109,57 @@ ask() {
     "$bench" "$@" >>"$file" 2>"$work/bench.err" || fail "thirl-bench $*: $(cat "$work/bench.err")"
 }
 
-# measure ADDRESS FLOOR_OF_RATE FLOOR_OF_ROUND_TRIP: floor and thirl in turns, three rounds
+# measure ADDRESS FLOOR_OF_RATE FLOOR_OF_ROUND_TRIP: floor and thirl in turns, three rounds; "-": there is none
 measure() {
     rm -f "$work"/m.*
     for _ in 1 2 3; do
-        ask floor "$2"
-        ask thirl rate "$1"
-        ask floor-rtt "$3"
-        ask thirl-rtt rtt "$1"
+        if [ "$2" != - ]; then
+            ask floor "$2"
+            ask thirl rate "$1"
+        fi
+        if [ "$3" != - ]; then
+            ask floor-rtt "$3"
+            ask thirl-rtt rtt "$1"
+        fi
     done
 }
 
-# row NAME ADDRESS FLOOR_OF_RATE FLOOR_OF_ROUND_TRIP
+# show NAME: a line of the table from what was measured
+show() {
+    for what in thirl:3 floor:3 thirl-rtt:3 thirl-rtt:6 floor-rtt:3 floor-rtt:6; do
+        file=$work/m.${what%:*}
+        [ -e "$file" ] && value "$file" "${what#*:}" || echo -
+    done | tr '\n' ' ' | awk -v name="$1" -v bytes="$moved" -v took="$took" -v same="${lost:-same}" '
+        function t(ns) { return ns == "-" ? ns : ns < 1000 ? sprintf("%.0f ns", ns) : sprintf("%.1f us", ns / 1000) }
+        function r(rate) { return rate == "-" ? rate : sprintf("%.2f", rate) }
+        { printf "%-16s %9s %8s %8s   %10s %10s   %10s %10s   %s\n", name,
+              bytes == "-" ? "-" : sprintf("%.2f", bytes / took * 1e9 / 2^30), r($1), r($2), t($3), t($4), t($5), t($6), same }'
+}
+
+# may NAME ADDRESS: is that in this library, and in this kernel? Says so where it is not.
+may() {
+    echo probe >"$work/probe"
+    case $2 in
+    tcp://?::1*) grep -qs '^0*1 ' /proc/net/if_inet6 || echo "carry: $2: this host has no IPv6" >"$work/may.err" ;;
+    esac
+    if [ ! -s "$work/may.err" ]; then
+        "$carry" "$2" "$work/probe" "$work/nothing" >/dev/null 2>"$work/may.err"
+        code=$?
+        [ $code != 0 ] || return 0
+        [ $code = 77 ] || fail "$2: $(cat "$work/may.err")"
+    fi
+    printf '%-16s not here: %s\n' "$1" "$(head -1 "$work/may.err" | cut -d ' ' -f 3- | cut -c 1-140)"
+    rm -f "$work/may.err"
+    return 1
+}
+
+# row HOW NAME ADDRESS FLOOR_OF_RATE FLOOR_OF_ROUND_TRIP: how it is carried, transfer or carry
 row() {
-    transfer "$2"
-    measure "$2" "$3" "$4"
-    echo "$1 $bytes $took $(value "$work/m.thirl" 3) $(value "$work/m.floor" 3)" \
-        "$(value "$work/m.thirl-rtt" 3) $(value "$work/m.thirl-rtt" 6)" \
-        "$(value "$work/m.floor-rtt" 3) $(value "$work/m.floor-rtt" 6)" |
-        awk 'function t(ns) { return ns < 1000 ? sprintf("%.0f ns", ns) : sprintf("%.1f us", ns / 1000) }
-            { printf "%-16s %9.2f %8.2f %8.2f   %10s %10s   %10s %10s   same\n", $1, $2 / $3 * 1e9 / 2^30, $4, $5,
-              t($6), t($7), t($8), t($9) }'
+    may "$2" "$3" || return 0
+    lost='' moved=$bytes
+    "$1" "$3"
+    measure "$3" "$4" "$5"
+    show "$2"
 }
 
 feed() { # the file over and over, until nobody reads it
@@ -148,7 +197,9 @@ mid_transfer() {
     echo "    nothing is left in the registry: $(cd "$THIRL_DIR" && find . -mindepth 1 | sort | tr '\n' ' ')"
 }
 
-[ -x "$thirl" ] && [ -x "$bench" ] || fail "there is no $thirl or no $bench: run make first"
+for program in "$thirl" "$bench" "$carry"; do
+    [ -x "$program" ] || fail "there is no $program: run make first"
+done
 gather
 expected=$(sum "$data")
 bytes=$(size "$data")
@@ -156,10 +207,23 @@ echo "carrying $bytes bytes of this machine's compiler and libraries, SHA-256 $(
 echo
 echo "                 file to     one way, GiB/s     round trip, 64 B          bare floor"
 echo "mechanism        file GiB/s  thirl    floor          p50        p99          p50        p99   SHA-256"
-row shm:// shm://first-light floor-copy floor-rtt-spin
-row unix://PATH "unix://$path" floor-unix floor-rtt-unix
-row unix://@NAME "unix://@first-light-$$" floor-unix floor-rtt-unix
-row unix-seqpacket "unix://@first-light-$$?type=seqpacket" floor-unix-seqpacket floor-rtt-unix-seqpacket
+row transfer shm shm://first-light floor-copy floor-rtt-spin
+row transfer mq "mq://first-light-$$" floor-mq floor-rtt-mq
+row transfer sysv "sysv://first-light-$$" floor-sysv floor-rtt-sysv
+row carry pipe pipe:// floor-pipe floor-rtt-pipe
+row transfer fifo "fifo://$work/fifo" floor-fifo floor-rtt-fifo
+row transfer unix "unix://$path" floor-stream floor-rtt-stream
+row transfer "unix abstract" "unix://@first-light-$$" floor-stream floor-rtt-stream
+row transfer "unix seqpacket" "unix://@first-light-$$?type=seqpacket" floor-seqpacket floor-rtt-seqpacket
+row transfer "unix datagram" "unix://@first-light-$$?type=datagram" floor-datagram floor-rtt-datagram
+row transfer "tcp IPv4" "tcp://127.0.0.1:$port" floor-tcp floor-rtt-tcp
+row transfer "tcp IPv6" "tcp://[::1]:$port" floor-tcp6 floor-rtt-tcp6
+row carry udp "udp://127.0.0.1:$port" - floor-rtt-udp
+if may sig sig://self; then
+    carry sig://self
+    rm -f "$work"/m.*
+    moved=- lost="the file's SHA-256, 16 bits an event" && show sig
+fi
 echo
 mid_transfer shm://first-light
 mid_transfer "unix://$path"

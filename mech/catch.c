@@ -167,7 +167,7 @@ static int herd(int number, const char *address, int64_t until) {
         }
         weave("catch.herd.before");
         while ((thread = each_thread(press, number)) > 0 && clock_now() <= until) {
-            for (int tries = 0; tries < 50 && each_thread(lets_through, number) == thread; tries++) {
+            for (int tries = 0; tries < 2500 && each_thread(lets_through, number) == thread; tries++) {
                 (void)nanosleep(&pause, NULL);
             }
         }

@@ -84,6 +84,13 @@ static int refuse(struct queue *q, int rc) {
     return err_add(rc, "; it was thrown away (%s)", q->address);
 }
 
+/* What is not thirl's. Where anybody on a network can send some, it must not keep a receiver from its work: it is only counted, and
+ * told of to those who wait in vain. */
+static int ignore(struct queue *q, int rc) {
+    rc = refuse(q, rc);
+    return q->facts.cross_host ? 1 : rc;
+}
+
 /* What the numbers of packets have told, for the list. */
 static void tell_counts(struct queue *q) {
     const struct frag *frag = &q->in.frag;
@@ -238,8 +245,7 @@ static int draw_between(struct queue *q, const struct drawing *at, unsigned char
 
 /* A whole message that is where it belongs. */
 static inline bool is_plain(const struct queue *q, const struct frag_head *head, size_t room) {
-    return head->type == FRAG_DATA && frag_is_whole(head) && head->total <= room && head->total <= q->max &&
-           !q->in.frag.lossy;
+    return head->type == FRAG_DATA && frag_is_whole(head) && head->total <= room && head->total <= q->max;
 }
 
 /* One packet, as accept_packet; or what the conversation's owner wants to know, see queue.h. */
@@ -261,11 +267,11 @@ static inline __attribute__((always_inline)) int draw_packet(struct queue *q, co
         queue_ring(q);
     }
     if (rc != 0) {
-        return rc == -EMSGSIZE ? refuse(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
+        return rc == -EMSGSIZE ? ignore(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
     }
     rc = frag_read(wire, size, &head);
     if (unlikely(rc != 0)) {
-        return refuse(q, rc);
+        return ignore(q, rc);
     }
     if (in->only != NULL && head.type == FRAG_DATA && (head.node != in->only->node || head.end != in->only->number)) {
         return set_aside(q, &at, &head, size - FRAG_HEAD);
@@ -274,6 +280,9 @@ static inline __attribute__((always_inline)) int draw_packet(struct queue *q, co
         return continues(join, &head) ? join_piece(q, to, join, &head) : interrupt(q, to, join, &at, &head);
     }
     if (likely(is_plain(q, &head, room))) {
+        if (unlikely(frag_came_before(&in->frag, &head))) {
+            return 1;
+        }
         *to->size = head.total;
         if (to->note != NULL) {
             *to->note = in->note;

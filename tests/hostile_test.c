@@ -168,8 +168,14 @@ static void join(thirl *end, int fd) {
     fail_msg("nobody answered the greeting: %s", thirl_why());
 }
 
+/* Sends a byte and stays, for as long as the others come. */
 static void proper_peer(void) {
-    peer_wait_for_end();
+    size_t size;
+    char byte;
+    thirl *end = peer_open(THIRL_PAIR);
+    ok(thirl_send(end, "x", 1, LONG));
+    must(thirl_recv(end, &byte, 1, &size, THIRL_NEVER) == -THIRL_ECLOSED);
+    must(thirl_close(&end, LONG) == 0);
 }
 
 /* A proper peer comes, and is served soon. */

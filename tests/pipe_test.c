@@ -158,6 +158,17 @@ static int lose_the_parent(const char *address) {
     return 0;
 }
 
+/* Its parent dies before both know each other: that is an end too, and soon. */
+static int lose_the_parent_early(const char *address) {
+    thirl *end = NULL;
+    size_t size;
+    int rc = thirl_open(&end, THIRL_PAIR, address, NULL);
+    rc = rc == 0 ? thirl_recv(end, buffer, 10, &size, LONG) : rc;
+    must(rc == -THIRL_EPEERDIED || rc == -THIRL_ECLOSED);
+    (void)!thirl_close(&end, THIRL_NOW);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*run)(const char *address);
@@ -166,6 +177,7 @@ static const struct {
     {"stay", say_three_and_stay}, {"clone", say_three_and_clone}, {"open", only_open},
     {"nonsense", talk_nonsense},  {"read", read_all},             {"write", write_and_die},
     {"lose", lose_the_parent},
+    {"early", lose_the_parent_early},
 };
 
 int pipe_child(const char *what, const char *address);
@@ -400,6 +412,84 @@ static void ends_with_its_parent(void **state) {
     assert_int_equal(status, 0);
 }
 
+static bool is_signalled(pid_t pid, int number) {
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    return (WIFSIGNALED(status) && WTERMSIG(status) == number) || (WIFSTOPPED(status) && WSTOPSIG(status) == number);
+}
+
+/* A child that is killed, or stopped first, just when both have met: the parent is told, if it had met it, and another child can
+ * have the end. */
+static void outlives_a_child_that_dies_while_meeting(void **state) {
+    (void)state;
+    for (int stops = 0; stops < 2; stops++) {
+        thirl *end = open_as(THIRL_PAIR, "pipe://");
+        (void)setenv("THIRL_WEAVE_AT", stops ? "pipe.met.before:1:stop" : "pipe.met.before:1:kill", 1);
+        pid_t pid = start(end, "stay", true);
+        (void)unsetenv("THIRL_WEAVE_AT");
+        size_t size;
+        int rc = thirl_recv(end, again, 9, &size, thirl_in_ms(20));
+        assert_true(is_signalled(pid, stops ? SIGSTOP : SIGKILL));
+        if (stops) {
+            rc = thirl_recv(end, again, 9, &size, thirl_in_ms(200));
+            assert_int_equal(rc, -ETIMEDOUT); /* stopped is not dead */
+            int64_t began = clock_now();
+            peer_slay(pid);
+            assert_int_equal(thirl_recv(end, again, 9, &size, LONG), -THIRL_EPEERDIED);
+            assert_true(clock_now() - began < 2 * CLOCK_S);
+        } else if (rc == -ETIMEDOUT) {
+            rc = thirl_recv(end, again, 9, &size, thirl_in_ms(200));
+            assert_true(rc == -THIRL_EPEERDIED || rc == -ETIMEDOUT);
+        }
+        pid = start(end, "echo", true);
+        rc = thirl_send(end, "again", 5, LONG);
+        rc = rc == -THIRL_EPEERDIED ? thirl_send(end, "again", 5, LONG) : rc; /* told once in each direction */
+        assert_int_equal(rc, 0);
+        assert_int_equal(thirl_recv(end, again, 9, &size, LONG), 0);
+        assert_int_equal(size, 5);
+        assert_int_equal(thirl_close(&end, LONG), 0);
+        peer_reap(pid);
+    }
+}
+
+/* A parent that is killed when it has met its child, or has made the pipes for another one after that died. */
+static void ends_with_a_parent_that_dies_while_meeting(void **state) {
+    (void)state;
+    static const char *const points[] = {"pipe.make.after:1:kill", "pipe.make.after:2:kill", "pipe.met.before:1:kill"};
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    for (int i = 0; i < 3; i++) {
+        (void)fflush(NULL);
+        pid_t parent = fork();
+        if (parent == 0) {
+            char address[320];
+            size_t size;
+            (void)setenv("THIRL_WEAVE_AT", points[i], 1);
+            thirl *end = open_as(THIRL_PAIR, "pipe://");
+            if (i == 1) {
+                pid_t child = start(end, "stay", false);
+                receive_three(end);
+                peer_slay(child);
+                (void)!thirl_recv(end, again, 9, &size, LONG);
+            }
+            ok(thirl_hand(end, address, sizeof address));
+            if (fork() == 0) {
+                (void)unsetenv("THIRL_WEAVE_AT");
+                (void)execl(program, program, "early", address, (char *)NULL);
+                _exit(127);
+            }
+            for (int tries = 0; tries < 3; tries++) {
+                (void)!thirl_recv(end, again, 9, &size, LONG);
+            }
+            _exit(0);
+        }
+        assert_true(is_signalled(parent, SIGKILL));
+        int status = 0;
+        while (wait(&status) > 0) { /* what it had started */
+            assert_true(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGKILL);
+        }
+    }
+}
+
 static void serves_one_process_too(void **state) {
     (void)state;
     char address[320];
@@ -478,6 +568,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(refuses_what_does_not_fit),
         cmocka_unit_test(lets_nobody_wait_too_long),
         cmocka_unit_test(ends_with_its_parent),
+        cmocka_unit_test(outlives_a_child_that_dies_while_meeting),
+        cmocka_unit_test(ends_with_a_parent_that_dies_while_meeting),
         cmocka_unit_test(serves_one_process_too),
         cmocka_unit_test(leaves_no_descriptor),
     };

@@ -247,29 +247,30 @@ static void senders_are_remembered_in_bounded_memory(void **state) {
 
 /* ---- others on the network ---- */
 
+/* Anybody can send some: they are counted, and keep nobody from what is thirl's. */
 static void foreign_datagrams_are_refused(void **state) {
     (void)state;
     net_begin("");
     throw(net.fd, net.to, "hello", 5);
-    assert_int_equal(thirl_recv(net.in, buffer, sizeof buffer, NULL, LONG), -THIRL_EFORMAT);
-    assert_non_null(strstr(thirl_why(), "?raw"));
     throw(net.fd, net.to, "", 0);
-    assert_int_equal(thirl_recv(net.in, buffer, sizeof buffer, NULL, LONG), -THIRL_EFORMAT);
     throw(net.fd, net.to, bulk, 65507);
-    assert_int_equal(thirl_recv(net.in, buffer, sizeof buffer, NULL, LONG), -THIRL_EFORMAT);
+    must_be_silent(net.in);
+    assert_non_null(strstr(thirl_why(), "?raw"));
+    assert_non_null(strstr(thirl_why(), "3 that came"));
     send_number(net.out, 1);
     net_catch(1);
     net.held[0].data[4] ^= 0x40; /* another version */
     net_pass(0);
-    assert_int_equal(thirl_recv(net.in, buffer, sizeof buffer, NULL, LONG), -THIRL_EVERSION);
     net.held[0].data[4] ^= 0x40;
     net.held[0].size--; /* cut on the way */
     net_pass(0);
-    assert_int_equal(thirl_recv(net.in, buffer, sizeof buffer, NULL, LONG), -THIRL_EFORMAT);
     net.held[0].size++;
+    for (int i = 0; i < 100; i++) { /* more than one call looks at */
+        throw(net.fd, net.to, "x", 1);
+    }
     net_pass(0);
     assert_int_equal(recv_number(net.in), 1);
-    assert_int_equal(seen_of("pull").refused, 5);
+    assert_int_equal(seen_of("pull").refused, 105);
     net_end();
 }
 
