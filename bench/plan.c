@@ -129,6 +129,20 @@ static const struct entry zero_copy[] = {
 #define TCP "tcp", tcp, "tcp://127.0.0.1:", "queue=256K", KIB(256)
 #define PIPE "pipe", pipe, "pipe://", "queue=256K", KIB(256)
 #define FIFO "fifo", fifo, "fifo:///tmp/", "queue=256K", KIB(256)
+/* Big blocks against the bare loop with the best of three buffers. The default is smaller than that best one: a user may have
+ * only so many pages in pipes. */
+#define BLOCKS(g, text, bare, where)                                                                                   \
+    BARE(g, "bare " text, floor_##bare##_way, KIB(256), KIB(64), 2),                                                   \
+        BARE(g, "bare " text, floor_##bare##_way, KIB(256), KIB(256), 2),                                              \
+        BARE(g, "bare " text, floor_##bare##_way, KIB(256), MIB(1), 2),                                                \
+        OURS(g, "thirl " text, thirl_way, where, "", KIB(256), KIB(256), 2, 0),                                        \
+        OURS(g, "thirl " text, thirl_way, where, "queue=1M", KIB(256), MIB(1), 2, CALL_RATE)
+static const struct entry blocks[] = {
+    BLOCKS(0, "unix stream", stream, "unix://@"),
+    BLOCKS(1, "pipe", pipe, "pipe://"),
+    BLOCKS(2, "fifo", fifo, "fifo:///tmp/"),
+};
+
 #define UDP "udp", udp, "udp://127.0.0.1:", "queue=256K", KIB(256)
 #define MQ "mq", mq, "mq://", "", KIB(80)
 static const struct entry unix_rtt[] = {CALLS_ROUND(0, STREAM), CALLS_ROUND(6, SEQPACKET)};
@@ -162,6 +176,7 @@ const struct plan plan_table[] = {
     PLAN("pipe-stream", "anonymous pipes, one way", MEASURE_BYTES, true, pipe_stream),
     PLAN("fifo-rtt", "named pipes, round trip", MEASURE_ROUND, true, fifo_rtt),
     PLAN("fifo-stream", "named pipes, one way", MEASURE_BYTES, true, fifo_stream),
+    PLAN("blocks", "streams, one way, blocks of 256 KiB, by size of the queue", MEASURE_BYTES, true, blocks),
     PLAN("mq-rtt", "POSIX message queues, round trip", MEASURE_ROUND, true, mq_rtt),
     PLAN("mq-stream", "POSIX message queues, one way", MEASURE_BYTES, true, mq_stream),
 };
