@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -457,6 +458,36 @@ static void no_descriptor(void **state) {
     peer_reap(pid);
 }
 
+/* The same of a program that waits on the end's descriptor. */
+static void no_descriptor_in_a_loop(void **state) {
+    settle(state);
+    struct rlimit limit;
+    size_t size;
+    thirl *end = peer_open(THIRL_PAIR);
+    struct pollfd polled = {.fd = thirl_fd(end), .events = POLLIN};
+    assert_true(polled.fd >= 0);
+    assert_int_equal(thirl_recv(end, buffer, 1, &size, THIRL_NOW), -EAGAIN);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    pid_t pid = peer_start(proper_peer);
+    server_is_poor(3);
+    double used = processor();
+    int64_t began = clock_now();
+    int rc = -EAGAIN;
+    for (bool poor = true; rc == -EAGAIN; poor = poor && clock_now() - began < CLOCK_S / 2) {
+        if (!poor) {
+            (void)setrlimit(RLIMIT_NOFILE, &limit);
+        }
+        (void)poll(&polled, 1, 1000);
+        rc = thirl_recv(end, buffer, 1, &size, THIRL_NOW);
+        assert_true(clock_now() - began < 2 * SOON);
+    }
+    assert_int_equal(rc, 0);
+    assert_true(clock_now() - began >= CLOCK_S / 2);
+    assert_true(processor() - used < 0.15);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+    peer_reap(pid);
+}
+
 static struct CMUnitTest tests[64];
 static size_t count;
 
@@ -484,6 +515,7 @@ int main(int argc, char **argv) {
         add("says_more_and_more", says_more_and_more, 2, 4);
         add("thousands", thousands, 0, LISTENERS);
         add("no_descriptor", no_descriptor, 0, LISTENERS);
+        add("no_descriptor_in_a_loop", no_descriptor_in_a_loop, 0, LISTENERS);
     }
     if (argc > 1 + (visitors == 1000000)) {
         cmocka_set_test_filter(argv[argc - 1]);
