@@ -114,7 +114,8 @@ static int run_entry(const struct entry *entry, enum measure_kind kind, uint64_t
     if (entry->cpus == 1) {
         run.cpu[0] = run.cpu[1];
     }
-    run.warm = kind == MEASURE_ROUND ? count / 10 + 200 : entry->ring * 2 / (entry->size + 8) + 100;
+    run.warm =
+        kind == MEASURE_ROUND ? count / 10 + (count < 1000 ? 50 : 200) : entry->ring * 2 / (entry->size + 8) + 100;
     if (entry->scheme) {
         write_address(address, entry);
         run.address = address;
@@ -130,7 +131,8 @@ static int run_entry(const struct entry *entry, enum measure_kind kind, uint64_t
 /* A short run that tells how many messages the measured one takes. */
 static int calibrate(const struct entry *entry, enum measure_kind kind, bool quick, uint64_t *count, const char **why) {
     struct sample sample;
-    uint64_t few = kind == MEASURE_ROUND ? 500 : entry->ring * 2 / (entry->size + 8) + (quick ? 40 : 200);
+    uint64_t few =
+        kind == MEASURE_ROUND ? (quick ? 200 : 500) : entry->ring * 2 / (entry->size + 8) + (quick ? 40 : 200);
     if (run_entry(entry, kind, few, &sample, why)) {
         return -1;
     }

@@ -62,24 +62,30 @@ int thirl_limits(thirl *end, struct thirl_limits *limits) {
     return hand_over(limits, &answer, sizeof answer, "thirl_limits");
 }
 
+static int show_mechanism(const struct mech *mech, int (*seen)(void *, const struct thirl_mechanism *), void *context) {
+    struct thirl_mechanism shown = {.size = sizeof shown,
+                                    .scheme = mech->scheme,
+                                    .summary = mech->summary,
+                                    .roles = mech->roles,
+                                    .limits = {.size = sizeof shown.limits}};
+    mech->claims(&shown.limits);
+    shown.limits.sends = shown.limits.receives = 1;
+    shown.limits.boundaries = (mech->roles & ~(1u << THIRL_WRITE | 1u << THIRL_READ)) != 0;
+    shown.limits.raw = mech->raw;
+    return seen(context, &shown);
+}
+
 int thirl_mechanisms(int (*seen)(void *context, const struct thirl_mechanism *), void *context) {
     if (seen == NULL) {
         return err_say(EINVAL, "thirl_mechanisms: there is no function to call (NULL)");
     }
-    for (size_t i = 0; mech_table[i] != NULL; i++) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && mech_table[i] != NULL; i++) {
         const struct mech *mech = mech_table[i];
-        struct thirl_mechanism shown = {.size = sizeof shown, .scheme = mech->scheme, .summary = mech->summary,
-                                        .roles = mech->roles, .limits = {.size = sizeof shown.limits}};
-        mech->claims(&shown.limits);
-        shown.limits.sends = shown.limits.receives = 1;
-        shown.limits.boundaries = (mech->roles & ~(1u << THIRL_WRITE | 1u << THIRL_READ)) != 0;
-        shown.limits.raw = mech->raw;
-        int rc = seen(context, &shown);
-        if (rc != 0) {
-            return rc;
-        }
+        rc = show_mechanism(mech, seen, context);
+        rc = rc == 0 && mech->datagram != NULL ? show_mechanism(mech->datagram, seen, context) : rc;
     }
-    return 0;
+    return rc;
 }
 
 int thirl_peer(thirl *end, struct thirl_peer *peer) {

@@ -34,6 +34,9 @@ static int understand(const char *address, const struct thirl_options *given, st
         return err_say(THIRL_EADDRESS, "%s: no mechanism is called \"%.*s\"; there are:%s", address,
                        (int)addr->scheme_length, address, known);
     }
+    if (addr->options.type == THIRL_DATAGRAM && (*mech)->datagram != NULL) {
+        *mech = (*mech)->datagram;
+    }
     return 0;
 }
 

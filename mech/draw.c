@@ -245,8 +245,7 @@ static int draw_between(struct queue *q, const struct drawing *at, unsigned char
 
 /* A whole message that is where it belongs. */
 static inline bool is_plain(const struct queue *q, const struct frag_head *head, size_t room) {
-    return head->type == FRAG_DATA && frag_is_whole(head) && head->total <= room && head->total <= q->max &&
-           !q->in.frag.lossy;
+    return head->type == FRAG_DATA && frag_is_whole(head) && head->total <= room && head->total <= q->max;
 }
 
 /* One packet, as accept_packet; or what the conversation's owner wants to know, see queue.h. */
@@ -281,6 +280,9 @@ static inline __attribute__((always_inline)) int draw_packet(struct queue *q, co
         return continues(join, &head) ? join_piece(q, to, join, &head) : interrupt(q, to, join, &at, &head);
     }
     if (likely(is_plain(q, &head, room))) {
+        if (unlikely(frag_came_before(&in->frag, &head))) {
+            return 1;
+        }
         *to->size = head.total;
         if (to->note != NULL) {
             *to->note = in->note;

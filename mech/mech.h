@@ -83,6 +83,7 @@ struct mech {
     uint64_t max;        /* likewise of ?max=; 0: MECH_MAX */
     const char *more;    /* what a full queue depends on and what raises it, for sentences; NULL: the queue that was asked for */
     bool blocks;         /* send and recv make use of wait = true: chan calls them so before it ever arms */
+    const struct mech *datagram;   /* what carries ?type=datagram of the same scheme; NULL: there is none */
     const struct carrier *carrier; /* what it is built on, where it keeps something in the kernel; else NULL */
     const struct mech *inner;      /* what it is put around (mech/wrap.h); NULL in the table */
 
@@ -165,7 +166,7 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_unix, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo,
+extern const struct mech mech_shm, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo,
     mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include "base/fd.h"
 #include "base/tube.h"
 #include "base/weave.h"
+#include "mech/local.h"
 
 #define ACCEPTS 16 /* callers taken in by one step */
 
@@ -55,27 +55,11 @@ void meet_share(struct meet *m, int epoll) {
 }
 
 int meet_lock_beside(const struct meet *m, const char *path, int *lock) {
-    char directory[MEET_ADDRESS];
-    (void)snprintf(directory, sizeof(directory), "%s", path);
-    char *slash = strrchr(directory, '/');
-    slash[slash == directory] = '\0';
-    *lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*lock < 0) {
-        return err_system(errno, "%s: cannot open the directory %s", m->address, directory);
-    }
-    if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
-        int code = errno;
-        fd_close(lock);
-        return code == EWOULDBLOCK || code == EINTR
-                   ? -EAGAIN
-                   : err_system(code, "%s: cannot lock the directory %s", m->address, directory);
-    }
-    return 0;
+    return local_lock(lock, path, m->address);
 }
 
 void meet_unlock(int *lock) {
-    (void)flock(*lock, LOCK_UN); /* a child that is being forked may hold it too */
-    fd_close(lock);
+    local_unlock(lock);
 }
 
 static void hang_up(struct meet *m, int *fd) {

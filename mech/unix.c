@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/weave.h"
 #include "mech/haul.h"
+#include "mech/local.h"
 
 struct place {
     struct sockaddr_un at;
@@ -210,35 +211,16 @@ static const struct meet_kind kind = {
     .same = same,
 };
 
-static int read_address(struct place *p, const char *address, const char *rest) {
-    size_t length = strlen(rest);
-    bool is_abstract = rest[0] == '@';
-    if (length == 0 || (is_abstract && length == 1)) {
-        return err_say(THIRL_EADDRESS, "%s: there is no socket name; write unix:///path or unix://@name", address);
-    }
-    if (length > sizeof(p->at.sun_path) - !is_abstract) {
-        return err_say(THIRL_EADDRESS, "%s: the socket name has %zu bytes; the kernel takes at most %zu", address,
-                       length, sizeof(p->at.sun_path) - !is_abstract);
-    }
-    if (!is_abstract && rest[0] != '/') {
-        return err_say(THIRL_EADDRESS, "%s: a socket path begins with / (or with @ when it is abstract)", address);
-    }
-    p->at.sun_family = AF_UNIX;
-    memcpy(p->at.sun_path, rest, length);
-    if (is_abstract) {
-        p->at.sun_path[0] = '\0';
-    }
-    p->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + !is_abstract);
-    return 0;
-}
-
 static int open_slot(void *self, const struct mech_open *open) {
     struct unix_end *u = self;
     bool packets = open->options.type == THIRL_SEQPACKET;
-    int rc = read_address(&u->place, open->address, open->rest);
+    struct local local;
+    int rc = local_read(&local, open->address, open->rest);
     if (rc != 0) {
         return rc;
     }
+    u->place.at = local.at;
+    u->place.length = local.length;
     int fd = new_socket(open->address, packets, false);
     if (fd < 0) {
         return fd;
@@ -263,6 +245,7 @@ static void claims_slot(struct thirl_limits *limits) {
 
 const struct mech mech_unix = {
     .scheme = "unix",
+    .datagram = &mech_dgram,
     .summary = "Unix socket, stream or seqpacket, by path or abstract name",
     .state_size = sizeof(struct unix_end),
     HAUL_SLOTS,

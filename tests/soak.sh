@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Many random kills with immediate restart, and a million callers that mean no good: sh tests/soak.sh COUNT. BUILD says where the
-# programs are.
+# Campaigns: many random kills with immediate restart, a million callers that mean no good, and hosts that vanish:
+# sh tests/soak.sh COUNT. BUILD says where the programs are.
 set -eu
 registry=$(mktemp -d /dev/shm/thirl-soak.XXXXXX)
 trap 'rm -rf "$registry"' EXIT
 trap 'exit 130' INT TERM
 THIRL_DIR=$registry "${BUILD:-build}/tests/crash/soak_test" "${1:-10000}"
+THIRL_DIR=$registry "${BUILD:-build}/tests/far_test" soak
 THIRL_DIR=$registry "${BUILD:-build}/tests/hostile_test" million

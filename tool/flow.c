@@ -22,6 +22,42 @@ static int64_t now(void) {
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
+struct choice {
+    const char *address;
+    bool sends;
+    int role; /* 0: no such mechanism */
+};
+
+static int choose(void *context, const struct thirl_mechanism *mechanism) {
+#define ROLE_NAME(name, number, text) {number, text},
+    static const struct {
+        int number;
+        const char *name;
+    } roles[] = {THIRL_ROLES(ROLE_NAME)};
+#undef ROLE_NAME
+    static const char *const order[2][3] = {{"pair", "pull", "watch"}, {"pair", "push", "notify"}};
+    struct choice *choice = context;
+    size_t length = strlen(mechanism->scheme);
+    if (strncmp(choice->address, mechanism->scheme, length) != 0 || choice->address[length] != ':') {
+        return 0;
+    }
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t j = 0; j < sizeof roles / sizeof *roles; j++) {
+            if (strcmp(roles[j].name, order[choice->sends][i]) == 0 && (mechanism->roles & 1u << roles[j].number)) {
+                choice->role = roles[j].number;
+                return 1;
+            }
+        }
+    }
+    return 1;
+}
+
+enum thirl_role flow_role(const char *address, bool sends) {
+    struct choice choice = {address, sends, 0};
+    (void)!thirl_mechanisms(choose, &choice);
+    return choice.role ? (enum thirl_role)choice.role : THIRL_PAIR;
+}
+
 enum tool_exit flow_open(struct flow *f, const struct tool_args *args, enum thirl_role role, int file_flags) {
     bool reads = (file_flags & O_ACCMODE) == O_RDONLY;
     *f = (struct flow){.args = args, .fd = reads ? 0 : 1};

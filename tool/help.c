@@ -7,8 +7,6 @@
 
 #include "tool/tool.h"
 
-static const char *const mechanisms[] = {"shm", "unix"};
-
 static const char *verb_at(size_t index, unsigned bit) {
     (void)bit;
     return tool_verbs[index].name;
@@ -43,7 +41,7 @@ static void one(struct text *t, const struct tool_verb *verb) {
 static void all(struct text *t) {
     text_print(t, "Usage: thirl VERB [OPERAND] [OPTION]...\n\nVerbs:\n");
     for (const struct tool_verb *v = tool_verbs; v->name; v++) {
-        text_print(t, "  %-8s %-8s %s\n", v->name, v->operand ? v->operand : "", v->summary);
+        text_print(t, "  %-10s %-8s %s\n", v->name, v->operand ? v->operand : "", v->summary);
     }
     text_print(t, "\nthirl help VERB shows the options of a verb; an address is explained in thirl(7).\n"
                   "\nExit codes:\n");
@@ -74,21 +72,27 @@ int tool_help(const struct tool_args *args) {
     return text_finish(&out, args);
 }
 
+static int print_name(void *context, const struct thirl_mechanism *mechanism) {
+    text_print(context, " %s", mechanism->scheme);
+    return 0;
+}
+
+static int print_json_name(void *context, const struct thirl_mechanism *mechanism) {
+    struct text *out = context;
+    text_print(out, "%s\"%s\"", out->buffer[out->used - 1] == '[' ? "" : ",", mechanism->scheme);
+    return 0;
+}
+
 int tool_version(const struct tool_args *args) {
     static struct text out;
-    size_t count = sizeof mechanisms / sizeof *mechanisms;
     text_init(&out, 1);
     if (args->json) {
         text_print(&out, "{\"name\":\"thirl\",\"version\":\"%s\",\"mechanisms\":[", THIRL_VERSION);
-        for (size_t i = 0; i < count; i++) {
-            text_print(&out, "%s\"%s\"", i ? "," : "", mechanisms[i]);
-        }
+        (void)!thirl_mechanisms(print_json_name, &out);
         text_print(&out, "]}\n");
     } else {
         text_print(&out, "thirl %s\nmechanisms:", THIRL_VERSION);
-        for (size_t i = 0; i < count; i++) {
-            text_print(&out, " %s", mechanisms[i]);
-        }
+        (void)!thirl_mechanisms(print_name, &out);
         text_print(&out, "\n");
     }
     return text_finish(&out, args);

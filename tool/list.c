@@ -1,57 +1,46 @@
 /* SPDX-License-Identifier: MIT
  *
- * The verb list: the ends in the registry as a table for people or as JSON. Reads only.
+ * The verb list: the ends in the registry, and what the dead have left, as a table for people or as JSON. Reads only.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "tool/tool.h"
 
-enum { COLUMNS = 9, CELL = 400 };
+enum { COLUMNS = 9 };
 
-struct table {
+struct list {
     struct text out;
-    bool json, full;
-    size_t rows;
-    char (*cells)[COLUMNS][CELL];
+    struct text_table table;
+    bool json;
+    size_t objects;
 };
 
 static const char *const titles[COLUMNS] = {"ADDRESS", "ROLE",     "STATE", "PID",  "PEER",
                                             "SENT",    "RECEIVED", "WAITS", "QUEUE"};
 
-static void set(char *cell, const char *text) {
-    snprintf(cell, CELL, "%s", text && *text ? text : "-");
-    text_clean(cell);
-}
+#define TRAFFIC_MAX (TEXT_SIZE_MAX + 32)
 
-static void set_traffic(char *cell, uint64_t messages, uint64_t bytes) {
+static const char *traffic(char cell[TRAFFIC_MAX], uint64_t messages, uint64_t bytes) {
     char size[TEXT_SIZE_MAX];
-    snprintf(cell, CELL, "%llu (%s)", (unsigned long long)messages, text_size(size, (double)bytes));
+    snprintf(cell, TRAFFIC_MAX, "%llu (%s)", (unsigned long long)messages, text_size(size, (double)bytes));
+    return cell;
 }
 
-static int add_row(struct table *t, const struct thirl_seen *s) {
-    char(*larger)[COLUMNS][CELL] = realloc(t->cells, (t->rows + 1) * sizeof *t->cells);
-    if (!larger) {
-        t->full = true;
-        return 1;
-    }
-    t->cells = larger;
-    char(*row)[CELL] = t->cells[t->rows++];
-    set(row[0], s->address);
-    set(row[1], s->role);
-    set(row[2], s->state);
-    snprintf(row[3], CELL, "%lld", (long long)s->pid);
-    set(row[4], s->peer);
-    set_traffic(row[5], s->sent, s->sent_bytes);
-    set_traffic(row[6], s->received, s->received_bytes);
-    snprintf(row[7], CELL, "%llu", (unsigned long long)s->waits);
-    if (s->queue) {
-        text_size(row[8], (double)s->queue);
-    } else {
-        set(row[8], NULL);
-    }
-    return 0;
+static void add_row(struct list *l, const struct thirl_seen *s) {
+    char pid[24], sent[TRAFFIC_MAX], received[TRAFFIC_MAX], waits[24], queue[TEXT_SIZE_MAX];
+    snprintf(pid, sizeof pid, "%lld", (long long)s->pid);
+    snprintf(waits, sizeof waits, "%llu", (unsigned long long)s->waits);
+    const char *cells[COLUMNS] = {s->address,
+                                  s->role,
+                                  s->state,
+                                  pid,
+                                  s->peer,
+                                  traffic(sent, s->sent, s->sent_bytes),
+                                  traffic(received, s->received, s->received_bytes),
+                                  waits,
+                                  s->queue ? text_size(queue, (double)s->queue) : NULL};
+    text_row(&l->table, cells);
 }
 
 static void add_text(struct text *out, const char *name, const char *value) {
@@ -60,72 +49,70 @@ static void add_text(struct text *out, const char *name, const char *value) {
     text_bytes(out, ",", 1);
 }
 
-static void add_object(struct table *t, const struct thirl_seen *s) {
-    text_print(&t->out, "%s{", t->rows++ ? ",\n " : "");
-    add_text(&t->out, "address", s->address);
-    add_text(&t->out, "role", s->role);
-    add_text(&t->out, "state", s->state);
-    text_print(&t->out, "\"pid\":%lld,", (long long)s->pid);
-    add_text(&t->out, "exe", s->exe);
-    add_text(&t->out, "peer", s->peer);
+static void add_object(struct list *l, const struct thirl_seen *s) {
+    text_print(&l->out, "%s{", l->objects++ ? ",\n " : "");
+    add_text(&l->out, "address", s->address);
+    add_text(&l->out, "role", s->role);
+    add_text(&l->out, "state", s->state);
+    text_print(&l->out, "\"pid\":%lld,", (long long)s->pid);
+    add_text(&l->out, "exe", s->exe);
+    add_text(&l->out, "peer", s->peer);
     const struct {
         const char *name;
         uint64_t value;
     } numbers[] = {{"sent", s->sent},         {"sent_bytes", s->sent_bytes},
                    {"received", s->received}, {"received_bytes", s->received_bytes},
                    {"waits", s->waits},       {"wakes", s->wakes},
-                   {"queue", s->queue}};
+                   {"queue", s->queue},       {"lost", s->lost},
+                   {"refused", s->refused}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        text_print(&t->out, "%s\"%s\":%llu", i ? "," : "", numbers[i].name, (unsigned long long)numbers[i].value);
+        text_print(&l->out, "%s\"%s\":%llu", i ? "," : "", numbers[i].name, (unsigned long long)numbers[i].value);
     }
-    text_bytes(&t->out, "}", 1);
+    text_bytes(&l->out, "}", 1);
 }
 
 static int see(void *context, const struct thirl_seen *seen) {
-    struct table *t = context;
-    if (!t->json) {
-        return add_row(t, seen);
+    struct list *l = context;
+    if (l->json) {
+        add_object(l, seen);
+    } else {
+        add_row(l, seen);
     }
-    add_object(t, seen);
     return 0;
 }
 
-static void print_row(struct table *t, const int *width, const char *const *cells) {
-    for (size_t i = 0; i < COLUMNS - 1; i++) {
-        text_print(&t->out, "%-*s  ", width[i], cells[i]);
+static int see_left(void *context, const struct thirl_left *left) {
+    struct list *l = context;
+    if (left->ends) {
+        return 0; /* whose they are is in the lines above */
     }
-    text_print(&t->out, "%s\n", cells[COLUMNS - 1]);
-}
-
-static void print_table(struct table *t) {
-    int width[COLUMNS];
-    for (size_t i = 0; i < COLUMNS; i++) {
-        width[i] = (int)strlen(titles[i]);
-        for (size_t row = 0; row < t->rows; row++) {
-            if ((int)strlen(t->cells[row][i]) > width[i]) {
-                width[i] = (int)strlen(t->cells[row][i]);
-            }
-        }
+    if (l->json) {
+        text_print(&l->out, "%s{", l->objects++ ? ",\n " : "");
+        add_text(&l->out, "address", left->address);
+        add_text(&l->out, "state", "left");
+        text_print(&l->out, "\"messages\":%llu,\"bytes\":%llu,\"uid\":%u}", (unsigned long long)left->messages,
+                   (unsigned long long)left->bytes, left->uid);
+        return 0;
     }
-    print_row(t, width, titles);
-    for (size_t row = 0; row < t->rows; row++) {
-        const char *cells[COLUMNS];
-        for (size_t i = 0; i < COLUMNS; i++) {
-            cells[i] = t->cells[row][i];
-        }
-        print_row(t, width, cells);
-    }
+    char waiting[TRAFFIC_MAX];
+    const char *cells[COLUMNS] = {
+        left->address, NULL, "left", NULL, NULL, NULL, traffic(waiting, left->messages, left->bytes), NULL, NULL};
+    text_row(&l->table, cells);
+    return 0;
 }
 
 int tool_list(const struct tool_args *args) {
-    static struct table t;
-    text_init(&t.out, 1);
-    t.json = args->json;
-    if (t.json) {
-        text_bytes(&t.out, "[", 1);
+    static struct list l;
+    text_init(&l.out, 1);
+    l.json = args->json;
+    l.table.columns = COLUMNS;
+    text_row(&l.table, titles);
+    if (l.json) {
+        text_bytes(&l.out, "[", 1);
     }
-    int code = thirl_list(see, &t);
-    if (t.full) {
+    int code = thirl_list(see, &l);
+    code = code < 0 ? code : thirl_left(see_left, &l);
+    if (l.table.full) {
         tool_say(args, "no memory for the list");
         return TOOL_OTHER;
     }
@@ -133,13 +120,12 @@ int tool_list(const struct tool_args *args) {
         tool_say(args, "%s", thirl_why());
         return tool_exit_of(code);
     }
-    if (t.json) {
-        text_bytes(&t.out, "]\n", 2);
-    } else if (t.rows) {
-        print_table(&t);
+    if (l.json) {
+        text_bytes(&l.out, "]\n", 2);
+    } else if (l.table.rows > 1) {
+        text_table(&l.out, &l.table);
     } else {
         tool_say(args, "no channels");
     }
-    free(t.cells);
-    return text_finish(&t.out, args);
+    return text_finish(&l.out, args);
 }

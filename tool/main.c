@@ -30,7 +30,32 @@ const struct tool_verb tool_verbs[] = {
     {"list", NULL, "show the ends that are open, and what passed through them", FOR_LIST, false, tool_list,
      "Reads the registry directory only ($THIRL_DIR, else /dev/shm/thirl-UID). SENT and RECEIVED are messages and "
      "their\n"
-     "bytes, WAITS is how often the end slept, QUEUE what may wait in it.\n"},
+     "bytes, WAITS is how often the end slept, QUEUE what may wait in it. What is \"left\" belongs to nobody: RECEIVED "
+     "is\n"
+     "what waits there, and thirl clean removes it.\n"},
+    {"ping", "ADDRESS", "measure round trips to the other end", FOR_PING, true, tool_ping,
+     "Sends messages to another thirl ping that serves the same address, and waits for each to come back. Prints the\n"
+     "shortest, middle and longest times.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl ping --serve shm://hello\n"
+     "  thirl ping shm://hello --size 4K\n"
+     "  thirl ping --both pipe://\n"},
+    {"run", "CMD", "start a program that has the other end, and talk to it", FOR_RUN, true, tool_run,
+     "Opens an end, starts CMD with its arguments, and hands it the other end: its address is in the environment, as\n"
+     "THIRL_HAND, and stands for each {} in an argument. Standard input goes to the child as messages, one a line, "
+     "and\n"
+     "its messages come back on standard output. Signals are passed on, and so is the child's exit code.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl run -- thirl recv {} < lines\n"
+     "  thirl run --over unix://@job -- ./worker --channel={}\n"},
+    {"mechanisms", NULL, "show what the mechanisms claim on this machine", FOR_MECHANISMS, false, tool_mechanisms,
+     "A line for each, as it is with default options: roles, largest message, and what holds. ATOMIC is the largest\n"
+     "message that the kernel takes whole, ENDS how many senders and receivers a channel can have.\n"},
+    {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, false, tool_clean,
+     "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
+     "that nobody has open, with the messages in them, and prints how many those were.\n"},
     {"version", NULL, "show the version and the mechanisms", FOR_VERSION, false, tool_version, ""},
     {"help", "VERB", "show help, of one verb or of all", FOR_HELP, false, tool_help, ""},
     {NULL, NULL, NULL, 0, false, NULL, NULL}};
@@ -100,7 +125,7 @@ static enum tool_exit find(struct tool_args *args, const char *word) {
 int main(int argc, char **argv) {
     struct tool_args args = {.timeout = INT64_MAX};
     if (argc < 2) {
-        tool_say(&args, "a verb is needed: send, recv, list, version or help; thirl help says more");
+        tool_say(&args, "a verb is needed: send, recv, list, ping, run, ...; thirl help shows them all");
         return TOOL_USAGE;
     }
     enum tool_exit code = find(&args, argv[1]);

@@ -107,6 +107,43 @@ static bool read_count(const char *text, uint64_t *count) {
     return *count > 0;
 }
 
+static bool read_role(const char *text, int *role) {
+#define ROLE_NAME(name, number, text) {number, text},
+    static const struct {
+        int number;
+        const char *name;
+    } roles[] = {THIRL_ROLES(ROLE_NAME)};
+#undef ROLE_NAME
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        if (strcmp(roles[i].name, text) == 0) {
+            *role = roles[i].number;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool read_size(const char *text, uint64_t *size) {
+    char digits[20];
+    size_t length = strspn(text, "0123456789");
+    const char *unit = text + length, *units = "KMG", *at = *unit ? strchr(units, *unit) : NULL;
+    if (length == 0 || length >= sizeof digits - 2 || (*unit && (!at || unit[1]))) {
+        return false;
+    }
+    memcpy(digits, text, length);
+    digits[length] = 0;
+    *size = strtoull(digits, NULL, 10);
+    for (long i = at ? at - units : -1; i >= 0; i--) {
+        *size *= 1024;
+    }
+    return *size >= 8 && *size <= (uint64_t)1 << 30;
+}
+
+static enum tool_exit say_value(const struct tool_args *args, const char *takes, const char *value) {
+    tool_say(args, "%s, not \"%s\"", takes, value);
+    return TOOL_USAGE;
+}
+
 static enum tool_exit set_format(struct tool_args *args, enum tool_format format) {
     if (args->format != FORMAT_LINES && args->format != format) {
         tool_say(args, "--length and --stream exclude each other");
@@ -143,10 +180,35 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
     case OPTION_HELP:
         args->help = true;
         break;
+    case OPTION_SERVE:
+        args->serve = true;
+        break;
+    case OPTION_BOTH:
+        args->both = true;
+        break;
+    case OPTION_KEEP:
+        args->keep = true;
+        break;
+    case OPTION_WHOLE:
+        args->all = true;
+        break;
+    case OPTION_OVER:
+        args->over = value;
+        break;
+    case OPTION_ROLE:
+        return read_role(value, &args->role) ? TOOL_DONE : say_value(args, "--role takes pair, push, pull, ...", value);
+    case OPTION_SIZE:
+        return read_size(value, &args->size)
+                   ? TOOL_DONE
+                   : say_value(args, "--size takes bytes from 8 to 1G, such as 64 or 4K", value);
+    case OPTION_INTERVAL:
+        return read_duration(value, &args->interval)
+                   ? TOOL_DONE
+                   : say_value(args, "--interval takes a time with its unit (ns, us, ms, s, m, h)", value);
     case OPTION_COUNT:
+    case OPTION_TRIPS:
         if (!read_count(value, &args->count)) {
-            tool_say(args, "--count takes a number from 1 up, not \"%s\"", value);
-            return TOOL_USAGE;
+            return say_value(args, "--count takes a number from 1 up", value);
         }
         break;
     case OPTION_TIMEOUT:
@@ -220,8 +282,16 @@ static enum tool_exit check(const struct tool_args *args) {
     if (args->help) {
         return TOOL_DONE;
     }
-    if (args->verb->needs_operand && !args->operand) {
+    if (args->verb->bit == FOR_RUN && !args->operand) {
+        problem = "a command is needed, for example thirl run -- thirl recv {}";
+    } else if (args->verb->needs_operand && !args->operand) {
         problem = "an address is needed, for example shm://hello";
+    } else if (args->verb->bit == FOR_CLEAN && !args->operand == !args->all) {
+        problem = "an address is needed, or --all; thirl list shows what is left";
+    } else if (args->serve && args->both) {
+        problem = "--serve and --both exclude each other";
+    } else if (args->role && args->format == FORMAT_STREAM) {
+        problem = "--stream has its own roles; it does not go with --role";
     } else if (args->message && args->file) {
         problem = "--message and --file exclude each other";
     } else if (args->message && args->format != FORMAT_LINES) {
@@ -252,6 +322,10 @@ enum tool_exit option_parse(struct tool_args *args, int count, char **words) {
             code = take_short(args, word + 1, &words);
         } else if (!args->operand && args->verb->operand) {
             args->operand = word;
+            if (args->verb->bit == FOR_RUN) { /* the rest is the command's own */
+                args->command = words - 1;
+                break;
+            }
         } else {
             tool_say(args, "\"%s\" is one word too many; see thirl help %s", word, args->verb->name);
             code = TOOL_USAGE;

@@ -121,7 +121,10 @@ static int finish_file(struct recv *r, int code) {
 int tool_recv(const struct tool_args *args) {
     static struct recv r;
     bool stream = args->format == FORMAT_STREAM;
-    int code = flow_open(&r.flow, args, stream ? THIRL_READ : THIRL_PAIR, O_WRONLY | O_CREAT | O_TRUNC);
+    enum thirl_role role = stream       ? THIRL_READ
+                           : args->role ? (enum thirl_role)args->role
+                                        : flow_role(args->operand, false);
+    int code = flow_open(&r.flow, args, role, O_WRONLY | O_CREAT | O_TRUNC);
     if (code == TOOL_DONE) {
         text_init(&r.out, r.flow.fd);
         code = recv_all(&r);

@@ -25,7 +25,8 @@ struct send {
     char *buffer;
     size_t capacity;
     bool begun;
-    int news; /* a descriptor that tells of the peer while the input is silent, or -1 */
+    bool alone; /* by its role nobody in particular receives */
+    int news;   /* a descriptor that tells of the peer while the input is silent, or -1 */
 };
 
 /* The peer has something to tell. Its death ends the wait for input; that it closed matters only to the next message, if
@@ -318,7 +319,7 @@ static int send_all(struct send *s) {
     int code = TOOL_DONE;
     struct stat status;
     bool silent = fstat(s->flow.fd, &status) == 0 && !S_ISREG(status.st_mode);
-    s->news = silent && s->flow.args->format != FORMAT_STREAM ? thirl_fd(s->flow.end) : -1;
+    s->news = silent && s->flow.limits.receives ? thirl_fd(s->flow.end) : -1;
     if (s->flow.args->message) {
         code = pass(s, s->flow.args->message, strlen(s->flow.args->message));
         code = code < 0 ? (int)flow_fail(&s->flow, code) : TOOL_DONE;
@@ -330,7 +331,7 @@ static int send_all(struct send *s) {
         code = send_stream(s);
     }
     thirl_free(&s->loan);
-    return code == TOOL_DONE && s->flow.messages == 0 ? meet(s) : code;
+    return code == TOOL_DONE && s->flow.messages == 0 && !s->alone ? meet(s) : code;
 }
 
 /* Everything is sent: waits until it is taken. */
@@ -351,7 +352,11 @@ static int finish(struct send *s) {
 int tool_send(const struct tool_args *args) {
     static struct send s; /* a stream that is cut keeps its end until the process is gone */
     bool stream = args->format == FORMAT_STREAM;
-    int code = flow_open(&s.flow, args, stream ? THIRL_WRITE : THIRL_PAIR, O_RDONLY);
+    enum thirl_role role = stream       ? THIRL_WRITE
+                           : args->role ? (enum thirl_role)args->role
+                                        : flow_role(args->operand, true);
+    int code = flow_open(&s.flow, args, role, O_RDONLY);
+    s.alone = role != THIRL_PAIR && role != THIRL_WRITE;
     if (code == TOOL_DONE) {
         code = send_all(&s);
     }

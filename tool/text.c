@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -175,4 +176,39 @@ char *text_size(char *buffer, double bytes) {
     }
     snprintf(buffer, TEXT_SIZE_MAX, unit ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
     return buffer;
+}
+
+void text_row(struct text_table *t, const char *const *cells) {
+    char **larger = t->full ? NULL : realloc(t->cells, (t->rows + 1) * t->columns * sizeof *t->cells);
+    if (!larger) {
+        t->full = true;
+        return;
+    }
+    t->cells = larger;
+    for (size_t i = 0; i < t->columns; i++) {
+        char *copy = strdup(cells[i] && *cells[i] ? cells[i] : "-");
+        t->full = t->full || !copy;
+        t->cells[t->rows * t->columns + i] = copy ? text_clean(copy) : NULL;
+    }
+    t->rows++;
+}
+
+void text_table(struct text *out, struct text_table *t) {
+    for (size_t row = 0; row < t->rows && !t->full; row++) {
+        for (size_t i = 0; i < t->columns; i++) {
+            size_t width = 0;
+            for (size_t each = 0; each < t->rows; each++) {
+                size_t length = strlen(t->cells[each * t->columns + i]);
+                width = length > width ? length : width;
+            }
+            const char *cell = t->cells[row * t->columns + i];
+            text_print(out, i + 1 < t->columns ? "%-*s  " : "%.*s\n", (int)width, cell);
+        }
+    }
+    for (size_t i = 0; i < t->rows * t->columns; i++) {
+        free(t->cells[i]);
+    }
+    free(t->cells);
+    t->cells = NULL;
+    t->rows = 0;
 }

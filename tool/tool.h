@@ -33,22 +33,45 @@ enum tool_exit {
 #undef TOOL_EXIT_CODE
 };
 
-enum { FOR_SEND = 1, FOR_RECV = 2, FOR_LIST = 4, FOR_VERSION = 8, FOR_HELP = 16, FOR_ALL = 31 };
+enum {
+    FOR_SEND = 1,
+    FOR_RECV = 2,
+    FOR_LIST = 4,
+    FOR_VERSION = 8,
+    FOR_HELP = 16,
+    FOR_MECHANISMS = 32,
+    FOR_PING = 64,
+    FOR_RUN = 128,
+    FOR_CLEAN = 256,
+    FOR_ALL = 511,
+    FOR_JSON = FOR_LIST | FOR_VERSION | FOR_MECHANISMS | FOR_PING | FOR_CLEAN,
+};
 
 /* id, name, letter or 0, argument or NULL, verbs, text */
 #define TOOL_OPTIONS(X)                                                                                                \
     X(INPUT, "file", 'f', "PATH", FOR_SEND, "read PATH; - is standard input, which is the default")                    \
     X(OUTPUT, "file", 'f', "PATH", FOR_RECV, "write PATH; - is standard output, which is the default")                 \
     X(MESSAGE, "message", 'm', "TEXT", FOR_SEND, "send TEXT as one message and read nothing")                          \
-    X(LENGTH, "length", 'l', NULL, FOR_SEND | FOR_RECV, "a 4-byte big-endian length before each message")              \
+    X(LENGTH, "length", 'l', NULL, FOR_SEND | FOR_RECV | FOR_RUN, "a 4-byte big-endian length before each message")    \
     X(STREAM, "stream", 's', NULL, FOR_SEND | FOR_RECV, "one stream of bytes up to its end, without messages")         \
+    X(ROLE, "role", 'r', "ROLE", FOR_SEND | FOR_RECV,                                                                  \
+      "pair, push, pull, ...; else the first that the address carries")                                                \
     X(COUNT, "count", 'n', "N", FOR_RECV, "stop after N messages")                                                     \
-    X(TIMEOUT, "timeout", 't', "TIME", FOR_SEND | FOR_RECV, "longest wait for the peer: 100ms, 5s, 2m; else never")    \
+    X(TRIPS, "count", 'n', "N", FOR_PING, "N round trips; 1000 unless said")                                           \
+    X(SIZE, "size", 's', "BYTES", FOR_PING, "of each message, from 8; 64 unless said")                                 \
+    X(INTERVAL, "interval", 'i', "TIME", FOR_PING, "from one to the next; else at once")                               \
+    X(SERVE, "serve", 0, NULL, FOR_PING, "send back what arrives, until the other end is closed")                      \
+    X(BOTH, "both", 'b', NULL, FOR_PING, "do that too, in a child; the only way where a child inherits its end")       \
+    X(OVER, "over", 'o', "ADDRESS", FOR_RUN, "talk to it there; pipe:// unless said")                                  \
+    X(KEEP, "keep", 'k', NULL, FOR_RUN, "after the end of the input wait until the child closes its end")              \
+    X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
+    X(TIMEOUT, "timeout", 't', "TIME", FOR_SEND | FOR_RECV | FOR_PING,                                                 \
+      "longest wait for the peer: 100ms, 5s, 2m; else never")                                                          \
     X(STATS, "stats", 0, NULL, FOR_SEND | FOR_RECV, "a summary on standard error at the end")                          \
     X(QUIET, "quiet", 'q', NULL, FOR_SEND | FOR_RECV, "no progress on a terminal")                                     \
     X(SUMMARY_JSON, "json", 'j', NULL, FOR_SEND, "the summary of --stats as a JSON object")                            \
     X(MESSAGE_JSON, "json", 'j', NULL, FOR_RECV, "each message as a JSON object on a line; --stats likewise")          \
-    X(JSON, "json", 'j', NULL, FOR_LIST | FOR_VERSION, "print JSON")                                                   \
+    X(JSON, "json", 'j', NULL, FOR_JSON, "print JSON")                                                                 \
     X(HELP, "help", 'h', NULL, FOR_ALL, "show this help")
 
 enum tool_option_id {
@@ -71,12 +94,16 @@ enum tool_format { FORMAT_LINES, FORMAT_LENGTH, FORMAT_STREAM };
 
 struct tool_args {
     const struct tool_verb *verb;
-    const char *operand; /* ADDRESS, or VERB of help; NULL when there is none */
-    const char *file, *message;
+    const char *operand; /* ADDRESS, VERB of help, CMD of run; NULL when there is none */
+    char **command;      /* of run: CMD and its arguments, with a NULL behind them */
+    const char *file, *message, *over;
     enum tool_format format;
-    bool json, stats, quiet, help;
-    uint64_t count;  /* 0: no limit */
-    int64_t timeout; /* ns; INT64_MAX: never */
+    bool json, stats, quiet, help, serve, both, keep, all;
+    int role;         /* enum thirl_role; 0: see flow_role */
+    uint64_t count;   /* 0: no limit, or what the verb does unless told */
+    uint64_t size;    /* likewise */
+    int64_t interval; /* ns */
+    int64_t timeout;  /* ns; INT64_MAX: never */
 };
 
 struct tool_verb {
@@ -92,6 +119,10 @@ extern const struct tool_verb tool_verbs[]; /* ends with a NULL name */
 int tool_send(const struct tool_args *);
 int tool_recv(const struct tool_args *);
 int tool_list(const struct tool_args *);
+int tool_mechanisms(const struct tool_args *);
+int tool_ping(const struct tool_args *);
+int tool_run(const struct tool_args *);
+int tool_clean(const struct tool_args *);
 int tool_version(const struct tool_args *);
 int tool_help(const struct tool_args *);
 
@@ -134,6 +165,15 @@ enum tool_exit text_finish(struct text *, const struct tool_args *);
 #define TEXT_SIZE_MAX 24
 char *text_size(char *buffer, double bytes);
 
+/* A table: rows of cells, printed with a column as wide as its widest cell. The last column may be as long as it likes. */
+struct text_table {
+    size_t columns, rows;
+    char **cells; /* rows * columns of them, each its own memory */
+    bool full;    /* there was no memory */
+};
+void text_row(struct text_table *, const char *const *cells); /* copies, cleaned; "" is "-" */
+void text_table(struct text *, struct text_table *);          /* prints it, and gives the memory back */
+
 /* ---- stop.c: signals ---------------------------------------------------------------------------------------------- */
 
 /* SIGINT, SIGTERM and SIGHUP are noted from now on, SIGPIPE is ignored. A second signal ends the process at once. */
@@ -160,6 +200,9 @@ struct flow {
     uint64_t messages, bytes;
     bool terminal, drawn;
 };
+
+/* The role of an end of that address: of those that send (or receive) messages, the first that its mechanism carries. */
+enum thirl_role flow_role(const char *address, bool sends);
 
 /* Opens the end of args->operand and the file. TOOL_DONE, or says why not. */
 enum tool_exit flow_open(struct flow *, const struct tool_args *, enum thirl_role, int file_flags);

@@ -73,6 +73,37 @@ for address in shm://cli/stream "unix://$work/b" "unix://@thirl-cli-b-$$"; do
     check "$name: from a pipe" test "$(sha256sum <recv.out)" = "$sum" -a "$code" = 0
 done
 
+# And everywhere, however small its messages are: a few lines over each mechanism.
+head -n 200 many >several
+addresses every >every
+while read -r name roles address; do
+    if [ "$address" = - ]; then
+        echo "# $name: no name reaches it; see run.sh"
+        continue
+    fi
+    if carries "$roles" pair; then
+        carry "$address" several
+        check "$name: lines" same several
+        carry "$address" few --length
+        check "$name: binary messages" same few
+    fi
+    if carries "$roles" write; then
+        carry "$address" random --stream
+        check "$name: a stream" same random
+    fi
+    if carries "$roles" pull; then
+        # Nobody says here that there is no more: so many messages, and none of them large.
+        head -n 50 many >fifty
+        begin recv /dev/null "$TOOL" recv --role pull --count 50 --timeout 10s "$address"
+        until_true 100 seen "pull +waiting|pull +linked"
+        tool send --role push "$address" <fifty 2>send.err
+        sent=$code
+        await recv
+        check "$name: from push to pull" same fifty
+        rm -f send.err
+    fi
+done <every
+
 begin recv /dev/null "$TOOL" recv shm://cli/one --count 1
 tool send --message 'hello, world' shm://cli/one 2>send.err
 sent=$code

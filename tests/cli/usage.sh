@@ -18,20 +18,20 @@ helps() {
     [ "$code" = 0 ] && contains helps.out '^Usage: thirl' && [ ! -s helps.err ]
 }
 
-for verb in send recv list version help; do
+for verb in send recv list ping run mechanisms clean version help; do
     check "thirl help $verb" helps help $verb
     check "thirl $verb --help" helps $verb --help
 done
 check "thirl help" helps help
 check "thirl --help" helps --help
-check "thirl help names each verb" test "$(grep -Ec '^  (send|recv|list|version|help) ' helps.out)" = 5
+check "thirl help names each verb" test "$(grep -Ec '^  (send|recv|list|ping|run|mechanisms|clean|version|help) ' helps.out)" = 9
 check "thirl help has the exit codes" test "$(grep -Ec '^ +(0|1|2|3|4|5|6|129|130|141|143)  ' helps.out)" = 11
 
 tool version >out
 check "thirl version" test "$code" = 0 -a "$(sed -n 1p out)" = "thirl $(sed -n \
     's/^.define THIRL_VERSION "\(.*\)"/\1/p' "$root/include/thirl/thirl.h")"
 tool version --json >out
-check "thirl version --json" grep -Eq '^\{"name":"thirl","version":"[0-9.]+","mechanisms":\["shm","unix"\]\}$' out
+check "thirl version --json" grep -Eq '^\{"name":"thirl","version":"[0-9.]+","mechanisms":\["shm","unix"(,"[a-z]+")*\]\}$' out
 
 check "no verb" fails 1 'a verb is needed'
 check "unknown verb, near" fails 1 'did you mean recv?' recieve
@@ -48,6 +48,15 @@ check "a word too many" fails 1 'one word too many' send shm://x shm://y
 check "a bad count" fails 1 'not "0"' recv shm://x --count 0
 check "a bad time" fails 1 'not "5"' recv shm://x --timeout 5
 check "formats exclude each other" fails 1 'exclude each other' recv shm://x --stream --length
+check "a bad role" fails 1 '--role takes pair, push, pull, ..., not "boss"' send --role boss shm://x
+check "a role that is not carried" fails 1 'does not carry the role push' send --role push shm://x
+check "a stream has its roles" fails 1 'does not go with --role' recv --stream --role pull mq://x
+check "a bad size" fails 1 'from 8 to 1G, such as 64 or 4K, not "7"' ping --size 7 shm://x
+check "a bad interval" fails 1 'not "soon"' ping --interval soon shm://x
+check "ping serves or asks" fails 1 'exclude each other' ping --serve --both shm://x
+check "no command" fails 1 'a command is needed' run
+check "nothing to clean" fails 1 'an address is needed, or --all' clean
+check "too much to clean" fails 1 'an address is needed, or --all' clean --all mq://x
 check "--json has no stream" fails 1 'format of its own' recv shm://x --stream --json
 
 check "no scheme" fails 1 '^thirl send: .' send hello

@@ -39,6 +39,7 @@ static const struct conform_line conform_lines[] = {
     {"unix-path", "unix://", true, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-abstract", "unix://@", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-seqpacket", "unix://", true, "?type=seqpacket", CONFORM_PAIR | CONFORM_STREAM},
+    {"unix-datagram", "unix://", true, "?type=datagram", CONFORM_PAIR | CONFORM_STREAM | CONFORM_QUEUE},
     {"mq", "mq://", false, "", CONFORM_PAIR | CONFORM_STREAM | CONFORM_QUEUE},
     {"sysv", "sysv://", false, "", CONFORM_PAIR | CONFORM_STREAM | CONFORM_QUEUE},
     {"tcp4", "tcp://127.0.0.1:", false, "", CONFORM_PAIR | CONFORM_STREAM},
@@ -314,12 +315,14 @@ thirl *conform_open(const struct conform *c, enum thirl_role role, const char *o
 struct claims {
     const char *scheme;
     size_t length;
+    bool datagram; /* the second of that scheme */
     struct thirl_limits limits;
 };
 
 static int see_claims(void *context, const struct thirl_mechanism *mechanism) {
     struct claims *claims = context;
-    if (strlen(mechanism->scheme) == claims->length && memcmp(mechanism->scheme, claims->scheme, claims->length) == 0) {
+    if (strlen(mechanism->scheme) == claims->length && memcmp(mechanism->scheme, claims->scheme, claims->length) == 0 &&
+        claims->datagram == (strstr(mechanism->summary, "?type=datagram") != NULL)) {
         claims->limits = mechanism->limits;
         return 1;
     }
@@ -327,7 +330,8 @@ static int see_claims(void *context, const struct thirl_mechanism *mechanism) {
 }
 
 struct thirl_limits conform_claims(const struct conform *c) {
-    struct claims claims = {.scheme = c->line->prefix, .length = strcspn(c->line->prefix, ":")};
+    struct claims claims = {.scheme = c->line->prefix, .length = strcspn(c->line->prefix, ":"),
+                            .datagram = strcmp(c->line->suffix, "?type=datagram") == 0};
     must_be(thirl_mechanisms(see_claims, &claims), 1);
     return claims.limits;
 }

@@ -586,7 +586,24 @@ static bool is_kept(struct conform *c) {
     return kept && find_left().count == 0; /* and an empty queue goes with its last end */
 }
 
+/* Asked by a process of its own: the stage stays a stranger to the registry. Where nothing is kept, what is sent waits for a
+ * receiver, or is lost. */
+static bool keeps(struct conform *c) {
+    int status = -1;
+    if (!conform_claims(c).reliable) {
+        return false;
+    }
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        exit(is_kept(c) ? 0 : 77);
+    }
+    must_be(waitpid(pid, &status, 0), pid);
+    return status == 0;
+}
+
 static void receiver_may_come_later(struct conform *c) {
+    need(keeps(c), "messages are not kept");
     for (uint64_t killed = 0; killed < 2; killed++) {
         struct peer peer;
         conform_start(&peer, c, push_and_go);
@@ -617,6 +634,7 @@ static void receiver_may_come_later(struct conform *c) {
 }
 
 static void leftovers_are_removed_on_demand(struct conform *c) {
+    need(keeps(c), "messages are not kept");
     struct peer peer;
     conform_start(&peer, c, push_and_go);
     conform_hear(&peer);
@@ -784,6 +802,7 @@ static void take_stock(struct conform *c, bool sent) {
 
 static void any_point_may_kill(struct conform *c) {
     need(conform_claims(c).reliable, "messages may be lost");
+    need(!conform_claims(c).reliable || keeps(c), "messages are not kept");
     unsigned killed = 0;
     for (unsigned i = 0; i < 2 * 3 * POINTS; i++) {
         lot = (struct lot){i / 6, 1 + i % 3, i / 3 % 2 == 0};

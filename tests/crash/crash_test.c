@@ -36,6 +36,7 @@
 #define TCP "tcp://%s:7418"
 #define FIFO "fifo://%s/fifo?queue=4096"
 #define MQ "mq://%s?queue=32K"
+#define DGRAM "unix://%s/dgram?type=datagram"
 #define SYSV "sysv://%s?queue=4096&wait=sleep"
 #define PACKET "unix://@crash%s?queue=8192&type=seqpacket"
 
@@ -62,6 +63,7 @@ static const struct trial_scenario scenarios[] = {
     {.name = "fifo-receive-second", .address = FIFO, .flow = TRIAL_IN, .messages = 12},
     {.name = "mq-send-first", .address = MQ, .flow = TRIAL_OUT, .messages = 6, .first = true, .corpse = true},
     {.name = "mq-receive-second", .address = MQ, .flow = TRIAL_IN, .messages = 6},
+    {.name = "dgram-echo-first", .address = DGRAM, .flow = TRIAL_ECHO, .messages = 6, .first = true},
     {.name = "sysv-send-first", .address = SYSV, .flow = TRIAL_OUT, .messages = 8, .first = true, .corpse = true},
     {.name = "sysv-echo-second", .address = SYSV, .flow = TRIAL_ECHO, .messages = 6},
 };
@@ -244,6 +246,7 @@ static const char *const elsewhere[] = {
     "bare.",       /* bare_test */
     "link.noted",  /* rights_test */
     "pipe.",       /* pipe_test */
+    "dgram.",      /* dgram_test */
     "hose.",       /* hose_test */
     "push.",       /* conform/queue_test, and all that follow */
     "draw.",       "turn.", "queue.", "kept.",

@@ -14,6 +14,8 @@ static void check(const struct addr *addr, const char *text) {
     must(addr->options.size == sizeof addr->options);
     must(addr->options.wait <= THIRL_WAIT_SLEEP && addr->options.mode <= 0777);
     must(addr->options.type <= THIRL_DATAGRAM && addr->options.raw <= 1);
+    must(addr->options.spy == NULL || strlen(addr->options.spy) < ADDR_MAX);
+    must(addr->options.hurt == NULL || strlen(addr->options.hurt) < ADDR_MAX);
     must(addr->options.descriptors <= THIRL_DESCRIPTORS_MAX && addr->options.timeout >= 0);
 }
 
@@ -30,6 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         const uint8_t *from = food_bytes(&food, sizeof given, &some);
         memcpy(given.bytes, from, some);
         given.options.size = given.options.size > sizeof given ? sizeof given : given.options.size;
+        given.options.spy = given.options.spy == NULL ? NULL : "/dev/null"; /* pointers are the program's own */
+        given.options.hurt = given.options.hurt == NULL ? NULL : "7:loss";
     }
     char *text = malloc(food.left + 1);
     must(text != NULL);

@@ -31,10 +31,10 @@ static void hang_up(int *fd) {
 }
 
 static void step(thirl *end) {
-    char buffer[64];
+    char buffer[200]; /* larger than what anybody sends here */
     size_t size;
     int rc = thirl_recv(end, buffer, sizeof buffer, &size, THIRL_NOW);
-    must(rc <= 0 && thirl_why()[0] != '\0');
+    must(rc <= 0 && rc != -EMSGSIZE && thirl_why()[0] != '\0');
 }
 
 static void act(thirl *end, struct food *food, int stranger[STRANGERS], bool packets) {
@@ -70,10 +70,10 @@ static void act(thirl *end, struct food *food, int stranger[STRANGERS], bool pac
 /* What is still in the line are the ends of those who were let in. */
 static void expect_peer(thirl *end, bool packets) {
     unsigned char wire[FRAME_HELLO];
-    char byte;
-    size_t size;
+    char buffer[200] = "";
+    size_t size = 0;
     int fd = -1, rc = -EAGAIN;
-    for (int i = 0; i < 20 && rc != 0; i++) {
+    for (int i = 0; i < 20 && (rc != 0 || size != 1 || buffer[0] != '!'); i++) {
         hang_up(&fd);
         fd = call(packets);
         frame_write_hello(wire, &(struct frame_hello){.kind = FRAME_HELLO_CALL, .role = THIRL_PAIR, .max = 1000});
@@ -89,20 +89,20 @@ static void expect_peer(thirl *end, bool packets) {
             wire[FRAME_HEAD] = '!';
             (void)!send(fd, wire, FRAME_HEAD + 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         }
-        rc = thirl_recv(end, &byte, 1, &size, THIRL_NOW);
+        rc = thirl_recv(end, buffer, sizeof buffer, &size, THIRL_NOW);
         must(rc != -THIRL_ECLOSED);
     }
-    must(rc == 0 && size == 1 && byte == '!');
+    must(rc == 0 && size == 1 && buffer[0] == '!');
     hang_up(&fd);
 }
 
 /* May a stranger have said goodbye in order? Then nobody else comes, and that is right. */
 static bool closed(thirl *end) {
-    char byte;
+    char buffer[200];
     size_t size;
     int rc = -EAGAIN;
     for (int i = 0; i < 10 && rc != -THIRL_ECLOSED; i++) {
-        rc = thirl_recv(end, &byte, 1, &size, THIRL_NOW);
+        rc = thirl_recv(end, buffer, sizeof buffer, &size, THIRL_NOW);
     }
     return rc == -THIRL_ECLOSED;
 }

@@ -225,16 +225,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bool queue = (s.kind & QUEUE) != 0, bytes = false;
     enum thirl_role role = queue ? THIRL_PULL : (s.kind & STREAM) != 0 ? THIRL_READ : THIRL_PAIR;
     must(node_end_take(&s.seen, "fuzz://x", role, true) == 0);
-    const struct mech_open open = {
-        .role = role,
-        .address = "fuzz://x",
-        .rest = "x",
-        .sends = role == THIRL_PAIR,
-        .receives = true,
-        .stream = role == THIRL_READ,
-        .options = {sizeof open.options, 4096, 1000, 0, 0600, 1000000000, 0, queue && (s.kind & RAW) != 0, 0, 0},
-        .bytes = &bytes,
-        .seen = s.seen};
+    const struct mech_open open = {.role = role,
+                                   .address = "fuzz://x",
+                                   .rest = "x",
+                                   .sends = role == THIRL_PAIR,
+                                   .receives = true,
+                                   .stream = role == THIRL_READ,
+                                   .options = {.size = sizeof open.options,
+                                               .queue = 4096,
+                                               .max = 1000,
+                                               .mode = 0600,
+                                               .timeout = 1000000000,
+                                               .raw = queue && (s.kind & RAW) != 0},
+                                   .bytes = &bytes,
+                                   .seen = s.seen};
     int lowest = fuzz_lowest(), rc, dir = -1;
     rc = fuzz_answer(carried_open(&s.end, (s.kind & LASTING) != 0 ? &lasting : &fleeting, &open));
     must(rc == 0);
