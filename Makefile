@@ -3,7 +3,7 @@
 #   make              the library, the tool, the examples and the bench, in build/
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
-#   make arrows lint format bench soak install uninstall clean
+#   make arrows lint format bench soak conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
@@ -78,7 +78,7 @@ EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format bench soak fuzz fuzzers install uninstall clean FORCE
+.PHONY: all tests check arrows lint format bench soak conform-all fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -170,6 +170,11 @@ bench: all
 COUNT ?= 10000
 soak: tests
 	$(TEST_ENVIRONMENT) sh tests/soak.sh $(COUNT)
+
+# The whole conformance suite under each wrapper; `check` has a part of it.
+conform-all: tests
+	@for with in spy hurt; do echo "== $$with"; CONFORM_WITH=$$with TIMEOUT=900 $(TEST_ENVIRONMENT) sh tests/run.sh \
+		$(filter $(B)/tests/conform/%,$(TESTS)) || bad=1; done; exit $${bad:-0}
 
 SECONDS ?= 60
 fuzz:

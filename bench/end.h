@@ -18,6 +18,9 @@ extern const struct work thirl_way;   /* thirl_send and thirl_recv */
 extern const struct work thirl_many;  /* thirl_send_many and thirl_recv_many, 32 messages to a call */
 extern const struct work thirl_place; /* loan, put, take, free: written and read in place */
 
+/* word.c: round trips of a word by signals. */
+extern const struct work thirl_word;
+
 /* end.c: only asks what the largest message is: outcome->samples. */
 extern const struct work end_limits;
 

@@ -19,6 +19,9 @@ extern const struct work
     floor_slots; /* the same with slots of one size: no messages of any size, but the hardware's limit */
 extern const struct work floor_copy; /* slots with flags: one memcpy in, one memcpy out */
 
+/* word.c: round trips of a word by signals; the size says nothing. */
+extern const struct work floor_word;
+
 /* call.c: blocking system calls, one line for each mechanism of medium.h; round trips and one way. */
 #define FLOOR_MEDIA(X)                                                                                                 \
     X(stream)    /* AF_UNIX SOCK_STREAM, MSG_WAITALL */                                                                \

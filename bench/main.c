@@ -24,8 +24,9 @@ static const char usage[] =
     "       thirl-bench rtt ADDRESS         round trip of 64 B: one line\n"
     "       thirl-bench rate ADDRESS        one way in place, blocks of 256 KiB or the largest message: one line\n"
     "       thirl-bench floor-copy | floor-rtt-spin    shared memory's floor alone: one line\n"
-    "       thirl-bench floor-X | floor-rtt-X          likewise, X one of: stream seqpacket datagram tcp tcp6 udp pipe\n"
-    "                                                  fifo mq sysv\n"
+    "       thirl-bench floor-X | floor-rtt-X          likewise, X one of: stream seqpacket datagram tcp tcp6 udp "
+    "pipe\n"
+    "                                                  fifo mq sysv; floor-rtt-sig\n"
     "       thirl-bench count-spin N | count-sleep N    N round trips, for counting system calls\n"
     "Exit status: 0 measured; 1 a variant failed; 2 wrong usage; 3 a bound is missed, with --gate.\n";
 
@@ -153,7 +154,7 @@ static int measure_one(const char *name, const struct entry *entry, enum measure
 static int measure_address(const char *verb, const char *address) {
     struct entry entry = {.scheme = address, .cpus = 2, .ring = 4 << 20};
     enum measure_kind kind = strcmp(verb, "rtt") == 0 ? MEASURE_ROUND : MEASURE_BYTES;
-    entry.work = kind == MEASURE_ROUND ? &thirl_round : &thirl_place;
+    entry.work = kind == MEASURE_BYTES ? &thirl_place : strncmp(address, "sig:", 4) == 0 ? &thirl_word : &thirl_round;
     entry.size = kind == MEASURE_ROUND ? 64 : BLOCK;
     if (kind == MEASURE_BYTES) {
         struct run run = {.address = address};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Message queues, bare: one for each direction. A message that is larger than what the queue takes is sent in pieces of that
- * size, which is the fastest that moves so many bytes. And signals, which carry a word each.
+ * size, which is the fastest that moves so many bytes.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -144,6 +144,8 @@ static const struct entry blocks[] = {
 };
 
 #define UDP "udp", udp, "udp://127.0.0.1:", "queue=256K", KIB(256)
+#define DATAGRAM "unix datagram", datagram, "unix://@", "type=datagram&queue=256K", KIB(256)
+#define SYSV "sysv", sysv, "sysv://", "", KIB(16)
 #define MQ "mq", mq, "mq://", "", KIB(80)
 static const struct entry unix_rtt[] = {CALLS_ROUND(0, STREAM), CALLS_ROUND(6, SEQPACKET)};
 static const struct entry unix_stream[] = {CALLS_WAY(0, STREAM), CALLS_WAY(6, SEQPACKET)};
@@ -151,6 +153,14 @@ static const struct entry tcp_rtt[] = {CALLS_ROUND(0, TCP)}, tcp_stream[] = {CAL
 static const struct entry udp_rtt[] = {CALLS_SMALL(UDP)};
 static const struct entry pipe_rtt[] = {CALLS_ROUND(0, PIPE)}, pipe_stream[] = {CALLS_WAY(0, PIPE)};
 static const struct entry fifo_rtt[] = {CALLS_ROUND(0, FIFO)}, fifo_stream[] = {CALLS_WAY(0, FIFO)};
+static const struct entry datagram_rtt[] = {CALLS_ROUND(0, DATAGRAM)}, datagram_stream[] = {CALLS_WAY(0, DATAGRAM)};
+static const struct entry sysv_rtt[] = {CALLS_ROUND(0, SYSV)}, sysv_stream[] = {CALLS_WAY(0, SYSV)};
+static const struct entry sig_rtt[] = {
+    BARE(0, "bare sigqueue", floor_word, 8, KIB(4), 2),
+    OURS(0, "thirl sig", thirl_word, "sig://", "", 8, KIB(4), 2, CALL_TIME),
+    BARE(1, "bare sigqueue", floor_word, 8, KIB(4), 1),
+    OURS(1, "thirl sig", thirl_word, "sig://", "", 8, KIB(4), 1, CALL_TIME),
+};
 static const struct entry mq_rtt[] = {CALLS_ROUND(0, MQ)}, mq_stream[] = {CALLS_WAY(0, MQ)};
 
 #define PLAN(text, about, what, first, list)                                                                           \
@@ -169,6 +179,8 @@ const struct plan plan_table[] = {
     PLAN("zero-copy", "shared memory, hand-over and back in place, by size", MEASURE_ROUND, true, zero_copy),
     PLAN("unix-rtt", "Unix sockets, round trip", MEASURE_ROUND, true, unix_rtt),
     PLAN("unix-stream", "Unix sockets, one way", MEASURE_BYTES, true, unix_stream),
+    PLAN("datagram-rtt", "Unix datagrams, round trip", MEASURE_ROUND, true, datagram_rtt),
+    PLAN("datagram-stream", "Unix datagrams, one way", MEASURE_BYTES, true, datagram_stream),
     PLAN("tcp-rtt", "TCP on the loopback, round trip", MEASURE_ROUND, true, tcp_rtt),
     PLAN("tcp-stream", "TCP on the loopback, one way", MEASURE_BYTES, true, tcp_stream),
     PLAN("udp-rtt", "UDP on the loopback, round trip", MEASURE_ROUND, true, udp_rtt),
@@ -179,6 +191,9 @@ const struct plan plan_table[] = {
     PLAN("blocks", "streams, one way, blocks of 256 KiB, by size of the queue", MEASURE_BYTES, true, blocks),
     PLAN("mq-rtt", "POSIX message queues, round trip", MEASURE_ROUND, true, mq_rtt),
     PLAN("mq-stream", "POSIX message queues, one way", MEASURE_BYTES, true, mq_stream),
+    PLAN("sysv-rtt", "System V message queues, round trip", MEASURE_ROUND, true, sysv_rtt),
+    PLAN("sysv-stream", "System V message queues, one way", MEASURE_BYTES, true, sysv_stream),
+    PLAN("sig-rtt", "real-time signals, round trip of a word", MEASURE_ROUND, true, sig_rtt),
 };
 const size_t plan_count = LENGTH(plan_table);
 
@@ -196,6 +211,7 @@ static const struct {
     enum measure_kind kind;
     struct entry entry;
 } singles[] = {{"floor-copy", MEASURE_BYTES, BARE(0, "", floor_copy, KIB(256), MIB(4), 2)},
+               {"floor-rtt-sig", MEASURE_ROUND, BARE(0, "", floor_word, 8, KIB(4), 2)},
                {"floor-rtt-spin", MEASURE_ROUND, BARE(0, "", floor_line, 48, KIB(4), 2)},
 #define SINGLE(name)                                                                                                   \
     {"floor-" #name, MEASURE_BYTES, BARE(0, "", floor_##name##_way, KIB(256), KIB(256), 2)},                           \

@@ -221,7 +221,7 @@ row transfer "tcp IPv6" "tcp://[::1]:$port" floor-tcp6 floor-rtt-tcp6
 row carry udp "udp://127.0.0.1:$port" - floor-rtt-udp
 if may sig sig://self; then
     carry sig://self
-    rm -f "$work"/m.*
+    measure sig://self - floor-rtt-sig
     moved=- lost="the file's SHA-256, 16 bits an event" && show sig
 fi
 echo

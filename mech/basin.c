@@ -76,7 +76,8 @@ static int find_peer(struct duct *d, const struct roll_end *wanted) {
     uint32_t change = atomic_load(d->roll.change) + 1; /* pairs with roll_tell */
     bool look = wanted != NULL || in->change != change;
     int rc = look ? find_post(d, wanted) : -EAGAIN;
-    if (rc == -EAGAIN && look && (wanted != NULL ? roll_has(&d->roll, *wanted, "tx") : roll_find(&d->roll, "tx", &found) == 0)) {
+    if (rc == -EAGAIN && look &&
+        (wanted != NULL ? roll_has(&d->roll, *wanted, "tx") : roll_find(&d->roll, "tx", &found) == 0)) {
         found = wanted != NULL ? *wanted : found;
         roll_file(file, found, "tx");
         rc = duct_meet(d, &in->peer, &found, file);
@@ -114,8 +115,8 @@ static int tell(struct duct *d, int fate, size_t *size) {
     }
     atomic_store(&d->page->from.node, 0); /* free for another one, as it is not after a goodbye */
     roll_tell(&d->roll);
-    return err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; all %llu messages that it had sent were received", d->address, who,
-                   (unsigned long long)taken);
+    return err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; all %llu messages that it had sent were received",
+                   d->address, who, (unsigned long long)taken);
 }
 
 /* A message has been handed over. */
@@ -174,8 +175,8 @@ static int receive(struct duct *d, void *buffer, size_t capacity, size_t *size, 
     struct basin *in = &d->in;
     int fate = 0;
     for (int i = 0; i < STRANGERS_MAX; i++) {
-        int rc = in->q.in.aside.node != 0 && !in->bound ? DRAW_STRANGER
-                                                        : draw(d, buffer, capacity, size, wait && fate == 0);
+        int rc =
+            in->q.in.aside.node != 0 && !in->bound ? DRAW_STRANGER : draw(d, buffer, capacity, size, wait && fate == 0);
         if (rc == DRAW_STRANGER) {
             rc = meet_stranger(d, size);
             if (rc != 0) {
@@ -190,7 +191,7 @@ static int receive(struct duct *d, void *buffer, size_t capacity, size_t *size, 
             if (fate != 0 && rc == -EAGAIN) {
                 return tell(d, fate, size); /* it was over before the inbox was seen empty */
             }
-            fate = duct_fate(&in->peer, true);
+            fate = duct_fate(&in->peer, wait || duct_hides(&in->peer));
         } else {
             int found = find_peer(d, NULL);
             if (found == -EAGAIN && d->sends && atomic_load(&d->out.final) != 0) { /* pairs with the store in spout.c */
@@ -226,7 +227,7 @@ int basin_arm(struct duct *d, struct mech_watch *watch) {
     if (in->q.in.held || in->q.in.aside.node != 0 || in->final != 0) {
         return 1;
     }
-    if (in->bound && duct_fate(&in->peer, true) != 0) {
+    if (in->bound && duct_fate(&in->peer, duct_hides(&in->peer)) != 0) {
         return 1;
     }
     if (queue_watch(&in->q, watch) != 0) {

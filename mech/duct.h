@@ -24,9 +24,9 @@ struct duct_page { /* written by its own end only */
     uint32_t version, size;
     uint64_t node;
     uint32_t number;
-    uint32_t left; /* it has closed; released after its last packet */
-    uint64_t max;  /* bytes of the largest message that it accepts */
-    char who[NODE_PEER_MAX]; /* "pid 123 (name)": its node may be gone before this is read */
+    uint32_t left;                 /* it has closed; released after its last packet */
+    uint64_t max;                  /* bytes of the largest message that it accepts */
+    char who[NODE_PEER_MAX];       /* "pid 123 (name)": its node may be gone before this is read */
     char place[CARRIER_PLACE_MAX]; /* of its inbox */
     /* Whom it listens to and whom it talks to: each written by its half, and given up when he dies, not when he leaves. */
     LINE_ALIGNED struct duct_link {
@@ -113,6 +113,11 @@ bool duct_met(struct duct *, struct duct_peer *place, struct duct_peer *peer);
  * sure: ask the kernel even so. */
 int duct_fate(struct duct_peer *, bool sure);
 
+/* Does its death not show by itself, in a word that costs nothing to look at? */
+static inline bool duct_hides(const struct duct_peer *peer) {
+    return peer->node.life == NULL;
+}
+
 /* Does that peer speak with another end, which has closed? Then it is on its way out, and this end waits for the next one. The
  * end of a process that died it will give up. */
 bool duct_taken(const struct duct *, const struct duct_peer *);
@@ -132,7 +137,7 @@ void duct_relight(struct duct *, bool lit, const struct duct_peer *);
 
 /* ---- spout.c, basin.c ---- */
 
-int spout_find(struct duct *); /* links to a peer that is there; 0, -EAGAIN or an error */
+int spout_find(struct duct *);   /* links to a peer that is there; 0, -EAGAIN or an error */
 void spout_greet(struct duct *); /* a note to the peer: look around */
 int spout_arm(struct duct *, struct mech_watch *);
 int basin_arm(struct duct *, struct mech_watch *);

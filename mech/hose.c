@@ -155,6 +155,7 @@ void hose_meet(struct hose *h, enum mech_way way) {
     h->way[way].met = true;
     h->way[way].pause = 0;
     node_end_peer(h->seen, 0, "the other program");
+    weave("hose.meet.after");
 }
 
 static inline int find(struct hose *h, enum mech_way way) {
@@ -165,7 +166,6 @@ static inline int find(struct hose *h, enum mech_way way) {
     int rc = h->kind->reach(h, way);
     if (rc == 0) {
         hose_meet(h, way);
-        weave("hose.meet.after");
     } else {
         w->pause = w->pause == 0 ? PAUSE_MIN : w->pause < PAUSE_MAX ? w->pause * 2 : w->pause;
     }

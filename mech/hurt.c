@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Faults on purpose, see hurt.h. A try that is told to wait answers EAGAIN although it need not, once in a call: whoever waits
- * arms, finds that there is something, and tries again. Where messages may be lost, doubled or swapped they go through
+ * Faults on purpose, see hurt.h. A try answers EAGAIN although it need not, once in a call: whoever waits arms, and is told
+ * to try again, because the inner one was not tried and may not know that there is something. Where messages may be lost, doubled or swapped they go through
  * copies, and nothing is lent. Two messages are swapped by the receiver, and only when both are there, so that none is held back.
  */
 #define _GNU_SOURCE
@@ -36,6 +36,7 @@ struct hurt {
         int code;        /* 0: none */
         char why[256];
     } later[2];
+    bool feigned[2]; /* by way: the last EAGAIN was none of the inner one's */
     bool stream;
     size_t base, limit;  /* OUT, on a stream: the piece of the caller's bytes that is on its way; base == limit: none */
     struct held held[2]; /* IN: messages in hand, the next one is held[next] */
@@ -59,6 +60,7 @@ static int before(struct hurt *h, enum mech_way way, bool begun) {
     struct dice *dice = &h->dice[way];
     struct later *later = &h->later[way];
     dice_begin(dice, &h->harm);
+    h->feigned[way] = false;
     if (later->code != 0) {
         int rc = later->code;
         later->code = 0;
@@ -72,7 +74,8 @@ static int before(struct hurt *h, enum mech_way way, bool begun) {
         return err_say((int)-h->harm.rule[HARM_FAIL].value, "%s: ?hurt= lets call %llu to %s fail", h->address,
                        (unsigned long long)dice->call, way == MECH_IN ? "receive" : "send");
     }
-    return dice_once(dice, HARM_AGAIN) ? -EAGAIN : 0;
+    h->feigned[way] = dice_once(dice, HARM_AGAIN);
+    return h->feigned[way] ? -EAGAIN : 0;
 }
 
 /* ---- sending ---- */
@@ -93,7 +96,8 @@ static int send_piece(struct hurt *h, const char *data, size_t size, size_t *don
     int rc = pass(h, data + h->base, h->limit - h->base, &went, NULL, wait);
     if (rc == 0) {
         *done = h->base = h->limit;
-        return *done == size ? 0 : -EAGAIN;
+        h->feigned[MECH_OUT] = *done != size;
+        return h->feigned[MECH_OUT] ? -EAGAIN : 0;
     }
     *done = h->base + went;
     if (rc != -EAGAIN || went == 0) {
@@ -313,18 +317,18 @@ static int take_slot(void *self, struct mech_piece *piece) {
 
 /* ---- waiting ---- */
 
-static bool in_hand(const struct hurt *h, enum mech_way way) {
-    return h->later[way].code != 0 || (way == MECH_IN && h->count != 0);
+static bool ready(const struct hurt *h, enum mech_way way) {
+    return h->feigned[way] || h->later[way].code != 0 || (way == MECH_IN && h->count != 0);
 }
 
 static int arm_slot(void *self, enum mech_way way, struct mech_watch *watch) {
     struct hurt *h = self;
-    return in_hand(h, way) ? 1 : CALL(h, arm, way, watch);
+    return ready(h, way) ? 1 : CALL(h, arm, way, watch);
 }
 
 static int look_slot(void *self, enum mech_way way) {
     struct hurt *h = self;
-    return in_hand(h, way) ? 0 : CALL(h, look, way);
+    return ready(h, way) ? 0 : CALL(h, look, way);
 }
 
 static int fd_slot(void *self, enum mech_way way, int *fd) {

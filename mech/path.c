@@ -66,6 +66,12 @@ static bool is_at(const struct path *p, dev_t device, ino_t inode) {
     return stat(p->at, &file) == 0 && file.st_dev == device && file.st_ino == inode;
 }
 
+static void unmake(const struct path *p) {
+    if (p->made && is_at(p, p->device, p->inode)) {
+        (void)unlink(p->at);
+    }
+}
+
 static bool is_placed(const struct path *p, int fd) {
     struct stat file;
     return fstat(fd, &file) == 0 && is_at(p, file.st_dev, file.st_ino);
@@ -74,6 +80,9 @@ static bool is_placed(const struct path *p, int fd) {
 /* The descriptor; -ENXIO: nobody reads there; or an error with its sentence. */
 static int open_it(struct path *p, int access) {
     struct stat file;
+    if (stat(p->at, &file) == 0 && !S_ISFIFO(file.st_mode)) { /* opening a device may do something */
+        return err_say(EEXIST, "%s: what is at %s is no FIFO any more", p->hose.address, p->at);
+    }
     int fd = open(p->at, access | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) {
         return errno == ENXIO || errno == ENOENT ? -errno
@@ -141,34 +150,37 @@ static int attend(struct hose *h) {
     return 0;
 }
 
-/* Who made it removes it; but one of many writers only where nobody reads. */
+/* A reader that waits for a writer has had one, even if that had nothing to say. Who made the FIFO removes it; but one of many
+ * writers only where nobody reads. */
 static void leave(struct hose *h) {
     struct path *p = (struct path *)h;
-    if (!p->made || !is_at(p, p->device, p->inode)) {
-        return;
+    struct hose_way *out = &h->way[MECH_OUT];
+    if (h->sends && out->fd < 0) {
+        out->fd = open_it(p, O_WRONLY);
     }
-    int fd = h->sends ? open(p->at, O_WRONLY | O_NONBLOCK | O_CLOEXEC)
-                      : -1; /* who waits in open(2) for a writer has had one */
-    bool stays = fd >= 0 && h->messages;
-    fd_close(&fd);
+    bool stays = h->messages && out->fd >= 0 && !hose_is_unread(out->fd);
     weave("hose.unlink.before");
     if (!stays) {
-        (void)unlink(p->at);
+        unmake(p);
     }
 }
 
 static const struct hose_kind kind = {.many = true, .reach = reach, .awaits = awaits, .attend = attend, .leave = leave};
 
+/* A reader is there from now on; a writer joins one that is there already. */
 static int begin(struct path *p) {
     struct hose *h = &p->hose;
-    int rc = make(p);
-    int fd = rc != 0 || h->sends ? -1 : open_it(p, O_RDONLY);
-    if (rc == 0 && h->receives && fd < 0) {
-        rc = fd == -ENOENT || fd == -ENXIO ? 0 : fd; /* then the next look finds it */
+    int rc = make(p), fd = -1;
+    if (rc == 0 && h->receives) {
+        fd = open_it(p, O_RDONLY);
+        rc = fd >= 0 || fd == -ENOENT || fd == -ENXIO ? 0 : fd; /* the next look finds it */
     }
-    if (rc == 0 && fd >= 0) {
+    if (fd >= 0) {
         hose_set(h, MECH_IN, fd);
         h->way[MECH_IN].met = true;
+    }
+    if (rc == 0 && h->sends && (rc = reach(h, MECH_OUT)) == 0) {
+        hose_meet(h, MECH_OUT);
     }
     return rc == -EAGAIN ? 0 : rc;
 }
@@ -191,8 +203,9 @@ static int open_slot(void *self, const struct mech_open *open) {
     p->queue = open->options.queue;
     int rc = begin(p);
     if (rc != 0) {
-        leave(&p->hose);
+        unmake(p);
         hose_set(&p->hose, MECH_IN, -1);
+        hose_set(&p->hose, MECH_OUT, -1);
         return rc;
     }
     hose_join(&p->hose);

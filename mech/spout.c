@@ -171,15 +171,15 @@ int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait
     struct duct *d = self;
     struct spout *out = &d->out;
     if (unlikely(!d->stream && size > d->max)) {
-        return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %llu that this end carries (?max)", d->address,
-                       size, (unsigned long long)d->max);
+        return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %llu that this end carries (?max)",
+                       d->address, size, (unsigned long long)d->max);
     }
     int rc = ready(d);
     if (likely(rc == 0)) {
         rc = d->stream ? send_bytes(d, data, size, done, wait) : queue_send(&out->q, data, size, done, wait);
         out->sent += rc == 0 && !d->stream;
         if (unlikely(rc == -EAGAIN || rc == -EPIPE)) {
-            int fate = duct_fate(&out->peer, true);
+            int fate = duct_fate(&out->peer, wait || rc == -EPIPE || duct_hides(&out->peer));
             rc = fate != 0 ? tell(d, fate) : -EAGAIN;
         }
     }
@@ -226,7 +226,7 @@ int spout_arm(struct duct *d, struct mech_watch *watch) {
         watch->slice = out->change == 0 ? CLOCK_MS : MECH_SLICE_NS; /* 0: what was there could not be linked to */
         return out->final != 0;
     }
-    if (duct_fate(&out->peer, true) != 0) {
+    if (duct_fate(&out->peer, duct_hides(&out->peer)) != 0) {
         return 1;
     }
     if (out->flushing && out->q.out.rest.size == out->q.out.rest.done) {

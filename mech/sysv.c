@@ -432,10 +432,18 @@ static const struct carrier carrier_sysv = {
 
 CARRIED_OPEN(sysv)
 
+/* A try is a system call: never again and again, but a peer that needs this processor may be let run first. */
+static bool spin_slot(void *self, enum mech_way way) {
+    (void)self;
+    (void)way;
+    return false;
+}
+
 const struct mech mech_sysv = {
     .scheme = "sysv",
     .summary =
         "System V message queue: the kernel keeps messages, with priorities or types, for receivers that come later",
     .queue = QUEUE_USUAL,
     CARRIED_SLOTS(sysv),
+    .spin = spin_slot,
 };

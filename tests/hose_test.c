@@ -141,6 +141,19 @@ static void reads_what_programs_write(void **state) {
     assert_int_equal(thirl_recv(end, buffer, 9, &size, LONG), THIRL_END);
     peer_reap(pid);
     assert_int_equal(thirl_close(&end, LONG), 0);
+    for (int i = 0; i < 2; i++) { /* and so is one of ours, whether it comes first or not */
+        thirl *writer = i ? open_as(THIRL_WRITE, raw) : NULL;
+        (void)(i == 0 && mkfifo(fifo, 0600));
+        struct pollfd polled = {.fd = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC), .events = POLLIN};
+        assert_true(polled.fd >= 0);
+        writer = writer != NULL ? writer : open_as(THIRL_WRITE, raw);
+        assert_int_equal(poll(&polled, 1, 0), 0);
+        assert_int_equal(thirl_close(&writer, LONG), 0);
+        assert_int_equal(poll(&polled, 1, 8000), 1);
+        assert_int_equal(polled.revents, POLLHUP);
+        (void)close(polled.fd);
+        (void)unlink(fifo);
+    }
 }
 
 static void writes_to_programs_that_read(void **state) {
@@ -275,6 +288,8 @@ static void says_what_it_cannot(void **state) {
     char address[160];
     (void)snprintf(address, sizeof address, "fifo://%s?raw", file);
     assert_int_equal(thirl_open(&end, THIRL_READ, address, NULL), -EEXIST);
+    assert_non_null(strstr(thirl_why(), "is not a FIFO"));
+    assert_int_equal(thirl_open(&end, THIRL_WRITE, address, NULL), -EEXIST);
     assert_non_null(strstr(thirl_why(), "is not a FIFO"));
     assert_int_equal(thirl_open(&end, THIRL_READ, "fifo://relative?raw", NULL), -THIRL_EADDRESS);
     assert_int_equal(thirl_open(&end, THIRL_WRITE, "fifo:///no/such/directory/x?raw", NULL), -ENOENT);
@@ -496,6 +511,33 @@ static void gives_a_child_plain_ends(void **state) {
     assert_int_equal(thirl_close(&end, LONG), 0);
 }
 
+/* One that answers when its input has ended: an end for each way. */
+static void gives_a_child_two_ends(void **state) {
+    (void)state;
+    char in[320], out[320];
+    int reads = -1, writes = -1;
+    thirl *to = open_as(THIRL_WRITE, "pipe://?raw"), *from = open_as(THIRL_READ, "pipe://?raw");
+    assert_int_equal(thirl_hand(to, in, sizeof in), 0);
+    assert_int_equal(thirl_hand(from, out, sizeof out), 0);
+    assert_int_equal(sscanf(in, "pipe://%d,-", &reads), 1);
+    assert_int_equal(sscanf(out, "pipe://-,%d", &writes), 1);
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        must(dup2(reads, 0) == 0 && dup2(writes, 1) == 1);
+        (void)close(reads);
+        (void)close(writes);
+        (void)execlp("sort", "sort", (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(thirl_send(to, "b\na\n", 4, LONG), 0);
+    assert_int_equal(thirl_close(&to, LONG), 0);
+    assert_int_equal(read_all(from), 4);
+    assert_memory_equal(buffer, "a\nb\n", 4);
+    peer_reap(pid);
+    assert_int_equal(thirl_close(&from, LONG), 0);
+}
+
 static void gives_a_child_of_thirl_plain_ends(void **state) {
     (void)state;
     char address[320];
@@ -613,15 +655,26 @@ static int pass_on(void) {
     return 0;
 }
 
+/* The same by somebody who may not open them anew: on open files that he shares with others. */
+static int pass_on_as_nobody(void) {
+    if (setgid(65534) != 0 || setuid(65534) != 0) {
+        return 1;
+    }
+    must(open("/proc/self/fd/0", O_RDONLY | O_CLOEXEC) < 0 && open("/proc/self/fd/1", O_WRONLY | O_CLOEXEC) < 0);
+    return pass_on();
+}
+
 static void passes_standard_streams_on(void **state) {
     (void)state;
-    char program[256] = "", command[600];
+    char program[256] = "", command[700];
     assert_true(readlink("/proc/self/exe", program, sizeof program - 1) > 0);
-    write_file(bulk, BULK - 1);
-    (void)snprintf(command, sizeof command, "cat %s | %s pass | cat >%s.2 && mv %s.2 %s", file, program, file, file,
-                   file);
-    assert_int_equal(system(command), 0);
-    must_be_in_file(bulk, BULK - 1);
+    for (int i = 0; i < (geteuid() == 0 ? 2 : 1); i++) {
+        write_file(bulk, BULK - 1);
+        (void)snprintf(command, sizeof command, "cat %s | %s %s | cat >%s.2 && mv %s.2 %s", file, program,
+                       i ? "nobody" : "pass", file, file, file);
+        assert_int_equal(system(command), 0);
+        must_be_in_file(bulk, BULK - 1);
+    }
 }
 
 static unsigned descriptors(void) {
@@ -663,25 +716,19 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "pass") == 0) {
         return pass_on();
     }
+    if (argc > 1 && strcmp(argv[1], "nobody") == 0) {
+        return pass_on_as_nobody();
+    }
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }
 #define TEST(name) cmocka_unit_test_setup(name, begin)
     const struct CMUnitTest tests[] = {
-        TEST(reads_what_programs_write),
-        TEST(writes_to_programs_that_read),
-        TEST(outlives_its_reader),
-        TEST(never_mixes_many_writers),
-        TEST(says_what_it_cannot),
-        TEST(meets_again_at_the_path),
-        TEST(wakes_event_loops),
-        TEST(lets_close_wake_it),
-        TEST(dies_like_any_program),
-        TEST(gives_a_child_plain_ends),
-        TEST(gives_a_child_of_thirl_plain_ends),
-        TEST(stands_in_a_pipeline),
-        TEST(passes_standard_streams_on),
-        TEST(leaves_no_descriptor),
+        TEST(reads_what_programs_write), TEST(writes_to_programs_that_read), TEST(outlives_its_reader),
+        TEST(never_mixes_many_writers),  TEST(says_what_it_cannot),          TEST(meets_again_at_the_path),
+        TEST(wakes_event_loops),         TEST(lets_close_wake_it),           TEST(dies_like_any_program),
+        TEST(gives_a_child_plain_ends),  TEST(gives_a_child_two_ends),       TEST(gives_a_child_of_thirl_plain_ends),
+        TEST(stands_in_a_pipeline),      TEST(passes_standard_streams_on),   TEST(leaves_no_descriptor),
     };
     return cmocka_run_group_tests(tests, peer_setup, peer_teardown);
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -129,6 +130,7 @@ static int call(void) {
 static thirl *open_with_stranger(int *stranger) {
     thirl *end = NULL;
     int pair[2];
+    *stranger = -1;
     if (is("fd")) {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
         (void)snprintf(peer_address, sizeof peer_address, "fd://%d", pair[0]);
@@ -262,7 +264,8 @@ static void half_a_head(void **state) {
     for (size_t part = 1; part < sizeof wire; part += 3) {
         static uint16_t number;
         number = part == 1 ? 0 : number;
-        frame_write_head(wire, &(struct frame_head){.size = 5, .number = number++, .type = FRAME_DATA});
+        frame_write_head(wire, &(struct frame_head){.size = 5, .number = number, .type = FRAME_DATA});
+        number++;
         memcpy(wire + FRAME_HEAD, "whole", 5);
         say(stranger, wire, part);
         int64_t began = clock_now();
@@ -316,7 +319,8 @@ static void flood(void) {
     for (int64_t late = clock_now() + 3 * CLOCK_S; clock_now() < late;) {
         for (int i = 0; i < 64; i++) {
             frame_write_head((unsigned char *)frames + i * (FRAME_HEAD + 1000),
-                             &(struct frame_head){.size = 1000, .number = number++, .type = FRAME_DATA});
+                             &(struct frame_head){.size = 1000, .number = number, .type = FRAME_DATA});
+            number++;
         }
         if (send(deaf, frames, sizeof frames, MSG_NOSIGNAL) < 0) {
             break;
@@ -454,6 +458,36 @@ static void no_descriptor(void **state) {
     peer_reap(pid);
 }
 
+/* The same of a program that waits on the end's descriptor. */
+static void no_descriptor_in_a_loop(void **state) {
+    settle(state);
+    struct rlimit limit;
+    size_t size;
+    thirl *end = peer_open(THIRL_PAIR);
+    struct pollfd polled = {.fd = thirl_fd(end), .events = POLLIN};
+    assert_true(polled.fd >= 0);
+    assert_int_equal(thirl_recv(end, buffer, 1, &size, THIRL_NOW), -EAGAIN);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    pid_t pid = peer_start(proper_peer);
+    server_is_poor(3);
+    double used = processor();
+    int64_t began = clock_now();
+    int rc = -EAGAIN;
+    for (bool poor = true; rc == -EAGAIN; poor = poor && clock_now() - began < CLOCK_S / 2) {
+        if (!poor) {
+            (void)setrlimit(RLIMIT_NOFILE, &limit);
+        }
+        (void)poll(&polled, 1, 1000);
+        rc = thirl_recv(end, buffer, 1, &size, THIRL_NOW);
+        assert_true(clock_now() - began < 2 * SOON);
+    }
+    assert_int_equal(rc, 0);
+    assert_true(clock_now() - began >= CLOCK_S / 2);
+    assert_true(processor() - used < 0.15);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+    peer_reap(pid);
+}
+
 static struct CMUnitTest tests[64];
 static size_t count;
 
@@ -481,6 +515,7 @@ int main(int argc, char **argv) {
         add("says_more_and_more", says_more_and_more, 2, 4);
         add("thousands", thousands, 0, LISTENERS);
         add("no_descriptor", no_descriptor, 0, LISTENERS);
+        add("no_descriptor_in_a_loop", no_descriptor_in_a_loop, 0, LISTENERS);
     }
     if (argc > 1 + (visitors == 1000000)) {
         cmocka_set_test_filter(argv[argc - 1]);

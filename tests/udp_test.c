@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -442,6 +443,12 @@ static void what_is_no_address_is_named(void **state) {
 static void a_name_is_resolved(void **state) {
     (void)state;
     char where[64];
+    struct addrinfo *found = NULL;
+    if (getaddrinfo("localhost", NULL, NULL, &found) != 0) {
+        printf("skipped: this machine does not know localhost\n");
+        skip();
+    }
+    freeaddrinfo(found);
     (void)snprintf(where, sizeof where, "udp://localhost:%u", free_port());
     thirl *in = open_end(THIRL_PULL, where), *out = open_end(THIRL_PUSH, where);
     send_number(out, 5);

@@ -70,7 +70,7 @@ static void act(thirl *end, struct food *food, int stranger[STRANGERS], bool pac
 /* What is still in the line are the ends of those who were let in. */
 static void expect_peer(thirl *end, bool packets) {
     unsigned char wire[FRAME_HELLO];
-    char buffer[200];
+    char buffer[200] = "";
     size_t size = 0;
     int fd = -1, rc = -EAGAIN;
     for (int i = 0; i < 20 && (rc != 0 || size != 1 || buffer[0] != '!'); i++) {

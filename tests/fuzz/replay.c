@@ -36,10 +36,13 @@ static uint64_t dice(uint64_t below) {
     return (x ^ x >> 31) % below;
 }
 
+/* Also out of a signal. */
 static void show(void) {
-    (void)fprintf(stderr, "the input was (xxd -r -p makes a file of it):\n");
+    static const char title[] = "the input was (xxd -r -p makes a file of it):\n", digit[] = "0123456789abcdef";
+    (void)!write(STDERR_FILENO, title, sizeof title - 1);
     for (size_t i = 0; i < current.size; i++) {
-        (void)fprintf(stderr, "%02x%s", current.data[i], i % 40 == 39 || i + 1 == current.size ? "\n" : "");
+        const char text[] = {digit[current.data[i] >> 4], digit[current.data[i] & 15], '\n'};
+        (void)!write(STDERR_FILENO, text, i % 40 == 39 || i + 1 == current.size ? 3 : 2);
     }
 }
 
