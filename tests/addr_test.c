@@ -265,6 +265,9 @@ static void bridges_versions(void **state) {
     assert_int_equal(addr_parse(&parsed, "shm://x", &longer.known), -THIRL_EVERSION);
     assert_non_null(strstr(thirl_why(), THIRL_VERSION));
     struct thirl_options shorter = THIRL_OPTIONS;
+    shorter.size = offsetof(struct thirl_options, spy) + 2;
+    assert_int_equal(addr_parse(&parsed, "shm://a", &shorter), -EINVAL);
+    assert_non_null(strstr(thirl_why(), "spy"));
     shorter.size = offsetof(struct thirl_options, max);
     shorter.queue = 5;
     shorter.max = 6; /* not the program's to set */

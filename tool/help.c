@@ -72,13 +72,24 @@ int tool_help(const struct tool_args *args) {
     return text_finish(&out, args);
 }
 
+/* A scheme that an option gives a second mechanism to is named once. */
+static int is_again(const struct thirl_mechanism *mechanism) {
+    return strstr(mechanism->summary, "?type=") != NULL;
+}
+
 static int print_name(void *context, const struct thirl_mechanism *mechanism) {
+    if (is_again(mechanism)) {
+        return 0;
+    }
     text_print(context, " %s", mechanism->scheme);
     return 0;
 }
 
 static int print_json_name(void *context, const struct thirl_mechanism *mechanism) {
     struct text *out = context;
+    if (is_again(mechanism)) {
+        return 0;
+    }
     text_print(out, "%s\"%s\"", out->buffer[out->used - 1] == '[' ? "" : ",", mechanism->scheme);
     return 0;
 }

@@ -259,6 +259,14 @@ static int adopt(struct thirl_options *to, const struct thirl_options *from) {
                        " does not know: it knows %zu bytes",
                        i, sizeof *to);
     }
+    for (size_t i = 0; i < OPTIONS; i++) { /* half a pointer would be one to anywhere */
+        if (options[i].offset < from->size && options[i].offset + options[i].width > from->size) {
+            return err_say(EINVAL,
+                           "thirl_options.size is %zu, which cuts the option %s in two; set the options to "
+                           "THIRL_OPTIONS first",
+                           from->size, options[i].name);
+        }
+    }
     memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
     to->size = sizeof *to;
     for (size_t i = 0; i < OPTIONS; i++) {

@@ -806,6 +806,9 @@ static void any_point_may_kill(struct conform *c) {
     unsigned killed = 0;
     for (unsigned i = 0; i < 2 * 3 * POINTS; i++) {
         lot = (struct lot){i / 6, 1 + i % 3, i / 3 % 2 == 0};
+        if (conform_sanitized() && lot.pass != 1) {
+            continue; /* it looks at the code that is passed, not at the moment */
+        }
         struct peer peer, other;
         conform_start(&peer, c, take_part);
         char byte;
@@ -834,7 +837,7 @@ static void any_point_may_kill(struct conform *c) {
         must_be(waitpid(pid, &status, 0), pid);
         must_be(status, 0);
     }
-    need(killed > POINTS / 2, "it passes few of these points");
+    need(killed > POINTS / (conform_sanitized() ? 4 : 2), "it passes few of these points");
     char path[256];
     (void)snprintf(path, sizeof path, "%s/chan", c->registry);
     must_be(conform_lines_of(path), 0);
