@@ -33,6 +33,7 @@ struct dgram {
     int fd;
     bool receives, aimed, fixed; /* fixed: at an inbox, which goes with its owner */
     bool checks;                 /* nothing but this asks who sends */
+    uid_t own;                   /* whom this process was when it opened the end */
     bool whole;                  /* messages are not cut: nobody knows when a sender of a name is gone */
     struct local spot;
     size_t packet;
@@ -189,7 +190,8 @@ static void prepare(struct dgram *g, const struct carrier_open *open) {
 static int open_slot(void *self, const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) {
     struct dgram *g = self;
     char name[CARRIER_PLACE_MAX] = "";
-    *g = (struct dgram){.fd = -1, .receives = open->way == MECH_IN, .fixed = open->kind == CARRIER_PLACE};
+    *g = (struct dgram){
+        .fd = -1, .receives = open->way == MECH_IN, .fixed = open->kind == CARRIER_PLACE, .own = geteuid()};
     g->whole = open->kind == CARRIER_NAMED;
     (void)snprintf(g->address, sizeof g->address, "%s", open->address);
     if (open->kind == CARRIER_INBOX) {
@@ -271,12 +273,12 @@ static int send_slot(void *self, const struct iovec *part, unsigned parts, const
 }
 
 /* Where a name has no permission bits, the kernel's word on who sends stands for them. */
-static bool is_welcome(struct msghdr *message) {
+static bool is_welcome(const struct dgram *g, struct msghdr *message) {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
         if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
             struct ucred cred;
             memcpy(&cred, CMSG_DATA(c), sizeof cred);
-            return cred.uid == geteuid() || cred.uid == 0;
+            return cred.uid == g->own || cred.uid == 0;
         }
     }
     return false;
@@ -301,9 +303,10 @@ static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_
                        ? -EAGAIN
                        : err_system(errno, "datagrams cannot be received");
         }
-        if (likely(!g->checks || is_welcome(&message))) {
+        if (likely(!g->checks || is_welcome(g, &message))) {
             if (note != NULL) {
-                *note = (struct mech_note){.priority = 0};
+                note->priority = 0;
+                note->count = 0;
             }
             *size = (size_t)got;
             return (message.msg_flags & MSG_TRUNC) != 0 ? -EMSGSIZE : 0;

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -258,15 +259,25 @@ static void death_of_a_sender_loses_nothing(struct conform *c) {
 
 static const char *const points[] = {"catch.take.handler",  "sig.join.before",  "roll.begin.locked",
                                      "roll.finish.renamed", "sig.throw.before", "sig.close.between",
-                                     "roll.leave.file",     "roll.leave.told"};
+                                     "roll.leave.file",     "roll.leave.told",  "catch.herd.before"};
 
 static unsigned lot;
 
+/* Lets every signal through, so that it has to be made to block one. */
+static void *idle(void *nothing) {
+    for (;;) {
+        (void)pause();
+    }
+    return nothing;
+}
+
 static void take_part(const struct conform *c, struct peer *stage) {
     char order[64];
+    pthread_t thread;
     struct conform own = *c;
     own.stage = getpid();
     (void)snprintf(order, sizeof order, "%s:%u:kill", points[lot / 2], 1 + lot % 2);
+    must_be(pthread_create(&thread, NULL, idle, NULL), 0);
     (void)setenv("THIRL_WEAVE_AT", order, 1);
     thirl *in = conform_open(&own, THIRL_WATCH, NULL), *out = conform_open(&own, THIRL_NOTIFY, NULL);
     for (uint32_t i = 0; i < 3; i++) {

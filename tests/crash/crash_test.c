@@ -248,6 +248,8 @@ static const char *const elsewhere[] = {
     "pipe.",       /* pipe_test */
     "dgram.",      /* dgram_test */
     "hose.",       /* hose_test */
+    "sig.",        /* conform/event_test */
+    "catch.",
     "push.",       /* conform/queue_test, and all that follow */
     "draw.",       "turn.", "queue.", "kept.",
 };
