@@ -105,8 +105,8 @@ static int seek(struct meet *m) {
         }
     }
     if (!called) {
-        p->turn = p->turn + 1 < p->host.spots ? p->turn + 1 : 0;
         called = &p->host.spot[p->turn];
+        p->turn = p->turn + 1 < p->host.spots ? p->turn + 1 : 0;
     }
     return dial(m, called);
 }
