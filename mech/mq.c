@@ -132,7 +132,7 @@ static int open_queue(struct mq *q, const struct carrier_open *open, const char 
 static int mq_open_slot(void *self, const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) {
     struct mq *q = self;
     char planned[CARRIER_PLACE_MAX];
-    *q = (struct mq){.queue = -1, .receives = open->way == MECH_IN};
+    *q = (struct mq){.queue = -1, .receives = open->way == MECH_IN, .packet = PACKET_USUAL};
     int rc = plan(open, planned);
     rc = rc != 0 ? rc : open_queue(q, open, planned);
     if (rc == 0 && (q->block = malloc(q->packet)) == NULL) {

@@ -105,7 +105,8 @@ static int seek(struct meet *m) {
         }
     }
     if (!called) {
-        called = &p->host.spot[p->turn++ % p->host.spots];
+        called = &p->host.spot[p->turn];
+        p->turn = p->turn + 1 < p->host.spots ? p->turn + 1 : 0;
     }
     return dial(m, called);
 }
