@@ -540,6 +540,29 @@ static void keeps_no_descriptor(void **state) {
     assert_int_equal(room_descriptors(), before);
 }
 
+/* Receiver and sender killed while they open: the port is free, and nothing is left that would keep the next ones away. */
+static void killed_while_opening(void **state) {
+    (void)state;
+    unsigned port = free_port(), before = room_entries("chan");
+    static const enum thirl_role roles[] = {THIRL_PULL, THIRL_PUSH};
+    for (size_t i = 0; i < 2; i++) {
+        int status = 0;
+        pid_t pid = fork();
+        if (pid == 0) {
+            (void)setenv("THIRL_WEAVE_AT", "udp.bind.before:1:kill", 1);
+            thirl *end = NULL;
+            _exit(thirl_open(&end, roles[i], address(port, ""), NULL) != 0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        thirl *in = open_end(THIRL_PULL, address(port, "")), *out = open_end(THIRL_PUSH, address(port, ""));
+        send_number(out, 7);
+        assert_int_equal(recv_number(in), 7);
+        close_both(in, out);
+    }
+    assert_int_equal(room_entries("chan"), before);
+}
+
 static int begin(void **state) {
     for (size_t i = 0; i < sizeof bulk; i++) {
         bulk[i] = (unsigned char)(i * 2654435761u >> 13);
@@ -567,6 +590,7 @@ int main(void) {
         cmocka_unit_test(reaches_a_group6),
         cmocka_unit_test(reaches_all_of_a_network),
         cmocka_unit_test(keeps_no_descriptor),
+        cmocka_unit_test(killed_while_opening),
     };
     return cmocka_run_group_tests(tests, begin, room_end);
 }

@@ -246,6 +246,7 @@ static const char *const elsewhere[] = {
     "bare.",       /* bare_test */
     "link.noted",  /* rights_test */
     "pipe.",       /* pipe_test */
+    "udp.",        /* udp_test */
     "dgram.",      /* dgram_test */
     "hose.",       /* hose_test */
     "sig.",        /* conform/event_test */
