@@ -10,7 +10,7 @@
 
 #define atomic_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define atomic_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-#define atomic_peek(p) __atomic_load_n((p), __ATOMIC_RELAXED)        /* a value, no order */
+#define atomic_peek(p) __atomic_load_n((p), __ATOMIC_RELAXED)          /* a value, no order */
 #define atomic_poke(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED) /* likewise */
 #define atomic_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
 #define atomic_sub(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL)

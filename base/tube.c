@@ -72,8 +72,7 @@ static ssize_t write_quietly(int fd, const struct iovec *parts, int count, int f
     int code = errno;
     if (went < 0 && code == EPIPE && !sigismember(&pending, SIGPIPE)) {
         const struct timespec now = {0};
-        while (sigtimedwait(&pipe, NULL, &now) < 0 && errno == EINTR) {
-        }
+        while (sigtimedwait(&pipe, NULL, &now) < 0 && errno == EINTR) {}
     }
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     return went < 0 ? -code : went;

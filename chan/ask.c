@@ -175,7 +175,9 @@ static int show(void *context, const struct node_line *line) {
         .size = sizeof seen,
         .address = end->address,
         .role = end->role < sizeof roles / sizeof *roles ? roles[end->role] : "?",
-        .state = !line->alive ? "dead" : end->state < sizeof states / sizeof *states ? states[end->state] : "?",
+        .state = !line->alive                                  ? "dead"
+                 : end->state < sizeof states / sizeof *states ? states[end->state]
+                                                               : "?",
         .pid = line->pid,
         .exe = line->exe,
         .peer = end->peer,

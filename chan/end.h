@@ -27,17 +27,17 @@ struct thirl_msg {
 
 struct end_way {
     struct gate gate;
-    bool allowed;      /* by role */
+    bool allowed; /* by role */
     /* The epoch in which the first try may be made on the spot, or END_NEVER: of a mechanism that does not block, and of one
      * that does, for calls without a deadline. */
     uint32_t straight, blocking;
-    uint32_t waiters;  /* threads between two tries of one call */
-    const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
-    uint64_t slots;    /* a bit for each msg that is out */
-    struct haste haste; /* towards a peer on this very processor */
-    int64_t gap;       /* how long the peer lets this way wait: a moving average, ns */
-    int64_t wake;      /* how long a wake-up takes: likewise */
-    uint64_t next;     /* number of the next message that arrives in a private buffer */
+    uint32_t waiters;      /* threads between two tries of one call */
+    const uint32_t *word;  /* what the last of them went to sleep on; NULL when that was a descriptor */
+    uint64_t slots;        /* a bit for each msg that is out */
+    struct haste haste;    /* towards a peer on this very processor */
+    int64_t gap;           /* how long the peer lets this way wait: a moving average, ns */
+    int64_t wake;          /* how long a wake-up takes: likewise */
+    uint64_t next;         /* number of the next message that arrives in a private buffer */
     struct thirl_msg *msg; /* THIRL_HELD_MAX of them */
 };
 

@@ -112,13 +112,14 @@ static int try_recv_many(thirl *end, void *arguments, bool wait) {
     if (rc == 0) {
         count_many(&end->seen->in, messages, receiving->got);
     } else if (rc == -EMSGSIZE) {
-        return err_say(EMSGSIZE, "%s: the message has %zu bytes, the buffer %zu: receive it again with more", end->address,
-                       messages->iov_len, receiving->capacity);
+        return err_say(EMSGSIZE, "%s: the message has %zu bytes, the buffer %zu: receive it again with more",
+                       end->address, messages->iov_len, receiving->capacity);
     }
     return rc;
 }
 
-int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *messages, size_t *count, thirl_time until) {
+int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
+                    thirl_time until) {
     if (messages == NULL || count == NULL || *count == 0 || (buffer == NULL && capacity != 0)) {
         return err_say(EINVAL, "thirl_recv_many: there is no buffer, or no room for a message in messages (NULL or 0)");
     }

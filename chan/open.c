@@ -16,7 +16,8 @@
 #define QUEUE_MAX (UINT64_C(1) << 32)
 #define TIMEOUT_DEFAULT (30 * CLOCK_S)
 
-static int understand(const char *address, const struct thirl_options *given, struct addr *addr, const struct mech **mech) {
+static int understand(const char *address, const struct thirl_options *given, struct addr *addr,
+                      const struct mech **mech) {
     if (address == NULL) {
         return err_say(EINVAL, "thirl_open: the address is NULL");
     }
@@ -50,7 +51,8 @@ static int complete(struct thirl_options *options, const struct mech *mech, cons
         return err_say(EINVAL, "%s: a queue of %llu bytes is not possible: %u to %llu", address,
                        (unsigned long long)options->queue, QUEUE_MIN, (unsigned long long)QUEUE_MAX);
     }
-    if (options->wait > THIRL_WAIT_SLEEP || options->mode > 0777 || options->timeout < 0 || options->type > THIRL_DATAGRAM) {
+    if (options->wait > THIRL_WAIT_SLEEP || options->mode > 0777 || options->timeout < 0 ||
+        options->type > THIRL_DATAGRAM) {
         return err_say(EINVAL, "%s: an option is out of its range (wait, mode, timeout or type)", address);
     }
     if (options->raw != 0 && !mech->raw) {
@@ -83,8 +85,8 @@ static int describe(enum thirl_role role, struct mech_open *open, const struct m
                 strncat(carried, names[i], sizeof carried - strlen(carried) - 1);
             }
         }
-        return err_say(THIRL_EROLE, "%s: %s does not carry the role %s here; it carries %s", address, mech->scheme, names[role],
-                       carried);
+        return err_say(THIRL_EROLE, "%s: %s does not carry the role %s here; it carries %s", address, mech->scheme,
+                       names[role], carried);
     }
     return 0;
 }
@@ -237,8 +239,8 @@ int thirl_close(thirl **slot, thirl_time until) {
     (void)gate_enter(&end->way[main_way ^ 1].gate, INT64_MAX);
     end->mech->close(end->state);
     node_end_free(end->seen);
-    uint32_t pieces = (uint32_t)(__builtin_popcountll(end->way[MECH_IN].slots) +
-                                 __builtin_popcountll(end->way[MECH_OUT].slots));
+    uint32_t pieces =
+        (uint32_t)(__builtin_popcountll(end->way[MECH_IN].slots) + __builtin_popcountll(end->way[MECH_OUT].slots));
     end->pieces = pieces;
     gate_leave(&end->way[main_way ^ 1].gate);
     gate_leave(&end->way[main_way].gate);

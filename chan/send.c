@@ -42,7 +42,8 @@ static int settle(thirl *end, struct sending *sending, int rc) {
 }
 
 /* The first try did not do it; still under the gate. */
-static __attribute__((noinline)) int send_on(thirl *end, const void *data, size_t size, size_t done, thirl_time until, int rc) {
+static __attribute__((noinline)) int send_on(thirl *end, const void *data, size_t size, size_t done, thirl_time until,
+                                             int rc) {
     struct sending sending = {data, size, done, NULL};
     bool waits = rc == -EAGAIN && until.ns != 0;
     if (waits) {
@@ -98,8 +99,8 @@ struct receiving {
 };
 
 static int unfit(const thirl *end, size_t capacity, size_t size) {
-    return err_say(EMSGSIZE, "%s: the message has %zu bytes, the buffer %zu: receive it again with more", end->address, size,
-                   capacity);
+    return err_say(EMSGSIZE, "%s: the message has %zu bytes, the buffer %zu: receive it again with more", end->address,
+                   size, capacity);
 }
 
 static int try_recv(thirl *end, void *arguments, bool wait) {
@@ -128,7 +129,8 @@ static __attribute__((noinline)) int recv_on(thirl *end, void *buffer, size_t ca
     return rc != -EAGAIN ? rc : (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, &receiving, until);
 }
 
-static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
+static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size,
+                                                 thirl_time until) {
     size_t unasked = 0;
     struct receiving receiving = {buffer, capacity, size != NULL ? size : &unasked};
     *receiving.size = 0;

@@ -17,11 +17,11 @@
 #include "base/weave.h"
 #include "chan/end.h"
 
-#define SPIN_FREE 256      /* tries before the clock is asked: about what a peer takes that answers at once */
-#define SPIN_PER_CLOCK 64  /* tries between two looks at the clock */
-#define SPIN_PER_LOOK 1024 /* tries between two looks at the peer's life, when it never sleeps */
-#define YIELDS 3           /* a peer on this very processor that has not answered by then does not run */
-#define GAP_MAX CLOCK_MS   /* longer waits teach no more than this, so that a burst is believed soon */
+#define SPIN_FREE 256             /* tries before the clock is asked: about what a peer takes that answers at once */
+#define SPIN_PER_CLOCK 64         /* tries between two looks at the clock */
+#define SPIN_PER_LOOK 1024        /* tries between two looks at the peer's life, when it never sleeps */
+#define YIELDS 3                  /* a peer on this very processor that has not answered by then does not run */
+#define GAP_MAX CLOCK_MS          /* longer waits teach no more than this, so that a burst is believed soon */
 #define NAP_NS (40 * CLOCK_MS)    /* a timer that is due sooner makes a short round trip dearer */
 #define QUICK_NS (200 * CLOCK_US) /* a peer that lets wait less than this, on average, is quick */
 #define WAKE_MAX (200 * CLOCK_US)
@@ -186,7 +186,8 @@ static bool sleep_on_word(const struct mech_watch *watch, bool quick, int64_t un
         }
         now = clock_now();
     }
-    int64_t slice = clock_after(now, watch->life == NULL && watch->slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch->slice);
+    int64_t slice =
+        clock_after(now, watch->life == NULL && watch->slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch->slice);
     until = slice < until ? slice : until;
     int rc = -ENOSYS;
     if (watch->life != NULL) {
@@ -204,8 +205,9 @@ static bool sleep_on_fd(thirl *end, const struct mech_watch *watch, int64_t unti
     int64_t slice = kick < 0 && watch->slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch->slice;
     int64_t now = slice == INT64_MAX && until == INT64_MAX ? 0 : clock_now();
     until = clock_after(now, slice) < until ? clock_after(now, slice) : until;
-    struct pollfd polled[] = {
-        {.fd = watch->fd, .events = watch->events}, {.fd = watch->guard, .events = POLLIN}, {.fd = kick, .events = POLLIN}};
+    struct pollfd polled[] = {{.fd = watch->fd, .events = watch->events},
+                              {.fd = watch->guard, .events = POLLIN},
+                              {.fd = kick, .events = POLLIN}};
     struct timespec rest = clock_spec(until > now ? until - now : 0);
     return ppoll(polled, sizeof polled / sizeof *polled, until == INT64_MAX ? NULL : &rest, NULL) == 0;
 }
@@ -273,13 +275,14 @@ static int say_late(const struct wait *wait) {
         const char *who = end->seen->peer;
         uint64_t refused = atomic_peek(&end->seen->in.refused);
         if (*who == 0 && refused != 0) {
-            return err_say(code,
-                           "%s: nothing arrived %s; %llu that came since it was opened were not thirl's, and were refused: "
-                           "whoever sends them needs ?raw at both ends, or this version of thirl",
-                           end->address, when, (unsigned long long)refused);
+            return err_say(
+                code,
+                "%s: nothing arrived %s; %llu that came since it was opened were not thirl's, and were refused: "
+                "whoever sends them needs ?raw at both ends, or this version of thirl",
+                end->address, when, (unsigned long long)refused);
         }
-        return err_say(code, "%s: nothing arrived %s%s%s", end->address, when, *who == 0 ? "" : "; half a message is in the hands of ",
-                       who);
+        return err_say(code, "%s: nothing arrived %s%s%s", end->address, when,
+                       *who == 0 ? "" : "; half a message is in the hands of ", who);
     }
     if (queue && end->seen->queue != 0) { /* it has none while nobody is there to read a pipe */
         return err_say(code, "%s: the queue (%llu bytes) is full and nobody made room %s", end->address,

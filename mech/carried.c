@@ -43,7 +43,8 @@ int carried_recv(void *self, void *buffer, size_t capacity, size_t *size, bool w
 }
 
 /* A duct keeps all messages in one order: its limits say that there are no priorities, and chan refuses them. */
-int carried_send_noted(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note, bool wait) {
+int carried_send_noted(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note,
+                       bool wait) {
     struct carried *c = self;
     return c->is_queue ? queue_send_noted(&c->as, data, size, done, note, wait)
                        : duct_send(&c->as, data, size, done, wait);

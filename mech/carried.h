@@ -35,7 +35,7 @@ int carried_fd(void *self, enum mech_way, int *fd);
 void carried_limits(void *self, struct thirl_limits *);
 int carried_peer(void *self, struct thirl_peer *);
 
-#define CARRIED_OPEN(name)                                                                                                  \
+#define CARRIED_OPEN(name)                                                                                             \
     static int open_end(void *self, const struct mech_open *open) {                                                    \
         return carried_open(self, &carrier_##name, open);                                                              \
     }                                                                                                                  \

@@ -29,13 +29,14 @@ struct carrier_open {
         CARRIER_INBOX, /* receives: a fresh one that nobody else has; its name is free to choose, key is unique to it */
         CARRIER_PLACE, /* sends: to the inbox at `place`; -ENOENT when it is gone */
     } kind;
-    enum mech_way way;     /* MECH_IN receives, MECH_OUT sends */
-    const char *address;   /* as the user gave it, for sentences */
-    const char *rest;      /* between "://" and "?" */
-    const char *key;       /* INBOX: letters, digits and dots, never used twice on this machine */
-    const char *place;     /* PLACE; NAMED: what is noted of it already, NULL or "" if nothing is */
+    enum mech_way way;                   /* MECH_IN receives, MECH_OUT sends */
+    const char *address;                 /* as the user gave it, for sentences */
+    const char *rest;                    /* between "://" and "?" */
+    const char *key;                     /* INBOX: letters, digits and dots, never used twice on this machine */
+    const char *place;                   /* PLACE; NAMED: what is noted of it already, NULL or "" if nothing is */
     const struct thirl_options *options; /* complete; queue is a wish, mode and raw are orders */
-    uint64_t *lost; /* packets that are known never to arrive are added here, by a carrier that is told of them; NULL: they are counted elsewhere */
+    uint64_t *
+        lost; /* packets that are known never to arrive are added here, by a carrier that is told of them; NULL: they are counted elsewhere */
 };
 
 /* What is true of an open instance, now. */
@@ -44,14 +45,15 @@ struct carrier_facts {
     uint64_t bytes;      /* that can wait */
     uint64_t packets;    /* that can wait; 0: only the bytes are counted */
     uint32_t priorities; /* levels; 1: packets are equal */
-    uint32_t senders, receivers; /* how many can be there at once; 0: no limit. More than one receiver: each packet goes to one */
-    bool reliable;       /* what was sent is received, once, unless it is removed */
-    bool ordered;        /* packets of one sender and one priority arrive in the order of sending */
-    bool kept;           /* packets wait without a receiver, and without their sender */
-    bool whole;          /* a message is one packet, never more: larger ones are refused */
-    bool descriptors;    /* travel with a packet */
+    uint32_t senders,
+        receivers;    /* how many can be there at once; 0: no limit. More than one receiver: each packet goes to one */
+    bool reliable;    /* what was sent is received, once, unless it is removed */
+    bool ordered;     /* packets of one sender and one priority arrive in the order of sending */
+    bool kept;        /* packets wait without a receiver, and without their sender */
+    bool whole;       /* a message is one packet, never more: larger ones are refused */
+    bool descriptors; /* travel with a packet */
     bool cross_host;
-    bool made;           /* NAMED: this open has made it */
+    bool made; /* NAMED: this open has made it */
 };
 
 /* What waits at a place. */
@@ -64,8 +66,8 @@ struct carrier {
     const char *scheme;
     size_t state_size; /* the engine allocates that much, zeroed, for each instance: the slots' self */
     bool blocks;
-    bool silent; /* it never has anything to sleep on: the ends of one channel wake each other (mem/hail) */
-    bool lasting; /* a place stays after the last process that has it open: it must be removed */
+    bool silent;        /* it never has anything to sleep on: the ends of one channel wake each other (mem/hail) */
+    bool lasting;       /* a place stays after the last process that has it open: it must be removed */
     const char *remedy; /* what makes its packets larger, for sentences: "raise fs.mqueue.msgsize_max" */
 
     /* The place that open will give, where that is known before, so that it can be noted first; open may add to it, and then that is

@@ -29,18 +29,18 @@ struct chain {
     struct chain *neighbour;           /* the next end of this process */
     struct meet meet;
     struct link *first, *last;
-    uint64_t links; /* ever made */
-    uint64_t noted; /* links, when the newest one's end was noted */
-    uint64_t queue; /* bytes that may wait in one direction, as granted */
-    int64_t asked;  /* when a silent host was looked for last, CLOCK_MONOTONIC ns */
-    uint64_t max;   /* of the options */
+    uint64_t links;       /* ever made */
+    uint64_t noted;       /* links, when the newest one's end was noted */
+    uint64_t queue;       /* bytes that may wait in one direction, as granted */
+    int64_t asked;        /* when a silent host was looked for last, CLOCK_MONOTONIC ns */
+    uint64_t max;         /* of the options */
     unsigned descriptors; /* likewise */
     size_t send_max, recv_max;
     bool sends, receives, packets, bytes, raw;
     bool carries; /* descriptors can go over its connections */
-    bool quiet; /* ?wait=sleep */
-    bool final; /* the peer said goodbye */
-    bool near;  /* while joining: who listens is an end of this process */
+    bool quiet;   /* ?wait=sleep */
+    bool final;   /* the peer said goodbye */
+    bool near;    /* while joining: who listens is an end of this process */
     struct node_end *seen;
     int came;        /* an eventfd in the watch: readable while there is a peer, for who waits on the other way */
     int user, ready; /* thirl_fd's, and a timer in it: readable while our buffer has something */

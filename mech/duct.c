@@ -20,9 +20,9 @@
 #include "base/weave.h"
 #include "mech/kept.h"
 
-#define TICK_NS (50 * CLOCK_MS)       /* an event loop is sent to look that often, while nothing would wake it */
+#define TICK_NS (50 * CLOCK_MS)            /* an event loop is sent to look that often, while nothing would wake it */
 #define TICK_SILENT_NS (10 * CLOCK_MS)     /* and where packets would not wake it */
-#define DOUBT_SLICE_NS CLOCK_MS       /* a sleep while a peer seems to be ending */
+#define DOUBT_SLICE_NS CLOCK_MS            /* a sleep while a peer seems to be ending */
 #define GUARDED_SLICE_NS (1000 * CLOCK_MS) /* and where its death wakes: only against a lost wake-up */
 
 /* ---- the peer ---- */
@@ -31,11 +31,12 @@ static int check_page(const struct duct *d, const struct duct_page *page, const 
     struct duct_page copy;
     memcpy(&copy, page, offsetof(struct duct_page, left));
     if (memcmp(copy.magic, DUCT_MAGIC, sizeof copy.magic) != 0 || copy.node != of->node || copy.number != of->number) {
-        return err_say(THIRL_EFORMAT, "%s: a file of the other end is not what its name says, or is damaged", d->address);
+        return err_say(THIRL_EFORMAT, "%s: a file of the other end is not what its name says, or is damaged",
+                       d->address);
     }
     if (copy.version != DUCT_VERSION || copy.size != sizeof copy) {
-        return err_say(THIRL_EVERSION, "%s: the other end has layout %u (%u bytes), this one layout %d (%zu bytes)", d->address,
-                       copy.version, copy.size, DUCT_VERSION, sizeof copy);
+        return err_say(THIRL_EVERSION, "%s: the other end has layout %u (%u bytes), this one layout %d (%zu bytes)",
+                       d->address, copy.version, copy.size, DUCT_VERSION, sizeof copy);
     }
     return 0;
 }
@@ -72,7 +73,8 @@ int duct_meet(struct duct *d, struct duct_peer *peer, const struct roll_end *end
         seg_unmap(&peer->map);
         return rc;
     } else {
-        (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid, proc_name(peer->node.exe));
+        (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid,
+                       proc_name(peer->node.exe));
     }
     peer->end = *end;
     peer->guard = peer->dead ? -1 : guard_of(peer);
@@ -270,7 +272,8 @@ int duct_open(struct duct *d, const struct carrier *carrier, const struct mech_o
     d->out.peer.guard = d->in.peer.guard = d->met.guard = d->linked.guard = -1;
     (void)strncpy(d->address, open->address, sizeof d->address - 1);
     if (open->options.raw != 0) {
-        return err_say(EOPNOTSUPP, "%s: the raw form of %s has the roles push and pull only", open->address, carrier->scheme);
+        return err_say(EOPNOTSUPP, "%s: the raw form of %s has the roles push and pull only", open->address,
+                       carrier->scheme);
     }
     kept_sweep();
     int rc = roll_begin(&d->roll, carrier->scheme, open->rest, open->stream ? ROLL_STREAM : ROLL_PAIR, open->sends,
@@ -366,7 +369,8 @@ void duct_relight(struct duct *d, bool lit, const struct duct_peer *peer) {
         (void)epoll_ctl(d->epoll, EPOLL_CTL_ADD, peer->guard, &event); /* again and again: it may be a new one */
     }
     struct mech_watch watch = {.fd = -1};
-    if (peer != NULL && !d->receives && d->carrier->watch(d->out.q.carried, &watch) == 0 && watch.kind == MECH_WATCH_FD) {
+    if (peer != NULL && !d->receives && d->carrier->watch(d->out.q.carried, &watch) == 0 &&
+        watch.kind == MECH_WATCH_FD) {
         event.events = EPOLLOUT;
         (void)epoll_ctl(d->epoll, EPOLL_CTL_ADD, watch.fd, &event);
     }
@@ -412,13 +416,14 @@ void duct_limits(void *self, struct thirl_limits *limits) {
     limits->reliable = facts.reliable;
     limits->pollable = 1;
     limits->senders = limits->receivers = 1;
-    limits->atomic_max = facts.packet - FRAG_HEAD < limits->message_max ? facts.packet - FRAG_HEAD : limits->message_max;
+    limits->atomic_max =
+        facts.packet - FRAG_HEAD < limits->message_max ? facts.packet - FRAG_HEAD : limits->message_max;
     limits->priorities = 1;
 }
 
 int duct_peer(void *self, struct thirl_peer *peer) {
     struct duct *d = self;
-    const struct node_peer *node = d->receives && d->in.bound ? &d->in.peer.node
+    const struct node_peer *node = d->receives && d->in.bound                      ? &d->in.peer.node
                                    : d->sends && d->out.linked && d->in.final == 0 ? &d->out.peer.node
                                                                                    : NULL;
     if (node == NULL) {

@@ -57,12 +57,14 @@ static int look(const struct meet *m, const char *path, struct stat *status) {
     }
     return S_ISFIFO(status->st_mode)
                ? 0
-               : err_say(EEXIST, "%s: what is at %s is not a FIFO: remove it, or choose another path", m->address, path);
+               : err_say(EEXIST, "%s: what is at %s is not a FIFO: remove it, or choose another path", m->address,
+                         path);
 }
 
 static bool is_same(const char *path, int fd) {
     struct stat named, open;
-    return lstat(path, &named) == 0 && fstat(fd, &open) == 0 && named.st_dev == open.st_dev && named.st_ino == open.st_ino;
+    return lstat(path, &named) == 0 && fstat(fd, &open) == 0 && named.st_dev == open.st_dev &&
+           named.st_ino == open.st_ino;
 }
 
 static bool is_ours(const struct file *file) {
@@ -108,7 +110,8 @@ static int check(const struct meet *m, int out, int in, struct link_who *host) {
         return -ECONNREFUSED; /* a child of the dead may hold it open */
     }
     if (fstat(out, &status) != 0 || !is_welcome(p, status.st_uid) || (host->pid != 0 && !is_welcome(p, host->uid))) {
-        return err_say(EACCES, "%s: who waits there, %s, has uid %u, and the FIFO uid %u; widen with ?mode=", m->address,
+        return err_say(EACCES,
+                       "%s: who waits there, %s, has uid %u, and the FIFO uid %u; widen with ?mode=", m->address,
                        host->text, host->uid, status.st_uid);
     }
     if (seat_take(in) != 0) {
@@ -217,8 +220,9 @@ static int check_stranger(const struct meet *m) {
     if (stranger && p->doubts++ < DOUBTS) {
         return -EAGAIN;
     }
-    return stranger ? err_say(EBUSY, "%s: a program that does not speak thirl reads there: choose another path", m->address)
-                    : 0;
+    return stranger
+               ? err_say(EBUSY, "%s: a program that does not speak thirl reads there: choose another path", m->address)
+               : 0;
 }
 
 static int seek(struct meet *m) {
@@ -273,8 +277,8 @@ static bool identify(struct meet *m, const struct meet_line *line, struct link_w
     struct frame_hello hello;
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     *who = seat_nobody;
-    bool met = nothing >= 0 && line->out >= 0 && seat_holder(line->out, who) && frame_read_hello(line->said, &hello) == 0 &&
-               seat_is_of(who, hello.pid[0]);
+    bool met = nothing >= 0 && line->out >= 0 && seat_holder(line->out, who) &&
+               frame_read_hello(line->said, &hello) == 0 && seat_is_of(who, hello.pid[0]);
     if (met) {
         (void)dup3(nothing, m->listener, O_CLOEXEC);
     }

@@ -105,7 +105,8 @@ static const char *kind_of_file(int fd) {
     if (fstat(fd, &file) != 0) {
         return "not open; was it inherited, or taken over already?";
     }
-    return S_ISFIFO(file.st_mode)  ? "a pipe, not a socket: fd://N?raw carries plain bytes through it, pipe:// messages to a child"
+    return S_ISFIFO(file.st_mode)
+               ? "a pipe, not a socket: fd://N?raw carries plain bytes through it, pipe:// messages to a child"
            : S_ISREG(file.st_mode) ? "a file, not a socket"
            : S_ISCHR(file.st_mode) ? "a terminal or device, not a socket"
                                    : "not a socket";

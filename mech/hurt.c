@@ -158,7 +158,9 @@ static int settle_slot(void *self, const void *data, size_t size, size_t done) {
     if (!h->stream) {
         return CALL(h, settle, data, size, done);
     }
-    return base == limit || h->wrap.inner->settle == NULL ? 0 : CALL(h, settle, (const char *)data + base, limit - base, done - base);
+    return base == limit || h->wrap.inner->settle == NULL
+               ? 0
+               : CALL(h, settle, (const char *)data + base, limit - base, done - base);
 }
 
 static size_t fewer(struct dice *dice, size_t count) {
@@ -437,7 +439,7 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
     HURT(limits);
 #undef HURT
     outer->settle = settle_slot; /* even where the inner one never stops half-way */
-    if (harm_breaks(&harm)) { /* message by message, in copies */
+    if (harm_breaks(&harm)) {    /* message by message, in copies */
         outer->loan = NULL;
         outer->put = NULL;
         outer->take = NULL;

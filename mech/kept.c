@@ -88,7 +88,8 @@ static int get(int dir, const char *file, struct kept *kept, const struct carrie
     const struct mech *mech = mech_find(kept->address, strcspn(kept->address, ":"));
     *carrier = mech == NULL ? NULL : mech->carrier;
     if (*carrier == NULL || (*carrier)->remove == NULL) {
-        return err_say(THIRL_EFORMAT, "%s is noted in the registry, and this library has no such mechanism", kept->address);
+        return err_say(THIRL_EFORMAT, "%s is noted in the registry, and this library has no such mechanism",
+                       kept->address);
     }
     return 0;
 }

@@ -69,8 +69,7 @@ void lamp_light(struct lamp *lamp) {
 
 void lamp_dark(struct lamp *lamp) {
     char bytes[64];
-    while (read(lamp->fifo, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
-    }
+    while (read(lamp->fifo, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {}
     uint64_t ticks;
     ssize_t ignored = lamp->guard >= 0 ? read(lamp->guard, &ticks, sizeof ticks) : 0; /* of a timer */
     (void)ignored;

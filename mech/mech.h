@@ -21,7 +21,7 @@
 #include "include/thirl/thirl.h"
 
 #define MECH_SLICE_NS INT64_C(50000000) /* longest block inside a slot, longest sleep before a look at a peer's life */
-#define MECH_MAX (UINT64_C(64) << 20)    /* what ?max= is when neither the user nor the mechanism says it */
+#define MECH_MAX (UINT64_C(64) << 20)   /* what ?max= is when neither the user nor the mechanism says it */
 
 struct mech;
 
@@ -31,8 +31,8 @@ enum mech_way { MECH_IN, MECH_OUT };
 struct mech_open {
     const struct mech *mech; /* the one whose open is called */
     enum thirl_role role;
-    const char *address; /* as the user gave it, for sentences and lists */
-    const char *rest;    /* between "://" and "?" */
+    const char *address;          /* as the user gave it, for sentences and lists */
+    const char *rest;             /* between "://" and "?" */
     bool sends, receives, stream; /* what the role comes to; stream: bytes without boundaries */
     struct thirl_options options;
     bool *bytes; /* never NULL: set where messages have no boundaries, whatever the role: ?raw over a stream */
@@ -75,14 +75,15 @@ struct carrier;
 struct mech {
     const char *scheme;  /* "shm" */
     const char *summary; /* one line for people */
-    size_t state_size;   /* chan allocates that much, zeroed and aligned to a cache line, for each end: the slots' self */
-    uint32_t roles;      /* a bit for each enum thirl_role that it carries: chan refuses the others */
-    bool raw;            /* it knows ?raw: chan refuses that elsewhere */
-    bool registry;       /* open needs the registry directory */
-    uint64_t queue;      /* what ?queue= is when nobody says it */
-    uint64_t max;        /* likewise of ?max=; 0: MECH_MAX */
-    const char *more;    /* what a full queue depends on and what raises it, for sentences; NULL: the queue that was asked for */
-    bool blocks;         /* send and recv make use of wait = true: chan calls them so before it ever arms */
+    size_t state_size; /* chan allocates that much, zeroed and aligned to a cache line, for each end: the slots' self */
+    uint32_t roles;    /* a bit for each enum thirl_role that it carries: chan refuses the others */
+    bool raw;          /* it knows ?raw: chan refuses that elsewhere */
+    bool registry;     /* open needs the registry directory */
+    uint64_t queue;    /* what ?queue= is when nobody says it */
+    uint64_t max;      /* likewise of ?max=; 0: MECH_MAX */
+    const char
+        *more; /* what a full queue depends on and what raises it, for sentences; NULL: the queue that was asked for */
+    bool blocks;                   /* send and recv make use of wait = true: chan calls them so before it ever arms */
     const struct mech *datagram;   /* what carries ?type=datagram of the same scheme; NULL: there is none */
     const struct carrier *carrier; /* what it is built on, where it keeps something in the kernel; else NULL */
     const struct mech *inner;      /* what it is put around (mech/wrap.h); NULL in the table */
@@ -157,17 +158,18 @@ struct mech {
     int (*fd)(void *self, enum mech_way, int *fd);
 
     void (*limits)(void *self, struct thirl_limits *); /* sends, receives, boundaries, size and raw are chan's */
-    void (*claims)(struct thirl_limits *); /* the same without an end: with default options, on this machine */
-    int (*peer)(void *self, struct thirl_peer *);      /* -ENOTCONN while there is none */
-    int (*pidfd)(void *self, int *fd); /* a new one, of the peer's process; likewise. NULL where there is none to be had */
+    void (*claims)(struct thirl_limits *);        /* the same without an end: with default options, on this machine */
+    int (*peer)(void *self, struct thirl_peer *); /* -ENOTCONN while there is none */
+    int (*pidfd)(void *self,
+                 int *fd); /* a new one, of the peer's process; likewise. NULL where there is none to be had */
 
     /* thirl_hand, under both gates: makes the other end inheritable and writes its address. -EMSGSIZE without a sentence: it
      * does not fit. NULL where every process can open this end's own address. */
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo,
-    mech_sig;
+extern const struct mech mech_shm, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd,
+    mech_activated, mech_pipe, mech_fifo, mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

@@ -124,10 +124,14 @@ static bool is_awaited(const struct meet_line *line) {
 
 /* Hears on. 1: a whole greeting; 0: the line is dead; -EAGAIN; or an error: that is none. A stranger is taken for one who
  * greets as we would like it. */
-static int listen_to(const struct meet *m, struct meet_line *line, enum frame_hello_kind due, struct frame_hello *hello) {
-    static const uint32_t others[] = {[THIRL_PAIR] = THIRL_PAIR, [THIRL_WRITE] = THIRL_READ, [THIRL_READ] = THIRL_WRITE};
+static int listen_to(const struct meet *m, struct meet_line *line, enum frame_hello_kind due,
+                     struct frame_hello *hello) {
+    static const uint32_t others[] = {
+        [THIRL_PAIR] = THIRL_PAIR, [THIRL_WRITE] = THIRL_READ, [THIRL_READ] = THIRL_WRITE};
     if (m->raw) {
-        *hello = (struct frame_hello){.kind = (uint8_t)due, .role = (uint8_t)others[m->own.role], .max = UINT64_MAX,
+        *hello = (struct frame_hello){.kind = (uint8_t)due,
+                                      .role = (uint8_t)others[m->own.role],
+                                      .max = UINT64_MAX,
                                       .descriptors = THIRL_DESCRIPTORS_MAX};
         return 1;
     }
@@ -352,7 +356,8 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
     rc = rc == 1 ? frame_match_roles(m->own.role, match->hello.role) : rc;
     if (rc != 0) {
         meet_turn_away(m, line, -rc);
-        return rc == -THIRL_EFORMAT && m->kind->open_to_all ? err_add(rc, "%s: somebody else writes there", m->address) : 0;
+        return rc == -THIRL_EFORMAT && m->kind->open_to_all ? err_add(rc, "%s: somebody else writes there", m->address)
+                                                            : 0;
     }
     /* Nothing may follow the call before our answer, but the end of one who left meanwhile. */
     struct pollfd more = {.fd = line->in, .events = POLLIN};

@@ -45,7 +45,8 @@ struct meet {
     int64_t again, pause;     /* no new call before this point in time, CLOCK_MONOTONIC ns; and the next pause */
     struct meet_line guest[MEET_GUESTS];
     unsigned guests;
-    bool deaf; /* the listener is out of the watch: there is no room for callers, or no descriptor; look again after MEET_GRACE_NS */
+    bool
+        deaf; /* the listener is out of the watch: there is no room for callers, or no descriptor; look again after MEET_GRACE_NS */
     int watch; /* an epoll descriptor: readable when a step has something to do */
     int also;  /* another one, kept like it; -1 until the caller makes one */
 };

@@ -19,11 +19,11 @@
 #include "base/fd.h"
 #include "mech/carried.h"
 
-#define PACKET_USUAL 8192  /* the kernel's defaults */
+#define PACKET_USUAL 8192 /* the kernel's defaults */
 #define PACKETS_USUAL 10
-#define PACKET_MOST 65536  /* larger ones cost the user's share of queue memory and gain nothing */
-#define PRIORITIES 32768   /* MQ_PRIO_MAX of Linux */
-#define NAME_LONGEST 250   /* of a queue, without its slash and what stands before it */
+#define PACKET_MOST 65536 /* larger ones cost the user's share of queue memory and gain nothing */
+#define PRIORITIES 32768  /* MQ_PRIO_MAX of Linux */
+#define NAME_LONGEST 250  /* of a queue, without its slash and what stands before it */
 
 struct mq {
     mqd_t queue;
@@ -78,10 +78,11 @@ static int say_refused(const struct carrier_open *open, const char *place, const
     switch (errno) {
     case EMFILE:
         (void)getrlimit(RLIMIT_MSGQUEUE, &limit);
-        return err_say(EMFILE,
-                       "%s: a message queue of %ld times %ld bytes does not fit into what this user may have, %llu bytes in all: "
-                       "raise RLIMIT_MSGQUEUE (ulimit -q), remove queues (thirl clean), or ask for less (?queue=)",
-                       open->address, attr->mq_maxmsg, attr->mq_msgsize, (unsigned long long)limit.rlim_cur);
+        return err_say(
+            EMFILE,
+            "%s: a message queue of %ld times %ld bytes does not fit into what this user may have, %llu bytes in all: "
+            "raise RLIMIT_MSGQUEUE (ulimit -q), remove queues (thirl clean), or ask for less (?queue=)",
+            open->address, attr->mq_maxmsg, attr->mq_msgsize, (unsigned long long)limit.rlim_cur);
     case ENOSPC:
         return err_say(ENOSPC, "%s: there are as many message queues as there may be, %ld: raise fs.mqueue.queues_max",
                        open->address, sysctl_of("queues_max", 256));
@@ -182,7 +183,8 @@ static int send_slot(void *self, const struct iovec *part, unsigned parts, const
                : err_system(errno, "the message queue cannot be sent to");
 }
 
-static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note, bool wait) {
+static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                     bool wait) {
     struct mq *q = self;
     bool straight = part->iov_len >= q->packet;
     struct timespec until = slice_end(wait);
@@ -254,9 +256,9 @@ static int left_slot(const char *place, struct carrier_left *left) {
 }
 
 static int remove_slot(const char *place) {
-    return mq_unlink(place) == 0   ? 0
-           : errno == ENOENT ? -ENOENT
-                             : err_system(errno, "the message queue %s cannot be removed", place);
+    return mq_unlink(place) == 0 ? 0
+           : errno == ENOENT     ? -ENOENT
+                                 : err_system(errno, "the message queue %s cannot be removed", place);
 }
 
 static const struct carrier carrier_mq = {

@@ -39,8 +39,8 @@ int outlet_init(struct outlet *out, struct shm *end, uint64_t queue, unsigned mo
         return rc;
     }
     out->own = (struct shm_tx *)(void *)out->seg.base;
-    out->own->mark = (struct shm_mark){SHM_TX_MAGIC, SHM_VERSION, end->heavy ? SHM_HEAVY : 0, sizeof(struct shm_tx),
-                                       end->roll.self.number, end->roll.self.node};
+    out->own->mark = (struct shm_mark){SHM_TX_MAGIC,          SHM_VERSION,           end->heavy ? SHM_HEAVY : 0,
+                                       sizeof(struct shm_tx), end->roll.self.number, end->roll.self.node};
     out->own->cpu = proc_cpu();
     struct proc self;
     proc_self(&self);
@@ -90,7 +90,8 @@ static int gone(struct outlet *out) {
         forget(out);
     }
     atomic_store(&out->final, -THIRL_ECLOSED); /* pairs with the load in inlet's other_half_left */
-    return err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end; %llu of %llu messages sent to it were not received",
+    return err_say(THIRL_ECLOSED,
+                   "%s: the peer, %s, closed its end; %llu of %llu messages sent to it were not received",
                    out->end->address, out->peer.who, (unsigned long long)out->lost, (unsigned long long)out->sent);
 }
 
@@ -110,8 +111,9 @@ static int over(struct outlet *out) {
 }
 
 static int lied(struct outlet *out, uint64_t cursor) {
-    int rc = err_say(THIRL_EFORMAT, "%s: the peer, %s, shows the impossible position %llu; it is not listened to any more",
-                     out->end->address, out->peer.who, (unsigned long long)cursor);
+    int rc =
+        err_say(THIRL_EFORMAT, "%s: the peer, %s, shows the impossible position %llu; it is not listened to any more",
+                out->end->address, out->peer.who, (unsigned long long)cursor);
     out->final = rc;
     forget(out);
     return rc;
@@ -241,7 +243,8 @@ static __attribute__((noinline)) int tell(struct outlet *out, uint32_t attention
 }
 
 static int too_large(const struct outlet *out, size_t size) {
-    return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
+    return err_say(EMSGSIZE,
+                   "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
                    out->end->address, size, (unsigned long long)out->end->max,
                    (unsigned long long)(size + 2 * sizeof(struct lane_head)));
 }

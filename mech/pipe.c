@@ -26,8 +26,8 @@
 #define QUERY_MAX 320
 
 struct place {
-    int in, out;   /* the child's; in the child until it calls, in the parent until the child was heard */
-    bool child;    /* this end was handed over */
+    int in, out; /* the child's; in the child until it calls, in the parent until the child was heard */
+    bool child;  /* this end was handed over */
     uint64_t queue;
     char query[QUERY_MAX]; /* "?max=1M", for the other side too */
 };
@@ -102,7 +102,8 @@ static int take_over(const char *address, int fd, int access, int *own) {
     struct stat status;
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fstat(fd, &status) != 0) {
-        return err_say(EBADF, "%s: descriptor %d is not open here; it is inherited from the process that called thirl_hand",
+        return err_say(EBADF,
+                       "%s: descriptor %d is not open here; it is inherited from the process that called thirl_hand",
                        address, fd);
     }
     if (!S_ISFIFO(status.st_mode) || (flags & O_ACCMODE) != access) {
@@ -135,8 +136,8 @@ static int read_address(struct place *p, const char *address, const char *rest) 
     }
     long in = strtol(rest, &comma, 10), out = *comma == ',' ? strtol(comma + 1, &end, 10) : -1;
     if (comma == rest || out < 0 || *end != '\0' || end == comma + 1 || in < 0 || in > INT32_MAX || out > INT32_MAX) {
-        return err_say(THIRL_EADDRESS, "%s: write pipe:// and hand over the other end, or pipe://IN,OUT as thirl_hand says",
-                       address);
+        return err_say(THIRL_EADDRESS,
+                       "%s: write pipe:// and hand over the other end, or pipe://IN,OUT as thirl_hand says", address);
     }
     int rc = take_over(address, (int)in, O_RDONLY, &p->in);
     rc = rc != 0 ? rc : take_over(address, (int)out, O_WRONLY, &p->out);
@@ -152,7 +153,8 @@ static int own(const char *address, struct place *p) {
     int rc = keep_apart(p);
     for (int i = 0; rc == 0 && i < 2; i++) {
         int fd = *ends[i];
-        if (tube_own(ends[i], i == 0 ? O_RDONLY : O_WRONLY) != 0 && (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)) {
+        if (tube_own(ends[i], i == 0 ? O_RDONLY : O_WRONLY) != 0 &&
+            (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)) {
             rc = -errno;
         }
     }
@@ -225,7 +227,8 @@ static int hand_slot(void *self, char *address, size_t capacity) {
     struct pipe_end *e = self;
     const struct place *p = &e->place;
     if (p->child) {
-        return err_say(EINVAL, "%s: this end was handed over itself, and is the only one of its side", e->chain.meet.address);
+        return err_say(EINVAL, "%s: this end was handed over itself, and is the only one of its side",
+                       e->chain.meet.address);
     }
     (void)pthread_mutex_lock(&e->chain.lock);
     int rc = prepare(&e->chain);

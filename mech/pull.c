@@ -22,7 +22,8 @@
 #define SLEEP_DOUBT 8u
 #define ALONE_NS (4 * CLOCK_US) /* giving the processor up took less: nobody else wanted it */
 #define LEAD_NS (20 * CLOCK_US)
-#define REST_MAX ((size_t)16 << 20) /* a peer that takes nothing any more is let say so much more, besides what a pipe holds */
+#define REST_MAX                                                                                                       \
+    ((size_t)16 << 20) /* a peer that takes nothing any more is let say so much more, besides what a pipe holds */
 #define COPY_MAX ((size_t)2048) /* of packets, up to this size: copying costs less than a call with two buffers */
 
 static size_t size_of(const struct iovec *parts, size_t count) {

@@ -25,8 +25,8 @@ void push_init(struct queue *q) {
 static __attribute__((noinline)) int say_large(const struct queue *q, size_t size) {
     size_t limit = q->raw ? q->facts.packet : (size_t)q->max;
     bool packet = q->raw || limit + FRAG_HEAD == q->facts.packet;
-    return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %zu that %s carries: %s", q->address, size, limit,
-                   packet ? "one packet" : "this end", packet ? q->carrier->remedy : "see ?max");
+    return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %zu that %s carries: %s", q->address, size,
+                   limit, packet ? "one packet" : "this end", packet ? q->carrier->remedy : "see ?max");
 }
 
 /* The limit of packets has become smaller, or was never what the carrier had said. */
@@ -56,7 +56,8 @@ static int begin(struct queue *q, size_t size, const struct mech_note *note) {
 }
 
 /* Sends what is not yet on its way of a message. Blocks for about a slice in all. */
-static int send_pieces(struct queue *q, const void *data, size_t size, size_t *done, const struct mech_note *note, bool wait) {
+static int send_pieces(struct queue *q, const void *data, size_t size, size_t *done, const struct mech_note *note,
+                       bool wait) {
     struct push *out = &q->out;
     const struct mech_note urgent = {.priority = out->priority};
     int64_t until = 0;
@@ -119,8 +120,8 @@ int queue_settle(void *self, const void *data, size_t size, size_t done) {
     if (size > out->rest.room) {
         unsigned char *copy = realloc(out->rest.data, size);
         if (copy == NULL) {
-            return err_say(ENOMEM, "%s: no memory for the rest of a message of %zu bytes that is partly sent", q->address,
-                           size);
+            return err_say(ENOMEM, "%s: no memory for the rest of a message of %zu bytes that is partly sent",
+                           q->address, size);
         }
         out->rest.data = copy;
         out->rest.room = size;

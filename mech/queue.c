@@ -20,10 +20,10 @@
 #include "base/weave.h"
 #include "mech/kept.h"
 
-#define PAUSE_FIRST (20 * CLOCK_US)  /* between two tries where there is nothing to wait on; */
-#define PAUSE_LONG (2 * CLOCK_MS)    /* each is twice the last, up to this */
-#define TICK_NS (10 * CLOCK_MS)      /* and so often an event loop is sent to look */
-#define TIDY_NS (200 * CLOCK_MS)     /* how long closing waits to remove an empty queue */
+#define PAUSE_FIRST (20 * CLOCK_US) /* between two tries where there is nothing to wait on; */
+#define PAUSE_LONG (2 * CLOCK_MS)   /* each is twice the last, up to this */
+#define TICK_NS (10 * CLOCK_MS)     /* and so often an event loop is sent to look */
+#define TIDY_NS (200 * CLOCK_MS)    /* how long closing waits to remove an empty queue */
 
 /* The address by which the registry knows what the kernel keeps. */
 static void shorten(char address[NODE_ADDRESS_MAX], const struct mech_open *open) {
@@ -123,11 +123,11 @@ int queue_open(struct queue *q, const struct carrier *carrier, const struct mech
     }
     uint64_t *lost = open->sends ? &q->seen->out.lost : q->raw ? &q->seen->in.lost : NULL; /* NULL: by their numbers */
     struct carrier_open wanted = {.kind = CARRIER_NAMED,
-                                        .way = open->sends ? MECH_OUT : MECH_IN,
-                                        .address = open->address,
-                                        .rest = open->rest,
-                                        .options = &open->options,
-                                        .lost = lost};
+                                  .way = open->sends ? MECH_OUT : MECH_IN,
+                                  .address = open->address,
+                                  .rest = open->rest,
+                                  .options = &open->options,
+                                  .lost = lost};
     int rc = carrier->lasting ? join(q, open, &wanted) : carrier->open(q->carried, &wanted, NULL);
     if (rc != 0) {
         free(q->carried);
@@ -136,8 +136,8 @@ int queue_open(struct queue *q, const struct carrier *carrier, const struct mech
     carrier->facts(q->carried, &q->facts);
     settle_limits(q, open);
     if (!q->raw && q->facts.packet <= FRAG_HEAD) {
-        rc = err_say(EMSGSIZE, "%s: packets of %zu bytes are too small for framed messages: %s, or use ?raw", q->address,
-                     q->facts.packet, carrier->remedy);
+        rc = err_say(EMSGSIZE, "%s: packets of %zu bytes are too small for framed messages: %s, or use ?raw",
+                     q->address, q->facts.packet, carrier->remedy);
     } else if (q->sends) {
         push_init(q);
     } else {
@@ -210,7 +210,8 @@ int queue_watch(struct queue *q, struct mech_watch *watch) {
         return 0;
     }
     struct hail_word *word = q->sends ? &q->hail->room : &q->hail->came;
-    if (!q->hails || atomic_load(&word->given) != q->heard || atomic_peek(&word->wanted) == 0) { /* pairs with hail_wake */
+    if (!q->hails || atomic_load(&word->given) != q->heard ||
+        atomic_peek(&word->wanted) == 0) { /* pairs with hail_wake */
         q->heard = hail_want(word);
         q->hails = true;
         return 1;

@@ -26,7 +26,7 @@ struct push {
 
 struct draw {
     struct frag frag;
-    struct turn *turn; /* NULL: this end is the only receiver, by the carrier's nature */
+    struct turn *turn;    /* NULL: this end is the only receiver, by the carrier's nature */
     unsigned char *block; /* for one packet */
     bool held;            /* a message that did not fit into the caller's buffer waits: */
     const void *data;     /* in block, or in frag */
@@ -35,8 +35,8 @@ struct draw {
     /* Of a conversation (duct): whose packets are wanted, NULL: everybody's; and the first of somebody else's, in block. */
     const struct roll_end *only;
     struct frag_head aside; /* node 0: none */
-    uint64_t seen; /* where nobody knows of dead senders: frag.turn when a look last saw it move, */
-    unsigned quiet; /* and how many looks ago that was */
+    uint64_t seen;          /* where nobody knows of dead senders: frag.turn when a look last saw it move, */
+    unsigned quiet;         /* and how many looks ago that was */
 };
 
 /* What queue_recv_noted says besides, when `only` is set: */
@@ -53,11 +53,11 @@ struct queue {
     uint64_t max;
     struct node_end *seen;
     char address[NODE_ADDRESS_MAX];
-    int64_t pause; /* where there is nothing to wait on */
+    int64_t pause;     /* where there is nothing to wait on */
     struct hail *hail; /* where the carrier is silent, else NULL */
     uint32_t heard;    /* of the word that this half waits for, while `hails` */
     bool hails;
-    uint32_t never; /* a word that does not change */
+    uint32_t never;       /* a word that does not change */
     int epoll, lit, tick; /* thirl_fd; -1 */
     struct push out;
     struct draw in;

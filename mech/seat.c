@@ -52,7 +52,8 @@ static int64_t find(int fd) {
         long long pid;
         unsigned major_number, minor_number;
         unsigned long long inode;
-        if (sscanf(line, "%*u: FLOCK ADVISORY WRITE %lld %x:%x:%llu", &pid, &major_number, &minor_number, &inode) == 4 &&
+        if (sscanf(line, "%*u: FLOCK ADVISORY WRITE %lld %x:%x:%llu", &pid, &major_number, &minor_number, &inode) ==
+                4 &&
             inode == file.st_ino && makedev(major_number, minor_number) == file.st_dev) {
             holder = pid;
         }

@@ -12,7 +12,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 
-#define HEAD_START 100         /* pauses */
+#define HEAD_START 100       /* pauses */
 #define SHM_QUEUE (4u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
 
 static int shm_open_end(void *self, const struct mech_open *open) {
@@ -28,8 +28,8 @@ static int shm_open_end(void *self, const struct mech_open *open) {
     if (open->sends && open->options.queue > UINT64_C(1) << 30) {
         return err_say(EINVAL, "%s: a queue in shared memory has at most 1 GiB", open->address);
     }
-    int rc = roll_begin(&end->roll, "shm", open->rest, open->stream ? ROLL_STREAM : ROLL_PAIR, open->sends, open->receives,
-                        open->options.mode, clock_after(clock_now(), open->options.timeout));
+    int rc = roll_begin(&end->roll, "shm", open->rest, open->stream ? ROLL_STREAM : ROLL_PAIR, open->sends,
+                        open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;
     }
@@ -194,7 +194,8 @@ static void shm_limits(void *self, struct thirl_limits *limits) {
 }
 
 static void shm_claims(struct thirl_limits *limits) {
-    static struct shm usual = {.sends = true, .max = SHM_QUEUE - 2 * sizeof(struct lane_head), .out = {.seg.ring = SHM_QUEUE}};
+    static struct shm usual = {
+        .sends = true, .max = SHM_QUEUE - 2 * sizeof(struct lane_head), .out = {.seg.ring = SHM_QUEUE}};
     shm_limits(&usual, limits);
 }
 

@@ -14,7 +14,8 @@
 
 #define CALM_ENOUGH 64 /* commits without a sleeper before the price of order goes back to the sleeper */
 
-void bell_begin(struct bell *bell, struct bell_rope *rope, const struct bell_sleeper *sleeper, bool heavy, uint64_t *wakes) {
+void bell_begin(struct bell *bell, struct bell_rope *rope, const struct bell_sleeper *sleeper, bool heavy,
+                uint64_t *wakes) {
     bell->rope = rope;
     bell->sleeper = sleeper;
     bell->always = !heavy;

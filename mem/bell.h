@@ -48,10 +48,10 @@ struct bell {
     struct bell_rope *rope;
     const struct bell_sleeper *sleeper; /* NULL: nobody */
     bool fenced, always;
-    uint32_t calm;  /* commits since somebody slept */
+    uint32_t calm;     /* commits since somebody slept */
     uint32_t answered; /* of the sleeper's arms: those that need no ring any more */
-    int fifo;       /* the sleeper's descriptor, -1 while not open */
-    uint64_t *wakes; /* counts system calls that woke */
+    int fifo;          /* the sleeper's descriptor, -1 while not open */
+    uint64_t *wakes;   /* counts system calls that woke */
 };
 
 /* Makes the rope ring for that sleeper. heavy: both sides have the heavy fence. */

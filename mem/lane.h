@@ -27,7 +27,8 @@
 #include "base/atomic.h"
 
 struct lane_head {
-    uint64_t word; /* low half, the span: bytes to the next header, this one included; high half, the size: payload bytes, and
+    uint64_t
+        word; /* low half, the span: bytes to the next header, this one included; high half, the size: payload bytes, and
                     * LANE_SKIP. 0: not committed. */
 };
 

@@ -54,8 +54,8 @@ static int open_dir(void) {
     own.dir = open(own.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (named ? 0 : O_NOFOLLOW));
     struct stat status;
     if (own.dir < 0 || fstat(own.dir, &status) != 0) {
-        return err_system(errno, "the registry directory %s cannot be opened: set THIRL_DIR to a place that you may read",
-                          own.path);
+        return err_system(
+            errno, "the registry directory %s cannot be opened: set THIRL_DIR to a place that you may read", own.path);
     }
     if (!named && status.st_uid != geteuid()) {
         fd_close(&own.dir);
@@ -69,11 +69,12 @@ static int make_dir(void) {
     int rc = open_dir();
     if (rc == -ENOENT) {
         rc = fd_make_dirs(own.path, 0700);
-        rc = rc == 0 ? open_dir()
-                     : err_system(-rc,
-                                  "the registry directory %s cannot be made: set THIRL_DIR to a place on a tmpfs that you "
-                                  "may write",
-                                  own.path);
+        rc = rc == 0
+                 ? open_dir()
+                 : err_system(-rc,
+                              "the registry directory %s cannot be made: set THIRL_DIR to a place on a tmpfs that you "
+                              "may write",
+                              own.path);
     }
     if (rc != 0) {
         return rc;
@@ -181,9 +182,9 @@ static int join(void) {
     own.map = NULL;
     fd_close(&own.file);
     fd_close(&own.dir);
-    int rc = fd_may_grow(NODE_FILE_SIZE) ? make_dir()
-                                         : err_say(EFBIG, "this process may not make files of %zu bytes: raise ulimit -f",
-                                                   NODE_FILE_SIZE);
+    int rc = fd_may_grow(NODE_FILE_SIZE)
+                 ? make_dir()
+                 : err_say(EFBIG, "this process may not make files of %zu bytes: raise ulimit -f", NODE_FILE_SIZE);
     for (int tries = 0; rc == 0 && own.map == NULL && tries < 8; tries++) {
         rc = make_file();
         rc = rc == -ENOENT ? 0 : rc;

@@ -33,8 +33,8 @@ struct node_end {
     char peer[NODE_PEER_MAX]; /* "pid 123 (name)" or "127.0.0.1:80", "" while there is none */
     LINE_ALIGNED struct node_count {
         uint64_t messages, bytes, waits, wakes;
-        uint64_t lost;    /* messages that never became whole, or, where that is known, never came */
-        uint64_t refused; /* packets that were not thirl's, or lied */
+        uint64_t lost;        /* messages that never became whole, or, where that is known, never came */
+        uint64_t refused;     /* packets that were not thirl's, or lied */
         uint64_t late, twice; /* packets that came out of order, and again: where they are numbered */
     } out;
     LINE_ALIGNED struct node_count in;

@@ -83,7 +83,8 @@ static int check(const struct node_file *file, const struct stat *status, uint64
                        (unsigned long long)id);
     }
     if (file->version != NODE_VERSION || file->size != sizeof *file || file->end_size != sizeof(struct node_end)) {
-        return err_say(THIRL_EVERSION, "process %lld uses layout %u (%u bytes) of the registry, this one layout %u (%zu bytes)",
+        return err_say(THIRL_EVERSION,
+                       "process %lld uses layout %u (%u bytes) of the registry, this one layout %u (%zu bytes)",
                        (long long)file->who.pid, file->version, file->size, NODE_VERSION, sizeof *file);
     }
     return 0;

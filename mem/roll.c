@@ -54,7 +54,8 @@ static int encode(char to[256], const char *scheme, const char *name) {
     for (const char *c = name; *c != '\0'; c++) {
         bool plain = *c > ' ' && *c < 127 && *c != '/' && *c != '%' && !(*c == '.' && c == name);
         if (n + (plain ? 1 : 3) > 255) {
-            return err_say(ENAMETOOLONG, "the channel name \"%.40s…\" is longer than a file name may be (255 bytes)", name);
+            return err_say(ENAMETOOLONG, "the channel name \"%.40s…\" is longer than a file name may be (255 bytes)",
+                           name);
         }
         n += (size_t)snprintf(to + n, 256 - n, plain ? "%c" : "%%%02X", (unsigned char)*c);
     }
@@ -131,7 +132,7 @@ static int lock_once(struct roll *roll, unsigned mode, bool last) {
         return err_system(errno, "the channel %s cannot be made in the registry", roll->shown);
     }
     roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = roll->dir >= 0     ? try_lock(roll->dir, mode, &roll->lock)
+    int rc = roll->dir >= 0    ? try_lock(roll->dir, mode, &roll->lock)
              : errno == ENOENT ? -ESTALE
                                : err_system(errno, "the channel %s cannot be opened in the registry", roll->shown);
     if (rc == -EAGAIN && last) {
@@ -256,7 +257,8 @@ static int read_card(int dir, struct card *card) {
     }
     ssize_t got = fd_read_at(fd, card, sizeof *card, 0);
     fd_close(&fd);
-    return got == (ssize_t)sizeof *card && memcmp(card->magic, CARD_MAGIC, sizeof card->magic) == 0 ? 0 : -THIRL_EFORMAT;
+    return got == (ssize_t)sizeof *card && memcmp(card->magic, CARD_MAGIC, sizeof card->magic) == 0 ? 0
+                                                                                                    : -THIRL_EFORMAT;
 }
 
 static int write_card(int dir, const struct card *card, unsigned mode) {
@@ -287,20 +289,20 @@ static int check_card(const struct roll *roll, enum roll_pattern pattern, bool a
         return write_card(roll->dir, &mine, mode);
     }
     if (rc == -THIRL_EFORMAT) {
-        return err_say(THIRL_EFORMAT, "the registry file chan/%s/card is not thirl's, or is damaged: remove that directory",
+        return err_say(THIRL_EFORMAT,
+                       "the registry file chan/%s/card is not thirl's, or is damaged: remove that directory",
                        roll->name);
     }
     if (rc != 0) {
         return err_system(-rc, "the card of %s cannot be read", roll->shown);
     }
     if (card.version != CARD_VERSION) {
-        return err_say(THIRL_EVERSION, "%s was made by layout %u, this library has layout %d", roll->shown, card.version,
-                       CARD_VERSION);
+        return err_say(THIRL_EVERSION, "%s was made by layout %u, this library has layout %d", roll->shown,
+                       card.version, CARD_VERSION);
     }
     if (card.pattern != pattern) {
         return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
-                       patterns[card.pattern <= ROLL_EVENT ? card.pattern : 0],
-                       patterns[pattern]);
+                       patterns[card.pattern <= ROLL_EVENT ? card.pattern : 0], patterns[pattern]);
     }
     return 0;
 }
@@ -322,8 +324,8 @@ static int map_change(struct roll *roll) {
     return 0;
 }
 
-int roll_begin(struct roll *roll, const char *scheme, const char *name, enum roll_pattern pattern, bool writes, bool reads,
-               unsigned mode, int64_t until) {
+int roll_begin(struct roll *roll, const char *scheme, const char *name, enum roll_pattern pattern, bool writes,
+               bool reads, unsigned mode, int64_t until) {
     *roll = (struct roll){.dir = -1, .lock = -1, .writes = writes, .reads = reads};
     (void)snprintf(roll->shown, sizeof roll->shown, "%s://%s", scheme, name);
     int rc = encode(roll->name, scheme, name);

@@ -15,7 +15,12 @@
 
 #define ROLL_FILE_MAX 96 /* "<node>.<number>.tx~", and the names of posts */
 
-enum roll_pattern { ROLL_PAIR = 1, ROLL_STREAM, ROLL_QUEUE, ROLL_EVENT }; /* a queue has any number of ends, an event one reader */
+enum roll_pattern {
+    ROLL_PAIR = 1,
+    ROLL_STREAM,
+    ROLL_QUEUE,
+    ROLL_EVENT
+}; /* a queue has any number of ends, an event one reader */
 
 /* An end, as its files name it. */
 struct roll_end {
@@ -29,8 +34,8 @@ struct roll {
     uint32_t *change; /* the counter in it, mapped */
     struct roll_end self;
     bool writes, reads;
-    char name[256];   /* of the directory, encoded */
-    char shown[320];  /* "shm://camera", for sentences */
+    char name[256];  /* of the directory, encoded */
+    char shown[320]; /* "shm://camera", for sentences */
 };
 
 /* Begins to join the channel of that scheme called name (any text): makes the directory and the card if they

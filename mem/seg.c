@@ -29,7 +29,8 @@ static size_t round_ring(size_t ring) {
 
 static int take_space(int fd, size_t size, const char *what) {
     if (!fd_may_grow(size)) {
-        return err_say(EFBIG, "%s needs a file of %zu bytes, more than this process may make: raise ulimit -f", what, size);
+        return err_say(EFBIG, "%s needs a file of %zu bytes, more than this process may make: raise ulimit -f", what,
+                       size);
     }
     while (fallocate(fd, 0, 0, (off_t)size) != 0) {
         if (errno == ENOSPC) {

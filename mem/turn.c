@@ -80,7 +80,8 @@ void turn_who(const struct turn *turn, const struct roll *roll, char who[NODE_PE
     struct node_peer peer;
     uint64_t holder = atomic_peek(&turn->holder);
     *who = '\0';
-    if (holder != 0 && holder != name_of(roll->self) && find(roll, holder, &end) && node_peer_open(&peer, end.node, end.number) == 0) {
+    if (holder != 0 && holder != name_of(roll->self) && find(roll, holder, &end) &&
+        node_peer_open(&peer, end.node, end.number) == 0) {
         (void)snprintf(who, NODE_PEER_MAX, "pid %lld (%s)", (long long)peer.pid, proc_name(peer.exe));
         node_peer_close(&peer);
     }

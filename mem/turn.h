@@ -10,10 +10,10 @@
 #include "base/atomic.h"
 #include "mem/roll.h"
 
-struct turn { /* shared: changed by compare-and-swap, or by the holder */
+struct turn {                     /* shared: changed by compare-and-swap, or by the holder */
     LINE_ALIGNED uint64_t holder; /* turn_name of an end; 0: nobody */
-    uint32_t given;  /* changes when somebody who waited is to look again: sleep on it */
-    uint32_t wanted; /* somebody sleeps */
+    uint32_t given;               /* changes when somebody who waited is to look again: sleep on it */
+    uint32_t wanted;              /* somebody sleeps */
 };
 
 /* The words of that channel, which this end has joined. */

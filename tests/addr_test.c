@@ -190,7 +190,8 @@ static void knows_what_it_lists(void **state) {
     int count = 0;
     for (char *word = strtok(list, ", "); word; word = strtok(NULL, ", ")) {
         if (!strchr(word, '=')) continue;
-        bool text_option = strcmp(word, "spy=") == 0 || strcmp(word, "hurt=") == 0; /* they take any but the empty one */
+        bool text_option =
+            strcmp(word, "spy=") == 0 || strcmp(word, "hurt=") == 0; /* they take any but the empty one */
         snprintf(text, sizeof text, "shm://x?%s%s", word, text_option ? "" : "!");
         refuses(text, " takes ");
         count++;

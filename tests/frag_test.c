@@ -68,9 +68,9 @@ static void head_round_trip(void **state) {
 static void head_layout(void **state) {
     (void)state;
     const struct frag_head head = {FRAG_DATA, 0x0807060504030201, 0x14131211, 0x24232221, 0x34333231, 0x44, 0x20, 0x10};
-    const unsigned char expected[FRAG_HEAD] = {0x9d, 't',  'h',  'q',  1,    1,    0,    0,    1,    2,    3,    4,   5, 6,
-                                               7,    8,    0x11, 0x12, 0x13, 0x14, 0x21, 0x22, 0x23, 0x24, 0x31, 0x32,
-                                               0x33, 0x34, 0x44, 0,    0,    0,    0x20, 0,    0,    0,    0x10, 0,   0, 0};
+    const unsigned char expected[FRAG_HEAD] = {
+        0x9d, 't',  'h',  'q',  1,    1,    0,    0,    1,    2, 3, 4, 5,    6, 7, 8, 0x11, 0x12, 0x13, 0x14,
+        0x21, 0x22, 0x23, 0x24, 0x31, 0x32, 0x33, 0x34, 0x44, 0, 0, 0, 0x20, 0, 0, 0, 0x10, 0,    0,    0};
     unsigned char wire[FRAG_HEAD];
     frag_write(wire, &head);
     assert_memory_equal(wire, expected, FRAG_HEAD);
@@ -316,13 +316,18 @@ static void survives_garbage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(head_round_trip),        cmocka_unit_test(head_layout),
-        cmocka_unit_test(head_lies),              cmocka_unit_test(joins_in_any_order),
-        cmocka_unit_test(keeps_senders_apart),    cmocka_unit_test(takes_a_piece_once),
-        cmocka_unit_test(refuses_contradictions), cmocka_unit_test(forgets_what_has_no_beginning),
+        cmocka_unit_test(head_round_trip),
+        cmocka_unit_test(head_layout),
+        cmocka_unit_test(head_lies),
+        cmocka_unit_test(joins_in_any_order),
+        cmocka_unit_test(keeps_senders_apart),
+        cmocka_unit_test(takes_a_piece_once),
+        cmocka_unit_test(refuses_contradictions),
+        cmocka_unit_test(forgets_what_has_no_beginning),
         cmocka_unit_test(bounds_what_is_unfinished),
         cmocka_unit_test(gives_up_the_oldest_where_lossy),
-        cmocka_unit_test(counts_loss_and_order),  cmocka_unit_test(survives_garbage),
+        cmocka_unit_test(counts_loss_and_order),
+        cmocka_unit_test(survives_garbage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -269,8 +269,11 @@ static int open_beyond_the_limit(void) {
     if (rc != -EMFILE || strstr(thirl_why(), "RLIMIT_MSGQUEUE") == NULL || strstr(thirl_why(), "20000") == NULL) {
         return 1;
     }
-    rc = thirl_open(&end, THIRL_PUSH, address("?queue=8K"), NULL); /* one packet fits, unless this user has other queues */
-    return rc == -EMFILE ? 77 : rc == 0 && thirl_send(end, "x", 1, THIRL_NOW) == 0 && thirl_send(end, "x", 1, THIRL_NOW) == -EAGAIN ? 0 : 2;
+    rc = thirl_open(&end, THIRL_PUSH, address("?queue=8K"),
+                    NULL); /* one packet fits, unless this user has other queues */
+    return rc == -EMFILE                                                                                         ? 77
+           : rc == 0 && thirl_send(end, "x", 1, THIRL_NOW) == 0 && thirl_send(end, "x", 1, THIRL_NOW) == -EAGAIN ? 0
+                                                                                                                 : 2;
 }
 
 static void names_the_limit(void **state) {

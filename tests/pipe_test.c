@@ -173,9 +173,15 @@ static const struct {
     const char *name;
     int (*run)(const char *address);
 } children[] = {
-    {"echo", echo},           {"three", say_three},           {"three-close", say_three_and_close},
-    {"stay", say_three_and_stay}, {"clone", say_three_and_clone}, {"open", only_open},
-    {"nonsense", talk_nonsense},  {"read", read_all},             {"write", write_and_die},
+    {"echo", echo},
+    {"three", say_three},
+    {"three-close", say_three_and_close},
+    {"stay", say_three_and_stay},
+    {"clone", say_three_and_clone},
+    {"open", only_open},
+    {"nonsense", talk_nonsense},
+    {"read", read_all},
+    {"write", write_and_die},
     {"lose", lose_the_parent},
     {"early", lose_the_parent_early},
 };
@@ -359,7 +365,8 @@ static void refuses_what_does_not_fit(void **state) {
     assert_null(other);
     assert_int_equal(thirl_close(&end, LONG), 0);
     /* Numbers that are no pipe's, or none. */
-    static const char *const wrong[] = {"pipe://1", "pipe://a,b", "pipe://1,2,3", "pipe://,", "pipe://-1,4", "pipe:///x"};
+    static const char *const wrong[] = {"pipe://1", "pipe://a,b",  "pipe://1,2,3",
+                                        "pipe://,", "pipe://-1,4", "pipe:///x"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(thirl_open(&other, THIRL_PAIR, wrong[i], NULL), -THIRL_EADDRESS);
     }

@@ -318,7 +318,7 @@ static void misfits(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        OVER_ALL(words),      OVER_ALL(both_ways),  OVER_ALL(one_way),     OVER_ALL(stream),
+        OVER_ALL(words),      OVER_ALL(both_ways),   OVER_ALL(one_way),         OVER_ALL(stream),
         OVER_ALL(descriptor), OVER_ALL(two_threads), cmocka_unit_test(misfits),
     };
     if (argc > 1) {

@@ -17,8 +17,8 @@ enum kind { SIZE, OCTAL, DURATION, WORD, FLAG, COUNT, TEXT };
 
 static const char *const wait_words[] = {
     [THIRL_WAIT_ADAPTIVE] = "adaptive", [THIRL_WAIT_SPIN] = "spin", [THIRL_WAIT_SLEEP] = "sleep"};
-static const char *const type_words[] = {[THIRL_STREAM] = "stream", [THIRL_SEQPACKET] = "seqpacket",
-                                         [THIRL_DATAGRAM] = "datagram"};
+static const char *const type_words[] = {
+    [THIRL_STREAM] = "stream", [THIRL_SEQPACKET] = "seqpacket", [THIRL_DATAGRAM] = "datagram"};
 static const char *const flag_words[] = {"off", "on"};
 
 #define SIZE_FORM "a size in bytes from 1 to 1024G, such as 65536, 64K, 4M or 1G"

@@ -16,11 +16,11 @@
 #include "base/atomic.h"
 #include "include/thirl/thirl.h"
 
-#define FRAG_HEAD 40               /* bytes before each piece */
-#define FRAG_VERSION 1             /* of everything in this file */
-#define FRAG_SIZE_MAX 0x7fffffffu  /* largest message */
-#define FRAG_PARTS 32              /* unfinished messages that one receiver puts together at the same time */
-#define FRAG_SENDERS 64            /* senders whose packets are counted */
+#define FRAG_HEAD 40              /* bytes before each piece */
+#define FRAG_VERSION 1            /* of everything in this file */
+#define FRAG_SIZE_MAX 0x7fffffffu /* largest message */
+#define FRAG_PARTS 32             /* unfinished messages that one receiver puts together at the same time */
+#define FRAG_SENDERS 64           /* senders whose packets are counted */
 
 enum frag_type {
     FRAG_DATA = 1, /* a piece of a message */
@@ -58,7 +58,7 @@ struct frag_part {
     uint64_t node; /* 0: this place is free */
     uint32_t end, message;
     uint32_t total, piece, missing; /* missing: pieces */
-    unsigned char *data; /* total bytes, and behind them a bit for each piece that is there */
+    unsigned char *data;            /* total bytes, and behind them a bit for each piece that is there */
     size_t room;
     uint64_t touched;
     bool doomed; /* the caller's */
@@ -80,10 +80,10 @@ struct frag {
     struct frag_part part[FRAG_PARTS];
     struct frag_part *whole;
     struct frag_sender sender[FRAG_SENDERS];
-    unsigned latest; /* of the senders: who sent last */
+    unsigned latest;      /* of the senders: who sent last */
     unsigned char *spare; /* the last buffer that was given back */
     size_t spare_room;
-    uint64_t lost;  /* messages that were begun and not finished; where lossy, packets that never came too */
+    uint64_t lost;        /* messages that were begun and not finished; where lossy, packets that never came too */
     uint64_t twice, late; /* packets that came again, and out of order; where lossy */
 };
 

@@ -16,12 +16,12 @@
 #include "base/atomic.h"
 #include "include/thirl/thirl.h"
 
-#define FRAME_HEAD 8               /* bytes before each payload */
+#define FRAME_HEAD 8                 /* bytes before each payload */
 #define FRAME_WORD "\x9dthirl\r\x1b" /* eight bytes that a marked packet begins with; then a head, then a payload */
-#define FRAME_MARK 16              /* bytes before the payload of a marked packet: the word and a head */
-#define FRAME_HELLO 64             /* bytes of a greeting */
-#define FRAME_VERSION 1            /* of everything in this file */
-#define FRAME_SIZE_MAX 0x7fffffffu /* largest payload */
+#define FRAME_MARK 16                /* bytes before the payload of a marked packet: the word and a head */
+#define FRAME_HELLO 64               /* bytes of a greeting */
+#define FRAME_VERSION 1              /* of everything in this file */
+#define FRAME_SIZE_MAX 0x7fffffffu   /* largest payload */
 
 enum frame_type {
     FRAME_DATA = 1,
@@ -61,14 +61,14 @@ enum frame_hello_kind {
 
 struct frame_hello {
     uint16_t version;
-    uint32_t features; /* the low half must be understood by the other side, the high half may be ignored */
-    uint8_t kind;      /* enum frame_hello_kind */
-    uint8_t role;      /* enum thirl_role of the sender */
-    bool stream;       /* bytes without boundaries */
+    uint32_t features;   /* the low half must be understood by the other side, the high half may be ignored */
+    uint8_t kind;        /* enum frame_hello_kind */
+    uint8_t role;        /* enum thirl_role of the sender */
+    bool stream;         /* bytes without boundaries */
     uint8_t descriptors; /* how many the sender of this greeting takes with one message */
-    uint32_t code;     /* of a refusal: positive, an errno value or enum thirl_error */
-    uint64_t max;      /* largest payload that the sender of this greeting accepts */
-    int64_t pid[2];    /* as the sender sees them */
+    uint32_t code;       /* of a refusal: positive, an errno value or enum thirl_error */
+    uint64_t max;        /* largest payload that the sender of this greeting accepts */
+    int64_t pid[2];      /* as the sender sees them */
 };
 
 /* Fills in magic, version and length itself. */

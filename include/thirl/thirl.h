@@ -104,17 +104,18 @@ enum thirl_wait_mode {
 
 /* What an address can also say as ?name=value; the address wins. Zero means the default everywhere. */
 struct thirl_options {
-    size_t size;     /* sizeof (struct thirl_options): set it first, THIRL_OPTIONS does */
-    uint64_t queue;  /* ?queue=: bytes that may wait in each direction; rounded up to what the mechanism has */
-    uint64_t max;    /* ?max=: largest message accepted from the peer and from the user, in bytes */
-    uint32_t wait;   /* ?wait=adaptive|spin|sleep: enum thirl_wait_mode */
-    uint32_t mode;   /* ?mode=0660: permission bits of what this end creates; 0600 */
-    int64_t timeout; /* ?timeout=5s: what THIRL_SOON means, in nanoseconds; 30 s */
-    uint32_t type;   /* ?type=stream|seqpacket|datagram: enum thirl_socket_type, for unix:// */
-    uint32_t raw;    /* ?raw: no framing, no greeting: speaks to programs that do not know thirl; thirl-raw(7) */
+    size_t size;          /* sizeof (struct thirl_options): set it first, THIRL_OPTIONS does */
+    uint64_t queue;       /* ?queue=: bytes that may wait in each direction; rounded up to what the mechanism has */
+    uint64_t max;         /* ?max=: largest message accepted from the peer and from the user, in bytes */
+    uint32_t wait;        /* ?wait=adaptive|spin|sleep: enum thirl_wait_mode */
+    uint32_t mode;        /* ?mode=0660: permission bits of what this end creates; 0600 */
+    int64_t timeout;      /* ?timeout=5s: what THIRL_SOON means, in nanoseconds; 30 s */
+    uint32_t type;        /* ?type=stream|seqpacket|datagram: enum thirl_socket_type, for unix:// */
+    uint32_t raw;         /* ?raw: no framing, no greeting: speaks to programs that do not know thirl; thirl-raw(7) */
     uint32_t descriptors; /* ?descriptors=: how many a received message may bring, up to 16; 0 refuses them all */
-    uint32_t signal; /* ?signal=: the real-time signal of sig://, from 34 to 64; 44 */
-    const char *spy;  /* ?spy=: a file, or the number of a descriptor, that gets a line for each operation; thirl-spy(7) */
+    uint32_t signal;      /* ?signal=: the real-time signal of sig://, from 34 to 64; 44 */
+    const char
+        *spy; /* ?spy=: a file, or the number of a descriptor, that gets a line for each operation; thirl-spy(7) */
     const char *hurt; /* ?hurt=: faults on purpose, SEED or SEED:KIND,...; thirl-hurt(7) */
 };
 
@@ -176,8 +177,8 @@ THIRL_API THIRL_CHECK int thirl_recv(thirl *end, void *buffer, size_t capacity, 
  * Sets *count to their number. -EMSGSIZE: the first does not fit; messages[0].iov_len gets what it needs.
  * On a stream each is a piece of it. Errors otherwise as thirl_send and thirl_recv. */
 THIRL_API THIRL_CHECK int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thirl_time until);
-THIRL_API THIRL_CHECK int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
-                                          thirl_time until);
+THIRL_API THIRL_CHECK int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *messages,
+                                          size_t *count, thirl_time until);
 
 /* ---- send and receive: in place ---------------------------------------------------------------------------------- */
 
@@ -240,13 +241,15 @@ struct thirl_limits {
     uint8_t descriptors; /* can carry descriptors; while there is a peer: and it takes some */
     uint8_t identity;    /* the peer's uid, gid and pid come from the kernel */
     uint8_t cross_host;
-    uint8_t pollable;    /* has a thirl_fd */
+    uint8_t pollable;            /* has a thirl_fd */
     uint32_t senders, receivers; /* how many a channel can have; 0: no limit */
-    uint64_t atomic_max; /* up to that size the kernel takes a message whole; above, thirl takes it apart and puts it together */
+    uint64_t
+        atomic_max; /* up to that size the kernel takes a message whole; above, thirl takes it apart and puts it together */
     uint32_t priorities; /* levels of priority; 1: all messages are equal */
     uint8_t raw;         /* ?raw works */
     uint8_t zero[3];
-    uint64_t queue_messages; /* messages (packets, above atomic_max) that can wait in one direction; 0: only bytes count */
+    uint64_t
+        queue_messages; /* messages (packets, above atomic_max) that can wait in one direction; 0: only bytes count */
 };
 THIRL_API THIRL_CHECK int thirl_limits(thirl *end, struct thirl_limits *limits);
 
@@ -265,9 +268,11 @@ THIRL_API THIRL_CHECK int thirl_mechanisms(int (*seen)(void *context, const stru
 /* Who is at the other end now. Set size first. -ENOTCONN while there is nobody. */
 struct thirl_peer {
     size_t size;
-    int64_t pid; /* as this process sees it; 0 when it is in a PID namespace that this one cannot see into, or across hosts */
+    int64_t
+        pid; /* as this process sees it; 0 when it is in a PID namespace that this one cannot see into, or across hosts */
     uint32_t uid, gid; /* UINT32_MAX across hosts, where no kernel vouches for them */
-    char exe[256]; /* path of its program, "" when it may not be known; across hosts its address, such as "127.0.0.1:5000" */
+    char exe
+        [256]; /* path of its program, "" when it may not be known; across hosts its address, such as "127.0.0.1:5000" */
 };
 THIRL_API THIRL_CHECK int thirl_peer(thirl *end, struct thirl_peer *peer);
 
@@ -285,13 +290,13 @@ struct thirl_seen {
     const char *state;   /* "waiting", "linked", "closed", "dead" */
     int64_t pid;         /* as its own process sees it */
     const char *exe;
-    const char *peer;    /* "pid 123 (name)", "" when there is none */
+    const char *peer;                                    /* "pid 123 (name)", "" when there is none */
     uint64_t sent, sent_bytes, received, received_bytes; /* messages and payload bytes */
-    uint64_t waits, wakes; /* how often it slept, how often it woke its peer */
-    uint64_t queue;        /* bytes of its queue, 0 when it only receives */
-    uint64_t lost;         /* messages that never came, or never whole, as far as that is known */
-    uint64_t refused;      /* what came and was not thirl's, or lied */
-    uint64_t late, twice;  /* packets that came out of order, and that came again and were dropped: over datagrams */
+    uint64_t waits, wakes;                               /* how often it slept, how often it woke its peer */
+    uint64_t queue;                                      /* bytes of its queue, 0 when it only receives */
+    uint64_t lost;        /* messages that never came, or never whole, as far as that is known */
+    uint64_t refused;     /* what came and was not thirl's, or lied */
+    uint64_t late, twice; /* packets that came out of order, and that came again and were dropped: over datagrams */
 };
 
 /* Calls seen for each end in the registry directory ($THIRL_DIR, else /dev/shm/thirl-UID), in the order of addresses, until

@@ -273,7 +273,7 @@ static void holds_a_full_queue(struct conform *c) {
 
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
-        CONFORM(sends_every_size),     CONFORM(refuses_one_byte_more), CONFORM(meets_a_smaller_peer),
+        CONFORM(sends_every_size),        CONFORM(refuses_one_byte_more), CONFORM(meets_a_smaller_peer),
         CONFORM(keeps_what_does_not_fit), CONFORM(keeps_order_both_ways), CONFORM(holds_a_full_queue),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);

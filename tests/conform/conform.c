@@ -188,8 +188,7 @@ static int await(pid_t pid, int limit_ms) {
         (void)kill(pid, SIGKILL);
     }
     int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
     return late ? -1 : status;
 }
 
@@ -208,7 +207,8 @@ static void play(void **state) {
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (strcmp(c.line->name, "sysv") == 0) {
-            (void)unshare(CLONE_NEWIPC); /* where that is allowed: what it leaves goes with it, even if all are killed */
+            (void)unshare(
+                CLONE_NEWIPC); /* where that is allowed: what it leaves goes with it, even if all are killed */
         }
         if (quota >= 0) {
             (void)close(quota);
@@ -330,7 +330,8 @@ static int see_claims(void *context, const struct thirl_mechanism *mechanism) {
 }
 
 struct thirl_limits conform_claims(const struct conform *c) {
-    struct claims claims = {.scheme = c->line->prefix, .length = strcspn(c->line->prefix, ":"),
+    struct claims claims = {.scheme = c->line->prefix,
+                            .length = strcspn(c->line->prefix, ":"),
                             .datagram = strcmp(c->line->suffix, "?type=datagram") == 0};
     must_be(thirl_mechanisms(see_claims, &claims), 1);
     return claims.limits;
@@ -466,8 +467,7 @@ int64_t conform_now(void) {
 
 void conform_sleep(int64_t ns) {
     struct timespec t = {ns / (1000 * MS), ns % (1000 * MS)};
-    while (nanosleep(&t, &t) != 0 && errno == EINTR) {
-    }
+    while (nanosleep(&t, &t) != 0 && errno == EINTR) {}
 }
 
 unsigned conform_room(thirl *end, unsigned wanted) {

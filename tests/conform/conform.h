@@ -19,7 +19,8 @@
 #include "include/thirl/thirl.h"
 
 #define MS INT64_C(1000000)
-#define PATIENCE thirl_in_ms(20000) /* for what will come: longer than any machine sleeps, shorter than the stage lives */
+#define PATIENCE                                                                                                       \
+    thirl_in_ms(20000) /* for what will come: longer than any machine sleeps, shorter than the stage lives */
 
 /* A mechanism, as the suite sees it: the address is prefix, a name of the test's own (behind its directory if `path`; a port if
  * the prefix ends with a colon, the stage and a signal if it carries events: there it is the stage that watches), suffix. */
@@ -30,13 +31,19 @@ struct conform_line {
     unsigned roles; /* the groups of roles that it carries: CONFORM_PAIR … */
 };
 
-enum { CONFORM_PAIR = 1, CONFORM_STREAM = 2, CONFORM_QUEUE = 4, CONFORM_EVENT = 8 }; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH */
+enum {
+    CONFORM_PAIR = 1,
+    CONFORM_STREAM = 2,
+    CONFORM_QUEUE = 4,
+    CONFORM_EVENT = 8
+}; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH */
 
 struct conform {
     const struct conform_line *line;
     char directory[160], registry[192];
     pid_t stage;
-    char with[192]; /* an option for every address, from $CONFORM_WITH: "spy", "hurt", or as it stands there; "": none */
+    char
+        with[192]; /* an option for every address, from $CONFORM_WITH: "spy", "hurt", or as it stands there; "": none */
     unsigned port; /* the first of CONFORM_PORTS that no other test on this machine uses */
 };
 
@@ -49,9 +56,12 @@ struct conform_test {
     unsigned roles;   /* it is for the lines that carry all of these */
 };
 
-#define CONFORM(body) {#body, body, NULL, CONFORM_PAIR}
-#define CONFORM_FOR(body, roles) {#body, body, NULL, roles}
-#define CONFORM_ONLY(body, line) {#body, body, line, 0}
+#define CONFORM(body)                                                                                                  \
+    { #body, body, NULL, CONFORM_PAIR }
+#define CONFORM_FOR(body, roles)                                                                                       \
+    { #body, body, NULL, roles }
+#define CONFORM_ONLY(body, line)                                                                                       \
+    { #body, body, line, 0 }
 
 /* Runs them all; argv[1] may be a pattern for names like "shm sends_every_size". */
 int conform_main(const struct conform_test *, size_t count, int argc, char **argv);
@@ -81,7 +91,7 @@ void conform_skip(const char *reason) __attribute__((noreturn));
 #define at_once(c, call)                                                                                               \
     ({                                                                                                                 \
         int at_once_rc = (call);                                                                                       \
-        at_once_rc == -EAGAIN && strncmp((c)->with, "hurt", 4) == 0 ? (call) : at_once_rc;                             \
+        at_once_rc == -EAGAIN &&strncmp((c)->with, "hurt", 4) == 0 ? (call) : at_once_rc;                              \
     })
 
 /* ---- peers ---- */

@@ -418,8 +418,8 @@ static void takes_no_nonsense(struct conform *c) {
 }
 
 static void refuses_wrong_options(struct conform *c) {
-    static const char *const wrong[] = {"nonsense=1", "queue=1",    "queue=64G",    "queue=x",  "wait=now", "mode=7777",
-                                        "timeout=-1", "timeout=x", "max=",    "queue",    "type=dgram"};
+    static const char *const wrong[] = {"nonsense=1", "queue=1",   "queue=64G", "queue=x", "wait=now",  "mode=7777",
+                                        "timeout=-1", "timeout=x", "max=",      "queue",   "type=dgram"};
     thirl *end = NULL;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         int rc = thirl_open(&end, THIRL_PAIR, conform_address(c, 0, wrong[i]), NULL);
@@ -459,9 +459,9 @@ static void refuses_wrong_options(struct conform *c) {
 
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
-        CONFORM(closes_in_either_order), CONFORM(closes_alone),        CONFORM(many_at_once),
-        CONFORM(leaves_nothing_behind),  CONFORM(has_no_third_end),    CONFORM(keeps_pairs_from_streams),
-        CONFORM(claims_what_it_does),    CONFORM(knows_its_peer),      CONFORM(is_seen_in_the_list),
+        CONFORM(closes_in_either_order), CONFORM(closes_alone),          CONFORM(many_at_once),
+        CONFORM(leaves_nothing_behind),  CONFORM(has_no_third_end),      CONFORM(keeps_pairs_from_streams),
+        CONFORM(claims_what_it_does),    CONFORM(knows_its_peer),        CONFORM(is_seen_in_the_list),
         CONFORM(takes_no_nonsense),      CONFORM(refuses_wrong_options),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);

@@ -223,7 +223,8 @@ static void is_null_after_a_failure(struct conform *c) {
     must(other == NULL);
     must_be(thirl_take(end, &loan, PATIENCE), -THIRL_ECLOSED);
     must(loan == NULL);
-    must_be(thirl_loan(end, &loan, 1, THIRL_NOW) == 0 ? thirl_put(end, &loan, THIRL_NOW) : -THIRL_ECLOSED, -THIRL_ECLOSED);
+    must_be(thirl_loan(end, &loan, 1, THIRL_NOW) == 0 ? thirl_put(end, &loan, THIRL_NOW) : -THIRL_ECLOSED,
+            -THIRL_ECLOSED);
     must(loan == NULL);
     must_be(thirl_close(&end, PATIENCE), 0);
 }
@@ -278,9 +279,14 @@ static void refuses_notes_that_it_does_not_claim(struct conform *c) {
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
         CONFORM(refuses_notes_that_it_does_not_claim),
-        CONFORM(takes_several),           CONFORM(puts_in_any_order),   CONFORM(leaves_no_trace_of_the_unsent),
-        CONFORM(trims),                   CONFORM(outlives_the_end),    CONFORM(holds_so_many_and_no_more),
-        CONFORM(is_null_after_a_failure), CONFORM(outlives_the_sender),
+        CONFORM(takes_several),
+        CONFORM(puts_in_any_order),
+        CONFORM(leaves_no_trace_of_the_unsent),
+        CONFORM(trims),
+        CONFORM(outlives_the_end),
+        CONFORM(holds_so_many_and_no_more),
+        CONFORM(is_null_after_a_failure),
+        CONFORM(outlives_the_sender),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }

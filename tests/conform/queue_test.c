@@ -661,11 +661,11 @@ static void leftovers_are_removed_on_demand(struct conform *c) {
 
 /* Dies at the k-th pass of a point: k in the upper half, its number in the list below in the lower. */
 static const char *const points[] = {
-    "push.piece.sent",    "draw.piece.taken",    "turn.give.after",     "queue.open.noted",    "queue.close.between",
-    "kept.put.written",   "kept.remove.before",  "kept.remove.between", "node.join.before",    "roll.begin.locked",
-    "roll.card.written",  "roll.finish.before",  "roll.finish.renamed", "roll.finish.after",   "roll.leave.file",
-    "roll.leave.told",    "roll.remove.card",    "roll.remove.roll",    "hail.want.shown",     "hail.wake.between",
-    "sysv.make.before",   "sysv.make.after",     "wait.sleep.before",
+    "push.piece.sent",   "draw.piece.taken",   "turn.give.after",     "queue.open.noted",  "queue.close.between",
+    "kept.put.written",  "kept.remove.before", "kept.remove.between", "node.join.before",  "roll.begin.locked",
+    "roll.card.written", "roll.finish.before", "roll.finish.renamed", "roll.finish.after", "roll.leave.file",
+    "roll.leave.told",   "roll.remove.card",   "roll.remove.roll",    "hail.want.shown",   "hail.wake.between",
+    "sysv.make.before",  "sysv.make.after",    "wait.sleep.before",
 };
 #define POINTS (sizeof points / sizeof *points)
 
@@ -678,7 +678,8 @@ static void die_at(uint64_t point, unsigned pass) {
 /* A message of three packets, or as many as there can be; a small queue has room for it, and for little more. */
 static size_t some_pieces(thirl *end) {
     struct thirl_limits limits = limits_of(end);
-    return limits.atomic_max * 2 + 1 < limits.message_max ? (size_t)limits.atomic_max * 2 + 1 : (size_t)limits.message_max;
+    return limits.atomic_max * 2 + 1 < limits.message_max ? (size_t)limits.atomic_max * 2 + 1
+                                                          : (size_t)limits.message_max;
 }
 
 /* A message of several packets, of which two fit into the queue. */
@@ -738,7 +739,8 @@ static void receiver_dies_in_mid_message(struct conform *c) {
     conform_hear(&peer);
     thirl *out = conform_open(c, THIRL_PUSH, NULL);
     struct thirl_limits limits = limits_of(out);
-    need(limits.message_max > limits.atomic_max && limits.receivers == 0, "messages are never cut, or it has one receiver");
+    need(limits.message_max > limits.atomic_max && limits.receivers == 0,
+         "messages are never cut, or it has one receiver");
     thirl *in = conform_open(c, THIRL_PULL, NULL);
     conform_send(out, some_pieces(out), 1);
     await_end(&peer);
@@ -787,8 +789,7 @@ static void take_stock(struct conform *c, bool sent) {
         must_be(thirl_recv(in, data, large, &size, PATIENCE), 0);
         uint64_t seed = size == 21 ? 51 : 50;
         if (size == 20 || (sent && size == large && !conform_intact(data, size, 50))) {
-            for (seed = next; seed < 4 && !conform_intact(data, size, seed); seed++) {
-            }
+            for (seed = next; seed < 4 && !conform_intact(data, size, seed); seed++) {}
             next = seed + 1;
         }
         must(conform_intact(data, size, seed));

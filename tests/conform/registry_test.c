@@ -190,7 +190,8 @@ static void sit(const struct conform *c, struct peer *stage) {
 }
 
 /* Spoils the file of that channel, or of the nodes, whose name ends so: at a place, or by length. */
-static void spoil(const struct conform *c, const char *directory, const char *ending, off_t at, size_t size, int64_t length) {
+static void spoil(const struct conform *c, const char *directory, const char *ending, off_t at, size_t size,
+                  int64_t length) {
     char path[400];
     snprintf(path, sizeof path, "%s", in(c, directory, strcmp(directory, "node") == 0 ? "node" : "."));
     DIR *list = opendir(path);
@@ -222,16 +223,26 @@ static const struct spoiling {
     int64_t length;
     int code; /* one that must come; 0: any, or none */
 } spoilings[] = {
-    {"chan", ".tx", 0, 8, -1, -THIRL_EFORMAT},  {"chan", ".rx", 0, 8, -1, -THIRL_EFORMAT},
-    {"chan", ".tx", 8, 4, -1, -THIRL_EVERSION}, {"chan", ".rx", 8, 4, -1, -THIRL_EVERSION},
-    {"chan", ".tx", 16, 4, -1, 0},              {"chan", ".rx", 0, 512, -1, 0},
-    {"chan", ".tx", 0, 512, -1, 0},             {"chan", ".tx", 64, 200, -1, 0},
-    {"chan", ".rx", 64, 200, -1, 0},            {"chan", "card", 8, 4, -1, -THIRL_EVERSION},
-    {"chan", "card", 0, 16, -1, -THIRL_EFORMAT}, {"chan", "card", 0, 4, 4, -THIRL_EFORMAT},
-    {"chan", ".tx", 0, 0, 4096, 0},             {"chan", ".tx", 0, 0, 0, 0},
-    {"chan", ".rx", 0, 0, 0, 0},                {"chan", ".rx", 0, 0, 100, 0},
-    {"node", "", 0, 8, -1, 0},                  {"node", "", 8, 4, -1, 0},
-    {"node", "", 16, 16, -1, 0},                {"node", "", 0, 0, 100, 0},
+    {"chan", ".tx", 0, 8, -1, -THIRL_EFORMAT},
+    {"chan", ".rx", 0, 8, -1, -THIRL_EFORMAT},
+    {"chan", ".tx", 8, 4, -1, -THIRL_EVERSION},
+    {"chan", ".rx", 8, 4, -1, -THIRL_EVERSION},
+    {"chan", ".tx", 16, 4, -1, 0},
+    {"chan", ".rx", 0, 512, -1, 0},
+    {"chan", ".tx", 0, 512, -1, 0},
+    {"chan", ".tx", 64, 200, -1, 0},
+    {"chan", ".rx", 64, 200, -1, 0},
+    {"chan", "card", 8, 4, -1, -THIRL_EVERSION},
+    {"chan", "card", 0, 16, -1, -THIRL_EFORMAT},
+    {"chan", "card", 0, 4, 4, -THIRL_EFORMAT},
+    {"chan", ".tx", 0, 0, 4096, 0},
+    {"chan", ".tx", 0, 0, 0, 0},
+    {"chan", ".rx", 0, 0, 0, 0},
+    {"chan", ".rx", 0, 0, 100, 0},
+    {"node", "", 0, 8, -1, 0},
+    {"node", "", 8, 4, -1, 0},
+    {"node", "", 16, 16, -1, 0},
+    {"node", "", 0, 0, 100, 0},
     {"node", "", 0, 512, -1, 0},
 };
 

@@ -42,7 +42,8 @@ static void survives_a_full_registry(struct conform *c) {
     conform_both(c, 100, "queue=64K", &a, &b);
     unsigned before = channels(c), opened = 0;
     int rc = 0;
-    while (opened < 64 && (rc = thirl_open(&end[opened], THIRL_PAIR, conform_address(c, opened, "queue=64K"), NULL)) == 0) {
+    while (opened < 64 &&
+           (rc = thirl_open(&end[opened], THIRL_PAIR, conform_address(c, opened, "queue=64K"), NULL)) == 0) {
         opened++;
     }
     if (strcmp(c->line->name, "shm") == 0) {
@@ -199,14 +200,10 @@ static void says_that_it_is_read_only(struct conform *c) {
 
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
-        CONFORM(survives_a_full_registry),
-        CONFORM_ONLY(says_that_nothing_fits_at_all, "shm"),
-        CONFORM(survives_without_descriptors),
-        CONFORM(survives_a_small_file_limit),
-        CONFORM(makes_a_missing_directory),
-        CONFORM(says_that_the_directory_cannot_be),
-        CONFORM(says_that_the_directory_is_a_file),
-        CONFORM(says_that_it_may_not_write),
+        CONFORM(survives_a_full_registry),          CONFORM_ONLY(says_that_nothing_fits_at_all, "shm"),
+        CONFORM(survives_without_descriptors),      CONFORM(survives_a_small_file_limit),
+        CONFORM(makes_a_missing_directory),         CONFORM(says_that_the_directory_cannot_be),
+        CONFORM(says_that_the_directory_is_a_file), CONFORM(says_that_it_may_not_write),
         CONFORM(says_that_it_is_read_only),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);

@@ -40,7 +40,8 @@ static void enter(const struct conform *c, struct peer *stage) {
     _exit(0); /* LeakSanitizer cannot start its tracer, here as there */
 }
 
-static void start_inside(struct peer *peer, const struct conform *c, void (*run)(const struct conform *, struct peer *)) {
+static void start_inside(struct peer *peer, const struct conform *c,
+                         void (*run)(const struct conform *, struct peer *)) {
     if (geteuid() != 0) {
         conform_skip("namespaces are for root");
     }

@@ -18,7 +18,7 @@ struct worker {
     pthread_t thread;
     uint32_t first, count; /* numbers to send */
     bool in_place;
-    uint8_t *seen;         /* of each number, how often it came */
+    uint8_t *seen; /* of each number, how often it came */
     uint32_t got;
 };
 

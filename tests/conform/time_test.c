@@ -76,8 +76,7 @@ static void stay(const struct conform *c, struct peer *stage) {
 }
 
 static void stuff(const struct conform *c, thirl *end) {
-    while (send_block(end, THIRL_NOW) == 0 || send_block(end, conform_while(c)) == 0) {
-    }
+    while (send_block(end, THIRL_NOW) == 0 || send_block(end, conform_while(c)) == 0) {}
 }
 
 static void keeps_deadlines_with_a_peer(struct conform *c) {

@@ -21,7 +21,7 @@
 
 #define PATIENCE (60 * CLOCK_MS) /* of one call of the survivor; longer than any slice of a wait */
 #define FRESH 3                  /* messages that survivor and fresh peer exchange each way */
-#define HALF ((size_t)10 << 20) /* more than any socket holds without privilege */
+#define HALF ((size_t)10 << 20)  /* more than any socket holds without privilege */
 
 static struct board *mine; /* of the victim only */
 
@@ -193,8 +193,9 @@ static int persist(struct board *board, thirl *end, int64_t message) {
     for (;;) {
         struct talk talk;
         bool over = atomic_load(&board->ended) && clock_now() > board->ended_at + 2 * TRIAL_TOLD_NS;
-        int rc = message >= 0 ? talk_send(end, BOARD_SURVIVOR, (uint64_t)message, thirl_in_ms(PATIENCE / CLOCK_MS))
-                              : talk_recv(end, board->got[BOARD_VICTIM] % 3 == 1, &talk, thirl_in_ms(PATIENCE / CLOCK_MS));
+        int rc = message >= 0
+                     ? talk_send(end, BOARD_SURVIVOR, (uint64_t)message, thirl_in_ms(PATIENCE / CLOCK_MS))
+                     : talk_recv(end, board->got[BOARD_VICTIM] % 3 == 1, &talk, thirl_in_ms(PATIENCE / CLOCK_MS));
         if (rc == -EMSGSIZE && board->scenario->flow == TRIAL_HALF) {
             rc = take_half(board, end, thirl_in_ms(PATIENCE / CLOCK_MS));
         } else if (rc == 0 && message < 0) {

@@ -35,10 +35,10 @@ enum role { SENDS = 1, RECEIVES = 2 };
 
 struct life {
     uint32_t role;
-    bool early;      /* killed before anybody waited for it to do something */
-    uint64_t sent;   /* messages for which its send returned 0 */
-    uint64_t got;    /* of them, by the survivor */
-    uint64_t heard;  /* messages that it received */
+    bool early;     /* killed before anybody waited for it to do something */
+    uint64_t sent;  /* messages for which its send returned 0 */
+    uint64_t got;   /* of them, by the survivor */
+    uint64_t heard; /* messages that it received */
 };
 
 struct size {
@@ -48,8 +48,8 @@ struct size {
 static struct shared {
     char address[200];
     unsigned kills;
-    uint32_t life;  /* the current one */
-    uint32_t stop;  /* the last one closes in order */
+    uint32_t life;       /* the current one */
+    uint32_t stop;       /* the last one closes in order */
     uint64_t next_heard; /* the lowest number that the survivor may still send anew */
     uint32_t told[2];
     int64_t told_at[2];
@@ -59,7 +59,7 @@ static struct shared {
     char failure[300];
     int64_t *notice;
     struct life *lives;
-} *shared;
+} * shared;
 
 static unsigned count_wanted = 480;
 static uint64_t dice;
@@ -80,8 +80,7 @@ __attribute__((format(printf, 1, 2))) static void fail_with(const char *format, 
 
 static void rest(int64_t ns) {
     struct timespec left = clock_spec(ns);
-    while (nanosleep(&left, &left) != 0) {
-    }
+    while (nanosleep(&left, &left) != 0) {}
 }
 
 /* ---- the one that is killed -------------------------------------------------------------------------------------- */
@@ -163,7 +162,8 @@ static void measure(struct size *most) {
         }
         (void)fclose(file);
     }
-    struct size now = {count_lines("/proc/self/fd", true), count_lines("/proc/self/maps", false), (unsigned)(pages * 4)};
+    struct size now = {count_lines("/proc/self/fd", true), count_lines("/proc/self/maps", false),
+                       (unsigned)(pages * 4)};
     most->fds = now.fds > most->fds ? now.fds : most->fds;
     most->maps = now.maps > most->maps ? now.maps : most->maps;
     most->kib = now.kib > most->kib ? now.kib : most->kib;
@@ -221,7 +221,8 @@ static void *receive_on(void *end) {
             struct life *life = talk.conversation <= shared->kills + 1 ? &shared->lives[talk.conversation] : NULL;
             if (life == NULL || talk.conversation < current || talk.number != life->got) {
                 fail_with("the survivor is at life %u and gets message %llu of life %u, which had %llu", current,
-                          (unsigned long long)talk.number, talk.conversation, (unsigned long long)(life ? life->got : 0));
+                          (unsigned long long)talk.number, talk.conversation,
+                          (unsigned long long)(life ? life->got : 0));
                 return NULL;
             }
             current = talk.conversation;
@@ -273,8 +274,8 @@ static void await_progress(const struct life *life) {
     int64_t began = clock_now();
     while (!has_done_something(life) && !atomic_load(&shared->failed)) {
         if (clock_now() - began > STALL_NS) {
-            fail_with("a stall: life %u (role %u) has sent %llu, of which %llu arrived, and received %llu", shared->life,
-                      life->role, (unsigned long long)life->sent, (unsigned long long)life->got,
+            fail_with("a stall: life %u (role %u) has sent %llu, of which %llu arrived, and received %llu",
+                      shared->life, life->role, (unsigned long long)life->sent, (unsigned long long)life->got,
                       (unsigned long long)life->heard);
         }
         rest(50 * CLOCK_US);
@@ -382,18 +383,20 @@ static void judge(unsigned noticed, double seconds) {
         heard += life->heard;
         if (life->got < life->sent || life->got > life->sent + 1) {
             missing++;
-            fail_with("life %u (role %u, %s) sent %llu messages, %llu arrived", n, life->role, life->early ? "early" : "late",
-                      (unsigned long long)life->sent, (unsigned long long)life->got);
+            fail_with("life %u (role %u, %s) sent %llu messages, %llu arrived", n, life->role,
+                      life->early ? "early" : "late", (unsigned long long)life->sent, (unsigned long long)life->got);
         }
     }
     qsort(shared->notice, noticed, sizeof *shared->notice, by_size);
     int64_t most = noticed != 0 ? shared->notice[noticed - 1] : 0;
-    printf("soak: %s: %u kills, %llu + %llu messages, %u lives short of some; told after median %lld, p99 %lld, max %lld us; "
+    printf("soak: %s: %u kills, %llu + %llu messages, %u lives short of some; told after median %lld, p99 %lld, max "
+           "%lld us; "
            "survivor %u fds, %u maps, %u KiB, in the end %u, %u, %u; %.1f s\n",
            shared->address, shared->life - 1, (unsigned long long)sent, (unsigned long long)heard, missing,
            (long long)(noticed ? shared->notice[noticed / 2] / CLOCK_US : 0),
            (long long)(noticed ? shared->notice[noticed * 99 / 100] / CLOCK_US : 0), (long long)(most / CLOCK_US),
-           shared->warm.fds, shared->warm.maps, shared->warm.kib, shared->end.fds, shared->end.maps, shared->end.kib, seconds);
+           shared->warm.fds, shared->warm.maps, shared->warm.kib, shared->end.fds, shared->end.maps, shared->end.kib,
+           seconds);
     if (shared->failed) {
         printf("soak: %s\n", shared->failure);
     }

@@ -80,8 +80,7 @@ static void expect_exit(struct board *board, pid_t child, const char *who) {
 
 static void rest(int64_t ns) {
     struct timespec left = clock_spec(ns);
-    while (nanosleep(&left, &left) != 0) {
-    }
+    while (nanosleep(&left, &left) != 0) {}
 }
 
 /* The victim has stopped itself. Returns when it was killed, 0 when it goes on. */

@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 
-#define TRIAL_POINTS 160            /* places at which points stand */
+#define TRIAL_POINTS 160               /* places at which points stand */
 #define TRIAL_TOLD_NS (100 * CLOCK_MS) /* a survivor knows by then */
 
 enum trial_flow {
@@ -35,18 +35,18 @@ struct trial_scenario {
 enum trial_action { TRIAL_NONE, TRIAL_KILL, TRIAL_STOP, TRIAL_STOP_KILL };
 
 struct trial_result {
-    bool hit;        /* the victim came to that point */
-    bool slow;       /* all went well, but the survivor was told late */
-    bool told;       /* the survivor was told of a death */
-    int64_t notice;  /* how long after the kill, ns; where the victim killed itself: after its parent knew */
+    bool hit;       /* the victim came to that point */
+    bool slow;      /* all went well, but the survivor was told late */
+    bool told;      /* the survivor was told of a death */
+    int64_t notice; /* how long after the kill, ns; where the victim killed itself: after its parent knew */
     unsigned timeouts;
-    char failure[400]; /* "": none */
+    char failure[400];             /* "": none */
     unsigned passes[TRIAL_POINTS]; /* of the victim, at each place */
 };
 
 /* Runs one trial in the empty directory of that path (also the registry). point NULL: nothing happens to the victim. Leaves the
  * directory empty, or says in failure what was left there. */
-void trial_run(const struct trial_scenario *, const char *directory, const char *point, unsigned pass, enum trial_action,
-               struct trial_result *);
+void trial_run(const struct trial_scenario *, const char *directory, const char *point, unsigned pass,
+               enum trial_action, struct trial_result *);
 
 #endif

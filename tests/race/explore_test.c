@@ -51,7 +51,7 @@ struct state {
     } buffer[CPUS];
     uint8_t pc[CPUS];
     uint8_t seen, have, sent; /* registers */
-    uint8_t fences;     /* bell.fenced, the ringer's own */
+    uint8_t fences;           /* bell.fenced, the ringer's own */
 };
 
 static uint8_t load(const struct state *s, enum cpu cpu, enum word word) {
@@ -252,14 +252,15 @@ static void sleeper_pays(void **state) {
 static void ringer_pays(void **state) {
     (void)state;
     assert_int_equal(search((struct model){.messages = 3, .fences = true}, "the ringer pays"), 0);
-    assert_int_not_equal(search((struct model){.messages = 1, .fences = true, .without_full = true}, "and leaves its fence out"),
-                         0);
+    assert_int_not_equal(
+        search((struct model){.messages = 1, .fences = true, .without_full = true}, "and leaves its fence out"), 0);
 }
 
 static void payer_changes(void **state) {
     (void)state;
     assert_int_equal(search((struct model){.messages = 4, .changes = true}, "the payer changes"), 0);
-    assert_int_equal(search((struct model){.messages = 4, .changes = true, .fences = true}, "it changes, other beginning"), 0);
+    assert_int_equal(
+        search((struct model){.messages = 4, .changes = true, .fences = true}, "it changes, other beginning"), 0);
     assert_int_not_equal(search((struct model){.messages = 4, .changes = true, .fences = true, .without_calm = true},
                                 "and leaves out the fence between saying and doing"),
                          0);

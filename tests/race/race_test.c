@@ -350,8 +350,12 @@ static void ping_pong_delayed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lane_from_zero),         cmocka_unit_test(lane_over_2_32),        cmocka_unit_test(lane_over_2_64),
-        cmocka_unit_test(sleep_with_heavy_fence), cmocka_unit_test(sleep_with_full_fence), cmocka_unit_test(ping_pong),
+        cmocka_unit_test(lane_from_zero),
+        cmocka_unit_test(lane_over_2_32),
+        cmocka_unit_test(lane_over_2_64),
+        cmocka_unit_test(sleep_with_heavy_fence),
+        cmocka_unit_test(sleep_with_full_fence),
+        cmocka_unit_test(ping_pong),
 #if !defined(__SANITIZE_THREAD__)
         cmocka_unit_test(ping_pong_delayed),
 #endif
