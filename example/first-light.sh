@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # The main job, called by sh ./run after the build: carries a real file between two processes over every mechanism and
-# compares SHA-256 on both sides (events have no room for the file: its sum itself crosses); measures each beside its bare floor; kills a receiver in mid-transfer and shows what
+# compares SHA-256 on both sides (events have no room for the file: its sum itself crosses); measures each beside its bare
+# floor; kills a receiver in mid-transfer and shows what
 # the sender is told, that a new receiver takes over, and that nothing is left. BUILD: where the programs are.
 set -u
 cd "$(dirname "$0")/.." || exit 1
