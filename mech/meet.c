@@ -116,10 +116,12 @@ void meet_turn_away(const struct meet *m, const struct meet_line *line, int code
     say(m, line, FRAME_HELLO_REFUSE, code, 0);
 }
 
-/* A pipe that nobody has opened for writing yet reads like one that everybody has closed. */
+/* A pipe that nobody has opened for writing yet reads like one that everybody has closed. Since it was read, somebody may have
+ * opened it and written. */
 static bool is_awaited(const struct meet_line *line) {
     struct pollfd polled[2] = {{.fd = line->in, .events = POLLIN}, {.fd = line->out}};
-    return is_pipes(line) && poll(polled, 2, 0) >= 0 && polled[0].revents == 0 && (polled[1].revents & POLLERR) == 0;
+    return is_pipes(line) && poll(polled, 2, 0) >= 0 &&
+           ((polled[0].revents & POLLIN) != 0 || (polled[0].revents == 0 && (polled[1].revents & POLLERR) == 0));
 }
 
 /* Hears on. 1: a whole greeting; 0: the line is dead; -EAGAIN; or an error: that is none. A stranger is taken for one who
