@@ -50,7 +50,7 @@ TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/%,$(wildcard tests/*.c tests/*/
 FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
 SCRIPT := $(filter-out tests/fuzz/%,$(wildcard tests/*/*.sh))
 ifneq ($(EXTRA),)
-SCRIPT := $(filter-out tests/house/% tests/bench/%,$(SCRIPT))
+SCRIPT := $(filter-out tests/house/% tests/bench/% tests/conform/%,$(SCRIPT))
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
