@@ -110,7 +110,7 @@ static int put_whole(struct run *r, const char *held, size_t size, bool last, si
 static void *feed(void *context) {
     struct run *r = context;
     size_t room = 65536, held = 0, used = 0;
-    char *buffer = malloc(room);
+    char *buffer = calloc(1, room);
     ssize_t n = buffer ? 1 : -ENOMEM;
     int code = 0;
     while (code == 0 && n > 0) {
@@ -171,11 +171,11 @@ static void become(struct run *r) {
     }
     (void)signal(SIGPIPE, SIG_DFL);
     (void)sigprocmask(SIG_SETMASK, &r->before, NULL);
-    if (setenv("THIRL_HAND", r->address, 1) == 0) {
+    if (words[0] && setenv("THIRL_HAND", r->address, 1) == 0) {
         (void)execvp(words[0], words);
     }
     int error = errno;
-    tool_say(r->args, "cannot run %s: %s", words[0], strerror(error));
+    tool_say(r->args, "cannot run %s: %s", r->args->operand, strerror(error));
     _exit(error == ENOENT ? NO_COMMAND : NOT_RUN);
 }
 
