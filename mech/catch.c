@@ -28,14 +28,17 @@
 
 #define FIRST 32 /* of all real-time signals, the C library's own among them */
 #define SIGNALS 33
-#define LOOKS 3                   /* one alone may fall between the two files that tell what a thread blocks */
-#define PAUSE_NS (200 * CLOCK_US) /* between two looks at threads that have to run first */
+#define LOOKS 3  /* one alone may fall between the two files that tell what a thread blocks */
+#define PASSES 8 /* by then who lets it through unblocks it himself, time and again: the handler copes */
+#define PAUSE_NS (200 * CLOCK_US) /* between two looks at a thread that has to run first */
+#define PAUSES 2500               /* until it is sent another mark */
 
 static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
 
 static struct {
-    uint32_t epoch; /* of the process that watches it; 0: nobody */
-    uint32_t ours;  /* our handler is there, and what blocks it may be our doing: also in a forked child */
+    uint32_t epoch;    /* of the process that watches it; 0: nobody */
+    uint32_t ours;     /* our handler is there, and what blocks it may be our doing: also in a forked child */
+    uint32_t answered; /* the mark that a thread has obeyed last */
     uint64_t lost;
 } table[SIGNALS];
 
@@ -46,7 +49,9 @@ static void on_signal(int number, siginfo_t *info, void *context) {
     uint32_t epoch = atomic_load(&table[number - FIRST].epoch); /* pairs with catch_take and catch_give */
     if (epoch != 0 && epoch == proc_epoch()) {
         (void)sigaddset(&((ucontext_t *)context)->uc_sigmask, number);
-        if (info->si_code != CATCH_MARK && syscall(SYS_rt_sigqueueinfo, getpid(), number, info) != 0) {
+        if (info->si_code == CATCH_MARK) {
+            atomic_store(&table[number - FIRST].answered, (uint32_t)info->si_value.sival_int); /* pairs with obeys */
+        } else if (syscall(SYS_rt_sigqueueinfo, getpid(), number, info) != 0) {
             (void)atomic_add(&table[number - FIRST].lost, 1);
         }
     }
@@ -106,14 +111,20 @@ static int read_masks(const char *task, struct masks *masks) {
     return 0;
 }
 
+struct ask {
+    int number;
+    uint32_t pressed; /* how many threads let it through */
+    int64_t until;
+};
+
 /* Calls seen for each living thread until it returns nonzero, and returns that. -errno where there is no /proc. */
-static int each_thread(int (*seen)(pid_t, const struct masks *, int number), int number) {
+static int each_thread(int (*seen)(pid_t, const struct masks *, struct ask *), struct ask *ask) {
     DIR *list = opendir("/proc/self/task");
     int rc = list == NULL ? -errno : 0;
     for (struct dirent *entry; rc == 0 && list != NULL && (entry = readdir(list)) != NULL;) {
         struct masks masks;
         if (entry->d_name[0] != '.' && read_masks(entry->d_name, &masks) == 0) {
-            rc = seen((pid_t)strtol(entry->d_name, NULL, 10), &masks, number);
+            rc = seen((pid_t)strtol(entry->d_name, NULL, 10), &masks, ask);
         }
     }
     if (list != NULL) {
@@ -127,50 +138,75 @@ static uint64_t bit(int number) {
 }
 
 /* Who blocks this signal and lets others through wants it; who blocks all of them wants to be left alone, unless he waits. */
-static int wants_it(pid_t thread, const struct masks *masks, int number) {
+static int wants_it(pid_t thread, const struct masks *masks, struct ask *ask) {
     uint64_t all = 0;
     for (int other = SIGRTMIN; other <= SIGRTMAX; other++) {
         all |= bit(other);
     }
-    bool wants = (masks->blocked & bit(number)) != 0 && (masks->blocked & all) != all;
-    return wants || (masks->awaited & bit(number)) != 0 ? (int)thread : 0;
+    bool wants = (masks->blocked & bit(ask->number)) != 0 && (masks->blocked & all) != all;
+    return wants || (masks->awaited & bit(ask->number)) != 0 ? (int)thread : 0;
 }
 
-static int press(pid_t thread, const struct masks *masks, int number) {
-    if ((masks->blocked & bit(number)) != 0) {
-        return 0;
-    }
+static void mark(pid_t thread, int number, uint32_t serial) {
     siginfo_t info;
     memset(&info, 0, sizeof info);
     info.si_signo = number;
     info.si_code = CATCH_MARK;
     info.si_pid = getpid();
     info.si_uid = getuid();
+    info.si_value.sival_int = (int)serial;
     (void)syscall(SYS_rt_tgsigqueueinfo, getpid(), thread, number, &info);
-    return (int)thread;
 }
 
-static int lets_through(pid_t thread, const struct masks *masks, int number) {
-    return (masks->blocked & bit(number)) == 0 ? (int)thread : 0;
+/* Has it run our handler since, or does it block it, or is it gone? */
+static bool obeys(pid_t thread, int number, uint32_t serial) {
+    char task[24];
+    struct masks masks;
+    if (atomic_load(&table[number - FIRST].answered) == serial) { /* pairs with on_signal */
+        return true;
+    }
+    (void)snprintf(task, sizeof task, "%d", (int)thread);
+    return read_masks(task, &masks) != 0 || (masks.blocked & bit(number)) != 0;
 }
 
-/* Until every thread blocks it. A new thread has the mask of the one that made it: so the last look finds none that came
- * from one which was not yet pressed. */
-static int herd(int number, const char *address, int64_t until) {
+/* A thread that lets it through is made to block it. */
+static int press(pid_t thread, const struct masks *masks, struct ask *ask) {
+    static uint32_t serial;
     const struct timespec pause = {.tv_nsec = PAUSE_NS};
-    int thread;
-    while ((thread = each_thread(lets_through, number)) > 0) {
-        if (clock_now() > until) {
-            return err_say(ETIMEDOUT,
-                           "%s: thread %d of this process does not run, and so cannot be made to block signal %d",
-                           address, thread, number);
+    if ((masks->blocked & bit(ask->number)) != 0) {
+        return 0;
+    }
+    ask->pressed++;
+    serial++;
+    for (unsigned pauses = 0; !obeys(thread, ask->number, serial); pauses++) {
+        if (clock_now() > ask->until) {
+            return (int)thread;
         }
-        weave("catch.herd.before");
-        while ((thread = each_thread(press, number)) > 0 && clock_now() <= until) {
-            for (int tries = 0; tries < 2500 && each_thread(lets_through, number) == thread; tries++) {
-                (void)nanosleep(&pause, NULL);
-            }
+        if (pauses % PAUSES == 0) { /* it may have been refused: too many are pending */
+            mark(thread, ask->number, serial);
         }
+        (void)nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+/* Until every thread blocks it, or did. A new thread has the mask of the one that made it: so a pass that finds none to press
+ * has seen none that came from one which was not yet pressed. */
+static int herd(int number, const char *address, int64_t until) {
+    struct ask ask = {.number = number, .until = until};
+    int thread = 0;
+    weave("catch.herd.before");
+    for (int passes = 0; thread == 0 && passes < PASSES; passes++) {
+        ask.pressed = 0;
+        thread = each_thread(press, &ask);
+        if (ask.pressed == 0) {
+            break;
+        }
+    }
+    if (thread > 0) {
+        return err_say(ETIMEDOUT,
+                       "%s: thread %d of this process does not run, and so cannot be made to block signal %d", address,
+                       thread, number);
     }
     return thread == 0 ? 0 : err_system(-thread, "%s: the threads of this process cannot be listed (/proc)", address);
 }
@@ -188,9 +224,10 @@ static int check_free(int number, const char *address) {
             EBUSY, "%s: this program %s signal %d: choose another one, for both ends, with ?signal=", address,
             (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_IGN ? "ignores" : "has a handler for", number);
     }
+    struct ask ask = {.number = number};
     int thread = ours || table[number - FIRST].ours != 0 ? 0 : 1;
     for (int tries = 0; thread > 0 && tries < LOOKS; tries++) {
-        thread = each_thread(wants_it, number);
+        thread = each_thread(wants_it, &ask);
     }
     if (thread > 0) {
         return err_say(EBUSY,

@@ -232,7 +232,7 @@ static void *unblocking(void *unused) { /* what a careless program does */
     (void)sigemptyset(&none);
     while (atomic_load(&over) == 0) {
         (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
-        room_sleep(CLOCK_MS / 2);
+        room_sleep(20 * CLOCK_US);
     }
     return NULL;
 }
