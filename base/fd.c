@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -56,6 +58,44 @@ int fd_write(int fd, const void *data, size_t size) {
         }
     }
     return 0;
+}
+
+/* How far it has grown for this descriptor: where the next write begins. */
+static off_t end_of(int fd) {
+    struct stat status;
+    if ((fcntl(fd, F_GETFL) & O_APPEND) == 0) return lseek(fd, 0, SEEK_CUR);
+    return fstat(fd, &status) == 0 ? status.st_size : -1;
+}
+
+/* Others may have written since it was asked where the file ends: so the signal is held off, and the one that was ours taken away. */
+static ssize_t write_within(int fd, const void *data, size_t size, rlim_t limit) {
+    sigset_t beyond, old, pending;
+    off_t at = end_of(fd);
+    if (at >= 0 && ((rlim_t)at > limit || size > limit - (rlim_t)at)) {
+        errno = EFBIG;
+        return -1;
+    }
+    (void)sigemptyset(&beyond);
+    (void)sigaddset(&beyond, SIGXFSZ);
+    (void)sigpending(&pending);
+    (void)pthread_sigmask(SIG_BLOCK, &beyond, &old);
+    ssize_t went = write(fd, data, size);
+    int code = errno;
+    if (went < 0 && code == EFBIG && !sigismember(&pending, SIGXFSZ)) {
+        const struct timespec now = {0};
+        while (sigtimedwait(&beyond, NULL, &now) < 0 && errno == EINTR) {}
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    errno = code;
+    return went;
+}
+
+int fd_add(int fd, const void *data, size_t size) {
+    struct rlimit limit;
+    bool unbound = getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY;
+    ssize_t went = unbound ? write(fd, data, size) : write_within(fd, data, size, limit.rlim_cur);
+    if (went < 0) return -errno;
+    return (size_t)went == size ? 0 : -ENOSPC;
 }
 
 /* 0 when path is a directory in the end, made here with exactly mode (the umask does not count) or there before. */

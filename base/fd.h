@@ -21,6 +21,10 @@ ssize_t fd_read_at(int fd, void *buffer, size_t size, off_t offset);
 /* Writes all of size bytes; 0 or -errno. May block. */
 int fd_write(int fd, const void *data, size_t size);
 
+/* Writes it with one write(2), and nothing of it where it would pass RLIMIT_FSIZE: 0 or -errno, and never a SIGXFSZ. -ENOSPC where
+ * only a part found room. For plain files. */
+int fd_add(int fd, const void *data, size_t size);
+
 /* Makes a directory and those above it, each with mode; 0 when it is there in the end, else -errno. */
 int fd_make_dirs(const char *path, unsigned mode);
 

@@ -55,8 +55,8 @@ static const char *name_of(int rc, char number[16]) {
 static void write_line(struct spy *s, const char *text, size_t size) {
     const struct iovec part = {.iov_base = (char *)text, .iov_len = size};
     int error = errno;
-    ssize_t went = s->file ? write(s->fd, text, size) : tube_write(s->fd, &part, 1, s->shared);
-    if (went < 0) {
+    ssize_t rc = s->file ? fd_add(s->fd, text, size) : tube_write(s->fd, &part, 1, s->shared);
+    if (rc < 0) {
         (void)atomic_add(&s->lost, 1);
     }
     errno = error;

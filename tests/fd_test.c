@@ -180,11 +180,55 @@ static void knows_the_limit(void **state) {
     assert_false(beyond);
 }
 
+/* At the limit: whole or not at all, no signal, and one that was pending before stays. */
+static void adds_within_the_limit(void **state) {
+    (void)state;
+    struct rlimit before, limit;
+    sigset_t beyond, old, pending;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(signal(SIGXFSZ, SIG_DFL) != SIG_ERR);
+    (void)sigemptyset(&beyond);
+    (void)sigaddset(&beyond, SIGXFSZ);
+    for (int i = 0; i < 2; i++) {
+        int fd = open(in("added"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | (i ? O_APPEND : 0), 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(fd_add(fd, "123456", 6), 0);
+        limit = before;
+        limit.rlim_cur = 10;
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        int within = fd_add(fd, "7890", 4), beyond_it = fd_add(fd, "x", 1);
+        limit.rlim_cur = 5;
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        int far = fd_add(fd, "x", 1);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        assert_int_equal(within, 0);
+        assert_int_equal(beyond_it, -EFBIG);
+        assert_int_equal(far, -EFBIG);
+        assert_int_equal(lseek(fd, 0, SEEK_END), 10);
+        fd_close(&fd);
+    }
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, &beyond, &old), 0);
+    assert_int_equal(raise(SIGXFSZ), 0);
+    int fd = open(in("added"), O_WRONLY | O_APPEND | O_CLOEXEC);
+    limit.rlim_cur = 5;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    int far = fd_add(fd, "x", 1);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(far, -EFBIG);
+    assert_int_equal(sigpending(&pending), 0);
+    assert_true(sigismember(&pending, SIGXFSZ));
+    int signal_number;
+    assert_int_equal(sigwait(&beyond, &signal_number), 0);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, &old, NULL), 0);
+    fd_close(&fd);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(closes_once),       cmocka_unit_test(reads_to_the_end),
-        cmocka_unit_test(fails_to_write),    cmocka_unit_test(writes_all_whatever_signals_come),
-        cmocka_unit_test(makes_directories), cmocka_unit_test(knows_the_limit),
+        cmocka_unit_test(closes_once),           cmocka_unit_test(reads_to_the_end),
+        cmocka_unit_test(fails_to_write),        cmocka_unit_test(writes_all_whatever_signals_come),
+        cmocka_unit_test(makes_directories),     cmocka_unit_test(knows_the_limit),
+        cmocka_unit_test(adds_within_the_limit),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
