@@ -44,6 +44,7 @@ struct conform {
     pid_t stage;
     char
         with[192]; /* an option for every address, from $CONFORM_WITH: "spy", "hurt", or as it stands there; "": none */
+    int trace;     /* where "spy" writes; -1: nowhere */
     unsigned port; /* the first of CONFORM_PORTS that no other test on this machine uses */
 };
 
