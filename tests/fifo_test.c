@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * fifo:// as a pair of named pipes: what lies at the path, who may join, and who dies where. What flows over it is the
- * conformance suite's, plain FIFOs are hose_test's.
+ * conformance suite's, plain FIFOs are path_test's.
  */
 #define _GNU_SOURCE
 #include <errno.h>
