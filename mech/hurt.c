@@ -176,7 +176,8 @@ static int send_many_slot(void *self, const struct iovec *messages, size_t *coun
     }
     int rc = before(h, MECH_OUT, false);
     *count = rc != 0 ? 0 : fewer(dice, *count);
-    return dice_end(dice, rc != 0 ? rc : CALL(h, send_many, messages, count));
+    rc = rc != 0 ? rc : CALL(h, send_many, messages, count);
+    return rc == 1 ? rc : dice_end(dice, rc); /* 1: it goes on in send */
 }
 
 static int loan_slot(void *self, struct mech_piece *piece, size_t size) {

@@ -150,12 +150,13 @@ static struct thirl_limits limits_of(thirl *end) {
 }
 
 /* 40 messages, in small groups; what came of each. */
-static void count_messages(const struct conform *c, const char *option, unsigned char seen[40], unsigned *swaps) {
+static void count_messages(const struct conform *c, bool pair, const char *option, unsigned char seen[40],
+                           unsigned *swaps) {
     thirl *a, *b;
     uint32_t number, last = 0;
     size_t size;
-    must_be(thirl_open(&a, THIRL_PAIR, conform_address(c, 0, option), NULL), 0);
-    must_be(thirl_open(&b, THIRL_PAIR, conform_address(c, 0, option), NULL), 0);
+    must_be(thirl_open(&b, pair ? THIRL_PAIR : THIRL_PULL, conform_address(c, 0, option), NULL), 0);
+    must_be(thirl_open(&a, pair ? THIRL_PAIR : THIRL_PUSH, conform_address(c, 0, option), NULL), 0);
     int fd = thirl_fd(b);
     unsigned came = 0;
     memset(seen, 0, 40);
@@ -205,24 +206,64 @@ static void loses_doubles_and_swaps(struct conform *c) {
     unsigned char seen[40];
     unsigned swaps, missing = 0, twice = 0;
     bool sure = conform_claims(c).reliable;
-    count_messages(c, "hurt=9:lose/3", seen, &swaps);
+    count_messages(c, true, "hurt=9:lose/3", seen, &swaps);
     for (unsigned i = 0; i < 40; i++) {
         missing += seen[i] == 0;
         must(seen[i] <= 1);
     }
     must(missing >= 4 && (!sure || missing <= 24));
     must_be(swaps, 0);
-    count_messages(c, "hurt=9:double/3", seen, &swaps);
+    count_messages(c, true, "hurt=9:double/3", seen, &swaps);
     for (unsigned i = 0; i < 40; i++) {
         twice += seen[i] == 2;
         must(!sure || (seen[i] >= 1 && seen[i] <= 2));
     }
     must(twice >= 3);
-    count_messages(c, "hurt=9:swap/2", seen, &swaps);
+    count_messages(c, true, "hurt=9:swap/2", seen, &swaps);
     for (unsigned i = 0; i < 40; i++) {
         must(!sure || seen[i] == 1);
     }
     must(swaps >= 3);
+}
+
+/* A seed alone: what the mechanism does not promise is not kept, and the rest is. */
+static void breaks_no_promise(struct conform *c) {
+    unsigned char seen[40];
+    unsigned swaps, missing = 0, twice = 0;
+    struct thirl_limits claims = conform_claims(c);
+    count_messages(c, false, "hurt=11", seen, &swaps);
+    for (unsigned i = 0; i < 40; i++) {
+        missing += seen[i] == 0;
+        twice += seen[i] == 2;
+        must(seen[i] <= 2);
+    }
+    must_be(missing != 0, !claims.reliable);
+    must_be(twice != 0, !claims.reliable);
+    must_be(swaps != 0, !claims.ordered);
+}
+
+/* However often it is tried, and in whatever pieces, a call is hurt once: it ends. */
+static void answers_again_once_in_a_call(struct conform *c) {
+    static char data[5000], buffer[2 * sizeof data];
+    struct iovec many[] = {{data, 10}, {data, sizeof data}, {data, 11}, {data, sizeof data}, {data, 12}}, got[5];
+    thirl *a, *b;
+    conform_both(c, 0, "hurt=1:again/1,short/1", &a, &b);
+    int rc = thirl_send(a, data, 9, THIRL_NOW);
+    must(rc == 0 || rc == -EAGAIN);
+    must_be(rc == 0 ? 0 : thirl_send(a, data, 9, THIRL_NOW), 0);
+    must_be(thirl_recv(b, buffer, sizeof buffer, NULL, PATIENCE), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        size_t count = 5, taken = 0;
+        must_be(thirl_send_many(a, many, &count, PATIENCE), 0);
+        must_be(count, 5);
+        for (; taken < 5; taken += count) {
+            count = 5 - taken;
+            must_be(thirl_recv_many(b, buffer, sizeof buffer, got, &count, PATIENCE), 0);
+            must(count >= 1 && count <= 5 - taken && got[0].iov_len == many[taken].iov_len);
+        }
+    }
+    must_be(thirl_close(&a, PATIENCE), 0);
+    must_be(thirl_close(&b, PATIENCE), 0);
 }
 
 static void write_all(const struct conform *c, struct peer *stage) {
@@ -259,6 +300,8 @@ int main(int argc, char **argv) {
         CONFORM(fails_at_that_call),
         CONFORM(owns_up_to_what_it_breaks),
         CONFORM(loses_doubles_and_swaps),
+        CONFORM_FOR(breaks_no_promise, CONFORM_QUEUE),
+        CONFORM(answers_again_once_in_a_call),
         CONFORM_FOR(keeps_a_stream_whole, CONFORM_STREAM),
     };
     (void)unsetenv("CONFORM_WITH"); /* it puts on what it wants */
