@@ -148,12 +148,15 @@ static void prepare(struct conform *c) {
     assert_int_equal(mkdir(c->registry, 0700), 0);
     assert_int_equal(setenv("THIRL_DIR", c->registry, 1), 0);
     const char *with = getenv("CONFORM_WITH");
+    with = with != NULL && strcmp(with, "hurt") == 0 ? "hurt=7" : with;
     if (with != NULL && strcmp(with, "spy") == 0) {
         c->trace = memfd_create("trace", MFD_CLOEXEC); /* no file of its own among those that tests count */
         assert_true(c->trace >= 0);
         snprintf(c->with, sizeof c->with, "spy=%d", c->trace);
     } else if (with != NULL) {
-        snprintf(c->with, sizeof c->with, "%s", strcmp(with, "hurt") == 0 ? "hurt=7" : with);
+        bool loses = strncmp(with, "hurt=", 5) == 0 && strchr(with, ':') == NULL && !conform_claims(c).reliable;
+        snprintf(c->with, sizeof c->with, "%s%s", with,
+                 loses ? ":again,short,delay" : ""); /* tests count on what they send */
     }
 }
 

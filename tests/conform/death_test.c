@@ -38,7 +38,7 @@ static void receives_all_before_the_goodbye(struct conform *c) {
         must_be(thirl_recv(end, NULL, 0, NULL, PATIENCE), -THIRL_ECLOSED);
         conform_names(c, 0);
         must_be(thirl_send(end, "x", 1, PATIENCE), -THIRL_ECLOSED);
-        must_be(thirl_send(end, "x", 1, THIRL_NOW), -THIRL_ECLOSED);
+        must_be(at_once(c, thirl_send(end, "x", 1, THIRL_NOW)), -THIRL_ECLOSED);
     }
     conform_join(&peer);
     must_be(thirl_recv(end, NULL, 0, NULL, thirl_in_ms(60)), -THIRL_ECLOSED);
@@ -81,7 +81,7 @@ static void goes_on_with_the_next(struct conform *c) {
     must_be(thirl_recv(end, NULL, 0, NULL, thirl_in_ms(60)), -ETIMEDOUT);
     must_be(thirl_send(end, "x", 1, PATIENCE), -THIRL_EPEERDIED);
     conform_names(c, peer.pid);
-    must_be(thirl_send(end, "x", 1, THIRL_NOW), -EAGAIN);
+    must_be(at_once(c, thirl_send(end, "x", 1, THIRL_NOW)), -EAGAIN);
     must_be(thirl_send(end, "x", 1, thirl_in_ms(60)), -ETIMEDOUT);
     conform_tell(&next, 0);
     for (uint64_t i = 0; i < 50; i++) {
@@ -266,7 +266,7 @@ static void tells_of_one_that_never_answered(struct conform *c) {
     conform_names(c, peer.pid);
     must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -EAGAIN);
     must_be(thirl_send(end, "x", 1, PATIENCE), -THIRL_EPEERDIED);
-    must_be(thirl_send(end, "x", 1, THIRL_NOW), -EAGAIN);
+    must_be(at_once(c, thirl_send(end, "x", 1, THIRL_NOW)), -EAGAIN);
     must(thirl_close(&end, THIRL_NOW) >= 0);
 }
 

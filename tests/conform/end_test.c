@@ -43,8 +43,8 @@ static void closes_in_either_order(struct conform *c) {
         conform_send(end, 20, 2);
         if (i == 1) {
             must_be(thirl_recv(end, NULL, 0, NULL, PATIENCE), -THIRL_ECLOSED);
-            must_be(thirl_send(end, "x", 1, THIRL_NOW), -THIRL_ECLOSED);
-            must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -THIRL_ECLOSED);
+            must_be(at_once(c, thirl_send(end, "x", 1, THIRL_NOW)), -THIRL_ECLOSED);
+            must_be(at_once(c, thirl_recv(end, NULL, 0, NULL, THIRL_NOW)), -THIRL_ECLOSED);
         }
         must_be(thirl_close(&end, PATIENCE), 0);
         must(end == NULL);
@@ -401,12 +401,12 @@ static void takes_no_nonsense(struct conform *c) {
     must_be(thirl_take(a, NULL, THIRL_NOW), -EINVAL);
     must_be(thirl_limits(a, NULL), -EINVAL);
     must_be(thirl_send(a, NULL, 1, THIRL_NOW), -EINVAL);
-    must_be(thirl_send(a, "x", SIZE_MAX, THIRL_NOW), -EMSGSIZE);
-    must_be(thirl_loan(a, &msg, SIZE_MAX, THIRL_NOW), -EMSGSIZE);
-    must_be(thirl_loan(a, &msg, SIZE_MAX - 6, THIRL_NOW), -EMSGSIZE);
+    must_be(at_once(c, thirl_send(a, "x", SIZE_MAX, THIRL_NOW)), -EMSGSIZE);
+    must_be(at_once(c, thirl_loan(a, &msg, SIZE_MAX, THIRL_NOW)), -EMSGSIZE);
+    must_be(at_once(c, thirl_loan(a, &msg, SIZE_MAX - 6, THIRL_NOW)), -EMSGSIZE);
     conform_send(a, 5, 5);
     must_be(thirl_recv(b, NULL, 5, &size, THIRL_NOW), -EINVAL);
-    must_be(thirl_loan(a, &msg, 8, THIRL_NOW), 0);
+    must_be(at_once(c, thirl_loan(a, &msg, 8, THIRL_NOW)), 0);
     must_be(thirl_put(b, &msg, THIRL_NOW), -EINVAL); /* not a loan of that end */
     must(msg == NULL);
     must_be(thirl_take(b, &msg, PATIENCE), 0);

@@ -65,7 +65,7 @@ static void queue_keeps_what_does_not_fit(struct conform *c) {
     struct pollfd polled = {.fd = thirl_fd(end), .events = POLLIN};
     must(polled.fd >= 0);
     must_be(poll(&polled, 1, 0), 1);
-    must_be(thirl_recv(end, NULL, 0, &size, THIRL_NOW), -EMSGSIZE);
+    must_be(at_once(c, thirl_recv(end, NULL, 0, &size, THIRL_NOW)), -EMSGSIZE);
     must_be(size, 100);
     conform_recv(end, 100, 1);
     must_be(thirl_recv(end, small, sizeof small, &size, PATIENCE), -EMSGSIZE);
@@ -121,7 +121,7 @@ static void full_queue_waits(struct conform *c) {
     int rc;
     for (;; count++) {
         conform_fill(data, sizeof data, count);
-        if ((rc = thirl_send(out, data, sizeof data, THIRL_NOW)) != 0) {
+        if ((rc = at_once(c, thirl_send(out, data, sizeof data, THIRL_NOW))) != 0) {
             break;
         }
         must(count < 100000);

@@ -191,7 +191,7 @@ static void has_a_descriptor_for_room(struct conform *c) {
     uint64_t sent = 0;
     int rc, quiet = 0;
     for (int i = 0; i < 200 && quiet < 3; i++) {
-        while ((rc = thirl_send(end, data, sizeof data, THIRL_NOW)) == 0) {
+        while ((rc = at_once(c, thirl_send(end, data, sizeof data, THIRL_NOW))) == 0) {
             sent += sizeof data;
         }
         must_be(rc, -EAGAIN);
