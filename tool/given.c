@@ -203,16 +203,13 @@ static void set_number(const char *name, int value) {
     (void)setenv(name, text, 1);
 }
 
-void given_pass_on(pid_t before) {
-    int many = activated(before), to = FIRST;
-    const char *names = getenv("LISTEN_FDNAMES");
-    char *left = names ? calloc(1, strlen(names) + 1) : NULL, *end = left;
+/* The descriptors without gaps, from FIRST on; their names into left, if there are any. How many. */
+static int close_up(int many, const char *names, char *left) {
+    int to = FIRST;
     for (int fd = FIRST; fd < FIRST + many; fd++) {
         size_t length = names ? strcspn(names, ":") : 0;
         if (fcntl(fd, F_GETFD) == 0) { /* not one of this program's own: those are close-on-exec */
-            if (left && names) {
-                end = mempcpy(end == left ? end : mempcpy(end, ":", 1), names, length);
-            }
+            left = names ? mempcpy(to > FIRST ? mempcpy(left, ":", 1) : left, names, length) : left;
             (void)dup2(fd, to++);
         }
         names = names && names[length] ? names + length + 1 : NULL;
@@ -220,13 +217,26 @@ void given_pass_on(pid_t before) {
     for (int fd = to; fd < FIRST + many; fd++) {
         close(fd);
     }
-    if (to > FIRST) {
+    return to - FIRST;
+}
+
+void given_pass_on(pid_t before) {
+    int many = activated(before);
+    const char *names = getenv("LISTEN_FDNAMES");
+    char *left = calloc(1, names ? strlen(names) + 1 : 1);
+    if (many == 0 || !left) {
+        free(left);
+        return;
+    }
+    int rest = close_up(many, names, left);
+    if (rest > 0) {
         set_number("LISTEN_PID", getpid());
-        set_number("LISTEN_FDS", to - FIRST);
-        (void)(left ? setenv("LISTEN_FDNAMES", left, 1) : 0);
-    } else if (many > 0) {
+        set_number("LISTEN_FDS", rest);
+        (void)(names ? setenv("LISTEN_FDNAMES", left, 1) : 0);
+    } else {
         (void)unsetenv("LISTEN_PID");
         (void)unsetenv("LISTEN_FDS");
         (void)unsetenv("LISTEN_FDNAMES");
     }
+    free(left);
 }

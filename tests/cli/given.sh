@@ -76,6 +76,7 @@ for kind in stream seqpacket tcp; do
 done
 unset NAMES
 
+# shellcheck disable=SC2016
 give pair stream "$TOOL" ping --serve fd://3 + sh -c '"$0" ping -i 1s fd://3 & sleep 0.3; kill -9 $!' "$TOOL"
 check "the death of the only peer ends the serving side: exit 3" test "$(cat first.code)" = 3
 check "with a sentence" contains first.err 'one peer, which is gone'
