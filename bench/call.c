@@ -11,6 +11,12 @@ static int init_target(struct run *run, struct payload *target) {
     return payload_init(target, run->medium->head + run->size + run->packet, false);
 }
 
+static int get_round(struct run *run, enum stage_side side, unsigned char *at) {
+    const struct medium *medium = run->medium;
+    int rc = medium->await ? medium->await(run, side) : 0;
+    return rc ? rc : medium->get(run, side, at);
+}
+
 static int ping_round(struct run *run) {
     const struct medium *medium = run->medium;
     struct stage *stage = run->stage;
@@ -22,7 +28,7 @@ static int ping_round(struct run *run) {
     stage_meet(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         if (medium->put(run, STAGE_PING, payload_at(&payload, run->size, i)) ||
-            medium->get(run, STAGE_PING, target.bytes)) {
+            get_round(run, STAGE_PING, target.bytes)) {
             return -1;
         }
         sum += payload_sum(target.bytes + medium->head, run->size);
@@ -46,7 +52,7 @@ static int pong_round(struct run *run) {
     }
     stage_meet(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
-        if (medium->get(run, STAGE_PONG, target.bytes)) {
+        if (get_round(run, STAGE_PONG, target.bytes)) {
             return -1;
         }
         sum += payload_sum(target.bytes + medium->head, run->size);

@@ -31,7 +31,9 @@ extern const struct work floor_word;
     X(tcp6)                                                                                                            \
     X(udp)                                                                                                             \
     X(pipe)                                                                                                            \
+    X(pipe_endless) /* without a poll before each read of a round trip */                                              \
     X(fifo)                                                                                                            \
+    X(fifo_endless)                                                                                                    \
     X(mq)                                                                                                              \
     X(sysv)
 #define FLOOR_DECLARE(name) extern const struct work floor_##name##_round, floor_##name##_way;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bench/medium.h"
@@ -48,6 +49,15 @@ static int make_mq(struct run *run) {
  * bytes, like the length on a stream. It lands on what stands before, which is put back. */
 #define HEAD 8
 
+static struct timespec soon(void) { /* of the clock that these calls go by */
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_nsec += MEDIUM_SLICE_NS;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    return t;
+}
+
 static int put_mq(struct run *run, enum stage_side side, const unsigned char *data) {
     static char *block;
     size_t most = run->size > run->packet ? run->packet - HEAD : run->packet;
@@ -62,10 +72,13 @@ static int put_mq(struct run *run, enum stage_side side, const unsigned char *da
             memcpy(block, &head, HEAD);
             memcpy(block + HEAD, data + at, size);
         }
-        while (mq_send(run->fd[side][1], whole ? (const char *)data : block, whole ? size : HEAD + size, 0)) {
-            if (errno != EINTR) {
-                return stage_fail(run, side, "mq_send: %s", strerror(errno));
+        struct timespec limit = soon();
+        while (
+            mq_timedsend(run->fd[side][1], whole ? (const char *)data : block, whole ? size : HEAD + size, 0, &limit)) {
+            if (errno != EINTR && errno != ETIMEDOUT) {
+                return stage_fail(run, side, "mq_timedsend: %s", strerror(errno));
             }
+            limit = soon();
         }
     }
     return 0;
@@ -76,9 +89,10 @@ static int get_mq(struct run *run, enum stage_side side, unsigned char *at) {
     for (size_t have = 0; have < run->size;) {
         char before[HEAD], *to = (char *)at + HEAD + have - head;
         memcpy(before, to, HEAD);
-        ssize_t got = mq_receive(run->fd[side][0], to, run->packet, NULL);
-        if (got < 0 && errno != EINTR) {
-            return stage_fail(run, side, "mq_receive: %s", strerror(errno));
+        const struct timespec limit = soon();
+        ssize_t got = mq_timedreceive(run->fd[side][0], to, run->packet, NULL, &limit);
+        if (got < 0 && errno != EINTR && errno != ETIMEDOUT) {
+            return stage_fail(run, side, "mq_timedreceive: %s", strerror(errno));
         }
         memcpy(to, before, head);
         have += got > 0 ? (size_t)got - head : 0;
@@ -88,7 +102,7 @@ static int get_mq(struct run *run, enum stage_side side, unsigned char *at) {
 
 const struct medium medium_mq = {.make = make_mq, .put = put_mq, .get = get_mq, .head = HEAD};
 
-/* ---- System V: fd is the queue's number ---- */
+/* ---- System V: fd is the queue's number. Its calls have no limit in time, and nothing to poll. ---- */
 
 static int make_sysv(struct run *run) {
     run->packet = number_of("/proc/sys/kernel/msgmax", 8192);

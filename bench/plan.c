@@ -151,8 +151,16 @@ static const struct entry unix_rtt[] = {CALLS_ROUND(0, STREAM), CALLS_ROUND(6, S
 static const struct entry unix_stream[] = {CALLS_WAY(0, STREAM), CALLS_WAY(6, SEQPACKET)};
 static const struct entry tcp_rtt[] = {CALLS_ROUND(0, TCP)}, tcp_stream[] = {CALLS_WAY(0, TCP)};
 static const struct entry udp_rtt[] = {CALLS_SMALL(UDP)};
-static const struct entry pipe_rtt[] = {CALLS_ROUND(0, PIPE)}, pipe_stream[] = {CALLS_WAY(0, PIPE)};
-static const struct entry fifo_rtt[] = {CALLS_ROUND(0, FIFO)}, fifo_stream[] = {CALLS_WAY(0, FIFO)};
+/* What the limit in time of each wait costs. */
+#define ENDLESS(g, text, bare)                                                                                         \
+    {                                                                                                                  \
+        .group = (g), .variant = "bare " text ", no limit", .work = &floor_##bare##_endless_round, .size = 64,         \
+        .ring = KIB(256), .cpus = 1                                                                                    \
+    }
+static const struct entry pipe_rtt[] = {CALLS_ROUND(0, PIPE), ENDLESS(3, "pipe", pipe)},
+                          pipe_stream[] = {CALLS_WAY(0, PIPE)};
+static const struct entry fifo_rtt[] = {CALLS_ROUND(0, FIFO), ENDLESS(3, "fifo", fifo)},
+                          fifo_stream[] = {CALLS_WAY(0, FIFO)};
 static const struct entry datagram_rtt[] = {CALLS_ROUND(0, DATAGRAM)}, datagram_stream[] = {CALLS_WAY(0, DATAGRAM)};
 static const struct entry sysv_rtt[] = {CALLS_ROUND(0, SYSV)}, sysv_stream[] = {CALLS_WAY(0, SYSV)};
 static const struct entry sig_rtt[] = {

@@ -18,6 +18,20 @@
 #define LENGTH 8
 #define DATAGRAM 65504 /* of UDP over IPv4, a multiple of 8 */
 
+/* Each call that blocks ends after a slice, and is begun again. */
+static int set_slice(struct run *run, int fd) {
+    const struct timeval slice = {.tv_usec = MEDIUM_SLICE_NS / 1000};
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof slice) ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &slice, sizeof slice)) {
+        return stage_fail(run, STAGE_PING, "SO_RCVTIMEO: %s", strerror(errno));
+    }
+    return 0;
+}
+
+static bool again(void) {
+    return errno == EINTR || errno == EAGAIN;
+}
+
 static int put_stream(struct run *run, enum stage_side side, const unsigned char *data) {
     uint64_t length = run->size;
     size_t sent = 0;
@@ -27,7 +41,7 @@ static int put_stream(struct run *run, enum stage_side side, const unsigned char
                                  {(char *)(uintptr_t)data + over, run->size - over}};
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
         ssize_t went = sendmsg(run->fd[side][1], &message, MSG_NOSIGNAL);
-        if (went < 0 && errno != EINTR) {
+        if (went < 0 && !again()) {
             return stage_fail(run, side, "sendmsg: %s", strerror(errno));
         }
         sent += went > 0 ? (size_t)went : 0;
@@ -38,7 +52,7 @@ static int put_stream(struct run *run, enum stage_side side, const unsigned char
 static int get_stream(struct run *run, enum stage_side side, unsigned char *at) {
     for (size_t left = LENGTH + run->size; left > 0;) {
         ssize_t got = recv(run->fd[side][0], at, left, MSG_WAITALL);
-        if (got == 0 || (got < 0 && errno != EINTR)) {
+        if (got == 0 || (got < 0 && !again())) {
             return stage_fail(run, side, "recv: %s", got == 0 ? "the peer is gone" : strerror(errno));
         }
         left -= got > 0 ? (size_t)got : 0;
@@ -52,7 +66,7 @@ static int put_packet(struct run *run, enum stage_side side, const unsigned char
     for (size_t at = 0; at < run->size; at += most) {
         size_t size = run->size - at < most ? run->size - at : most;
         while (send(run->fd[side][1], data + at, size, MSG_NOSIGNAL) < 0) {
-            if (errno != EINTR) {
+            if (!again()) {
                 return stage_fail(run, side, "send: %s", strerror(errno));
             }
         }
@@ -63,7 +77,7 @@ static int put_packet(struct run *run, enum stage_side side, const unsigned char
 static int get_packet(struct run *run, enum stage_side side, unsigned char *at) {
     for (size_t left = run->size; left > 0;) {
         ssize_t got = recv(run->fd[side][0], at, left, 0);
-        if (got == 0 || (got < 0 && errno != EINTR)) {
+        if (got == 0 || (got < 0 && !again())) {
             return stage_fail(run, side, "recv: %s", got == 0 ? "the peer is gone" : strerror(errno));
         }
         left -= got > 0 ? (size_t)got : 0;
@@ -89,8 +103,11 @@ static int make_pair(struct run *run, int type) {
     for (int i = 0; i < 2; i++) {
         run->fd[i][0] = run->fd[i][1] = pair[i];
     }
-    return set_room(run, pair[0], SO_SNDBUF, SO_SNDBUFFORCE) || set_room(run, pair[1], SO_SNDBUF, SO_SNDBUFFORCE) ? -1
-                                                                                                                  : 0;
+    bool bad = false;
+    for (int i = 0; i < 2; i++) {
+        bad = bad || set_room(run, pair[i], SO_SNDBUF, SO_SNDBUFFORCE) || set_slice(run, pair[i]);
+    }
+    return bad ? -1 : 0;
 }
 
 static int make_stream(struct run *run) {
@@ -131,7 +148,8 @@ static int make_tcp_of(struct run *run, int family) {
         run->fd[1][0] = run->fd[1][1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         result = 0;
         for (int i = 0; i < 2; i++) {
-            result = result || setsockopt(run->fd[i][0], IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+            result = result || setsockopt(run->fd[i][0], IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) ||
+                     set_slice(run, run->fd[i][0]);
         }
     }
     if (listener >= 0) {
@@ -154,7 +172,7 @@ static int make_udp(struct run *run) {
     run->packet = DATAGRAM;
     for (int i = 0; i < 2; i++) {
         run->fd[i][0] = run->fd[i][1] = loopback(run, AF_INET, SOCK_DGRAM, &at[i], &length[i]);
-        if (run->fd[i][0] < 0) {
+        if (run->fd[i][0] < 0 || set_slice(run, run->fd[i][0])) {
             return -1;
         }
     }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * Pipes, bare, anonymous and named: a pipe for each direction, blocking; one writev gathers an 8-byte length and the payload,
- * reads take what is there until all of it is.
+ * reads take what is there until all of it is. A read has no limit in time: a round trip that is to have one polls first.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -39,6 +41,19 @@ static int get(struct run *run, enum stage_side side, unsigned char *at) {
         }
         left -= got > 0 ? (size_t)got : 0;
         at += got > 0 ? got : 0;
+    }
+    return 0;
+}
+
+static int await(struct run *run, enum stage_side side) {
+    struct pollfd polled = {.fd = run->fd[side][0], .events = POLLIN};
+    const struct timespec slice = {.tv_nsec = MEDIUM_SLICE_NS};
+    int ready = 0;
+    while (ready == 0) {
+        ready = ppoll(&polled, 1, &slice, NULL);
+        if (ready < 0 && errno != EINTR) {
+            return stage_fail(run, side, "ppoll: %s", strerror(errno));
+        }
     }
     return 0;
 }
@@ -84,5 +99,7 @@ static int make_fifo(struct run *run) {
     return resize(run);
 }
 
-const struct medium medium_pipe = {.make = make_pipe, .put = put, .get = get, .head = LENGTH};
-const struct medium medium_fifo = {.make = make_fifo, .put = put, .get = get, .head = LENGTH};
+#define TUBE(open, wait)                                                                                               \
+    { .make = (open), .put = put, .get = get, .head = LENGTH, .await = (wait) }
+const struct medium medium_pipe = TUBE(make_pipe, await), medium_pipe_endless = TUBE(make_pipe, NULL);
+const struct medium medium_fifo = TUBE(make_fifo, await), medium_fifo_endless = TUBE(make_fifo, NULL);

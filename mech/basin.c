@@ -17,6 +17,23 @@ static bool is(const struct roll_end *a, const struct roll_end *b) {
     return a->node == b->node && a->number == b->number;
 }
 
+/* Once the peer has begun to send, the inbox is his alone. */
+static void confine(struct duct *d) {
+    struct basin *in = &d->in;
+    const struct duct_link *to = &in->peer.page->to;
+    char source[CARRIER_PLACE_MAX];
+    if (d->carrier->confine == NULL || in->confined ||
+        atomic_load(&to->node) != d->roll.self.node || /* pairs with link_to in spout.c */
+        atomic_peek(&to->number) != d->roll.self.number) {
+        return;
+    }
+    memcpy(source, in->peer.page->source, sizeof source);
+    source[sizeof source - 1] = '\0';
+    weave("basin.confine.before");
+    in->confined = source[0] != '\0' && d->carrier->confine(in->q.carried, source) == 0;
+    weave("basin.confine.after");
+}
+
 static void bind(struct duct *d) {
     struct basin *in = &d->in;
     struct duct_page *page = d->page;
@@ -32,11 +49,16 @@ static void bind(struct duct *d) {
     duct_note(d, &in->peer);
     if (!in->peer.dead) {
         duct_introduce(d, &d->met, &in->peer.end);
+        confine(d);
     }
 }
 
 static void unbind(struct duct *d) {
     struct basin *in = &d->in;
+    if (in->confined) {
+        (void)d->carrier->confine(in->q.carried, NULL);
+        in->confined = false;
+    }
     for (size_t i = 0; i < FRAG_PARTS; i++) {
         if (in->q.in.frag.part[i].node != 0) {
             frag_drop(&in->q.in.frag, &in->q.in.frag.part[i]);
@@ -186,6 +208,9 @@ static int receive(struct duct *d, void *buffer, size_t capacity, size_t *size, 
         }
         if (rc != -EAGAIN && rc != DRAW_NOTE) {
             return rc;
+        }
+        if (rc == DRAW_NOTE && in->bound) {
+            confine(d);
         }
         if (in->bound) {
             if (fate != 0 && rc == -EAGAIN) {

@@ -75,7 +75,8 @@ struct carrier {
     int (*plan)(const struct carrier_open *, char place[CARRIER_PLACE_MAX]);
 
     /* 0 and the place, or an error with a sentence that names the kernel's limit and how to raise it; then close is not
-     * called. Does not wait for anybody. place may be NULL when nobody wants to know. */
+     * called. Does not wait for anybody. place may be NULL when nobody wants to know. Of PLACE it is the one that the instance
+     * sends from: "" where confine is NULL. */
     int (*open)(void *self, const struct carrier_open *, char place[CARRIER_PLACE_MAX]);
 
     /* Lets go. What is at the place stays there, if it is lasting. */
@@ -90,6 +91,11 @@ struct carrier {
      * bytes of the packet. note, if not NULL, is filled in. 0; -EAGAIN; -EIDRM: the queue was removed. A foreign packet that is
      * larger than the parts is never cut in silence: it is taken away, with -EMSGSIZE and *size. */
     int (*recv)(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *, bool wait);
+
+    /* INBOX: nobody but the instance that sends from that place can send here any more, and what waits is bounded by bytes
+     * alone; NULL: all can again, and what has not been received is gone. 0, or an error without a sentence: nothing has changed.
+     * NULL where the kernel knows no such thing. */
+    int (*confine)(void *self, const char *source);
 
     /* Something to sleep on until the instance's own way may work again: fills kind, fd and events, or word, value and life.
      * 0; 1: there is nothing, and the engine tries again after a pause that it lets grow. Never an error. The descriptor is
@@ -131,7 +137,7 @@ static inline void carrier_scatter(const struct iovec *part, unsigned parts, con
     for (unsigned i = 0; i < parts && size != 0; i++) {
         size_t some = part[i].iov_len < size ? part[i].iov_len : size;
         if (some != 0) {
-            memcpy(part[i].iov_base, at, some);
+            memmove(part[i].iov_base, at, some); /* the block may be the last part */
             at += some;
             size -= some;
         }

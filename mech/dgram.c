@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -22,17 +23,20 @@
 #include "mech/local.h"
 #include "mech/rights.h"
 
-#define QUEUE 212992u        /* net.core.wmem_default, where nobody has changed it */
-#define PACKET_FRAMED 65536u /* of a message that is cut: some of them fit into any buffer */
-#define OVERHEAD 32u         /* what the kernel keeps of a buffer for itself */
-#define COUNT_USUAL 10       /* net.unix.max_dgram_qlen */
-#define STRANGERS 64         /* packets of other users that one call throws away */
-#define LOCK_TRIES 1000      /* at a millisecond each: others hold it for a few file operations */
+#define QUEUE 212992u         /* net.core.wmem_default, where nobody has changed it */
+#define PACKET_FRAMED 131072u /* of a message that is cut: some of them fit into any buffer */
+#define OVERHEAD 32u          /* what the kernel keeps of a buffer for itself */
+#define COUNT_USUAL 10        /* net.unix.max_dgram_qlen */
+#define SMALL 2048u           /* to copy as much costs less than to tell the kernel of parts */
+#define STRANGERS 64          /* packets of other users that one call throws away */
+#define LOCK_TRIES 1000       /* at a millisecond each: others hold it for a few file operations */
 
 struct dgram {
     int fd;
     bool receives, aimed, fixed; /* fixed: at an inbox, which goes with its owner */
-    bool checks;                 /* nothing but this asks who sends */
+    bool private, checks;        /* the name is for this user alone, and nothing but this asks who sends */
+    bool small;                  /* the last packet was */
+    uint64_t suspects;           /* of a confined inbox: packets that may have come before it was */
     uid_t own;                   /* whom this process was when it opened the end */
     bool whole;                  /* messages are not cut: nobody knows when a sender of a name is gone */
     struct local spot;
@@ -71,10 +75,26 @@ static int aim(struct dgram *g) {
     case ENOENT:
     case ECONNREFUSED:
         return -ENOENT;
+    case EPERM:
+        if (g->fixed) {
+            return -ENOENT; /* the inbox is confined to another one still */
+        }
+        return err_say(EPERM, "%s: who receives there takes datagrams of one sender only", g->address);
     case EPROTOTYPE:
         return err_say(EPROTOTYPE, "%s: who is there opened it with another ?type= than datagram", g->address);
     default:
         return err_system(errno, "%s: cannot send there", g->address);
+    }
+}
+
+/* Gets a name from the kernel, which is what an inbox can be confined to. */
+static void take_source(const struct dgram *g, char place[CARRIER_PLACE_MAX]) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    socklen_t length = sizeof at;
+    if (bind(g->fd, (const struct sockaddr *)&at, sizeof at.sun_family) == 0 &&
+        getsockname(g->fd, (struct sockaddr *)&at, &length) == 0) {
+        int name = (int)(length - offsetof(struct sockaddr_un, sun_path)) - 1;
+        (void)snprintf(place, CARRIER_PLACE_MAX, "@%.*s", name, at.sun_path + 1);
     }
 }
 
@@ -152,12 +172,17 @@ static int take_path(struct dgram *g, const struct carrier_open *open) {
     return rc;
 }
 
-static int take_name(struct dgram *g, const struct carrier_open *open) {
+static void set_checks(struct dgram *g) {
     const int yes = 1;
-    g->checks = (open->options->mode & 0077) == 0;
-    if (g->checks) {
+    if (g->private && !g->checks) {
+        g->checks = true;
         (void)setsockopt(g->fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes);
     }
+}
+
+static int take_name(struct dgram *g, const struct carrier_open *open) {
+    g->private = (open->options->mode & 0077) == 0;
+    set_checks(g);
     int rc = bind_to(g);
     return rc == 0             ? 0
            : rc == -EADDRINUSE ? say_taken(open->address, false)
@@ -212,6 +237,9 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
     if (g->receives) {
         rc = local_abstract(&g->spot) ? take_name(g, open) : take_path(g, open);
     } else {
+        if (g->fixed && place != NULL) {
+            take_source(g, name);
+        }
         rc = aim(g);
         rc = rc == -ENOENT && !g->fixed ? 0 : rc; /* nobody yet */
     }
@@ -247,8 +275,14 @@ static int send_slot(void *self, const struct iovec *part, unsigned parts, const
     const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
     int rc = likely(g->aimed) ? 0 : aim_again(g);
     (void)note;
+    const int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
+    size_t size = carrier_size(part, parts);
+    char block[SMALL];
+    if (size <= SMALL) {
+        carrier_gather(block, part, parts);
+    }
     for (int i = 0; rc == 0; i++) {
-        if (likely(sendmsg(g->fd, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)) {
+        if (likely((size <= SMALL ? send(g->fd, block, size, flags) : sendmsg(g->fd, &message, flags)) >= 0)) {
             return 0;
         }
         switch (errno) {
@@ -262,6 +296,7 @@ static int send_slot(void *self, const struct iovec *part, unsigned parts, const
         case ECONNREFUSED:
         case ENOTCONN:
         case ECONNRESET:
+        case EPERM:
         case EPIPE:
             rc = i == 0 ? aim_again(g) : -EAGAIN;
             break;
@@ -270,6 +305,32 @@ static int send_slot(void *self, const struct iovec *part, unsigned parts, const
         }
     }
     return rc;
+}
+
+/* The kernel knows two sockets that are each other's peer: it keeps others away, and does not count what waits. */
+static int confine_slot(void *self, const char *source) {
+    struct dgram *g = self;
+    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+    struct local peer;
+    if (source == NULL) {
+        g->suspects = 0;
+        set_checks(g);
+        return connect(g->fd, &nobody, sizeof nobody) == 0 ? 0 : -errno;
+    }
+    if (local_read(&peer, g->address, source) != 0 || !local_abstract(&peer)) {
+        return -THIRL_EFORMAT;
+    }
+    if (connect(g->fd, (const struct sockaddr *)&peer.at, peer.length) != 0) {
+        return -errno;
+    }
+    g->suspects = g->checks ? 2 * count_most() + STRANGERS : 0;
+    return 0;
+}
+
+/* The last packet that may have come before the inbox was confined. */
+static __attribute__((noinline)) void trust(struct dgram *g) {
+    const int no = 0;
+    g->checks = setsockopt(g->fd, SOL_SOCKET, SO_PASSCRED, &no, sizeof no) != 0;
 }
 
 /* Where a name has no permission bits, the kernel's word on who sends stands for them. */
@@ -282,6 +343,16 @@ static bool is_welcome(const struct dgram *g, struct msghdr *message) {
         }
     }
     return false;
+}
+
+/* As recvmsg, into the last part, which holds any packet, and from there to where it belongs. */
+static ssize_t recv_small(const struct dgram *g, const struct iovec *part, unsigned parts, int flags) {
+    const struct iovec *last = &part[parts - 1];
+    ssize_t got = recv(g->fd, last->iov_base, last->iov_len, flags);
+    if (likely(got > 0 && (size_t)got <= last->iov_len)) {
+        carrier_scatter(part, parts, last->iov_base, (size_t)got);
+    }
+    return got;
 }
 
 static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
@@ -297,19 +368,25 @@ static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_
             message.msg_control = &control;
             message.msg_controllen = sizeof control;
         }
-        ssize_t got = recvmsg(g->fd, &message, MSG_TRUNC | MSG_CMSG_CLOEXEC | (wait && i == 0 ? 0 : MSG_DONTWAIT));
+        int flags = MSG_TRUNC | (wait && i == 0 ? 0 : MSG_DONTWAIT);
+        ssize_t got = g->small && !g->checks ? recv_small(g, part, parts, flags)
+                                             : recvmsg(g->fd, &message, flags | MSG_CMSG_CLOEXEC);
         if (unlikely(got < 0)) {
             return errno == EAGAIN || errno == EINTR || errno == ENOMEM
                        ? -EAGAIN
                        : err_system(errno, "datagrams cannot be received");
         }
         if (likely(!g->checks || is_welcome(g, &message))) {
+            if (unlikely(g->suspects != 0) && --g->suspects == 0) {
+                trust(g);
+            }
             if (note != NULL) {
                 note->priority = 0;
                 note->count = 0;
             }
             *size = (size_t)got;
-            return (message.msg_flags & MSG_TRUNC) != 0 ? -EMSGSIZE : 0;
+            g->small = got <= SMALL;
+            return *size > carrier_size(part, parts) ? -EMSGSIZE : 0;
         }
     }
     return -EAGAIN;
@@ -355,6 +432,7 @@ static const struct carrier carrier_dgram = {
     .close = close_slot,
     .send = send_slot,
     .recv = recv_slot,
+    .confine = confine_slot,
     .watch = watch_slot,
     .facts = facts_slot,
     .claims = claims_slot,

@@ -17,17 +17,18 @@
 #include "mem/seg.h"
 
 #define DUCT_MAGIC "thirldct"
-#define DUCT_VERSION 1
+#define DUCT_VERSION 2
 
 struct duct_page { /* written by its own end only */
     char magic[8];
     uint32_t version, size;
     uint64_t node;
     uint32_t number;
-    uint32_t left;                 /* it has closed; released after its last packet */
-    uint64_t max;                  /* bytes of the largest message that it accepts */
-    char who[NODE_PEER_MAX];       /* "pid 123 (name)": its node may be gone before this is read */
-    char place[CARRIER_PLACE_MAX]; /* of its inbox */
+    uint32_t left;                  /* it has closed; released after its last packet */
+    uint64_t max;                   /* bytes of the largest message that it accepts */
+    char who[NODE_PEER_MAX];        /* "pid 123 (name)": its node may be gone before this is read */
+    char place[CARRIER_PLACE_MAX];  /* of its inbox */
+    char source[CARRIER_PLACE_MAX]; /* that it sends from, to whom `to` says; "": from nowhere in particular */
     /* Whom it listens to and whom it talks to: each written by its half, and given up when he dies, not when he leaves. */
     LINE_ALIGNED struct duct_link {
         uint64_t node; /* 0: nobody; released last */
@@ -60,7 +61,7 @@ struct spout {
 struct basin {
     struct queue q;
     struct duct_peer peer;
-    bool bound;
+    bool bound, confined; /* to whom it is bound */
     int final;
     uint32_t change;
     size_t offset; /* bytes of the held packet that a stream has taken */

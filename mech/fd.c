@@ -43,6 +43,7 @@ const struct mech mech_fd = {
     .open = open_slot,
     .limits = heir_limits,
     .claims = heir_claims,
+    .hand = heir_hand,
     .send_noted = haul_send_noted,
     .recv_noted = haul_recv_noted,
 };

@@ -8,9 +8,14 @@
 #include "mech/heir.h"
 
 #include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -113,7 +118,7 @@ static const char *kind_of_file(int fd) {
 }
 
 /* Can this be used? Fills in what it is. 0 or an error. */
-static int inspect(struct heir *h, const struct mech_open *open, int fd, bool *listens) {
+static int inspect(struct heir *h, const struct mech_open *open, int fd) {
     struct sockaddr_storage at;
     socklen_t length = sizeof(at);
     int type = ask(fd, SO_TYPE), family = ask(fd, SO_DOMAIN);
@@ -132,8 +137,8 @@ static int inspect(struct heir *h, const struct mech_open *open, int fd, bool *l
         return err_say(EPROTOTYPE, "%s: descriptor %d is of another ?type=, %s", open->address, fd,
                        h->chain.packets ? "seqpacket" : "stream");
     }
-    *listens = ask(fd, SO_ACCEPTCONN) > 0;
-    if (!*listens && getpeername(fd, (struct sockaddr *)&at, &length) != 0) {
+    h->place.listens = ask(fd, SO_ACCEPTCONN) > 0;
+    if (!h->place.listens && getpeername(fd, (struct sockaddr *)&at, &length) != 0) {
         return err_say(ENOTCONN, "%s: descriptor %d is a socket that is neither connected nor listens", open->address,
                        fd);
     }
@@ -141,12 +146,12 @@ static int inspect(struct heir *h, const struct mech_open *open, int fd, bool *l
 }
 
 int heir_open(struct heir *h, const struct mech_open *open, int fd) {
-    bool listens = false;
     h->place.fd = -1;
-    int rc = inspect(h, open, fd, &listens);
+    int rc = inspect(h, open, fd);
     if (rc != 0) {
         return rc;
     }
+    bool listens = h->place.listens;
     h->place.fd = listens ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (h->place.fd < 0) {
         return err_system(errno, "%s: no descriptor to take descriptor %d over", open->address, fd);
@@ -166,6 +171,106 @@ int heir_open(struct heir *h, const struct mech_open *open, int fd) {
         fd_release(fd);
     }
     return rc;
+}
+
+/* ---- the address of those who call ---- */
+
+/* In an address, what is not to be seen or means something else is %XX. The characters written, or -1: no room. */
+static int escape(char *to, size_t room, const char *from, size_t length) {
+    static const char digit[] = "0123456789ABCDEF";
+    size_t n = 0;
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)from[i];
+        if (n + 4 > room) {
+            return -1;
+        }
+        if (c > ' ' && c != 0x7f && c != '%' && c != '?') {
+            to[n++] = (char)c;
+        } else {
+            to[n++] = '%';
+            to[n++] = digit[c >> 4];
+            to[n++] = digit[c & 15];
+        }
+    }
+    to[n] = '\0';
+    return (int)n;
+}
+
+static int no_name(const struct heir *h, const char *why) {
+    return err_say(EINVAL, "%s: nobody can be told where it listens: %s", h->chain.meet.address, why);
+}
+
+static int name_local(const struct heir *h, const struct sockaddr_un *at, socklen_t size, char *out, size_t room) {
+    size_t length = size > offsetof(struct sockaddr_un, sun_path) ? size - offsetof(struct sockaddr_un, sun_path) : 0;
+    char name[sizeof(at->sun_path) + 1];
+    length = length < sizeof(at->sun_path) ? length : sizeof(at->sun_path); /* the kernel may count a NUL behind them */
+    memcpy(name, at->sun_path, length);
+    name[length] = '\0';
+    bool named = length > 1 && name[0] == '\0';
+    if (named) {
+        name[0] = '@';
+    }
+    if (named ? strlen(name) != length : name[0] != '/') {
+        return no_name(h, named         ? "its name holds a NUL byte"
+                          : length == 0 ? "it has no name"
+                                        : "its path is not absolute");
+    }
+    int n = snprintf(out, room, "unix://"), more = escape(out + n, room - (size_t)n, name, strlen(name));
+    return more < 0 ? -EMSGSIZE : 0;
+}
+
+/* Who listens everywhere is called over this host's own loop. */
+static int name_remote(const struct heir *h, struct sockaddr_storage *at, socklen_t size, char *out, size_t room) {
+    struct sockaddr_in *four = (struct sockaddr_in *)at;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)at;
+    char host[NI_MAXHOST], port[NI_MAXSERV], plain[3 * 64];
+    if (at->ss_family == AF_INET && four->sin_addr.s_addr == htonl(INADDR_ANY)) {
+        four->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    }
+    if (at->ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&six->sin6_addr)) {
+        six->sin6_addr = in6addr_loopback;
+    }
+    if (getnameinfo((struct sockaddr *)at, size, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0 ||
+        escape(plain, sizeof(plain), host, strlen(host)) < 0) {
+        return no_name(h, "its address cannot be written");
+    }
+    int n = snprintf(out, room, at->ss_family == AF_INET6 ? "tcp://[%s]:%s" : "tcp://%s:%s", plain, port);
+    return n < 0 || (size_t)n >= room ? -EMSGSIZE : 0;
+}
+
+/* The options are those of this end; the kind of socket has to be said where it is not the usual one. */
+static int add_options(const struct heir *h, char *out, size_t room) {
+    const char *query = strchr(h->chain.meet.address, '?');
+    bool kind = h->chain.packets && !(query && (strstr(query, "?type=") || strstr(query, "&type=")));
+    size_t length = strlen(out);
+    int n = snprintf(out + length, room - length, "%s%s", query ? query : "",
+                     !kind   ? ""
+                     : query ? "&type=seqpacket"
+                             : "?type=seqpacket");
+    return n < 0 || (size_t)n >= room - length ? -EMSGSIZE : 0;
+}
+
+int heir_hand(void *self, char *address, size_t capacity) {
+    struct heir *h = self;
+    struct sockaddr_storage at = {0};
+    socklen_t size = sizeof(at);
+    if (!h->place.listens) {
+        return err_say(
+            EINVAL,
+            "%s: this end is connected already, and its other end not its to hand over: a child inherits that by "
+            "itself, or pipe:// hands one over",
+            h->chain.meet.address);
+    }
+    if (getsockname(h->place.fd, (struct sockaddr *)&at, &size) != 0) {
+        return err_system(errno, "%s: the kernel does not say where it listens", h->chain.meet.address);
+    }
+    if (capacity == 0) {
+        return -EMSGSIZE;
+    }
+    int rc = h->place.remote ? name_remote(h, &at, size, address, capacity)
+                             : name_local(h, (const struct sockaddr_un *)&at, size, address, capacity);
+    return rc != 0 ? rc : add_options(h, address, capacity);
 }
 
 void heir_limits(void *self, struct thirl_limits *limits) {

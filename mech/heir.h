@@ -13,7 +13,7 @@ struct heir {
     struct chain chain;
     struct {
         int fd; /* -1 when it was used up */
-        bool remote;
+        bool remote, listens;
     } place;
 };
 
@@ -21,6 +21,9 @@ struct heir {
  * and 2 become /dev/null), and still the caller's when it does not. One that listens stays open, close-on-exec, for the next
  * end. */
 int heir_open(struct heir *, const struct mech_open *, int fd);
+
+/* hand of struct mech: where it listens is the address of whoever shall call there. A connected one's other end is not its to give. */
+int heir_hand(void *self, char *address, size_t capacity);
 
 void heir_limits(void *self, struct thirl_limits *);
 void heir_claims(struct thirl_limits *);

@@ -256,4 +256,5 @@ const struct mech lent_given = {
     .roles = 1u << THIRL_WRITE | 1u << THIRL_READ | 1u << THIRL_PUSH,
     HOSE_SLOTS,
     .open = open_given,
+    .hand = hand_slot,
 };

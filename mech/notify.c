@@ -174,13 +174,13 @@ static __attribute__((noinline)) int say_unfit(const struct sig *s, size_t size,
     return err_say(EINVAL, "%s: an event has 31 bits, and the top bit of %#x is not among them", s->address, word);
 }
 
-static int throw(struct sig * s, uint32_t word) {
+static int emit(struct sig *s, uint32_t word) {
     siginfo_t info;
     memset(&info, 0, sizeof info);
     info.si_signo = s->number;
     info.si_code = SI_QUEUE;
-    info.si_pid = getpid();
-    info.si_uid = getuid();
+    info.si_pid = s->own_pid;
+    info.si_uid = s->own_uid;
     info.si_value.sival_int = (int)word;
     weave("sig.throw.before");
     if (likely(syscall(SYS_pidfd_send_signal, s->pidfd, s->number, &info, 0) == 0)) {
@@ -214,7 +214,7 @@ int notify_send(void *self, const void *data, size_t size, size_t *done, bool wa
         return say_final(s);
     }
     int rc = likely(s->met) ? notify_check(s, false) : find(s);
-    rc = rc == 0 ? throw(s, word) : rc;
+    rc = rc == 0 ? emit(s, word) : rc;
     if (rc == 0) {
         *done = size;
         s->pause = 0;

@@ -75,6 +75,7 @@ static int join(struct sig *s, const struct mech_open *open) {
     }
     fd_close(&fd);
     s->change = atomic_load(s->roll.change) - 1;
+    (void)node_life_word(s->roll.self.number); /* before anybody can look for it */
     weave("sig.join.before");
     rc = roll_finish(&s->roll);
     s->joined = rc == 0;
@@ -118,6 +119,8 @@ static int open_slot(void *self, const struct mech_open *open) {
     struct sig *s = self;
     s->sends = open->sends;
     s->raw = open->options.raw != 0;
+    s->own_pid = getpid();
+    s->own_uid = getuid();
     s->seen = open->seen;
     s->fd = s->pidfd = s->epoll = s->tick = -1;
     s->node.fd = -1;
@@ -161,51 +164,76 @@ static int flush_slot(void *self, uint64_t *left) {
 
 /* ---- receive ---- */
 
-static int refuse(struct sig *s, const struct signalfd_siginfo *info) {
+struct event {
+    int code; /* si_code */
+    uint32_t word, uid;
+    int64_t pid;
+};
+
+/* The next one, or -EAGAIN. To wait for it in the same system call costs half as much as to ask, to sleep and to ask. */
+static int next(const struct sig *s, struct event *event, bool wait) {
+    if (wait) {
+        const struct timespec slice = clock_spec(MECH_SLICE_NS);
+        sigset_t one;
+        siginfo_t info;
+        (void)sigemptyset(&one);
+        (void)sigaddset(&one, s->number);
+        if (sigtimedwait(&one, &info, &slice) == s->number) {
+            *event = (struct event){info.si_code, (uint32_t)info.si_value.sival_int, info.si_uid, info.si_pid};
+            return 0;
+        }
+    } else {
+        struct signalfd_siginfo info;
+        if (read(s->fd, &info, sizeof info) == sizeof info) {
+            *event = (struct event){info.ssi_code, (uint32_t)info.ssi_int, info.ssi_uid, info.ssi_pid};
+            return 0;
+        }
+    }
+    return errno == EAGAIN || errno == EINTR ? -EAGAIN
+                                             : err_system(errno, "%s: signals cannot be received", s->address);
+}
+
+static int refuse(struct sig *s, const struct event *event) {
     atomic_poke(&s->seen->in.refused, s->seen->in.refused + 1);
-    if (info->ssi_code == SI_QUEUE) {
-        return err_say(THIRL_EFORMAT, "%s: process %u sent the word %#x, and an event has 31 bits: ?raw takes 32",
-                       s->address, info->ssi_pid, (unsigned)info->ssi_int);
+    if (event->code == SI_QUEUE) {
+        return err_say(THIRL_EFORMAT, "%s: process %lld sent the word %#x, and an event has 31 bits: ?raw takes 32",
+                       s->address, (long long)event->pid, event->word);
     }
     return err_say(THIRL_EFORMAT,
                    "%s: signal %d came from a timer or another source of this program (si_code %d), not from a "
                    "process: choose another "
                    "one, for both ends, with ?signal=",
-                   s->address, s->number, info->ssi_code);
+                   s->address, s->number, event->code);
 }
 
 static int recv_slot(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
     struct sig *s = self;
-    struct signalfd_siginfo info;
-    (void)wait;
+    struct event event = {.code = CATCH_MARK};
     if (unlikely(capacity < SIG_WORD)) {
         struct pollfd polled = {.fd = s->fd, .events = POLLIN};
         *size = SIG_WORD;
         return poll(&polled, 1, 0) == 1 ? -EMSGSIZE : -EAGAIN; /* it stays where it is */
     }
-    for (int i = 0; i < FOREIGN_MAX; i++) {
-        if (read(s->fd, &info, sizeof info) != sizeof info) {
-            return errno == EAGAIN || errno == EINTR ? -EAGAIN
-                                                     : err_system(errno, "%s: signals cannot be received", s->address);
+    for (int i = 0; i < FOREIGN_MAX && event.code == CATCH_MARK; i++) {
+        int rc = next(s, &event, wait);
+        if (rc != 0) {
+            return rc;
         }
         uint64_t escaped = catch_lost(s->number) - s->escaped;
         if (unlikely(escaped != s->seen->in.lost)) {
             atomic_poke(&s->seen->in.lost, escaped);
         }
-        if (likely(info.ssi_code != CATCH_MARK)) {
-            break;
-        }
     }
-    if (info.ssi_code == CATCH_MARK) {
+    if (event.code == CATCH_MARK) {
         return -EAGAIN;
     }
-    bool queued = info.ssi_code == SI_QUEUE, plain = info.ssi_code == SI_USER || info.ssi_code == SI_TKILL;
-    uint32_t word = queued ? (uint32_t)info.ssi_int : 0;
+    bool queued = event.code == SI_QUEUE, plain = event.code == SI_USER || event.code == SI_TKILL;
+    uint32_t word = queued ? event.word : 0;
     if (unlikely((!queued && !plain) || (word >> 31 != 0 && !s->raw))) {
-        return refuse(s, &info);
+        return refuse(s, &event);
     }
-    s->last_pid = info.ssi_pid;
-    s->last_uid = info.ssi_uid;
+    s->last_pid = event.pid;
+    s->last_uid = event.uid;
     memcpy(buffer, &word, SIG_WORD);
     *size = SIG_WORD;
     return 0;
@@ -322,6 +350,7 @@ const struct mech mech_sig = {
     .registry = true,
     .queue = 65536,
     .max = SIG_WORD,
+    .blocks = true,
     .more = "the user's processes may have so many signals waiting: ulimit -i (RLIMIT_SIGPENDING)",
     .open = open_slot,
     .close = close_slot,

@@ -14,7 +14,9 @@
 struct sig {
     int number;
     bool sends, raw;
-    int64_t pid;
+    int64_t pid; /* whose signals they are */
+    pid_t own_pid;
+    uid_t own_uid;
     struct node_end *seen;
     char address[NODE_ADDRESS_MAX];
     struct roll roll;

@@ -71,13 +71,13 @@ void spout_greet(struct duct *d) {
 /* The peer is mapped. */
 static int link_to(struct duct *d, const struct roll_end *found) {
     struct spout *out = &d->out;
-    char place[CARRIER_PLACE_MAX];
+    char place[CARRIER_PLACE_MAX], source[CARRIER_PLACE_MAX] = "";
     memcpy(place, out->peer.page->place, sizeof place);
     place[sizeof place - 1] = '\0';
     const struct carrier_open wanted = {
         .kind = CARRIER_PLACE, .way = MECH_OUT, .address = d->address, .place = place, .options = &d->options};
     bool free = duct_fate(&out->peer, true) == 0 && !duct_taken(d, &out->peer);
-    int rc = !free ? -EAGAIN : duct_half(d, &out->q, &wanted, NULL);
+    int rc = !free ? -EAGAIN : duct_half(d, &out->q, &wanted, source);
     weave("spout.link.opened");
     if (rc == 0) {
         rc = post_put(&d->roll, found);
@@ -89,8 +89,9 @@ static int link_to(struct duct *d, const struct roll_end *found) {
         duct_part(&out->peer);
         return rc == -ENOENT ? -EAGAIN : rc;
     }
+    memcpy(d->page->source, source, sizeof source);
     atomic_poke(&d->page->to.number, found->number);
-    atomic_store(&d->page->to.node, found->node); /* pairs with duct_taken */
+    atomic_store(&d->page->to.node, found->node); /* pairs with duct_taken and confine */
     out->linked = true;
     out->sent = out->lost = 0;
     out->q.out.head = (struct frag_head){.type = FRAG_DATA, .node = d->roll.self.node, .end = d->roll.self.number};

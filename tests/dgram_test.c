@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "mem/node.h"
 #include "tests/room.h"
 #include "wire/frag.h"
 
@@ -299,6 +300,57 @@ static void abstract_names_hear_their_owner(void **state) {
     }
 }
 
+/* Sends to every inbox of this process, as somebody else would: how many took it? */
+static unsigned intrude(void) {
+    char node[NODE_NAME_MAX], line[512];
+    unsigned taken = 0;
+    FILE *list = fopen("/proc/net/unix", "r");
+    node_name(node, node_id());
+    while (list != NULL && fgets(line, sizeof line, list) != NULL) {
+        char *name = strstr(line, "@thirl-");
+        if (name != NULL && strstr(name, node) != NULL) {
+            name[strcspn(name, "\n")] = '\0';
+            taken += foreign_send(name, "hello", 5) == 5;
+            assert_true(taken != 0 || errno == EPERM);
+        }
+    }
+    assert_non_null(list);
+    assert_int_equal(fclose(list), 0);
+    return taken;
+}
+
+/* Once both have spoken the kernel keeps others away from them, and lets more wait than net.unix.max_dgram_qlen says. */
+static void a_conversation_is_left_alone(void **state) {
+    (void)state;
+    enum { MANY = 100 };
+    thirl *one = NULL, *two = NULL;
+    char data[8];
+    uint32_t word = 0;
+    assert_int_equal(thirl_open(&one, THIRL_PAIR, address(""), NULL), 0);
+    assert_int_equal(intrude(), 1);
+    assert_int_equal(thirl_open(&two, THIRL_PAIR, address(""), NULL), 0);
+    for (int i = 0; i < 300; i++) { /* as many as make the inbox forget whom it suspected */
+        assert_int_equal(thirl_send(one, "ping", 4, SOON), 0);
+        assert_int_equal(thirl_recv(two, data, sizeof data, NULL, SOON), 0);
+        assert_int_equal(thirl_send(two, "pong", 4, SOON), 0);
+        if (i == 0) {
+            assert_int_equal(thirl_recv(one, data, sizeof data, NULL, SOON), -THIRL_EFORMAT); /* the intruder */
+        }
+        assert_int_equal(thirl_recv(one, data, sizeof data, NULL, SOON), 0);
+        assert_memory_equal(data, "pong", 4);
+    }
+    assert_int_equal(intrude(), 0);
+    for (uint32_t i = 0; i < MANY; i++) {
+        assert_int_equal(thirl_send(one, &i, sizeof i, THIRL_NOW), 0);
+    }
+    for (uint32_t i = 0; i < MANY; i++) {
+        assert_int_equal(thirl_recv(two, &word, sizeof word, NULL, THIRL_NOW), 0);
+        assert_int_equal(word, i);
+    }
+    assert_int_equal(thirl_close(&one, SOON), 0);
+    assert_int_equal(thirl_close(&two, SOON), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(raw_receives_from_sendto, tidy),
@@ -310,6 +362,7 @@ int main(void) {
         cmocka_unit_test_teardown(what_is_there_is_respected, tidy),
         cmocka_unit_test_teardown(a_kill_leaves_no_name_taken, tidy),
         cmocka_unit_test_teardown(abstract_names_hear_their_owner, tidy),
+        cmocka_unit_test_teardown(a_conversation_is_left_alone, tidy),
     };
     return cmocka_run_group_tests(tests, begin, room_end);
 }

@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -420,6 +421,111 @@ static void nobody_activated_us(void **state) {
     (void)unsetenv("LISTEN_PID");
 }
 
+/* ---- the other end ---- */
+
+static void echo_handed(void) {
+    echo_all(peer_open(THIRL_PAIR));
+}
+
+static int listen_plain(int type, const char *name) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+    size_t length = strlen(name);
+    memcpy(at.sun_path, name, length);
+    at.sun_path[0] = name[0] == '@' ? '\0' : name[0];
+    assert_int_equal(bind(fd, (struct sockaddr *)&at,
+                          (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (name[0] != '@'))),
+                     0);
+    assert_int_equal(listen(fd, 10), 0);
+    return fd;
+}
+
+static int listen_everywhere(int family) {
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+    struct sockaddr_in four = {.sin_family = AF_INET};
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc = family == AF_INET ? bind(fd, (struct sockaddr *)&four, sizeof(four))
+                               : bind(fd, (struct sockaddr *)&six, sizeof(six));
+    if (rc != 0) {
+        (void)close(fd);
+        return -1; /* a host without IPv6 */
+    }
+    assert_int_equal(listen(fd, 10), 0);
+    return fd;
+}
+
+/* An end on fd hands over an address that begins like that; a child calls there. */
+static void hand_to_child(int fd, const char *query, const char *begins, const char *ends) {
+    char address[64];
+    thirl *end = NULL;
+    (void)snprintf(address, sizeof(address), "fd://%d%s", fd, query);
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), 0);
+    assert_int_equal(thirl_hand(end, peer_address, 9), -EMSGSIZE);
+    assert_int_equal(thirl_hand(end, peer_address, strlen(begins)), -EMSGSIZE);
+    assert_int_equal(thirl_hand(end, peer_address, sizeof(peer_address)), 0);
+    assert_int_equal(strncmp(peer_address, begins, strlen(begins)), 0);
+    assert_string_equal(peer_address + strlen(peer_address) - strlen(ends), ends);
+    pid_t pid = peer_start(echo_handed);
+    talk(end);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+    peer_reap(pid);
+    (void)close(fd);
+}
+
+/* Where a socket listens, a child can call. */
+static void handed(void **state) {
+    char name[64], path[160], begins[200];
+    (void)state;
+    (void)snprintf(name, sizeof(name), "@thirl heir?%%%d", (int)getpid());
+    (void)snprintf(begins, sizeof(begins), "unix://@thirl%%20heir%%3F%%25%d", (int)getpid());
+    hand_to_child(listen_plain(SOCK_STREAM, name), "?max=200K", begins, "?max=200K");
+    hand_to_child(listen_plain(SOCK_SEQPACKET, name), "", begins, "?type=seqpacket");
+    hand_to_child(listen_plain(SOCK_SEQPACKET, name), "?max=100K", begins, "?max=100K&type=seqpacket");
+    hand_to_child(listen_plain(SOCK_SEQPACKET, name), "?type=seqpacket", begins, "?type=seqpacket");
+    (void)snprintf(path, sizeof(path), "%s/\xc3\xa4\n", peer_directory);
+    (void)snprintf(begins, sizeof(begins), "unix://%s/\xc3\xa4%%0A", peer_directory);
+    hand_to_child(listen_plain(SOCK_STREAM, path), "", begins, "%0A");
+    (void)unlink(path);
+    hand_to_child(listen_everywhere(AF_INET), "?queue=64K", "tcp://127.0.0.1:", "?queue=64K");
+    int six = listen_everywhere(AF_INET6);
+    if (six >= 0) {
+        hand_to_child(six, "", "tcp://[::1]:", "");
+    }
+}
+
+static void refuse_hand(int fd, const char *query, enum thirl_role role, const char *part) {
+    char address[64];
+    thirl *end = NULL;
+    (void)snprintf(address, sizeof(address), "fd://%d%s", fd, query);
+    assert_int_equal(thirl_open(&end, role, address, NULL), 0);
+    assert_int_equal(thirl_hand(end, address, sizeof(address)), -EINVAL);
+    assert_non_null(strstr(thirl_why(), part));
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+}
+
+/* What is connected has its other end elsewhere; what has no name cannot be called. */
+static void not_handed(void **state) {
+    int pipes[2], nul;
+    struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "\0a\0b"};
+    (void)state;
+    pair_up("stream");
+    refuse_hand(pair[0], "", THIRL_PAIR, "connected already");
+    (void)close(pair[1]);
+    assert_int_equal(pipe(pipes), 0);
+    refuse_hand(pipes[0], "?raw", THIRL_READ, "handed over itself");
+    (void)close(pipes[1]);
+    nul = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(nul, (struct sockaddr *)&at, offsetof(struct sockaddr_un, sun_path) + 4), 0);
+    assert_int_equal(listen(nul, 1), 0);
+    refuse_hand(nul, "", THIRL_PAIR, "NUL");
+    (void)close(nul);
+    assert_int_equal(chdir(peer_directory), 0);
+    int relative = listen_plain(SOCK_STREAM, "here");
+    refuse_hand(relative, "", THIRL_PAIR, "not absolute");
+    (void)close(relative);
+    (void)unlink("here");
+}
+
 #define OVER(test)                                                                                                     \
     {#test " stream", test, NULL, NULL, of_stream}, {#test " seqpacket", test, NULL, NULL, of_seqpacket}, {            \
 #test " tcp", test, NULL, NULL, of_tcp                                                                         \
@@ -437,6 +543,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(listener),
         cmocka_unit_test(connection),
         cmocka_unit_test(nobody_activated_us),
+        cmocka_unit_test(handed),
+        cmocka_unit_test(not_handed),
     };
     if (argc > 2 && strcmp(argv[1], "--serve") == 0) {
         return strstr(argv[2], "connection") ? serve_one(argv[2]) : serve(argv[2]);

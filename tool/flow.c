@@ -63,6 +63,11 @@ enum tool_exit flow_open(struct flow *f, const struct tool_args *args, enum thir
     *f = (struct flow){.args = args, .fd = reads ? 0 : 1};
     f->terminal = !args->quiet && isatty(2);
     f->limits.size = sizeof f->limits;
+    struct given given;
+    enum tool_exit looked = given_look(&given, args, args->operand);
+    if (looked != TOOL_DONE) {
+        return looked;
+    }
     stop_init();
     int code = thirl_open(&f->end, role, args->operand, NULL);
     if (code == 0) {

@@ -35,20 +35,26 @@ const struct tool_verb tool_verbs[] = {
      "what waits there, and thirl clean removes it.\n"},
     {"ping", "ADDRESS", "measure round trips to the other end", FOR_PING, true, tool_ping,
      "Sends messages to another thirl ping that serves the same address, and waits for each to come back. Prints the\n"
-     "shortest, middle and longest times.\n"
+     "shortest, middle and longest times. A socket that was given to it (fd://N, activated://NAME) is like any other\n"
+     "address; one that is connected already has its other end elsewhere, and there somebody has to serve.\n"
      "\n"
      "Examples:\n"
      "  thirl ping --serve shm://hello\n"
      "  thirl ping shm://hello --size 4K\n"
-     "  thirl ping --both pipe://\n"},
+     "  thirl ping --both pipe://\n"
+     "  systemd-socket-activate -l /run/ping.sock thirl ping --serve activated://\n"},
     {"run", "CMD", "start a program that has the other end, and talk to it", FOR_RUN, true, tool_run,
      "Opens an end, starts CMD with its arguments, and hands it the other end: its address is in the environment, as\n"
      "THIRL_HAND, and stands for each {} in an argument. Standard input goes to the child as messages, one a line, "
      "and\n"
-     "its messages come back on standard output. Signals are passed on, and so is the child's exit code.\n"
+     "its messages come back on standard output. Signals are passed on, and so is the child's exit code. Over fd://N "
+     "or\n"
+     "activated://NAME of a socket that is connected to another process, CMD itself gets that end, and standard input\n"
+     "and output.\n"
      "\n"
      "Examples:\n"
      "  thirl run -- thirl recv {} < lines\n"
+     "  thirl run --over fd://3 -- ./worker --channel={}\n"
      "  thirl run --over unix://@job -- ./worker --channel={}\n"},
     {"mechanisms", NULL, "show what the mechanisms claim on this machine", FOR_MECHANISMS, false, tool_mechanisms,
      "A line for each, as it is with default options: roles, largest message, and what holds. ATOMIC is the largest\n"

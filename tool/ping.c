@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,12 +60,15 @@ static int serve_one(struct flow *f, bool *over) {
 
 /* Until the other end is closed. One that died makes room for the next, unless there is none to come. */
 static int serve(struct flow *f, bool once) {
-    bool over = false;
+    bool over = false, died = false;
     int code = 0;
     while (!over && !stop_exit() && (code == 0 || (code == -THIRL_EPEERDIED && !once))) {
+        died = code != 0;
         code = serve_one(f, &over);
     }
     int answer = code == 0 || over ? TOOL_DONE : (int)flow_fail(f, code);
+    answer =
+        died && code == -ENOTCONN && answer == TOOL_OTHER ? TOOL_DIED : answer; /* a given socket had that one only */
     (void)!thirl_close(&f->end, thirl_in_ms(CLOSE_MS));
     return flow_finish(f, answer);
 }
@@ -75,24 +79,46 @@ static int serve_here(const struct tool_args *args, bool once) {
     return code == TOOL_DONE ? serve(&f, once) : flow_finish(&f, code);
 }
 
-/* A child opens what this end hands over. */
-static enum tool_exit start_child(struct ping *p) {
-    static char address[512];
-    int code = thirl_hand(p->flow.end, address, sizeof address);
-    if (code < 0) {
-        return flow_fail(&p->flow, code);
-    }
+/* A child that serves; closed is a descriptor that it has to close, or -1. */
+static enum tool_exit start_child(struct ping *p, const struct tool_args *args, const char *address, int closed) {
     p->child = fork();
     if (p->child < 0) {
-        tool_say(p->flow.args, "no process for the other end");
+        tool_say(args, "no process for the other end");
         return TOOL_OTHER;
     }
     if (p->child == 0) {
-        struct tool_args args = *p->flow.args;
-        args.operand = address;
-        _exit(serve_here(&args, true));
+        struct tool_args its = *args;
+        its.operand = address;
+        if (closed >= 0) {
+            given_shut(closed);
+        }
+        _exit(serve_here(&its, true));
     }
     return TOOL_DONE;
+}
+
+/* It opens what this end hands over. */
+static enum tool_exit hand(struct ping *p) {
+    static char address[512];
+    int code = thirl_hand(p->flow.end, address, sizeof address);
+    return code < 0 ? flow_fail(&p->flow, code) : start_child(p, p->flow.args, address, -1);
+}
+
+/* Of a socket that was given connected, only who has its other end can serve there: so this process must have both. */
+static enum tool_exit share(struct ping *p, const struct tool_args *args, struct given *given) {
+    static char address[512];
+    if (!given_both(given)) {
+        tool_say(args,
+                 "%s is connected to another process, and a child cannot take its place: let that one serve, with "
+                 "thirl ping "
+                 "--serve, and leave --both out",
+                 args->operand);
+        return TOOL_USAGE;
+    }
+    given_address(address, sizeof address, given->other, args->operand);
+    enum tool_exit code = start_child(p, args, address, given->fd);
+    given_shut(given->other);
+    return code;
 }
 
 /* Has the child ended? Then nobody will answer. */
@@ -219,11 +245,18 @@ static int prepare(struct ping *p, const struct tool_args *args) {
 static int ping(const struct tool_args *args) {
     static struct ping p;
     static struct text out;
+    struct given given = {.fd = -1};
+    p.flow.args = args;
     text_init(&out, 1);
     int code = prepare(&p, args);
+    code = code != TOOL_DONE ? code : (int)given_look(&given, args, args->operand);
+    code = code == TOOL_DONE && args->both && given.connected ? (int)share(&p, args, &given) : code;
     code = code != TOOL_DONE ? code : (int)flow_open(&p.flow, args, THIRL_PAIR, O_RDONLY);
-    code = code == TOOL_DONE && args->both ? (int)start_child(&p) : code;
+    code = code == TOOL_DONE && args->both && !given.connected ? (int)hand(&p) : code;
     bool begun = code == TOOL_DONE;
+    if (!begun && p.child > 0) {
+        (void)kill(p.child, SIGTERM); /* it waits for an end that was not opened */
+    }
     code = begun ? ask(&p) : code;
     (void)!thirl_close(&p.flow.end, thirl_in_ms(CLOSE_MS));
     if (p.child > 0) {

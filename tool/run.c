@@ -33,7 +33,9 @@ struct run {
     struct thirl_limits limits;
     struct text out;
     char address[512];
-    pid_t child;
+    struct given given;
+    int input; /* 0, or -1 where that is a socket of the address */
+    pid_t child, own;
     int exit_code; /* of the child, once it is gone */
     bool gone;
     int signals; /* a signalfd */
@@ -62,7 +64,7 @@ static int put(struct run *r, const void *data, size_t size) {
 
 /* Bytes of input; 0 at its end, or when it shall stop; negative: an error. */
 static ssize_t get(struct run *r, char *to, size_t size) {
-    struct pollfd polled[] = {{.fd = 0, .events = POLLIN}, {.fd = r->halt, .events = POLLIN}};
+    struct pollfd polled[] = {{.fd = r->input, .events = POLLIN}, {.fd = r->halt, .events = POLLIN}};
     for (;;) {
         if (poll(polled, 2, -1) < 0 && errno != EINTR) {
             return -errno;
@@ -181,19 +183,23 @@ static void become(struct run *r) {
 
 /* Its standard input is empty: the tool reads that. */
 static int start(struct run *r) {
-    int code = thirl_hand(r->end, r->address, sizeof r->address);
+    int code = r->given.other >= 0 ? 0 : thirl_hand(r->end, r->address, sizeof r->address);
     if (code < 0) {
         tool_say(r->args, "%s", thirl_why());
         return tool_exit_of(code);
     }
     r->child = fork();
     if (r->child == 0) {
+        given_pass_on(r->own);
         int nothing = open("/dev/null", O_RDONLY);
         if (nothing > 0) {
             (void)dup2(nothing, 0);
             close(nothing);
         }
         become(r);
+    }
+    if (r->given.other >= 0) {
+        given_shut(r->given.other); /* its end is to be seen when it is gone */
     }
     if (r->child < 0) {
         tool_say(r->args, "no process for %s: %s", r->args->operand, strerror(errno));
@@ -349,12 +355,49 @@ static int say_feed(struct run *r) {
     return TOOL_OTHER;
 }
 
+/* The other end of a socket that was given connected: with somebody else, then this process becomes the command, which gets
+ * this end; or here too, then that one is the child's. */
+static enum tool_exit look(struct run *r, const char *address) {
+    enum tool_exit code = given_look(&r->given, r->args, address);
+    r->input = r->given.listens && r->given.fd == 0 ? -1 : 0;
+    r->own = getpid();
+    if (code != TOOL_DONE || !r->given.connected) {
+        return code;
+    }
+    if (given_both(&r->given)) {
+        r->given.other = given_apart(r->given.other);
+        given_address(r->address, sizeof r->address, r->given.other, address);
+        if (r->given.other < 0 || fcntl(r->given.other, F_SETFD, 0) != 0) {
+            tool_say(r->args, "no descriptor for %s: %s", r->args->operand, strerror(errno));
+            return TOOL_OTHER;
+        }
+        return TOOL_DONE;
+    }
+    if (r->args->keep || r->args->format != FORMAT_LINES) {
+        tool_say(r->args,
+                 "%s is connected to another process, so %s itself gets that end, and standard input: --keep and "
+                 "--length do "
+                 "not go with it",
+                 address, r->args->operand);
+        return TOOL_USAGE;
+    }
+    given_address(r->address, sizeof r->address, r->given.fd, address);
+    (void)fcntl(r->given.fd, F_SETFD, 0);
+    (void)sigprocmask(SIG_SETMASK, NULL, &r->before);
+    become(r);
+    return TOOL_OTHER; /* it never comes here */
+}
+
 int tool_run(const struct tool_args *args) {
     static struct run r;
     const char *address = args->over ? args->over : "pipe://";
     r.args = args;
     r.limits.size = sizeof r.limits;
     text_init(&r.out, 1);
+    enum tool_exit looked = look(&r, address);
+    if (looked != TOOL_DONE) {
+        return looked;
+    }
     int code = thirl_open(&r.end, THIRL_PAIR, address, NULL);
     code = code == 0 ? thirl_limits(r.end, &r.limits) : code;
     if (code < 0) {

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <thirl/thirl.h>
 
@@ -188,6 +189,34 @@ int stop_exit(void);
 /* Sleeps until fd has one of the poll events, the other descriptor (or -1) is readable, or a signal came. */
 enum stop_news { STOP_SIGNAL, STOP_READY, STOP_OTHER };
 enum stop_news stop_wait(int fd, short events, int other);
+
+/* ---- given.c: descriptors that the tool was given, and addresses name ---------------------------------------------- */
+
+struct given {
+    int fd;                  /* fd://N is N, activated://NAME that of the socket; -1: the address means none */
+    int other;               /* its other end, as given_both found it; or -1 */
+    bool listens, connected; /* a socket that does */
+};
+
+/* Looks before the tool opens anything: its own descriptors get numbers that nobody gave it. TOOL_DONE, or says that the
+ * descriptor is not open. */
+enum tool_exit given_look(struct given *, const struct tool_args *, const char *address);
+
+/* Was the process given the other end of a connected socket too? Fills in which. */
+bool given_both(struct given *);
+
+/* "fd://N" with the options of the address. */
+void given_address(char *out, size_t room, int fd, const char *address);
+
+/* Closes it; 0, 1 and 2 become /dev/null. */
+void given_shut(int fd);
+
+/* Moves it behind what a service manager gave, if it is among that: given_pass_on changes numbers there. Its number, or -1. */
+int given_apart(int fd);
+
+/* In a child, before it becomes another program: what a service manager gave to its parent, `before`, is the child's, but for
+ * what the parent has taken for itself. The variables say so. */
+void given_pass_on(pid_t before);
 
 /* ---- flow.c: what send and recv share ----------------------------------------------------------------------------- */
 

@@ -148,8 +148,9 @@ THIRL_API int thirl_close(thirl **end, thirl_time until);
  * that end, NUL-terminated; 320 bytes are always enough. For pipe:// its descriptors are made inheritable, and the
  * address has their numbers; they stay so until the child has opened it, or another one after a child that died before:
  * each such child is handed the end anew. With ?raw the child may be any program; the next call on the
- * end lets go of its descriptors. Elsewhere it is this end's own address: a program need not know what it runs on.
- * -EBUSY: somebody is there. -EMSGSIZE: the capacity is too small. -THIRL_ECLOSED, -EINVAL. */
+ * end lets go of its descriptors. Of fd:// and activated:// on a socket that listens it is where the child can call.
+ * Elsewhere it is this end's own address: a program need not know what it runs on. -EBUSY: somebody is there. -EMSGSIZE: the
+ * capacity is too small. -EINVAL: this end was given itself, and has no other to give. -THIRL_ECLOSED. */
 THIRL_API THIRL_CHECK int thirl_hand(thirl *end, char *address, size_t capacity);
 
 /* ---- send and receive: copies ------------------------------------------------------------------------------------ */

@@ -14,7 +14,7 @@ while read -r name roles address; do
         continue
     fi
     if [ "$address" = - ]; then
-        continue # only with a child, or not without a service manager
+        continue # only with a child; or given by somebody else, see given.sh
     fi
     begin serve /dev/null "$TOOL" ping --serve "$address"
     tool ping --count 20 --size 100 --json "$address" >out 2>ping.err

@@ -76,7 +76,7 @@ while read -r name roles address; do
     carries "$roles" pair || continue
     case $name in
     pipe) address=pipe:// ;;
-    fd | activated) continue ;; # made by somebody else
+    fd | activated) continue ;; # given by somebody else: see given.sh
     esac
     run many --over "$address" -- "$TOOL" recv {}
     check "$name: lines to the child" cmp -s many out

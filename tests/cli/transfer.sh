@@ -78,7 +78,7 @@ head -n 200 many >several
 addresses every >every
 while read -r name roles address; do
     if [ "$address" = - ]; then
-        echo "# $name: no name reaches it; see run.sh"
+        echo "# $name: no name reaches it; see run.sh and given.sh"
         continue
     fi
     if carries "$roles" pair; then
