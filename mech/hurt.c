@@ -188,6 +188,12 @@ static int loan_slot(void *self, struct mech_piece *piece, size_t size) {
 
 /* ---- receiving ---- */
 
+/* A message that is larger than the buffer is asked for again, by the library or its user: that is the same call. */
+static int end_recv(struct hurt *h, int rc) {
+    (void)dice_end(&h->dice[MECH_IN], rc == -EMSGSIZE ? -EAGAIN : rc);
+    return rc;
+}
+
 static bool make_room(struct hurt *h, struct held *m, size_t size) {
     unsigned char *larger = realloc(m->data, size);
     if (larger == NULL) {
@@ -273,7 +279,7 @@ static int recv_held(struct hurt *h, void *buffer, size_t capacity, size_t *size
         }
     }
     ring(h);
-    return dice_end(&h->dice[MECH_IN], rc);
+    return end_recv(h, rc);
 }
 
 static int recv_slot(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
@@ -287,7 +293,7 @@ static int recv_slot(void *self, void *buffer, size_t capacity, size_t *size, bo
         capacity = h->stream ? fewer(dice, capacity) : capacity;
         rc = CALL(h, recv, buffer, capacity, size, wait);
     }
-    return dice_end(dice, rc);
+    return end_recv(h, rc);
 }
 
 static int recv_noted_slot(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
@@ -301,7 +307,7 @@ static int recv_noted_slot(void *self, void *buffer, size_t capacity, size_t *si
         capacity = h->stream ? fewer(dice, capacity) : capacity;
         rc = CALL(h, recv_noted, buffer, capacity, size, note, wait);
     }
-    return dice_end(dice, rc);
+    return end_recv(h, rc);
 }
 
 static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
@@ -309,7 +315,7 @@ static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iove
     struct dice *dice = &h->dice[MECH_IN];
     int rc = before(h, MECH_IN, false);
     *count = rc != 0 ? 0 : fewer(dice, *count);
-    return dice_end(dice, rc != 0 ? rc : CALL(h, recv_many, buffer, capacity, messages, count));
+    return end_recv(h, rc != 0 ? rc : CALL(h, recv_many, buffer, capacity, messages, count));
 }
 
 static int take_slot(void *self, struct mech_piece *piece) {
