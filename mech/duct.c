@@ -232,7 +232,7 @@ static int make_inbox(struct duct *d) {
     if (rc == 0) {
         memcpy(d->page->place, place, sizeof d->page->place);
         d->in.q.in.only = &d->in.peer.end;
-        d->seen->queue = d->in.q.facts.bytes;
+        d->seen->queue = d->sends ? d->in.q.facts.bytes : 0; /* until the peer's is known: most likely alike */
         rc = draw_init(&d->in.q);
         frag_init(&d->in.q.in.frag, (size_t)d->max, 2 * (size_t)d->max, !d->in.q.facts.reliable);
     }

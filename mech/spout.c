@@ -92,6 +92,7 @@ static int link_to(struct duct *d, const struct roll_end *found) {
     memcpy(d->page->source, source, sizeof source);
     atomic_poke(&d->page->to.number, found->number);
     atomic_store(&d->page->to.node, found->node); /* pairs with duct_taken and confine */
+    d->seen->queue = out->q.facts.bytes;
     out->linked = true;
     out->sent = out->lost = 0;
     out->q.out.head = (struct frag_head){.type = FRAG_DATA, .node = d->roll.self.node, .end = d->roll.self.number};
