@@ -133,7 +133,11 @@ static void tells_death_from_the_end(struct conform *c) {
     thirl *end = conform_open(c, THIRL_READ, NULL);
     char data[3000];
     size_t size, at = 0;
-    must_be(thirl_recv(end, data, 10, &at, PATIENCE), 0);
+    /* All of it waits while nobody reads; but hurt may have cut it into more pieces than there are packets in a queue. */
+    size_t early = strncmp(c->with, "hurt", 4) == 0 ? sizeof data - 5 : 10;
+    for (; at < early; at += size) {
+        must_be(thirl_recv(end, data + at, early - at, &size, PATIENCE), 0);
+    }
     conform_hear(&peer);
     conform_kill(&peer);
     while (at < sizeof data) {
@@ -164,9 +168,10 @@ static void read_on_demand(const struct conform *c, struct peer *stage) {
     size_t size;
     must_be(thirl_recv(end, buffer, 1, &size, PATIENCE), 0);
     conform_tell(stage, 1);
-    for (uint64_t want = conform_hear(stage); want > 0; want -= size) {
-        must_be(thirl_recv(end, buffer, want < sizeof buffer ? want : sizeof buffer, &size, PATIENCE), 0);
-    }
+    conform_hear(stage);
+    int rc;
+    while ((rc = thirl_recv(end, buffer, sizeof buffer, &size, thirl_in_ms(100))) == 0) {}
+    must_be(rc, -ETIMEDOUT);
     conform_hear(stage);
     must_be(thirl_close(&end, PATIENCE), 0);
 }
@@ -190,7 +195,7 @@ static void has_a_descriptor_for_room(struct conform *c) {
     static char data[1000];
     uint64_t sent = 0;
     int rc, quiet = 0;
-    for (int i = 0; i < 200 && quiet < 3; i++) {
+    for (int i = 0; i < 20000 && quiet < 3; i++) { /* a part of a block may be sent, too, and is not counted */
         while ((rc = at_once(c, thirl_send(end, data, sizeof data, THIRL_NOW))) == 0) {
             sent += sizeof data;
         }
@@ -199,7 +204,8 @@ static void has_a_descriptor_for_room(struct conform *c) {
         quiet = readable(fd, 0) ? 0 : quiet + 1;
     }
     must_be(quiet, 3);
-    conform_tell(&peer, sent);
+    must(strstr(thirl_why(), "the queue (0 bytes)") == NULL);
+    conform_tell(&peer, 0);
     must(readable(fd, 5000));
     must_be(thirl_send(end, data, 1, PATIENCE), 0);
     conform_tell(&peer, 0);
