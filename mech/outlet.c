@@ -449,9 +449,12 @@ int outlet_flush(struct outlet *out, uint64_t *left) {
         return rc;
     }
     *left = untaken(out);
+    weave("outlet.flush.counted");
     out->flushing = *left != 0;
     if (*left != 0 && (atomic_peek(&out->theirs->data.attention) & BELL_GONE) != 0) {
-        return over(out);
+        rc = over(out);
+        *left = out->lost; /* what it had taken when it left counts, not what it had a moment before */
+        return rc;
     }
     return *left == 0 ? 0 : -EAGAIN;
 }
