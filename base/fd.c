@@ -6,13 +6,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 void fd_close(int *fd) {
@@ -96,6 +99,14 @@ int fd_add(int fd, const void *data, size_t size) {
     ssize_t went = unbound ? write(fd, data, size) : write_within(fd, data, size, limit.rlim_cur);
     if (went < 0) return -errno;
     return (size_t)went == size ? 0 : -ENOSPC;
+}
+
+void fd_tick(int timer, int64_t ns) {
+    const struct itimerspec spec = {.it_value = clock_spec(ns + 1)};
+    (void)timerfd_settime(timer, 0, &spec, NULL);
+    /* A timer that is due fires by an interrupt, which now and then comes some microseconds later. */
+    struct pollfd polled = {.fd = timer, .events = POLLIN};
+    while (ns == 0 && poll(&polled, 1, 1) < 0 && errno == EINTR) {}
 }
 
 /* 0 when path is a directory in the end, made here with exactly mode (the umask does not count) or there before. */

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Closes *fd unless it is -1, and makes it -1. Keeps errno. */
@@ -24,6 +25,9 @@ int fd_write(int fd, const void *data, size_t size);
 /* Writes it with one write(2), and nothing of it where it would pass RLIMIT_FSIZE: 0 or -errno, and never a SIGXFSZ. -ENOSPC where
  * only a part found room. For plain files. */
 int fd_add(int fd, const void *data, size_t size);
+
+/* Sets a timerfd: readable in so many ns, -1: never. 0: it is so when this returns, even to a poll that does not wait. */
+void fd_tick(int timer, int64_t ns);
 
 /* Makes a directory and those above it, each with mode; 0 when it is there in the end, else -errno. */
 int fd_make_dirs(const char *path, unsigned mode);

@@ -52,9 +52,8 @@ static void prepare_fork(void) {
 /* Makes the user's descriptor readable by itself, in so many ns; -1: leaves that to the sockets in it. */
 static void light(struct chain *e, int64_t when) {
     if (when != e->lit) {
-        const struct itimerspec spec = {.it_value = clock_spec(when + 1)};
         e->lit = when;
-        (void)timerfd_settime(e->ready, 0, &spec, NULL);
+        fd_tick(e->ready, when);
     }
 }
 

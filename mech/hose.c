@@ -109,19 +109,13 @@ static void show(struct hose *h, enum mech_way way, int operation) {
     }
 }
 
-/* Readable by itself in so many ns; -1: never. */
-static void light(struct hose *h, int64_t when) {
-    const struct itimerspec spec = {.it_value = clock_spec(when + 1)};
-    (void)timerfd_settime(h->ready, 0, &spec, NULL);
-}
-
 void hose_relight(struct hose *h, enum mech_way way) {
     const struct hose_way *w = &h->way[way];
     if (h->user < 0 || way != h->user_way) {
         return;
     }
     show(h, way, w->met ? EPOLL_CTL_ADD : EPOLL_CTL_DEL);
-    light(h, w->over ? 0 : w->met ? -1 : w->pause);
+    fd_tick(h->ready, w->over ? 0 : w->met ? -1 : w->pause);
 }
 
 void hose_set(struct hose *h, enum mech_way way, int fd) {
