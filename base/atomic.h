@@ -31,6 +31,15 @@ static inline void atomic_fence(void) {
 /* Orders the compiler only: the other side makes the processor's order with fence_heavy(). */
 #define atomic_order() __asm__ __volatile__("" ::: "memory")
 
+/* Asks for the cache line at an address, to write to it soon: takes it away from whoever has it. The address may be anything. */
+static inline void atomic_claim(const void *address) {
+#if defined(__x86_64__)
+    __asm__ __volatile__("prefetchw (%0)" : : "r"(address)); /* no operation where the processor has none */
+#else
+    __builtin_prefetch(address, 1);
+#endif
+}
+
 static inline void atomic_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();

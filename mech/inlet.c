@@ -365,32 +365,49 @@ int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait
     return publish(in);
 }
 
+/* Copies messages whose header is `word`, as long as they are: `most` at most, and there is one. Their number. */
+static inline __attribute__((always_inline)) size_t read_run(struct lane *lane, uint64_t word, size_t size, char *to,
+                                                             struct iovec *messages, size_t most) {
+    const uint32_t span = (uint32_t)word;
+    const size_t step = (size + 7) & ~(size_t)7;
+    size_t n = 0;
+    do {
+        const struct lane_head *head = lane_at(lane, lane->at);
+        if (n != 0 && atomic_load(&head->word) != word) { /* pairs with lane_commit */
+            break;
+        }
+        lane_fetch(head, span);
+        lane_copy(to, lane_payload(head), size);
+        messages[n] = (struct iovec){to, size};
+        to += step;
+        lane->at += span;
+    } while (++n < most);
+    return n;
+}
+
+/* How many messages of that size fit. */
+static inline size_t fitting(size_t size, size_t capacity) {
+    size_t step = (size + 7) & ~(size_t)7;
+    return size > capacity ? 0 : step == 0 ? SIZE_MAX : (capacity - size) / step + 1;
+}
+
 /* Copies the messages that are there, as many as fit; their number. Messages tend to be of one size: a header like the last one
  * needs no second check, and taking the next one for where it was last time, the processor need not wait for this one. */
 static inline size_t read_many(struct inlet *in, char *buffer, size_t capacity, struct iovec *messages, size_t count) {
     struct lane lane = in->lane;
     size_t n = 0, used = 0;
-    uint64_t last = 0;
-    uint32_t span = 0, bytes = 0;
-    for (; n < count; n++) {
-        const struct lane_head *head = lane_at(&lane, lane.at);
-        uint64_t word = atomic_load(&head->word); /* pairs with lane_commit */
-        if (unlikely(word != last || word == 0)) {
-            span = (uint32_t)word;
-            bytes = (uint32_t)(word >> 32);
-            last = word;
-            if (!lane_sound(&lane, span, bytes)) {
-                break;
-            }
-        }
-        if (unlikely(used + bytes > capacity)) {
+    while (n < count) {
+        uint64_t word = atomic_load(&lane_at(&lane, lane.at)->word); /* pairs with lane_commit */
+        size_t size = (uint32_t)(word >> 32), some = 0, most = count - n;
+        size_t fit = used > capacity ? 0 : fitting(size, capacity - used);
+        most = fit < most ? fit : most;
+        if (word == 0 || most == 0 || !lane_sound(&lane, (uint32_t)word, (uint32_t)size)) {
             break;
         }
-        lane_fetch(head, span);
-        lane_copy(buffer + used, lane_payload(head), bytes);
-        messages[n] = (struct iovec){buffer + used, bytes};
-        used += (bytes + (size_t)7) & ~(size_t)7;
-        lane.at += span;
+        some = size == sizeof(uint64_t) ? read_run(&lane, word, sizeof(uint64_t), buffer + used, messages + n, most)
+                                        : read_run(&lane, word, size, buffer + used, messages + n, most);
+        n += some;
+        used += some * ((size + 7) & ~(size_t)7);
     }
     in->lane.at = lane.at;
     in->number += n;

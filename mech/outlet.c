@@ -323,24 +323,54 @@ int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wai
     return unlikely(attention != 0) ? tell(out, attention) : 0;
 }
 
+/* Writes short messages of one size, the first of which fits, as far as they reach and begin before stop. Their number. */
+static inline __attribute__((always_inline)) size_t write_run(struct lane *lane, const struct iovec *messages,
+                                                              size_t count, size_t size, uint64_t stop) {
+    size_t n = 0;
+    do {
+        uint32_t span = lane_step(lane, size);
+        struct lane_head *head = lane_at(lane, lane->at);
+        lane_claim(head, span);
+        atomic_poke(&head->word, lane_word(span, (uint32_t)size));
+        lane_copy_short(lane_payload(head), messages[n].iov_base, size);
+        lane->at += span;
+        n++;
+    } while (n < count && messages[n].iov_len == size && lane->at < stop);
+    return n;
+}
+
+/* Where a short message may begin: not behind `end`, and so that it fits whatever is added to keep the next one whole. */
+static inline uint64_t last_place(const struct lane *lane, uint64_t end) {
+    const uint64_t most = lane_span(LANE_SHORT) + CACHE_LINE + sizeof(struct lane_head);
+    uint64_t place = lane->limit > most ? lane->limit - most : 0;
+    return place < end ? place : end;
+}
+
 /* Writes as many of the messages as fit, and commits them together. Their number; 0: the first needs more than this. */
 static inline size_t write_many(struct outlet *out, const struct iovec *messages, size_t count) {
     struct lane lane = out->lane;
-    const uint64_t begin = lane.at, end = begin + MANY_BYTES, most = out->end->max;
+    const uint64_t begin = lane.at, end = begin + MANY_BYTES, stop = last_place(&lane, end), most = out->end->max;
     size_t n = 0;
     uint64_t first = 0;
-    for (; n < count && lane.at < end; n++) {
+    while (n < count && lane.at < end) {
         size_t size = messages[n].iov_len;
+        if (likely(n != 0 && size <= LANE_SHORT && size <= most && lane.at < stop)) {
+            n += size == sizeof(uint64_t) ? write_run(&lane, messages + n, count - n, sizeof(uint64_t), stop)
+                                          : write_run(&lane, messages + n, count - n, size, stop);
+            continue;
+        }
         uint32_t span = lane_step(&lane, size);
         if (unlikely(size > most || !lane_fits(&lane, span))) {
             break;
         }
         struct lane_head *head = lane_at(&lane, lane.at);
+        lane_claim(head, span);
         uint64_t word = lane_word(span, (uint32_t)size);
         first = n == 0 ? word : first;
         atomic_poke(&head->word, n == 0 ? 0 : word); /* the first one's keeps them all back */
         lane_copy(lane_payload(head), messages[n].iov_base, size);
         lane.at += span;
+        n++;
     }
     if (n > 0) {
         weave("outlet.many.before");
