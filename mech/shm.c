@@ -12,8 +12,10 @@
 #include "base/futex.h"
 #include "base/weave.h"
 
-#define HEAD_START 100       /* pauses */
-#define SHM_QUEUE (4u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
+#define HEAD_LEAST (2 * CLOCK_US) /* a writer gets ahead by so much time, */
+#define HEAD_MOST (8 * CLOCK_US)  /* and up to this after a long run, */
+#define HEAD_EACH 80              /* by so many ns for each record of it */
+#define SHM_QUEUE (4u << 20)      /* measured: thirl-bench queue-size, see doc/house.md */
 
 static int shm_open_end(void *self, const struct mech_open *open) {
     struct shm *end = self;
@@ -130,13 +132,21 @@ static int64_t shm_disarm(void *self, enum mech_way way) {
 }
 
 /* A reader that has caught up with a busy writer and asks for every next record the moment it is there takes the cache line
- * away from the writer each time: both get slower by a multiple. So after a run of records it lets the writer get ahead. */
+ * away from the writer each time: both get slower by a multiple. So after a run of records it lets the writer get ahead, the
+ * farther the longer the run was: a writer that is slower than HEAD_EACH is not waited for again and again. */
 static void let_run(struct inlet *in, bool elsewhere) {
-    bool run = elsewhere && in->number - in->caught_up >= SHM_RUN;
+    uint64_t run = in->number - in->caught_up;
     in->caught_up = in->number;
-    for (int i = 0; run && i < HEAD_START; i++) {
-        atomic_pause();
+    if (!elsewhere || run < SHM_RUN) {
+        return;
     }
+    int64_t head = run < HEAD_MOST / HEAD_EACH ? (int64_t)run * HEAD_EACH : HEAD_MOST;
+    int64_t until = clock_now() + (head < HEAD_LEAST ? HEAD_LEAST : head);
+    do {
+        for (int i = 0; i < 8; i++) {
+            atomic_pause();
+        }
+    } while (clock_now() < until);
 }
 
 /* Shows the peer where this thread runs; false when the peer ran here last, and so cannot run while this thread spins. */
