@@ -216,7 +216,7 @@ static int receive(struct duct *d, void *buffer, size_t capacity, size_t *size, 
             if (fate != 0 && rc == -EAGAIN) {
                 return tell(d, fate, size); /* it was over before the inbox was seen empty */
             }
-            fate = duct_fate(&in->peer, wait || duct_hides(&in->peer));
+            fate = duct_fate(&in->peer, (wait && d->carrier->blocks) || duct_hides(&in->peer));
         } else {
             int found = find_peer(d, NULL);
             if (found == -EAGAIN && d->sends && atomic_load(&d->out.final) != 0) { /* pairs with the store in spout.c */

@@ -5,8 +5,8 @@
  * (PUSH and PULL) and duct (PAIR, WRITE and READ). Only they call it.
  *
  * An instance sends or receives, never both, and is used by one thread at a time. It never waits by itself: what cannot be
- * done now is -EAGAIN. Only with wait = true, and where `blocks` says so, it may block in one system call for at most
- * MECH_SLICE_NS; a signal ends that early, with -EAGAIN. Nothing but open allocates.
+ * done now is -EAGAIN. Only with wait = true it may give up the processor a few times before it says so, and, where `blocks` says
+ * that, block in one system call for at most MECH_SLICE_NS; a signal ends that early, with -EAGAIN. Nothing but open allocates.
  *
  * What a carrier keeps in the kernel is known by its place: a text that open gives, and that another process can open or
  * remove. The engines write places into the registry before anything else can be lost, and so find what the dead have left;

@@ -181,7 +181,7 @@ int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait
         rc = d->stream ? send_bytes(d, data, size, done, wait) : queue_send(&out->q, data, size, done, wait);
         out->sent += rc == 0 && !d->stream;
         if (unlikely(rc == -EAGAIN || rc == -EPIPE)) {
-            int fate = duct_fate(&out->peer, wait || rc == -EPIPE || duct_hides(&out->peer));
+            int fate = duct_fate(&out->peer, (wait && d->carrier->blocks) || rc == -EPIPE || duct_hides(&out->peer));
             rc = fate != 0 ? tell(d, fate) : -EAGAIN;
         }
     }

@@ -18,11 +18,13 @@
 #include "base/fd.h"
 #include "base/weave.h"
 #include "mech/carried.h"
+#include "mech/haste.h"
 
 #define PACKET_USUAL 8192 /* the kernel's defaults */
 #define QUEUE_USUAL 16384
-#define FRAMED_SHARE 3 /* of a queue, that a packet may take: one can come while another goes */
-#define LEVELS 32768   /* of priority: type LEVELS is the lowest */
+#define FRAMED_MOST(bytes)                                                                                             \
+    ((bytes) / 2 - (bytes) / 32) /* one can come while another goes, and an urgent one overtake both */
+#define LEVELS 32768             /* of priority: type LEVELS is the lowest */
 #define KEYS_TRIED 16
 #define GROW_MOST ((size_t)64 << 20) /* no packet is larger than that */
 
@@ -38,6 +40,7 @@ struct sysv {
     long type;          /* of all packets; 0: it follows from the priority */
     long wanted;        /* what is asked for when receiving */
     size_t size, bytes; /* of the largest packet, and of all that wait */
+    struct haste haste; /* these calls block without a limit in time, or not at all */
     struct packet *packet;
 };
 
@@ -254,7 +257,7 @@ static void measure(struct sysv *s, bool raw) {
     struct msqid_ds about;
     s->size = sysctl_of("msgmax", PACKET_USUAL);
     s->bytes = msgctl(s->id, IPC_STAT, &about) == 0 ? about.msg_qbytes : sysctl_of("msgmnb", QUEUE_USUAL);
-    size_t most = raw ? s->bytes : s->bytes / FRAMED_SHARE;
+    size_t most = raw ? s->bytes : FRAMED_MOST(s->bytes);
     s->size = s->size < most ? s->size : most;
 }
 
@@ -305,16 +308,44 @@ static __attribute__((noinline)) int say_gone(const struct sysv *s, int code) {
                             s->id);
 }
 
+/* The first call has failed: tries again as long as giving the processor up is likely to help. */
+static int insist(struct sysv *s, int (*call)(struct sysv *, size_t), size_t size) {
+    unsigned most = haste_allowance(&s->haste), i = 0;
+    int got = -1;
+    for (bool brief = true; got < 0 && brief && i < most; i++) {
+        brief = haste_yield(&s->haste);
+        got = call(s, size);
+        if (got < 0 && errno != EAGAIN && errno != ENOMSG) {
+            return got;
+        }
+    }
+    if (most != 0) {
+        haste_learn(&s->haste, got < 0 ? 0 : i);
+    }
+    return got;
+}
+
+static int put(struct sysv *s, size_t size) {
+    return msgsnd(s->id, s->packet, size, IPC_NOWAIT);
+}
+
+static int get(struct sysv *s, size_t size) {
+    return (int)msgrcv(s->id, s->packet, size, s->wanted, IPC_NOWAIT);
+}
+
 static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
     struct sysv *s = self;
     size_t size = carrier_size(part, parts);
-    (void)wait;
     if (size > s->size) {
         return -EMSGSIZE;
     }
     carrier_gather(s->packet->data, part, parts);
     s->packet->type = s->type != 0 ? s->type : LEVELS - (note == NULL ? 0 : (long)note->priority);
-    if (likely(msgsnd(s->id, s->packet, size, IPC_NOWAIT) == 0)) {
+    int rc = put(s, size);
+    if (unlikely(rc != 0 && errno == EAGAIN && wait)) {
+        rc = insist(s, put, size);
+    }
+    if (likely(rc == 0)) {
         return 0;
     }
     int code = errno;
@@ -344,8 +375,13 @@ static __attribute__((noinline)) int take_away(struct sysv *s, size_t *size) {
 static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
                      bool wait) {
     struct sysv *s = self;
-    ssize_t got = msgrcv(s->id, s->packet, s->size, s->wanted, IPC_NOWAIT);
-    (void)wait;
+    bool before = wait && haste_before(&s->haste);
+    int got = get(s, s->size);
+    if (got < 0 && errno == ENOMSG && wait) {
+        got = insist(s, get, s->size);
+    } else if (!before) {
+        haste_direct(&s->haste);
+    }
     if (unlikely(got < 0)) {
         return errno == ENOMSG || errno == EINTR ? -EAGAIN : errno == E2BIG ? take_away(s, size) : say_gone(s, errno);
     }
@@ -384,7 +420,7 @@ static void facts_slot(void *self, struct carrier_facts *facts) {
 
 static void claims_slot(struct carrier_facts *facts) {
     size_t bytes = sysctl_of("msgmnb", QUEUE_USUAL), packet = sysctl_of("msgmax", PACKET_USUAL);
-    describe(facts, packet < bytes / FRAMED_SHARE ? packet : bytes / FRAMED_SHARE, bytes, false);
+    describe(facts, packet < FRAMED_MOST(bytes) ? packet : FRAMED_MOST(bytes), bytes, false);
 }
 
 static int left_slot(const char *place, struct carrier_left *left) {
@@ -432,18 +468,11 @@ static const struct carrier carrier_sysv = {
 
 CARRIED_OPEN(sysv)
 
-/* A try is a system call: never again and again, but a peer that needs this processor may be let run first. */
-static bool spin_slot(void *self, enum mech_way way) {
-    (void)self;
-    (void)way;
-    return false;
-}
-
 const struct mech mech_sysv = {
     .scheme = "sysv",
     .summary =
         "System V message queue: the kernel keeps messages, with priorities or types, for receivers that come later",
     .queue = QUEUE_USUAL,
+    .blocks = true,
     CARRIED_SLOTS(sysv),
-    .spin = spin_slot,
 };

@@ -466,7 +466,7 @@ static void queue_is_as_large_as_wished(void **state) {
     assert_int_equal(thirl_open(&end, THIRL_PUSH, address("?queue=6000"), NULL), 0);
     assert_int_equal(thirl_limits(end, &limits), 0);
     assert_int_equal(limits.queue, 6000);
-    assert_int_equal(limits.atomic_max, 2000 - FRAG_HEAD);
+    assert_int_equal(limits.atomic_max, 3000 - 6000 / 32 - FRAG_HEAD);
     assert_int_equal(thirl_close(&end, SOON), 0);
 }
 
