@@ -50,6 +50,9 @@ static inline void atomic_pause(void) {
 #endif
 }
 
+/* On the way of each message: such functions lie side by side, because a system call leaves few pages of code at hand. */
+#define HOT __attribute__((hot))
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -10,7 +10,7 @@ struct sending {
     const struct mech_note *note; /* NULL: none */
 };
 
-static int try_send(thirl *end, void *arguments, bool wait) {
+HOT static int try_send(thirl *end, void *arguments, bool wait) {
     struct sending *sending = arguments;
     int rc = sending->note == NULL
                  ? end->mech->send(end->state, sending->data, sending->size, &sending->done, wait)
@@ -58,7 +58,7 @@ static __attribute__((noinline)) int send_on(thirl *end, const void *data, size_
 }
 
 /* Everything but the straight way. */
-static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, thirl_time until) {
+HOT static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, thirl_time until) {
     struct sending sending = {data, size, 0, NULL};
     if (data == NULL && size != 0) {
         return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
@@ -74,7 +74,7 @@ static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, s
     return settle(end, &sending, end_do(end, MECH_OUT, try_send, &sending, until));
 }
 
-int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
+HOT int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
     if (likely(end != NULL && data != NULL && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].straight))) {
         size_t done = 0;
         int rc = end->mech->send(end->state, data, size, &done, false);
@@ -103,7 +103,7 @@ static int unfit(const thirl *end, size_t capacity, size_t size) {
                    size, capacity);
 }
 
-static int try_recv(thirl *end, void *arguments, bool wait) {
+HOT static int try_recv(thirl *end, void *arguments, bool wait) {
     struct receiving *receiving = arguments;
     int rc = end->mech->recv(end->state, receiving->buffer, receiving->capacity, receiving->size, wait);
     (void)end_number(end, rc);
@@ -129,8 +129,8 @@ static __attribute__((noinline)) int recv_on(thirl *end, void *buffer, size_t ca
     return rc != -EAGAIN ? rc : (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, &receiving, until);
 }
 
-static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size,
-                                                 thirl_time until) {
+HOT static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size,
+                                                     thirl_time until) {
     size_t unasked = 0;
     struct receiving receiving = {buffer, capacity, size != NULL ? size : &unasked};
     *receiving.size = 0;
@@ -150,7 +150,7 @@ static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_
     return end_do(end, MECH_IN, try_recv, &receiving, until);
 }
 
-int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
+HOT int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
     if (likely(end != NULL && buffer != NULL && size != NULL &&
                end_enter_straight(end, MECH_IN, &end->way[MECH_IN].straight))) {
         int rc = end->mech->recv(end->state, buffer, capacity, size, false);

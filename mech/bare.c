@@ -110,7 +110,7 @@ int bare_send(struct link *l, const void *data, size_t size, size_t *done, const
     return 0;
 }
 
-static ssize_t pull(struct link *l, struct msghdr *message, bool wait) {
+HOT static ssize_t pull(struct link *l, struct msghdr *message, bool wait) {
     int flags = (wait ? 0 : MSG_DONTWAIT) | (l->terms.packets ? MSG_TRUNC : 0);
     struct rights came = {.count = 0};
     for (int again = 0;; again++) {

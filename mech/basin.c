@@ -235,7 +235,7 @@ static int receive(struct duct *d, void *buffer, size_t capacity, size_t *size, 
     return -EAGAIN;
 }
 
-int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+HOT int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
     struct duct *d = self;
     struct basin *in = &d->in;
     int rc = unlikely(in->final != 0) ? say_final(d, size) : receive(d, buffer, capacity, size, wait);

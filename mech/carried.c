@@ -26,7 +26,7 @@ int carried_flush(void *self, uint64_t *left) {
     return (c->is_queue ? queue_flush : duct_flush)(&c->as, left);
 }
 
-int carried_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
+HOT int carried_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
     struct carried *c = self;
     return c->is_queue ? queue_send(&c->as, data, size, done, wait) : duct_send(&c->as, data, size, done, wait);
 }
@@ -36,7 +36,7 @@ int carried_settle(void *self, const void *data, size_t size, size_t done) {
     return (c->is_queue ? queue_settle : duct_settle)(&c->as, data, size, done);
 }
 
-int carried_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+HOT int carried_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
     struct carried *c = self;
     return c->is_queue ? queue_recv(&c->as, buffer, capacity, size, wait)
                        : duct_recv(&c->as, buffer, capacity, size, wait);

@@ -270,7 +270,8 @@ static int aim_again(struct dgram *g) {
     return rc == -ENOENT ? -EAGAIN : rc;
 }
 
-static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
+HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
+                         bool wait) {
     struct dgram *g = self;
     const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
     int rc = likely(g->aimed) ? 0 : aim_again(g);
@@ -346,7 +347,7 @@ static bool is_welcome(const struct dgram *g, struct msghdr *message) {
 }
 
 /* As recvmsg, into the last part, which holds any packet, and from there to where it belongs. */
-static ssize_t recv_small(const struct dgram *g, const struct iovec *part, unsigned parts, int flags) {
+HOT static ssize_t recv_small(const struct dgram *g, const struct iovec *part, unsigned parts, int flags) {
     const struct iovec *last = &part[parts - 1];
     ssize_t got = recv(g->fd, last->iov_base, last->iov_len, flags);
     if (likely(got > 0 && (size_t)got <= last->iov_len)) {
@@ -355,8 +356,8 @@ static ssize_t recv_small(const struct dgram *g, const struct iovec *part, unsig
     return got;
 }
 
-static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                     bool wait) {
+HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                         bool wait) {
     struct dgram *g = self;
     union {
         struct cmsghdr head;

@@ -92,7 +92,7 @@ static int ignore(struct queue *q, int rc) {
 }
 
 /* What the numbers of packets have told, for the list. */
-static void tell_counts(struct queue *q) {
+HOT static void tell_counts(struct queue *q) {
     const struct frag *frag = &q->in.frag;
     struct node_count *count = &q->seen->in;
     if (unlikely(!q->raw && (frag->lost != count->lost || frag->late != count->late || frag->twice != count->twice))) {
@@ -338,7 +338,7 @@ static int draw_raw(struct queue *q, const struct drawing *to, bool wait) {
     return 0;
 }
 
-int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
+HOT int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
     struct queue *q = self;
     struct draw *in = &q->in;
     const struct drawing to = {buffer, capacity, size, note};
@@ -361,7 +361,7 @@ int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, st
     return rc;
 }
 
-int queue_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+HOT int queue_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
     return queue_recv_noted(self, buffer, capacity, size, NULL, wait);
 }
 

@@ -111,7 +111,7 @@ bool duct_met(struct duct *d, struct duct_peer *place, struct duct_peer *peer) {
     return met;
 }
 
-int duct_fate(struct duct_peer *peer, bool sure) {
+HOT int duct_fate(struct duct_peer *peer, bool sure) {
     if (unlikely(atomic_load(&peer->page->left) != 0)) { /* pairs with the store in duct_close */
         return -THIRL_ECLOSED;
     }

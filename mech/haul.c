@@ -43,7 +43,7 @@ static inline __attribute__((always_inline)) int send_with(struct chain *e, cons
     return rc == 1 ? -EAGAIN : rc;
 }
 
-int haul_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
+HOT int haul_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
     return send_with(self, data, size, done, NULL, wait);
 }
 
@@ -100,7 +100,7 @@ static inline __attribute__((always_inline)) int recv_with(struct chain *e, void
     return rc == 1 ? -EAGAIN : rc;
 }
 
-int haul_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+HOT int haul_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
     return recv_with(self, buffer, capacity, size, NULL, wait);
 }
 

@@ -209,7 +209,7 @@ static int announce(struct link *l, size_t packet, int flags) {
 }
 
 /* A message as a packet: one plain send, unless something goes with it. */
-static int push_packet(struct link *l, const void *data, size_t size, const struct mech_note *note, bool wait) {
+HOT static int push_packet(struct link *l, const void *data, size_t size, const struct mech_note *note, bool wait) {
     int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
     bool marked = size == 0 || frame_is_marked(data, size);
     size_t packet = size + (marked ? FRAME_MARK : 0);
@@ -234,7 +234,7 @@ static int push_packet(struct link *l, const void *data, size_t size, const stru
 }
 
 /* Sends one frame, or goes on with it. 0, -EAGAIN (l->sent says how far), or an error. */
-static int push_frame(struct link *l, const void *data, size_t size, bool wait) {
+HOT static int push_frame(struct link *l, const void *data, size_t size, bool wait) {
     int64_t late = 0;
     if (l->terms.packets) {
         return push_packet(l, data, size, NULL, wait);
@@ -349,7 +349,7 @@ static int send_bytes(struct link *l, const char *data, size_t size, size_t *don
     return 0;
 }
 
-int link_begin(struct link *l, bool wait) {
+HOT int link_begin(struct link *l, bool wait) {
     int rc = link_code(l);
     if (unlikely(rc != 0 || l->said)) {
         return rc != 0 ? rc : err_say(THIRL_ECLOSED, "this end is being closed");
@@ -396,7 +396,7 @@ static inline int send_message(struct link *l, const void *data, size_t size, si
     return -EAGAIN;
 }
 
-int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
+HOT int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
     if (unlikely(l->terms.raw)) {
         return bare_send(l, data, size, done, NULL, wait);
     }

@@ -164,7 +164,8 @@ static struct timespec slice_end(bool wait) {
     return until;
 }
 
-static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
+HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
+                         bool wait) {
     struct mq *q = self;
     size_t size = carrier_size(part, parts);
     const void *data = parts == 1 ? part->iov_base : q->block;
@@ -183,8 +184,8 @@ static int send_slot(void *self, const struct iovec *part, unsigned parts, const
                : err_system(errno, "the message queue cannot be sent to");
 }
 
-static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                     bool wait) {
+HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                         bool wait) {
     struct mq *q = self;
     bool straight = part->iov_len >= q->packet;
     struct timespec until = slice_end(wait);

@@ -71,7 +71,7 @@ static ssize_t await_pipe(struct link *l, const struct iovec *parts, size_t coun
 }
 
 /* What had to wait last time will most likely have to again: then the call that fails is left out, but for one in SLEEP_DOUBT. */
-static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t count, bool wait) {
+HOT static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t count, bool wait) {
     bool last = atomic_load(&l->cut); /* pairs with the store in link.c: what came before is there */
     ssize_t got = 0;
     if (l->over) {
@@ -125,7 +125,7 @@ static ssize_t pull_rights(struct link *l, struct msghdr *message, int flags, in
 }
 
 /* One system call. Bytes, 0 at the end, -EAGAIN, or an error. Of a packet that was too large it says the whole size. */
-static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait) {
+HOT static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait) {
     int flags = (wait ? 0 : MSG_DONTWAIT) | (l->terms.packets ? MSG_TRUNC : 0), rc = 0;
     if (unlikely(l->terms.pipes)) {
         return pull_pipe(l, parts, count, wait);
@@ -292,7 +292,7 @@ static void note_size(struct link *l, size_t size) {
 
 /* The box is empty: receives a packet, straight into the buffer when that holds all that the peer may send. 1: it is in
  * the buffer, *size says how much of it; 0: look into the box; or an error. */
-static int take_packet(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
+HOT static int take_packet(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
     unsigned char *kept = l->box.data + FRAME_HEAD;
     bool straight = capacity >= l->room_in, copied = !straight && l->room_in <= COPY_MAX;
     size_t here = straight ? l->room_in : copied ? 0 : capacity;
@@ -326,7 +326,7 @@ static int take_packet(struct link *l, unsigned char *buffer, size_t capacity, s
 
 /* Reads a head, what is likely to be its payload straight into the buffer, and a little more, with one system call.
  * 1: the message is in the buffer, *size says how much of it; 0: everything is in the box. */
-static int guess(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
+HOT static int guess(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
     size_t room = capacity < l->expect ? capacity : l->expect;
     size_t more = room == l->expect ? FRAME_HEAD : 0;
     struct frame_head head;

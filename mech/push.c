@@ -56,8 +56,8 @@ static int begin(struct queue *q, size_t size, const struct mech_note *note) {
 }
 
 /* Sends what is not yet on its way of a message. Blocks for about a slice in all. */
-static int send_pieces(struct queue *q, const void *data, size_t size, size_t *done, const struct mech_note *note,
-                       bool wait) {
+HOT static int send_pieces(struct queue *q, const void *data, size_t size, size_t *done, const struct mech_note *note,
+                           bool wait) {
     struct push *out = &q->out;
     const struct mech_note urgent = {.priority = out->priority};
     int64_t until = 0;
@@ -87,7 +87,8 @@ static int send_pieces(struct queue *q, const void *data, size_t size, size_t *d
     return 0;
 }
 
-int queue_send_noted(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note, bool wait) {
+HOT int queue_send_noted(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note,
+                         bool wait) {
     struct queue *q = self;
     int rc = 0;
     if (q->raw) {
@@ -110,7 +111,7 @@ int queue_send_noted(void *self, const void *data, size_t size, size_t *done, co
     return rc;
 }
 
-int queue_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
+HOT int queue_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
     return queue_send_noted(self, data, size, done, NULL, wait);
 }
 

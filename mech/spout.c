@@ -169,7 +169,7 @@ static int send_bytes(struct duct *d, const char *data, size_t size, size_t *don
     return rc;
 }
 
-int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
+HOT int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
     struct duct *d = self;
     struct spout *out = &d->out;
     if (unlikely(!d->stream && size > d->max)) {

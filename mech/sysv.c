@@ -333,7 +333,8 @@ static int get(struct sysv *s, size_t size) {
     return (int)msgrcv(s->id, s->packet, size, s->wanted, IPC_NOWAIT);
 }
 
-static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
+HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
+                         bool wait) {
     struct sysv *s = self;
     size_t size = carrier_size(part, parts);
     if (size > s->size) {
@@ -372,8 +373,8 @@ static __attribute__((noinline)) int take_away(struct sysv *s, size_t *size) {
     return got >= 0 ? -EMSGSIZE : errno == ENOMSG || errno == EINTR ? -EAGAIN : say_gone(s, errno);
 }
 
-static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                     bool wait) {
+HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                         bool wait) {
     struct sysv *s = self;
     bool before = wait && haste_before(&s->haste);
     int got = get(s, s->size);

@@ -230,7 +230,8 @@ static bool is_old_news(int code) {
            code == ENOPROTOOPT || code == EPROTO;
 }
 
-static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
+HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
+                         bool wait) {
     struct udp *u = self;
     const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
     (void)note;
@@ -269,8 +270,8 @@ static void read_drops(struct udp *u, struct msghdr *message) {
     }
 }
 
-static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                     bool wait) {
+HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                         bool wait) {
     struct udp *u = self;
     union {
         struct cmsghdr head;

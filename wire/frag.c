@@ -24,7 +24,7 @@ static inline uint32_t fetch32(const unsigned char *in) {
     return le32toh(value);
 }
 
-void frag_write(unsigned char out[FRAG_HEAD], const struct frag_head *head) {
+HOT void frag_write(unsigned char out[FRAG_HEAD], const struct frag_head *head) {
     const unsigned char kind[4] = {FRAG_VERSION, head->type};
     uint64_t node = htole64(head->node);
     memcpy(out, magic, sizeof magic);
@@ -55,7 +55,7 @@ static inline int check(const struct frag_head *head, size_t size) {
     return 0;
 }
 
-int frag_read(const unsigned char *in, size_t size, struct frag_head *head) {
+HOT int frag_read(const unsigned char *in, size_t size, struct frag_head *head) {
     if (unlikely(size < FRAG_HEAD || memcmp(in, magic, sizeof magic) != 0)) {
         return err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's: whoever sent it needs the raw form (?raw)",
                        size);
@@ -108,7 +108,7 @@ static struct frag_sender *find_sender(struct frag *frag, const struct frag_head
     return oldest;
 }
 
-bool frag_came_before(struct frag *frag, const struct frag_head *head) {
+HOT bool frag_came_before(struct frag *frag, const struct frag_head *head) {
     if (!frag->lossy) {
         return false;
     }
