@@ -72,6 +72,9 @@ static int ping_way(struct run *run) {
     }
     stage_meet(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
+        if (run->window) {
+            stage_wait(run, i);
+        }
         if (medium->put(run, STAGE_PING, payload_at(&payload, run->size, i))) {
             return -1;
         }
@@ -93,6 +96,7 @@ static int pong_way(struct run *run) {
             return -1;
         }
         sum += payload_sum(target.bytes + medium->head, run->size);
+        stage_received(run, i + 1);
         if (i + 1 == run->warm) {
             run->stage->begin = stage_now();
         }

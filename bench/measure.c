@@ -109,7 +109,7 @@ static void write_address(char address[static ADDRESS], const struct entry *entr
 static int run_entry(const struct entry *entry, enum measure_kind kind, uint64_t count, struct sample *sample,
                      const char **why) {
     char address[ADDRESS];
-    struct run run = {.size = entry->size, .ring = entry->ring, .count = count};
+    struct run run = {.size = entry->size, .ring = entry->ring, .window = entry->window, .count = count};
     stage_cpus(run.cpu);
     if (entry->cpus == 1) {
         run.cpu[0] = run.cpu[1];

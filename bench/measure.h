@@ -26,10 +26,11 @@ struct entry {
      * without options (NULL) the scheme is the whole address; without a scheme there is none: a bare floor. */
     const char *scheme, *options;
     size_t size;
-    uint64_t ring; /* bytes of the ring or socket buffer, also where options says so for thirl */
-    int cpus;      /* the two processes share one processor, or have one each */
-    bool floor;    /* others of the group are compared with it */
-    double bound;  /* 0: none */
+    uint64_t ring;   /* bytes of the ring or socket buffer, also where options says so for thirl */
+    uint64_t window; /* see stage.h */
+    int cpus;        /* the two processes share one processor, or have one each */
+    bool floor;      /* others of the group are compared with it */
+    double bound;    /* 0: none */
 };
 
 struct plan {

@@ -17,6 +17,9 @@ static int ping_copy(struct run *run) {
     }
     stage_meet(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
+        if (run->window) {
+            stage_wait(run, i);
+        }
         if (thirl_send(ends.out, payload_at(&payload, size, i), size, THIRL_NEVER)) {
             return end_fail(run, STAGE_PING, "thirl_send");
         }
@@ -42,6 +45,7 @@ stage_inline int receive_copy(struct run *run, size_t size) {
             return end_fail(run, STAGE_PONG, "thirl_recv");
         }
         sum += payload_sum(target.bytes, size) + (size - got);
+        stage_received(run, i + 1);
         if (__builtin_expect(i + 1 == run->warm, 0)) {
             run->stage->begin = stage_now();
         }

@@ -116,7 +116,25 @@ static const struct entry zero_copy[] = {
         CALLS((g) + 4, text, bare, how, ours, where, with, KIB(4), room, 1, limit),                                    \
         CALLS((g) + 5, text, bare, how, ours, where, with, KIB(64), room, 1, limit)
 
-/* What has no use for 64 KiB, and may lose what nobody waits for. */
+/* What has no use for 64 KiB, and loses what nobody waits for: one way so many are on their way. */
+#define WINDOW 32
+#define LOSSY(g, text, bare, where, with, bytes, room, processors)                                                     \
+    {.group = (g),                                                                                                     \
+     .variant = "bare " text,                                                                                          \
+     .work = &floor_##bare##_way,                                                                                      \
+     .size = (bytes),                                                                                                  \
+     .ring = (room),                                                                                                   \
+     .window = WINDOW,                                                                                                 \
+     .cpus = (processors),                                                                                             \
+     .floor = true},                                                                                                   \
+    {                                                                                                                  \
+        .group = (g), .variant = "thirl " text, .work = &thirl_way, .scheme = (where), .options = (with),              \
+        .size = (bytes), .ring = (room), .window = WINDOW, .cpus = (processors), .bound = CALL_RATE                    \
+    }
+#define CALLS_LOSSY(...) CALLS_LOSSY_TWO(0, __VA_ARGS__)
+#define CALLS_LOSSY_TWO(g, text, bare, where, with, room)                                                              \
+    LOSSY(g, text, bare, where, with, 64, room, 2), LOSSY((g) + 1, text, bare, where, with, KIB(4), room, 2),          \
+        LOSSY((g) + 2, text, bare, where, with, 64, room, 1), LOSSY((g) + 3, text, bare, where, with, KIB(4), room, 1)
 #define CALLS_SMALL(...) CALLS_TWO(0, __VA_ARGS__)
 #define CALLS_TWO(g, text, bare, where, with, room)                                                                    \
     CALLS(g, text, bare, round, thirl_round, where, with, 64, room, 2, CALL_TIME),                                     \
@@ -150,7 +168,7 @@ static const struct entry blocks[] = {
 static const struct entry unix_rtt[] = {CALLS_ROUND(0, STREAM), CALLS_ROUND(6, SEQPACKET)};
 static const struct entry unix_stream[] = {CALLS_WAY(0, STREAM), CALLS_WAY(6, SEQPACKET)};
 static const struct entry tcp_rtt[] = {CALLS_ROUND(0, TCP)}, tcp_stream[] = {CALLS_WAY(0, TCP)};
-static const struct entry udp_rtt[] = {CALLS_SMALL(UDP)};
+static const struct entry udp_rtt[] = {CALLS_SMALL(UDP)}, udp_stream[] = {CALLS_LOSSY(UDP)};
 /* What the limit in time of each wait costs. */
 #define ENDLESS(g, text, bare)                                                                                         \
     {                                                                                                                  \
@@ -192,6 +210,7 @@ const struct plan plan_table[] = {
     PLAN("tcp-rtt", "TCP on the loopback, round trip", MEASURE_ROUND, true, tcp_rtt),
     PLAN("tcp-stream", "TCP on the loopback, one way", MEASURE_BYTES, true, tcp_stream),
     PLAN("udp-rtt", "UDP on the loopback, round trip", MEASURE_ROUND, true, udp_rtt),
+    PLAN("udp-stream", "UDP on the loopback, one way, 32 messages at a time", MEASURE_BYTES, true, udp_stream),
     PLAN("pipe-rtt", "anonymous pipes, round trip", MEASURE_ROUND, true, pipe_rtt),
     PLAN("pipe-stream", "anonymous pipes, one way", MEASURE_BYTES, true, pipe_stream),
     PLAN("fifo-rtt", "named pipes, round trip", MEASURE_ROUND, true, fifo_rtt),

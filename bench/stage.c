@@ -123,6 +123,14 @@ void stage_meet(struct run *run, enum stage_side side) {
     }
 }
 
+void stage_wait(const struct run *run, uint64_t sent) {
+    for (unsigned i = 1; run->window && sent - stage_load(&run->stage->received) >= run->window; i++) {
+        if (i % 64 == 0) {
+            sched_yield(); /* it may need this very processor */
+        }
+    }
+}
+
 uint64_t stage_threads(void) {
     char line[256];
     uint64_t threads = 0;

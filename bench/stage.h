@@ -31,7 +31,8 @@ struct stage {
     char handed[320];        /* the address of what pong inherits */
     char why[2][256];        /* what went wrong on a side, "" when nothing did */
     uint32_t ready[2] __attribute__((aligned(STAGE_PAIR)));
-    uint32_t sample[STAGE_SAMPLES]; /* ticks of each counted round trip */
+    uint64_t received __attribute__((aligned(STAGE_PAIR))); /* messages, where the run has a window */
+    uint32_t sample[STAGE_SAMPLES];                         /* ticks of each counted round trip */
 };
 
 /* One run of one work. Filled in before stage_run; the children get a copy. */
@@ -43,6 +44,8 @@ struct run {
     size_t size;         /* of a message, a multiple of 8 */
     uint64_t ring;       /* bytes of the floor's ring or socket buffer, a power of two */
     uint64_t warm, count;
+    uint64_t
+        window; /* one way: so many messages may be on their way, over what loses those that nobody waits for; 0: all */
     int cpu[2];
     /* Set by stage_run: */
     struct stage *stage;
@@ -75,7 +78,9 @@ int stage_fail(struct run *, enum stage_side, const char *format, ...) __attribu
 void stage_meet(struct run *, enum stage_side); /* both sides are here */
 int stage_beside(struct run *,
                  const char *address); /* in ping, where pong inherits: starts it as a child of this process */
-uint64_t stage_threads(void);          /* of the calling process */
+void stage_wait(const struct run *,
+                uint64_t sent); /* in ping, one way, before each message: until the window is open */
+uint64_t stage_threads(void);   /* of the calling process */
 
 double stage_ns(double ticks);
 int64_t stage_now(void); /* CLOCK_MONOTONIC, ns */
@@ -90,6 +95,13 @@ stage_inline uint64_t stage_tick(void) {
 #else
     return (uint64_t)stage_now();
 #endif
+}
+
+/* In pong, one way, after each message. */
+stage_inline void stage_received(const struct run *run, uint64_t messages) {
+    if (run->window) {
+        stage_store(&run->stage->received, messages); /* pairs with stage_wait */
+    }
 }
 
 /* Keeps one round trip's time. */

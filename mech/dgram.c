@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/weave.h"
 #include "mech/carried.h"
+#include "mech/gram.h"
 #include "mech/local.h"
 #include "mech/rights.h"
 
@@ -27,7 +28,6 @@
 #define PACKET_FRAMED 131072u /* of a message that is cut: some of them fit into any buffer */
 #define OVERHEAD 32u          /* what the kernel keeps of a buffer for itself */
 #define COUNT_USUAL 10        /* net.unix.max_dgram_qlen */
-#define SMALL 2048u           /* to copy as much costs less than to tell the kernel of parts */
 #define STRANGERS 64          /* packets of other users that one call throws away */
 #define LOCK_TRIES 1000       /* at a millisecond each: others hold it for a few file operations */
 
@@ -273,17 +273,10 @@ static int aim_again(struct dgram *g) {
 HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
                          bool wait) {
     struct dgram *g = self;
-    const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
     int rc = likely(g->aimed) ? 0 : aim_again(g);
     (void)note;
-    const int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
-    size_t size = carrier_size(part, parts);
-    char block[SMALL];
-    if (size <= SMALL) {
-        carrier_gather(block, part, parts);
-    }
     for (int i = 0; rc == 0; i++) {
-        if (likely((size <= SMALL ? send(g->fd, block, size, flags) : sendmsg(g->fd, &message, flags)) >= 0)) {
+        if (likely(gram_send(g->fd, part, parts, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)) {
             return 0;
         }
         switch (errno) {
@@ -346,38 +339,37 @@ static bool is_welcome(const struct dgram *g, struct msghdr *message) {
     return false;
 }
 
-/* As recvmsg, into the last part, which holds any packet, and from there to where it belongs. */
-HOT static ssize_t recv_small(const struct dgram *g, const struct iovec *part, unsigned parts, int flags) {
-    const struct iovec *last = &part[parts - 1];
-    ssize_t got = recv(g->fd, last->iov_base, last->iov_len, flags);
-    if (likely(got > 0 && (size_t)got <= last->iov_len)) {
-        carrier_scatter(part, parts, last->iov_base, (size_t)got);
-    }
+/* One packet and the kernel's word on who sent it, which nothing but this asks for. -1 with errno; 0 bytes of a stranger: *welcome
+ * is false. */
+static __attribute__((noinline)) ssize_t recv_checked(const struct dgram *g, const struct iovec *part, unsigned parts,
+                                                      int flags, bool *welcome) {
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(struct ucred))];
+    } control;
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part,
+                             .msg_iovlen = parts,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(g->fd, &message, flags | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+    *welcome = got >= 0 && is_welcome(g, &message);
     return got;
 }
 
 HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
                          bool wait) {
     struct dgram *g = self;
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(struct ucred))];
-    } control;
     for (int i = 0; i < STRANGERS; i++) {
-        struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
-        if (g->checks) {
-            message.msg_control = &control;
-            message.msg_controllen = sizeof control;
-        }
-        int flags = MSG_TRUNC | (wait && i == 0 ? 0 : MSG_DONTWAIT);
-        ssize_t got = g->small && !g->checks ? recv_small(g, part, parts, flags)
-                                             : recvmsg(g->fd, &message, flags | MSG_CMSG_CLOEXEC);
+        int flags = wait && i == 0 ? 0 : MSG_DONTWAIT;
+        bool welcome = true;
+        ssize_t got = likely(!g->checks) ? gram_recv(g->fd, part, parts, flags, &g->small)
+                                         : recv_checked(g, part, parts, flags, &welcome);
         if (unlikely(got < 0)) {
             return errno == EAGAIN || errno == EINTR || errno == ENOMEM
                        ? -EAGAIN
                        : err_system(errno, "datagrams cannot be received");
         }
-        if (likely(!g->checks || is_welcome(g, &message))) {
+        if (likely(welcome)) {
             if (unlikely(g->suspects != 0) && --g->suspects == 0) {
                 trust(g);
             }
@@ -386,8 +378,7 @@ HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, s
                 note->count = 0;
             }
             *size = (size_t)got;
-            g->small = got <= SMALL;
-            return *size > carrier_size(part, parts) ? -EMSGSIZE : 0;
+            return *size > part[parts - 1].iov_len ? -EMSGSIZE : 0;
         }
     }
     return -EAGAIN;

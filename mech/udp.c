@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
+#include "mech/gram.h"
 #include "mech/host.h"
 #include "mech/queue.h"
 
@@ -34,6 +35,7 @@ struct udp {
     bool whole;
     uint64_t *lost;
     uint32_t dropped; /* by the kernel: as it counts */
+    bool small;       /* the last packet that came was */
 };
 
 /* ---- where ---- */
@@ -233,10 +235,9 @@ static bool is_old_news(int code) {
 HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
                          bool wait) {
     struct udp *u = self;
-    const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
     (void)note;
     for (int i = 0; i < OLD_NEWS; i++) {
-        if (likely(sendmsg(u->fd, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)) {
+        if (likely(gram_send(u->fd, part, parts, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)) {
             return 0;
         }
         if (!is_old_news(errno)) {
@@ -270,32 +271,39 @@ static void read_drops(struct udp *u, struct msghdr *message) {
     }
 }
 
-HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                         bool wait) {
-    struct udp *u = self;
+/* One packet, and how many were lost before it. */
+static ssize_t recv_counted(struct udp *u, const struct iovec *part, unsigned parts, int flags) {
     union {
         struct cmsghdr head;
         char room[CMSG_SPACE(sizeof(uint32_t))];
     } control;
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
-    if (u->lost != NULL) {
-        message.msg_control = &control;
-        message.msg_controllen = sizeof control;
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part,
+                             .msg_iovlen = parts,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(u->fd, &message, flags | MSG_TRUNC);
+    if (likely(got >= 0)) {
+        read_drops(u, &message);
     }
-    ssize_t got = recvmsg(u->fd, &message, MSG_TRUNC | (wait ? 0 : MSG_DONTWAIT));
+    return got;
+}
+
+HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                         bool wait) {
+    struct udp *u = self;
+    int flags = wait ? 0 : MSG_DONTWAIT;
+    ssize_t got =
+        u->lost != NULL ? recv_counted(u, part, parts, flags) : gram_recv(u->fd, part, parts, flags, &u->small);
     if (unlikely(got < 0)) {
         return errno == EAGAIN || errno == EINTR || errno == ENOMEM || is_old_news(errno)
                    ? -EAGAIN
                    : err_system(errno, "datagrams cannot be received");
     }
-    if (u->lost != NULL) {
-        read_drops(u, &message);
-    }
     if (note != NULL) {
         *note = (struct mech_note){.priority = 0};
     }
     *size = (size_t)got;
-    return (message.msg_flags & MSG_TRUNC) != 0 ? -EMSGSIZE : 0;
+    return *size > part[parts - 1].iov_len ? -EMSGSIZE : 0;
 }
 
 static int watch_slot(void *self, struct mech_watch *watch) {

@@ -300,6 +300,30 @@ static void abstract_names_hear_their_owner(void **state) {
     }
 }
 
+/* Larger than any packet may be, behind a small one that lets the receiver expect another. */
+static void a_giant_is_refused(void **state) {
+    (void)state;
+    enum { GIANT = 300000 };
+    static char data[2 * GIANT];
+    const int room = GIANT;
+    for (int raw = 0; raw < 2; raw++) {
+        thirl *in = NULL;
+        struct sockaddr_un at;
+        size_t size = 0;
+        assert_int_equal(thirl_open(&in, THIRL_PULL, address(raw ? "&raw" : ""), NULL), 0);
+        assert_int_equal(foreign_send(path, "small", 5), 5);
+        assert_int_equal(thirl_recv(in, data, sizeof data, &size, SOON), raw ? 0 : -THIRL_EFORMAT);
+        int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+        socklen_t length = name_of(&at, path);
+        assert_int_equal(sendto(fd, data, GIANT, 0, (const struct sockaddr *)&at, length), GIANT);
+        assert_int_equal(close(fd), 0);
+        assert_int_equal(thirl_recv(in, data, sizeof data, &size, SOON), -THIRL_EFORMAT);
+        assert_non_null(strstr(thirl_why(), "300000"));
+        assert_int_equal(thirl_close(&in, SOON), 0);
+    }
+}
+
 /* Sends to every inbox of this process, as somebody else would: how many took it? */
 static unsigned intrude(void) {
     char node[NODE_NAME_MAX], line[512];
@@ -362,6 +386,7 @@ int main(void) {
         cmocka_unit_test_teardown(what_is_there_is_respected, tidy),
         cmocka_unit_test_teardown(a_kill_leaves_no_name_taken, tidy),
         cmocka_unit_test_teardown(abstract_names_hear_their_owner, tidy),
+        cmocka_unit_test_teardown(a_giant_is_refused, tidy),
         cmocka_unit_test_teardown(a_conversation_is_left_alone, tidy),
     };
     return cmocka_run_group_tests(tests, begin, room_end);
