@@ -385,6 +385,19 @@ static inline __attribute__((always_inline)) size_t read_run(struct lane *lane, 
     return n;
 }
 
+/* The sizes that are most usual, a word and a cache line, are known when this is compiled. */
+static inline size_t read_alike(struct lane *lane, uint64_t word, size_t size, char *to, struct iovec *messages,
+                                size_t most) {
+    switch (size) {
+    case sizeof(uint64_t):
+        return read_run(lane, word, sizeof(uint64_t), to, messages, most);
+    case CACHE_LINE:
+        return read_run(lane, word, CACHE_LINE, to, messages, most);
+    default:
+        return read_run(lane, word, size, to, messages, most);
+    }
+}
+
 /* How many messages of that size fit. */
 static inline size_t fitting(size_t size, size_t capacity) {
     size_t step = (size + 7) & ~(size_t)7;
@@ -404,8 +417,7 @@ static inline size_t read_many(struct inlet *in, char *buffer, size_t capacity, 
         if (word == 0 || most == 0 || !lane_sound(&lane, (uint32_t)word, (uint32_t)size)) {
             break;
         }
-        some = size == sizeof(uint64_t) ? read_run(&lane, word, sizeof(uint64_t), buffer + used, messages + n, most)
-                                        : read_run(&lane, word, size, buffer + used, messages + n, most);
+        some = read_alike(&lane, word, size, buffer + used, messages + n, most);
         n += some;
         used += some * ((size + 7) & ~(size_t)7);
     }

@@ -339,6 +339,19 @@ static inline __attribute__((always_inline)) size_t write_run(struct lane *lane,
     return n;
 }
 
+/* The sizes that are most usual, a word and a cache line, are known when this is compiled. */
+static inline size_t write_alike(struct lane *lane, const struct iovec *messages, size_t count, size_t size,
+                                 uint64_t stop) {
+    switch (size) {
+    case sizeof(uint64_t):
+        return write_run(lane, messages, count, sizeof(uint64_t), stop);
+    case CACHE_LINE:
+        return write_run(lane, messages, count, CACHE_LINE, stop);
+    default:
+        return write_run(lane, messages, count, size, stop);
+    }
+}
+
 /* Where a short message may begin: not behind `end`, and so that it fits whatever is added to keep the next one whole. */
 static inline uint64_t last_place(const struct lane *lane, uint64_t end) {
     const uint64_t most = lane_span(LANE_SHORT) + CACHE_LINE + sizeof(struct lane_head);
@@ -355,8 +368,7 @@ static inline size_t write_many(struct outlet *out, const struct iovec *messages
     while (n < count && lane.at < end) {
         size_t size = messages[n].iov_len;
         if (likely(n != 0 && size <= LANE_SHORT && size <= most && lane.at < stop)) {
-            n += size == sizeof(uint64_t) ? write_run(&lane, messages + n, count - n, sizeof(uint64_t), stop)
-                                          : write_run(&lane, messages + n, count - n, size, stop);
+            n += write_alike(&lane, messages + n, count - n, size, stop);
             continue;
         }
         uint32_t span = lane_step(&lane, size);
