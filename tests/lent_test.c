@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "tests/plain.h"
+#include "tests/room.h"
 
 /* ---- a child's ---- */
 
@@ -28,14 +29,7 @@ static pid_t start(thirl *end, const char *command, char address[320]) {
     in = strncmp(address, "pipe://-", 8) == 0 ? -1 : atoi(address + 7);
     out = atoi(strchr(address, ',') + 1);
     (void)snprintf(text, sizeof text, command, in, out);
-    (void)fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)execl("/bin/sh", "sh", "-c", text, (char *)NULL);
-        _exit(127);
-    }
-    return pid;
+    return plain_shell(text);
 }
 
 static void gives_a_child_plain_ends(void **state) {
@@ -257,20 +251,12 @@ static void passes_standard_streams_on(void **state) {
     }
 }
 
-static unsigned descriptors(void) {
-    unsigned count = 0;
-    for (int fd = 0; fd < 200; fd++) {
-        count += fcntl(fd, F_GETFD) >= 0;
-    }
-    return count;
-}
-
 /* In a forked child nothing of the parent's stays open, or its pipes would not end with it. */
 static void leaves_no_descriptor(void **state) {
     (void)state;
     char address[320];
     size_t size;
-    unsigned before = descriptors();
+    unsigned before = room_descriptors();
     for (int i = 0; i < 3; i++) {
         thirl *reader = plain_open(THIRL_READ, plain_raw), *writer = plain_open(THIRL_WRITE, plain_raw),
               *pair = plain_open(THIRL_PAIR, "pipe://?raw");
@@ -287,9 +273,9 @@ static void leaves_no_descriptor(void **state) {
         assert_int_equal(thirl_close(&reader, LONG), 0);
         assert_int_equal(thirl_close(&pair, LONG), 0);
         peer_slay(pid);
-        before = i == 0 ? descriptors() : before; /* what the process opens once */
+        before = i == 0 ? room_descriptors() : before; /* what the process opens once */
     }
-    assert_int_equal(descriptors(), before);
+    assert_int_equal(room_descriptors(), before);
 }
 
 int main(int argc, char **argv) {

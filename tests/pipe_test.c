@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "tests/peer.h"
+#include "tests/room.h"
 
 static const char *program;
 static unsigned char buffer[3 << 20], again[3 << 20];
@@ -525,14 +526,6 @@ static void serves_one_process_too(void **state) {
     assert_int_equal(thirl_close(&a, LONG), 0);
 }
 
-static unsigned descriptors(void) {
-    unsigned count = 0;
-    for (int fd = 0; fd < 200; fd++) {
-        count += fcntl(fd, F_GETFD) >= 0;
-    }
-    return count;
-}
-
 static void leaves_no_descriptor(void **state) {
     (void)state;
     unsigned before = 0;
@@ -553,9 +546,9 @@ static void leaves_no_descriptor(void **state) {
         } else if (pid > 0) {
             peer_slay(pid);
         }
-        before = i == 3 ? descriptors() : before;
+        before = i == 3 ? room_descriptors() : before;
     }
-    assert_int_equal(descriptors(), before);
+    assert_int_equal(room_descriptors(), before);
 }
 
 int main(int argc, char **argv) {

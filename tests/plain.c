@@ -40,10 +40,7 @@ thirl *plain_open(enum thirl_role role, const char *address) {
     return end;
 }
 
-pid_t plain_run(const char *command) {
-    char text[512];
-    // cppcheck-suppress wrongPrintfScanfArgNum ; some need no file
-    (void)snprintf(text, sizeof text, command, plain_fifo, plain_file);
+pid_t plain_shell(const char *text) {
     (void)fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
@@ -52,6 +49,13 @@ pid_t plain_run(const char *command) {
         _exit(127);
     }
     return pid;
+}
+
+pid_t plain_run(const char *command) {
+    char text[512];
+    // cppcheck-suppress wrongPrintfScanfArgNum ; some need no file
+    (void)snprintf(text, sizeof text, command, plain_fifo, plain_file);
+    return plain_shell(text);
 }
 
 void plain_fill(const void *data, size_t size) {

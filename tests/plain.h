@@ -14,6 +14,7 @@ int plain_begin(void **state); /* before each test: bulk filled, and nothing at 
 void plain_make(void);         /* the FIFO */
 bool plain_exists(const char *path);
 
+pid_t plain_shell(const char *command); /* runs it, and ends with this process */
 pid_t plain_run(const char *command); /* for a shell; the first %s in it stands for the FIFO, the next for the file */
 thirl *plain_open(enum thirl_role, const char *address);
 size_t plain_read(thirl *);       /* into the buffer, until it is full or the end comes */
