@@ -12,6 +12,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mech/shm.h"
+#include "mem/run.h"
 
 int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
     in->end = end;
@@ -365,62 +366,9 @@ int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait
     return publish(in);
 }
 
-/* Copies messages whose header is `word`, as long as they are: `most` at most, and there is one. Their number. */
-static inline __attribute__((always_inline)) size_t read_run(struct lane *lane, uint64_t word, size_t size, char *to,
-                                                             struct iovec *messages, size_t most) {
-    const uint32_t span = (uint32_t)word;
-    const size_t step = (size + 7) & ~(size_t)7;
-    size_t n = 0;
-    do {
-        const struct lane_head *head = lane_at(lane, lane->at);
-        if (n != 0 && atomic_load(&head->word) != word) { /* pairs with lane_commit */
-            break;
-        }
-        lane_fetch(head, span);
-        lane_copy(to, lane_payload(head), size);
-        messages[n] = (struct iovec){to, size};
-        to += step;
-        lane->at += span;
-    } while (++n < most);
-    return n;
-}
-
-/* The sizes that are most usual, a word and a cache line, are known when this is compiled. */
-static inline size_t read_alike(struct lane *lane, uint64_t word, size_t size, char *to, struct iovec *messages,
-                                size_t most) {
-    switch (size) {
-    case sizeof(uint64_t):
-        return read_run(lane, word, sizeof(uint64_t), to, messages, most);
-    case CACHE_LINE:
-        return read_run(lane, word, CACHE_LINE, to, messages, most);
-    default:
-        return read_run(lane, word, size, to, messages, most);
-    }
-}
-
-/* How many messages of that size fit. */
-static inline size_t fitting(size_t size, size_t capacity) {
-    size_t step = (size + 7) & ~(size_t)7;
-    return size > capacity ? 0 : step == 0 ? SIZE_MAX : (capacity - size) / step + 1;
-}
-
-/* Copies the messages that are there, as many as fit; their number. Messages tend to be of one size: a header like the last one
- * needs no second check, and taking the next one for where it was last time, the processor need not wait for this one. */
-static inline size_t read_many(struct inlet *in, char *buffer, size_t capacity, struct iovec *messages, size_t count) {
+static inline size_t recv_run(struct inlet *in, char *buffer, size_t capacity, struct iovec *messages, size_t count) {
     struct lane lane = in->lane;
-    size_t n = 0, used = 0;
-    while (n < count) {
-        uint64_t word = atomic_load(&lane_at(&lane, lane.at)->word); /* pairs with lane_commit */
-        size_t size = (uint32_t)(word >> 32), some = 0, most = count - n;
-        size_t fit = used > capacity ? 0 : fitting(size, capacity - used);
-        most = fit < most ? fit : most;
-        if (word == 0 || most == 0 || !lane_sound(&lane, (uint32_t)word, (uint32_t)size)) {
-            break;
-        }
-        some = read_alike(&lane, word, size, buffer + used, messages + n, most);
-        n += some;
-        used += some * ((size + 7) & ~(size_t)7);
-    }
+    size_t n = run_read(&lane, buffer, capacity, messages, count);
     in->lane.at = lane.at;
     in->number += n;
     return n;
@@ -428,7 +376,7 @@ static inline size_t read_many(struct inlet *in, char *buffer, size_t capacity, 
 
 int inlet_recv_many(void *shm, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
     struct inlet *in = &((struct shm *)shm)->in;
-    size_t n = likely(in->straight) ? read_many(in, buffer, capacity, messages, *count) : 0;
+    size_t n = likely(in->straight) ? recv_run(in, buffer, capacity, messages, *count) : 0;
     if (likely(n > 0)) {
         *count = n;
         return publish(in);

@@ -11,8 +11,8 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mech/shm.h"
+#include "mem/run.h"
 
-#define MANY_BYTES 4096 /* of many messages are committed together, or a little more: the reader can begin */
 #define STREAM_PIECE ((size_t)128 << 10) /* a stream's bytes are committed in pieces, so that the reader starts early */
 
 static const uint32_t steady; /* a life word for peers that have none */
@@ -323,74 +323,17 @@ int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wai
     return unlikely(attention != 0) ? tell(out, attention) : 0;
 }
 
-/* Writes short messages of one size, the first of which fits, as far as they reach and begin before stop. Their number. */
-static inline __attribute__((always_inline)) size_t write_run(struct lane *lane, const struct iovec *messages,
-                                                              size_t count, size_t size, uint64_t stop) {
-    size_t n = 0;
-    do {
-        uint32_t span = lane_step(lane, size);
-        struct lane_head *head = lane_at(lane, lane->at);
-        lane_claim(head, span);
-        atomic_poke(&head->word, lane_word(span, (uint32_t)size));
-        lane_copy_short(lane_payload(head), messages[n].iov_base, size);
-        lane->at += span;
-        n++;
-    } while (n < count && messages[n].iov_len == size && lane->at < stop);
-    return n;
-}
-
-/* The sizes that are most usual, a word and a cache line, are known when this is compiled. */
-static inline size_t write_alike(struct lane *lane, const struct iovec *messages, size_t count, size_t size,
-                                 uint64_t stop) {
-    switch (size) {
-    case sizeof(uint64_t):
-        return write_run(lane, messages, count, sizeof(uint64_t), stop);
-    case CACHE_LINE:
-        return write_run(lane, messages, count, CACHE_LINE, stop);
-    default:
-        return write_run(lane, messages, count, size, stop);
-    }
-}
-
-/* Where a short message may begin: not behind `end`, and so that it fits whatever is added to keep the next one whole. */
-static inline uint64_t last_place(const struct lane *lane, uint64_t end) {
-    const uint64_t most = lane_span(LANE_SHORT) + CACHE_LINE + sizeof(struct lane_head);
-    uint64_t place = lane->limit > most ? lane->limit - most : 0;
-    return place < end ? place : end;
-}
-
-/* Writes as many of the messages as fit, and commits them together. Their number; 0: the first needs more than this. */
-static inline size_t write_many(struct outlet *out, const struct iovec *messages, size_t count) {
+/* Sends as many of the messages as fit in one go. Their number. */
+static inline size_t send_run(struct outlet *out, const struct iovec *messages, size_t count) {
     struct lane lane = out->lane;
-    const uint64_t begin = lane.at, end = begin + MANY_BYTES, stop = last_place(&lane, end), most = out->end->max;
-    size_t n = 0;
     uint64_t first = 0;
-    while (n < count && lane.at < end) {
-        size_t size = messages[n].iov_len;
-        if (likely(n != 0 && size <= LANE_SHORT && size <= most && lane.at < stop)) {
-            n += write_alike(&lane, messages + n, count - n, size, stop);
-            continue;
-        }
-        uint32_t span = lane_step(&lane, size);
-        if (unlikely(size > most || !lane_fits(&lane, span))) {
-            break;
-        }
-        struct lane_head *head = lane_at(&lane, lane.at);
-        lane_claim(head, span);
-        uint64_t word = lane_word(span, (uint32_t)size);
-        first = n == 0 ? word : first;
-        atomic_poke(&head->word, n == 0 ? 0 : word); /* the first one's keeps them all back */
-        lane_copy(lane_payload(head), messages[n].iov_base, size);
-        lane.at += span;
-        n++;
-    }
+    size_t n = run_write(&lane, messages, count, out->end->max, &first);
     if (n > 0) {
-        weave("outlet.many.before");
-        atomic_poke(&lane_at(&lane, lane.at)->word, 0);
         weave("outlet.many.written");
+        uint64_t begin = out->lane.at;
         out->lane.at = lane.at;
         out->sent += n;
-        atomic_store(&lane_at(&lane, begin)->word, first); /* as lane_commit */
+        run_commit(&lane, begin, first);
         weave("outlet.many.committed");
     }
     return n;
@@ -401,7 +344,7 @@ int outlet_send_many(void *shm, const struct iovec *messages, size_t *count) {
     size_t wanted = *count, n = 0;
     int rc = 0;
     while (n < wanted && rc == 0) {
-        size_t some = likely(is_ready(out) && out->straight != 0) ? write_many(out, messages + n, wanted - n) : 0;
+        size_t some = likely(is_ready(out) && out->straight != 0) ? send_run(out, messages + n, wanted - n) : 0;
         if (likely(some > 0)) {
             uint32_t attention = bell_tell(&out->bell);
             if (unlikely((attention & BELL_GONE) != 0)) {
