@@ -21,7 +21,7 @@
 
 #define PATIENCE (60 * CLOCK_MS) /* of one call of the survivor; longer than any slice of a wait */
 #define FRESH 3                  /* messages that survivor and fresh peer exchange each way */
-#define HALF ((size_t)10 << 20)  /* more than any socket holds without privilege */
+#define HALF ((size_t)10 << 20)
 
 static struct board *mine; /* of the victim only */
 
@@ -103,7 +103,7 @@ static void suffer_half(struct board *board, thirl *end) {
     (void)syscall(SYS_capset, &header, none);
     int rc = talk_send(end, BOARD_VICTIM, 0, thirl_in_ms(5000));
     board->victim_sent += rc == 0;
-    rc = rc != 0 ? rc : thirl_send(end, large, sizeof large, thirl_in_ms(20));
+    rc = rc != 0 ? rc : thirl_send(end, large, sizeof large, THIRL_NOW);
     if (rc != 0 && rc != -ETIMEDOUT) {
         fail_call(board, "victim", "send", rc);
     }
