@@ -43,7 +43,7 @@ int thirl_fd(thirl *end) {
 }
 
 int thirl_limits(thirl *end, struct thirl_limits *limits) {
-    struct thirl_limits answer = {0};
+    struct thirl_limits answer = {.full = THIRL_FULL_BLOCK};
     if (end == NULL) {
         return end_refuse(end, MECH_IN);
     }
@@ -67,7 +67,7 @@ static int show_mechanism(const struct mech *mech, int (*seen)(void *, const str
                                     .scheme = mech->scheme,
                                     .summary = mech->summary,
                                     .roles = mech->roles,
-                                    .limits = {.size = sizeof shown.limits}};
+                                    .limits = {.size = sizeof shown.limits, .full = THIRL_FULL_BLOCK}};
     mech->claims(&shown.limits);
     shown.limits.sends = shown.limits.receives = 1;
     shown.limits.boundaries = (mech->roles & ~(1u << THIRL_WRITE | 1u << THIRL_READ)) != 0;
@@ -82,7 +82,9 @@ int thirl_mechanisms(int (*seen)(void *context, const struct thirl_mechanism *),
     int rc = 0;
     for (size_t i = 0; rc == 0 && mech_table[i] != NULL; i++) {
         const struct mech *mech = mech_table[i];
-        rc = show_mechanism(mech, seen, context);
+        for (const struct mech *kin = mech; rc == 0 && kin != NULL; kin = kin->kin) {
+            rc = show_mechanism(kin, seen, context);
+        }
         rc = rc == 0 && mech->datagram != NULL ? show_mechanism(mech->datagram, seen, context) : rc;
     }
     return rc;

@@ -33,6 +33,8 @@ static struct thirl_msg *slot_take(thirl *end, enum mech_way at) {
     msg->way = (uint8_t)at;
     msg->note.priority = 0;
     msg->note.count = 0;
+    msg->note.lost = 0;
+    msg->note.again = false;
     msg->slot = (uint8_t)slot;
     return msg;
 }
@@ -157,6 +159,8 @@ static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
         }
         msg->piece.size = size;
         msg->piece.number = end_number(end, rc);
+        msg->piece.lost = msg->note.lost;
+        msg->piece.again = msg->note.again;
         break;
     }
     return rc;
@@ -215,6 +219,14 @@ void *thirl_msg_data(const thirl_msg *msg) {
 
 size_t thirl_msg_size(const thirl_msg *msg) {
     return msg == NULL ? 0 : msg->piece.size;
+}
+
+uint64_t thirl_msg_lost(const thirl_msg *msg) {
+    return msg == NULL ? 0 : msg->piece.lost;
+}
+
+int thirl_msg_again(const thirl_msg *msg) {
+    return msg != NULL && msg->piece.again;
 }
 
 uint64_t thirl_msg_number(const thirl_msg *msg) {

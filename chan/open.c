@@ -52,8 +52,17 @@ static int complete(struct thirl_options *options, const struct mech *mech, cons
                        (unsigned long long)options->queue, QUEUE_MIN, (unsigned long long)QUEUE_MAX);
     }
     if (options->wait > THIRL_WAIT_SLEEP || options->mode > 0777 || options->timeout < 0 ||
-        options->type > THIRL_DATAGRAM) {
-        return err_say(EINVAL, "%s: an option is out of its range (wait, mode, timeout or type)", address);
+        options->type > THIRL_DATAGRAM || options->full > THIRL_FULL_DISCONNECT) {
+        return err_say(EINVAL, "%s: an option is out of its range (wait, mode, timeout, type or full)", address);
+    }
+    if (options->full != THIRL_FULL_USUAL && (mech->full & 1u << options->full) == 0 &&
+        (mech->full != 0 || options->full != THIRL_FULL_BLOCK)) {
+        return err_say(EOPNOTSUPP, "%s: in this role %s has no ?full=%s", address, mech->scheme,
+                       addr_full_word(options->full));
+    }
+    if (options->history != 0 && !mech->history) {
+        return err_say(EOPNOTSUPP, "%s: in this role %s keeps no history for those who come late", address,
+                       mech->scheme);
     }
     if (options->raw != 0 && !mech->raw) {
         return err_say(EOPNOTSUPP, "%s: %s has no raw form: nobody but thirl could speak it", address, mech->scheme);
@@ -72,15 +81,17 @@ static int describe(enum thirl_role role, struct mech_open *open, const struct m
 #undef NAME
     open->role = role;
     open->stream = role == THIRL_WRITE || role == THIRL_READ;
-    open->sends = role == THIRL_PAIR || role == THIRL_WRITE || role == THIRL_PUSH || role == THIRL_NOTIFY;
-    open->receives = role == THIRL_PAIR || role == THIRL_READ || role == THIRL_PULL || role == THIRL_WATCH;
+    open->sends =
+        role == THIRL_PAIR || role == THIRL_WRITE || role == THIRL_PUSH || role == THIRL_NOTIFY || role == THIRL_PUB;
+    open->receives =
+        role == THIRL_PAIR || role == THIRL_READ || role == THIRL_PULL || role == THIRL_WATCH || role == THIRL_SUB;
     if (!open->sends && !open->receives) {
         return err_say(EINVAL, "%s: %d is no role; see enum thirl_role", address, (int)role);
     }
     if ((mech->roles & 1u << role) == 0) {
-        char carried[64] = "";
+        char carried[96] = "";
         for (size_t i = 1; i < sizeof names / sizeof *names; i++) {
-            if ((mech->roles & 1u << i) != 0) {
+            if ((mech_for(mech, (enum thirl_role)i)->roles & 1u << i) != 0) {
                 strncat(carried, carried[0] == '\0' ? "" : ", ", sizeof carried - strlen(carried) - 1);
                 strncat(carried, names[i], sizeof carried - strlen(carried) - 1);
             }
@@ -154,6 +165,7 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     if (rc == 0 && mech->form != NULL) {
         mech = mech->form(addr.rest, &addr.options);
     }
+    mech = rc == 0 ? mech_for(mech, role) : mech;
     rc = rc != 0 ? rc : describe(role, &open, mech, address);
     rc = rc != 0 ? rc : complete(&addr.options, mech, address);
     if (rc != 0) {

@@ -45,6 +45,8 @@ struct mech_piece {
     size_t size;
     size_t capacity; /* of a loan */
     uint64_t number; /* in: counts this peer's messages from 0 */
+    uint64_t lost;   /* in: of this peer's messages, just before this one */
+    bool again;      /* in: another receiver had it before */
     uint64_t cookie; /* the mechanism's own */
     void *owner;     /* likewise */
 };
@@ -54,6 +56,8 @@ struct mech_note {
     uint32_t priority;
     unsigned count; /* of descriptors */
     int descriptor[THIRL_DESCRIPTORS_MAX];
+    uint64_t lost; /* in: as in mech_piece */
+    bool again;    /* likewise */
 };
 
 /* Something to sleep on. */
@@ -83,8 +87,11 @@ struct mech {
     uint64_t max;      /* likewise of ?max=; 0: MECH_MAX */
     const char
         *more; /* what a full queue depends on and what raises it, for sentences; NULL: the queue that was asked for */
-    bool blocks;                   /* send and recv make use of wait = true: chan calls them so before it ever arms */
-    const struct mech *datagram;   /* what carries ?type=datagram of the same scheme; NULL: there is none */
+    bool blocks;   /* send and recv make use of wait = true: chan calls them so before it ever arms */
+    uint32_t full; /* a bit for each enum thirl_full that it knows, if not only to wait; chan refuses others */
+    bool history;  /* it knows ?history=; chan refuses that elsewhere */
+    const struct mech *datagram; /* what carries ?type=datagram of the same scheme; NULL: there is none */
+    const struct mech *kin;      /* what carries further roles of the same scheme, see mech_for; NULL: there is none */
     const struct carrier *carrier; /* what it is built on, where it keeps something in the kernel; else NULL */
     const struct mech *inner;      /* what it is put around (mech/wrap.h); NULL in the table */
 
@@ -173,6 +180,9 @@ extern const struct mech mech_shm, mech_unix, mech_dgram, mech_mq, mech_sysv, me
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);
+
+/* Of that mechanism and its kin the one that carries that role; itself when none does. */
+const struct mech *mech_for(const struct mech *, enum thirl_role);
 
 /* Puts what the options ask for around *mech: hurt, and spy around that. 0 or an error, then *mech is what it was. mech_unwrap gives
  * back what was put around, when the end that it was made for is gone. */

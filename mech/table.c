@@ -23,6 +23,15 @@ const struct mech *mech_find(const char *scheme, size_t length) {
     return NULL;
 }
 
+const struct mech *mech_for(const struct mech *mech, enum thirl_role role) {
+    for (const struct mech *kin = mech; kin != NULL && (unsigned)role < 32; kin = kin->kin) {
+        if ((kin->roles & 1u << role) != 0) {
+            return kin;
+        }
+    }
+    return mech;
+}
+
 int mech_wrap(const struct mech **mech, const char *address, const struct thirl_options *options) {
     const struct mech *bare = *mech;
     int rc = options->hurt == NULL ? 0 : hurt_wrap(mech, address, options);

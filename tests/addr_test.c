@@ -164,6 +164,9 @@ static void refuses_wrong_options(void **state) {
     refuses("unix://x?type=dgram", "type= takes stream, seqpacket or datagram");
     refuses("unix://x?raw=yes", "raw= takes on or off");
     refuses("unix://x?descriptors=17", "descriptors= takes a number from 0 to 16");
+    refuses("shm://x?full=wait", "full= takes block, drop-oldest, drop-newest, latest, fail or disconnect");
+    refuses("shm://x?full=usual", "full= takes block");
+    refuses("shm://x?history=1000001", "history= takes a number");
     refuses("unix://x?raw&raw", "\"raw\" at character 14 is given twice");
     refuses("shm://x?qeue=1", "\"qeue\" at character 9 is no option; known are queue=");
     refuses("shm://x?que=1", "\"que\"");
@@ -196,7 +199,7 @@ static void knows_what_it_lists(void **state) {
         refuses(text, " takes ");
         count++;
     }
-    assert_int_equal(count, 11);
+    assert_int_equal(count, 13);
 }
 
 static void is_bounded(void **state) {

@@ -20,6 +20,12 @@ static const char *const wait_words[] = {
 static const char *const type_words[] = {
     [THIRL_STREAM] = "stream", [THIRL_SEQPACKET] = "seqpacket", [THIRL_DATAGRAM] = "datagram"};
 static const char *const flag_words[] = {"off", "on"};
+static const char *const full_words[] = {[THIRL_FULL_BLOCK] = "block",
+                                         [THIRL_FULL_DROP_OLDEST] = "drop-oldest",
+                                         [THIRL_FULL_DROP_NEWEST] = "drop-newest",
+                                         [THIRL_FULL_LATEST] = "latest",
+                                         [THIRL_FULL_FAIL] = "fail",
+                                         [THIRL_FULL_DISCONNECT] = "disconnect"};
 
 #define SIZE_FORM "a size in bytes from 1 to 1024G, such as 65536, 64K, 4M or 1G"
 #define TERA (UINT64_C(1) << 40)
@@ -49,9 +55,16 @@ static const struct option {
     {"signal", COUNT, AT(signal), 34, 64, "a number from 34 to 64", NULL, 0},
     {"spy", TEXT, AT(spy), 0, 0, "the path of a file, or the number of a descriptor", NULL, 0},
     {"hurt", TEXT, AT(hurt), 0, 0, "a seed, or SEED:KIND,KIND,...", NULL, 0},
+    {"full", WORD, AT(full), THIRL_FULL_BLOCK, THIRL_FULL_DISCONNECT,
+     "block, drop-oldest, drop-newest, latest, fail or disconnect", WORDS(full_words)},
+    {"history", COUNT, AT(history), 0, 1000000, "a number of messages, up to 1000000", NULL, 0},
 #undef AT
 };
 #define OPTIONS (sizeof options / sizeof *options)
+
+const char *addr_full_word(uint32_t full) {
+    return full_words[full];
+}
 
 /* The names of all options, for the sentence about one that is not among them. */
 static const char *known(char out[SHOWN_MAX]) {

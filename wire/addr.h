@@ -26,4 +26,7 @@ struct addr {
  * place and what is allowed (an unknown option is answered with the known ones). */
 int addr_parse(struct addr *, const char *text, const struct thirl_options *defaults);
 
+/* How an enum thirl_full but THIRL_FULL_USUAL is called in an address. */
+const char *addr_full_word(uint32_t full);
+
 #endif

@@ -80,7 +80,8 @@ THIRL_API const char *thirl_error_name(int code);
 /* PAIR: one of two ends that both send and receive messages. WRITE and READ: the ends of a byte stream. PUSH: one of the
  * senders of a queue of messages, each of which one receiver gets; PULL: one of its receivers. They need not know each other,
  * nor live at the same time where the mechanism keeps messages. NOTIFY: one of those who tell events to the one WATCH; an event
- * is a message of at most thirl_limits.message_max bytes, often a single word. */
+ * is a message of at most thirl_limits.message_max bytes, often a single word. PUB: one of those who publish messages, each of which
+ * goes to everybody who subscribes; SUB: a subscriber. */
 #define THIRL_ROLES(X)                                                                                                 \
     X(PAIR, 1, "pair")                                                                                                 \
     X(WRITE, 2, "write")                                                                                               \
@@ -88,7 +89,9 @@ THIRL_API const char *thirl_error_name(int code);
     X(PUSH, 4, "push")                                                                                                 \
     X(PULL, 5, "pull")                                                                                                 \
     X(NOTIFY, 6, "notify")                                                                                             \
-    X(WATCH, 7, "watch")
+    X(WATCH, 7, "watch")                                                                                               \
+    X(PUB, 8, "pub")                                                                                                   \
+    X(SUB, 9, "sub")
 
 enum thirl_role {
 #define THIRL_ROLE(name, number, text) THIRL_##name = number,
@@ -117,6 +120,20 @@ struct thirl_options {
     const char
         *spy; /* ?spy=: a file, or the number of a descriptor, that gets a line for each operation; thirl-spy(7) */
     const char *hurt; /* ?hurt=: faults on purpose, SEED or SEED:KIND,...; thirl-hurt(7) */
+    uint32_t full;    /* ?full=: what a sender does when a queue is full, enum thirl_full */
+    uint32_t zero;
+    uint64_t history; /* ?history=: how many of a publisher's last messages a new subscriber gets first; 0 */
+};
+
+/* What happens to a message for which there is no room. What was dropped is counted, and the receiver can see the gap. */
+enum thirl_full {
+    THIRL_FULL_USUAL, /* block; where a publisher is not to wait for its subscribers, drop-oldest: thirl_limits.full says */
+    THIRL_FULL_BLOCK,       /* the sender waits, to its deadline */
+    THIRL_FULL_DROP_OLDEST, /* the oldest message that the slow receiver has not taken goes */
+    THIRL_FULL_DROP_NEWEST, /* this message goes */
+    THIRL_FULL_LATEST,      /* a receiver gets the newest message only: all that wait before it go */
+    THIRL_FULL_FAIL,        /* the send answers -EAGAIN at once */
+    THIRL_FULL_DISCONNECT,  /* the slow receiver loses its connection, and is told so */
 };
 
 enum thirl_socket_type {
@@ -201,6 +218,12 @@ THIRL_API void thirl_free(thirl_msg **msg);
 
 #define THIRL_HELD_MAX 64
 
+/* Of a message that was taken: how many of that sender's messages were lost just before it, by a full queue or on the way. */
+THIRL_API uint64_t thirl_msg_lost(const thirl_msg *msg);
+
+/* Was it given to another worker before, who died or gave it back? 1 or 0. Of a message that a PULL end took. */
+THIRL_API int thirl_msg_again(const thirl_msg *msg);
+
 THIRL_API void *thirl_msg_data(const thirl_msg *msg);
 THIRL_API size_t thirl_msg_size(const thirl_msg *msg);
 THIRL_API uint64_t thirl_msg_number(const thirl_msg *msg); /* counts a peer's messages from 0; of a taken message */
@@ -251,6 +274,8 @@ struct thirl_limits {
     uint8_t zero[3];
     uint64_t
         queue_messages; /* messages (packets, above atomic_max) that can wait in one direction; 0: only bytes count */
+    uint32_t full;      /* what it does when a queue is full, enum thirl_full */
+    uint32_t more_zero;
 };
 THIRL_API THIRL_CHECK int thirl_limits(thirl *end, struct thirl_limits *limits);
 

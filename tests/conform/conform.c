@@ -324,13 +324,15 @@ thirl *conform_open(const struct conform *c, enum thirl_role role, const char *o
 struct claims {
     const char *scheme;
     size_t length;
-    bool datagram; /* the second of that scheme */
+    uint32_t roles; /* one of them is enough */
+    bool datagram;  /* the second of that scheme */
     struct thirl_limits limits;
 };
 
 static int see_claims(void *context, const struct thirl_mechanism *mechanism) {
     struct claims *claims = context;
     if (strlen(mechanism->scheme) == claims->length && memcmp(mechanism->scheme, claims->scheme, claims->length) == 0 &&
+        (mechanism->roles & claims->roles) != 0 &&
         claims->datagram == (strstr(mechanism->summary, "?type=datagram") != NULL)) {
         claims->limits = mechanism->limits;
         return 1;
@@ -339,7 +341,20 @@ static int see_claims(void *context, const struct thirl_mechanism *mechanism) {
 }
 
 struct thirl_limits conform_claims(const struct conform *c) {
-    struct claims claims = {.scheme = c->line->prefix,
+    static const struct {
+        unsigned group;
+        uint32_t roles;
+    } groups[] = {{CONFORM_PAIR, 1u << THIRL_PAIR},
+                  {CONFORM_STREAM, 1u << THIRL_READ},
+                  {CONFORM_QUEUE, 1u << THIRL_PULL},
+                  {CONFORM_EVENT, 1u << THIRL_WATCH},
+                  {CONFORM_CAST, 1u << THIRL_SUB}};
+    uint32_t roles = 0;
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        roles |= (c->line->roles & groups[i].group) != 0 ? groups[i].roles : 0;
+    }
+    struct claims claims = {.roles = roles,
+                            .scheme = c->line->prefix,
                             .length = strcspn(c->line->prefix, ":"),
                             .datagram = strcmp(c->line->suffix, "?type=datagram") == 0};
     must_be(thirl_mechanisms(see_claims, &claims), 1);

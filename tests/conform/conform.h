@@ -35,8 +35,9 @@ enum {
     CONFORM_PAIR = 1,
     CONFORM_STREAM = 2,
     CONFORM_QUEUE = 4,
-    CONFORM_EVENT = 8
-}; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH */
+    CONFORM_EVENT = 8,
+    CONFORM_CAST = 16
+}; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH; PUB and SUB */
 
 struct conform {
     const struct conform_line *line;

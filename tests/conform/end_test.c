@@ -465,6 +465,15 @@ static void refuses_wrong_options(struct conform *c) {
     options.signal = 12;
     must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, NULL), &options), -EINVAL);
     options = THIRL_OPTIONS;
+    options.full = THIRL_FULL_DISCONNECT + 1;
+    must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, NULL), &options), -EINVAL);
+    must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, "full=fail"), NULL), -EOPNOTSUPP);
+    must_say("full=fail");
+    must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, "history=1"), NULL), -EOPNOTSUPP);
+    must_say("history");
+    must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, "full=block"), NULL), 0);
+    must_be(thirl_close(&end, THIRL_NOW), 0);
+    options = THIRL_OPTIONS;
     options.size = 1;
     must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, NULL), &options), -EINVAL);
     struct {
