@@ -121,6 +121,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->send = mech->send;
     end->recv = mech->recv;
     end->stream = open->stream;
+    end->fails = open->options.full == THIRL_FULL_FAIL;
     end->wait = (enum thirl_wait_mode)open->options.wait;
     end->timeout = open->options.timeout;
     end->kick = -1;
