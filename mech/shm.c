@@ -116,11 +116,6 @@ static void shm_free(void *self, struct mech_piece *piece, enum mech_way way) {
     }
 }
 
-static bool shm_ready(void *self, enum mech_way way) {
-    struct shm *end = self;
-    return way == MECH_OUT ? outlet_ready(&end->out) : inlet_ready(&end->in);
-}
-
 static int shm_look(void *self, enum mech_way way) {
     struct shm *end = self;
     return way == MECH_OUT ? outlet_look(&end->out) : inlet_look(&end->in);
@@ -178,7 +173,7 @@ static int shm_fd(void *self, enum mech_way way, int *fd) {
     struct lamp *lamp = way == MECH_OUT ? &end->out.lamp : &end->in.lamp;
     if (lamp->fifo < 0) {
         char file[ROLL_FILE_MAX];
-        roll_file(file, end->roll.self, way == MECH_OUT ? SHM_ROOM_FIFO : SHM_DATA_FIFO);
+        roll_file(file, end->roll.self, "bell");
         int rc = lamp_make(lamp, end->roll.dir, file, end->mode, end->address);
         if (rc != 0) {
             return rc;
@@ -241,6 +236,7 @@ const struct mech mech_shm = {
     .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ,
     .registry = true,
     .queue = SHM_QUEUE,
+    .kin = &mech_work,
     .open = shm_open_end,
     .close = shm_close,
     .deinit = shm_deinit,
@@ -253,7 +249,6 @@ const struct mech mech_shm = {
     .put = shm_put,
     .take = shm_take,
     .free = shm_free,
-    .ready = shm_ready,
     .look = shm_look,
     .arm = shm_arm,
     .disarm = shm_disarm,
