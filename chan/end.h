@@ -49,6 +49,7 @@ struct thirl {
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
     int kick;         /* an eventfd that wakes the waiters on descriptors, -1 until there is one */
     bool stream;
+    bool fails; /* a send does not wait for room: ?full=fail */
     enum thirl_wait_mode wait;
     int64_t timeout;
     struct node_end *seen;

@@ -45,7 +45,7 @@ static int settle(thirl *end, struct sending *sending, int rc) {
 static __attribute__((noinline)) int send_on(thirl *end, const void *data, size_t size, size_t done, thirl_time until,
                                              int rc) {
     struct sending sending = {data, size, done, NULL};
-    bool waits = rc == -EAGAIN && until.ns != 0;
+    bool waits = rc == -EAGAIN && until.ns != 0 && !atomic_peek(&end->fails);
     if (waits) {
         end_wait_begins(end, MECH_OUT);
     }

@@ -236,6 +236,7 @@ const struct mech mech_shm = {
     .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ,
     .registry = true,
     .queue = SHM_QUEUE,
+    .kin = &mech_shm_cast,
     .open = shm_open_end,
     .close = shm_close,
     .deinit = shm_deinit,
