@@ -44,6 +44,10 @@ struct end_way {
 struct thirl {
     const struct mech *mech;
     void *state; /* the mechanism's */
+    /* What each message needs of elsewhere: after a system call every page that is not touched is a miss less. */
+    const uint32_t *now; /* the epoch of this process: proc_page */
+    int (*send)(void *self, const void *data, size_t size, size_t *done, bool wait);
+    int (*recv)(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
     uint32_t epoch;
     uint32_t closing; /* thirl_close has begun */
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
@@ -57,11 +61,16 @@ struct thirl {
     LINE_ALIGNED struct end_way way[2]; /* by enum mech_way */
 };
 
+/* The epoch of the process that asks: 0 in a forked child. */
+static inline uint32_t end_now(const thirl *end) {
+    return atomic_peek(end->now);
+}
+
 /* Enters the gate of that way, if this end may be used so: 0, or an error; all have their sentence but -EAGAIN and
  * -ETIMEDOUT, which are gate_enter's, as is until. */
 int end_refuse(const thirl *, enum mech_way);
 static inline int end_enter(thirl *end, enum mech_way way, int64_t until) {
-    if (unlikely(end == NULL || end->epoch != proc_epoch() || !end->way[way].allowed)) {
+    if (unlikely(end == NULL || end->epoch != end_now(end) || !end->way[way].allowed)) {
         return end_refuse(end, way);
     }
     int rc = gate_enter(&end->way[way].gate, until);
@@ -80,7 +89,7 @@ static inline bool end_enter_straight(thirl *end, enum mech_way at, const uint32
     if (unlikely(!gate_enter_owned(gate))) {
         return false;
     }
-    if (unlikely(atomic_peek(from) != proc_epoch())) {
+    if (unlikely(atomic_peek(from) != end_now(end))) {
         gate_leave_owned(gate);
         return false;
     }

@@ -197,7 +197,7 @@ void thirl_free(thirl_msg **slot) {
     struct thirl_msg *msg = *slot;
     thirl *end = msg->end;
     *slot = NULL;
-    if (end->epoch != proc_epoch()) {
+    if (end->epoch != end_now(end)) {
         return; /* the parent's: it will free it */
     }
     enum mech_way way = (enum mech_way)msg->way;

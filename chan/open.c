@@ -117,6 +117,9 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     memset(end, 0, sizeof *end);
     end->mech = mech;
     end->state = state;
+    end->now = proc_page;
+    end->send = mech->send;
+    end->recv = mech->recv;
     end->stream = open->stream;
     end->wait = (enum thirl_wait_mode)open->options.wait;
     end->timeout = open->options.timeout;
@@ -210,7 +213,7 @@ int end_refuse(const thirl *end, enum mech_way way) {
     if (end == NULL) {
         return err_say(EINVAL, "the end is NULL: it was never opened, or is closed");
     }
-    if (end->epoch != proc_epoch()) {
+    if (end->epoch != end_now(end)) {
         return err_say(THIRL_EFORKED, "%s was opened by the parent process, before fork: open it again in the child",
                        end->address);
     }
@@ -232,7 +235,7 @@ int thirl_close(thirl **slot, thirl_time until) {
         return 0;
     }
     *slot = NULL;
-    if (end->epoch != proc_epoch()) {
+    if (end->epoch != end_now(end)) {
         /* Everything in it is shared with the parent, which goes on using it: the child forgets it. */
         return end_refuse(end, MECH_IN);
     }

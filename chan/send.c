@@ -13,7 +13,7 @@ struct sending {
 HOT static int try_send(thirl *end, void *arguments, bool wait) {
     struct sending *sending = arguments;
     int rc = sending->note == NULL
-                 ? end->mech->send(end->state, sending->data, sending->size, &sending->done, wait)
+                 ? end->send(end->state, sending->data, sending->size, &sending->done, wait)
                  : end->mech->send_noted(end->state, sending->data, sending->size, &sending->done, sending->note, wait);
     if (rc == 0) {
         end_count(&end->seen->out, sending->size);
@@ -64,10 +64,11 @@ HOT static __attribute__((noinline)) int send_slowly(thirl *end, const void *dat
         return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
     }
     if (end != NULL && until.ns == INT64_MAX && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].blocking)) {
-        int rc = try_send(end, &sending, true);
+        int rc = end->send(end->state, data, size, &sending.done, true);
         if (unlikely(rc != 0)) {
             return send_on(end, data, size, sending.done, until, rc);
         }
+        end_count(&end->seen->out, size);
         end_leave_straight(end, MECH_OUT);
         return 0;
     }
@@ -77,7 +78,7 @@ HOT static __attribute__((noinline)) int send_slowly(thirl *end, const void *dat
 HOT int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
     if (likely(end != NULL && data != NULL && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].straight))) {
         size_t done = 0;
-        int rc = end->mech->send(end->state, data, size, &done, false);
+        int rc = end->send(end->state, data, size, &done, false);
         if (unlikely(rc != 0)) {
             return send_on(end, data, size, done, until, rc);
         }
@@ -105,7 +106,7 @@ static int unfit(const thirl *end, size_t capacity, size_t size) {
 
 HOT static int try_recv(thirl *end, void *arguments, bool wait) {
     struct receiving *receiving = arguments;
-    int rc = end->mech->recv(end->state, receiving->buffer, receiving->capacity, receiving->size, wait);
+    int rc = end->recv(end->state, receiving->buffer, receiving->capacity, receiving->size, wait);
     (void)end_number(end, rc);
     if (rc == 0) {
         end_count(&end->seen->in, *receiving->size);
@@ -138,7 +139,7 @@ HOT static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, s
         return err_say(EINVAL, "thirl_recv: there is no buffer (NULL), but %zu bytes of it", capacity);
     }
     if (end != NULL && until.ns == INT64_MAX && end_enter_straight(end, MECH_IN, &end->way[MECH_IN].blocking)) {
-        int rc = end->mech->recv(end->state, buffer, capacity, receiving.size, true);
+        int rc = end->recv(end->state, buffer, capacity, receiving.size, true);
         (void)end_number(end, rc);
         if (unlikely(rc != 0)) {
             return recv_on(end, buffer, capacity, receiving.size, until, rc);
@@ -153,7 +154,7 @@ HOT static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, s
 HOT int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
     if (likely(end != NULL && buffer != NULL && size != NULL &&
                end_enter_straight(end, MECH_IN, &end->way[MECH_IN].straight))) {
-        int rc = end->mech->recv(end->state, buffer, capacity, size, false);
+        int rc = end->recv(end->state, buffer, capacity, size, false);
         if (unlikely(rc != 0)) {
             return recv_on(end, buffer, capacity, size, until, rc);
         }

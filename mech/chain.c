@@ -178,11 +178,8 @@ static void show(struct chain *e, enum mech_way way, struct link *l, int operati
 }
 
 /* The connection that this way has to do with now. 0, -EAGAIN, or an error. */
-int chain_find(struct chain *e, enum mech_way way, struct link **found) {
+int chain_seek(struct chain *e, enum mech_way way, struct link **found) {
     struct chain_way *w = &e->way[way];
-    if (likely((*found = w->at) != NULL)) {
-        return 0;
-    }
     (void)pthread_mutex_lock(&e->lock);
     int rc = w->next == e->links ? chain_advance(e) : 0;
     for (struct link *l = e->first; rc == 0 && l; l = l->next) {
@@ -280,7 +277,7 @@ static bool dim(struct chain *e, struct link *l) {
 }
 
 /* What the user's descriptor must say of itself after a call of that way. */
-void chain_relight(struct chain *e, enum mech_way way) {
+void chain_light(struct chain *e, enum mech_way way) {
     const struct chain_way *w = &e->way[way];
     if (e->user < 0 || way != e->user_way) {
         return;

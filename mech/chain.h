@@ -61,7 +61,10 @@ bool chain_peered(struct chain *);
 
 /* The connection that this way has to do with now. 0, -EAGAIN, or an error. The calls from here on are one way's, under
  * its gate. */
-int chain_find(struct chain *, enum mech_way, struct link **);
+int chain_seek(struct chain *, enum mech_way, struct link **);
+static inline int chain_find(struct chain *e, enum mech_way way, struct link **found) {
+    return likely((*found = e->way[way].at) != NULL) ? 0 : chain_seek(e, way, found);
+}
 
 /* What a send or receive that did not succeed comes to, with its sentence. 1: try again. */
 int chain_outcome(struct chain *, enum mech_way, struct link *, int rc);
@@ -70,7 +73,12 @@ int chain_outcome(struct chain *, enum mech_way, struct link *, int rc);
 void chain_attend(struct chain *);
 
 /* What the user's descriptor must say of itself after a call of that way; it is made by chain_user. */
-void chain_relight(struct chain *, enum mech_way);
+void chain_light(struct chain *, enum mech_way);
+static inline void chain_relight(struct chain *e, enum mech_way way) {
+    if (unlikely(e->user >= 0)) {
+        chain_light(e, way);
+    }
+}
 int chain_user(struct chain *, enum mech_way);
 
 #endif

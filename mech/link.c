@@ -24,8 +24,7 @@
 #include "mech/mech.h"
 #include "mech/pull.h"
 
-#define CALL_MAX ((size_t)256 << 10) /* bytes handed to one system call, which may wait a slice for each part of them */
-#define PIPE_SLACK 8192              /* what pages that are not full may cost */
+#define PIPE_SLACK 8192 /* what pages that are not full may cost */
 
 int link_make(struct link **made, int fd, int out, const struct link_who *who, const struct link_terms *terms) {
     struct link *l = aligned_alloc(CACHE_LINE, sizeof(*l));
@@ -50,6 +49,7 @@ int link_make(struct link **made, int fd, int out, const struct link_who *who, c
     l->pidfd = who->pidfd;
     l->who.pidfd = terms->raw ? -1 : who->pidfd;
     l->unusual = terms->raw || terms->takes != 0;
+    l->plain = !terms->raw && !terms->bytes && !terms->pipes;
     l->small = small;
     l->box.data = box;
     l->box.capacity = room;
@@ -80,7 +80,7 @@ void link_free(struct link *l) {
     free(l);
 }
 
-int link_code(const struct link *l) {
+int link_verdict(const struct link *l) {
     switch (atomic_load(&l->fate)) { /* pairs with the store in link_decide */
     case LINK_LIVE:
         return 0;
@@ -175,7 +175,8 @@ static ssize_t push(struct link *l, const void *data, size_t size, bool wait) {
     ssize_t went;
     if (l->sent >= FRAME_HEAD) {
         size_t left = total - l->sent;
-        went = send_part(l, (const char *)data + (l->sent - FRAME_HEAD), left < CALL_MAX ? left : CALL_MAX, wait);
+        went = send_part(l, (const char *)data + (l->sent - FRAME_HEAD), left < LINK_CALL_MAX ? left : LINK_CALL_MAX,
+                         wait);
     } else if (size <= LINK_SMALL_MAX) {
         memcpy(l->small, l->head, FRAME_HEAD);
         if (size) {
@@ -183,7 +184,7 @@ static ssize_t push(struct link *l, const void *data, size_t size, bool wait) {
         }
         went = send_part(l, l->small + l->sent, total - l->sent, wait);
     } else {
-        size_t part = size < CALL_MAX ? size : CALL_MAX;
+        size_t part = size < LINK_CALL_MAX ? size : LINK_CALL_MAX;
         struct iovec parts[2] = {{l->head + l->sent, FRAME_HEAD - l->sent}, {(void *)(uintptr_t)data, part}};
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
         went = l->terms.pipes ? write_pipe(l, parts, 2, wait)
@@ -286,7 +287,7 @@ static int keep(struct link *l, const void *data, size_t size) {
 static int push_tail(struct link *l, bool wait) {
     while (frame_box_held(&l->tail)) {
         size_t held = frame_box_held(&l->tail);
-        ssize_t went = send_part(l, l->tail.data + l->tail.from, held < CALL_MAX ? held : CALL_MAX, wait);
+        ssize_t went = send_part(l, l->tail.data + l->tail.from, held < LINK_CALL_MAX ? held : LINK_CALL_MAX, wait);
         if (went < 0) {
             return errno == EAGAIN || errno == EINTR ? -EAGAIN : cut_off(l);
         }
@@ -396,7 +397,7 @@ static inline int send_message(struct link *l, const void *data, size_t size, si
     return -EAGAIN;
 }
 
-HOT int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
+int link_send_slowly(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
     if (unlikely(l->terms.raw)) {
         return bare_send(l, data, size, done, NULL, wait);
     }
@@ -416,13 +417,22 @@ HOT int link_send(struct link *l, const void *data, size_t size, size_t *done, b
     return send_message(l, data, size, done, wait);
 }
 
+int link_send_on(struct link *l, const void *data, size_t size, size_t *done, bool wait, ssize_t went) {
+    if (went < 0) {
+        return refused(l, size);
+    }
+    l->sent = (size_t)went;
+    return send_message(l, data, size, done, wait);
+}
+
 /* The first part of a noted frame; the rest of it is bytes like any other. */
 static int push_noted(struct link *l, const void *data, size_t size, const struct mech_note *note, bool wait) {
     if (l->terms.packets) {
         return push_packet(l, data, size, note, wait);
     }
     const struct frame_head head = {.size = (uint32_t)size, .number = l->number_out, .type = FRAME_NOTED};
-    struct iovec parts[2] = {{l->head, FRAME_HEAD}, {(void *)(uintptr_t)data, size < CALL_MAX ? size : CALL_MAX}};
+    struct iovec parts[2] = {{l->head, FRAME_HEAD},
+                             {(void *)(uintptr_t)data, size < LINK_CALL_MAX ? size : LINK_CALL_MAX}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     frame_write_head(l->head, &head);
     ssize_t went = rights_send(l->fd, &message, note, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));

@@ -11,13 +11,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
+#include "base/atomic.h"
 #include "base/gate.h"
 #include "mech/haste.h"
 #include "mech/rights.h"
 #include "wire/frame.h"
 
+#define LINK_CALL_MAX                                                                                                  \
+    ((size_t)256 << 10) /* bytes handed to one system call, which may wait a slice for each part of them */
 #define LINK_SMALL_MAX ((size_t)2048)     /* frames up to this are put together and sent by one plain send */
 #define LINK_BATCH_MAX ((size_t)32 << 10) /* and many of them up to that */
 #define LINK_HEAD_ROOM 48 /* of the send buffer, besides a packet's payload: the kernel's part and our mark */
@@ -80,6 +84,7 @@ struct link {
     struct link_terms terms;
     int pidfd;    /* the peer's; who.pidfd as well, unless the end of a process ends nothing: in the raw form */
     bool unusual; /* receives are pull_unusual's */
+    bool plain;   /* messages are frames or packets on a socket: most leave by the straight way of link_send */
 
     /* In: whoever reads holds the lock. */
     LINE_ALIGNED struct gate reading;
@@ -121,7 +126,7 @@ void link_free(struct link *);
 
 /* As the slots of struct mech. When the peer is gone: -THIRL_ECLOSED, -THIRL_EPEERDIED or -THIRL_EFORMAT, again and
  * again. */
-int link_send(struct link *, const void *data, size_t size, size_t *done, bool wait);
+static inline int link_send(struct link *, const void *data, size_t size, size_t *done, bool wait);
 int link_settle(struct link *, const void *data, size_t size);
 int link_send_noted(struct link *, const void *data, size_t size, size_t *done, const struct mech_note *, bool wait);
 
@@ -150,12 +155,56 @@ void link_bye(struct link *);
 bool link_look(struct link *, bool *readable);
 
 /* The code for this fate, 0 while it is live. */
-int link_code(const struct link *);
+int link_verdict(const struct link *);
+static inline int link_code(const struct link *l) {
+    return likely(atomic_load(&l->fate) == LINK_LIVE) ? 0 : link_verdict(l); /* pairs with the store in link_decide */
+}
 
 /* What was sent can be read; nothing is to follow it. */
 void link_cut(struct link *);
 
 /* Settles the fate, once. A broken link is cut off. */
 void link_decide(struct link *, enum link_fate);
+
+/* What the straight way does not know; and the rest of it, when its one call took less than all: bytes, or -1 with errno. */
+int link_send_slowly(struct link *, const void *data, size_t size, size_t *done, bool wait);
+int link_send_on(struct link *, const void *data, size_t size, size_t *done, bool wait, ssize_t went);
+
+/* One plain send, inlined: after a sleep in the kernel the processor predicts each return wrong, 20 ns each. */
+static inline int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
+    const int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
+    bool clear = l->plain && link_code(l) == 0 && (l->sent | l->tail.to) == 0 && !l->said;
+    if (unlikely(!clear || size > l->terms.send_max)) {
+        return link_send_slowly(l, data, size, done, wait);
+    }
+    if (l->terms.packets) {
+        if (unlikely(size == 0 || size > l->room_out || frame_is_marked(data, size))) {
+            return link_send_slowly(l, data, size, done, wait);
+        }
+        ssize_t went = send(l->fd, data, size, flags);
+        return likely(went >= 0) ? 0 : link_send_on(l, data, size, done, wait, went);
+    }
+    const struct frame_head head = {.size = (uint32_t)size, .number = l->number_out, .type = FRAME_DATA};
+    size_t total = FRAME_HEAD + size;
+    ssize_t went;
+    frame_write_head(l->head, &head);
+    if (size <= LINK_SMALL_MAX) {
+        memcpy(l->small, l->head, FRAME_HEAD);
+        if (size != 0) {
+            memcpy(l->small + FRAME_HEAD, data, size);
+        }
+        went = send(l->fd, l->small, total, flags);
+    } else {
+        struct iovec parts[2] = {{l->head, FRAME_HEAD},
+                                 {(void *)(uintptr_t)data, size < LINK_CALL_MAX ? size : LINK_CALL_MAX}};
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+        went = sendmsg(l->fd, &message, flags);
+    }
+    if (unlikely(went != (ssize_t)total)) {
+        return link_send_on(l, data, size, done, wait, went);
+    }
+    l->number_out++;
+    return 0;
+}
 
 #endif

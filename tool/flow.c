@@ -52,8 +52,15 @@ static int choose(void *context, const struct thirl_mechanism *mechanism) {
     return 1;
 }
 
-enum thirl_role flow_role(const char *address, bool sends) {
-    struct choice choice = {address, sends, 0};
+enum thirl_role flow_role(const struct tool_args *args, bool sends) {
+    int said = args->verb->role ? args->verb->role : args->role;
+    if (args->format == FORMAT_STREAM) {
+        return sends ? THIRL_WRITE : THIRL_READ;
+    }
+    if (said) {
+        return (enum thirl_role)said;
+    }
+    struct choice choice = {args->operand, sends, 0};
     (void)!thirl_mechanisms(choose, &choice);
     return choice.role ? (enum thirl_role)choice.role : THIRL_PAIR;
 }
@@ -160,7 +167,7 @@ enum tool_exit flow_fail(struct flow *f, int code) {
 }
 
 enum tool_exit flow_fail_file(struct flow *f, int error, const char *what) {
-    bool reads = f->args->verb->bit == FOR_SEND;
+    bool reads = (f->args->verb->bit & FOR_SENDERS) != 0;
     const char *file = f->args->file && strcmp(f->args->file, "-") != 0 ? f->args->file
                        : reads                                          ? "standard input"
                                                                         : "standard output";

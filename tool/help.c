@@ -72,38 +72,34 @@ int tool_help(const struct tool_args *args) {
     return text_finish(&out, args);
 }
 
-/* A scheme that an option gives a second mechanism to is named once. */
-static int is_again(const struct thirl_mechanism *mechanism) {
-    return strstr(mechanism->summary, "?type=") != NULL;
-}
+/* A scheme with several mechanisms, for different roles or by an option, is named once. */
+struct names {
+    struct text *out;
+    const char *last;
+    bool json;
+};
 
 static int print_name(void *context, const struct thirl_mechanism *mechanism) {
-    if (is_again(mechanism)) {
-        return 0;
+    struct names *names = context;
+    if (!names->last || strcmp(names->last, mechanism->scheme) != 0) {
+        text_print(names->out, names->json ? "%s\"%s\"" : "%s%s", names->last ? (names->json ? "," : " ") : "",
+                   mechanism->scheme);
+        names->last = mechanism->scheme;
     }
-    text_print(context, " %s", mechanism->scheme);
-    return 0;
-}
-
-static int print_json_name(void *context, const struct thirl_mechanism *mechanism) {
-    struct text *out = context;
-    if (is_again(mechanism)) {
-        return 0;
-    }
-    text_print(out, "%s\"%s\"", out->buffer[out->used - 1] == '[' ? "" : ",", mechanism->scheme);
     return 0;
 }
 
 int tool_version(const struct tool_args *args) {
     static struct text out;
+    struct names names = {&out, NULL, args->json};
     text_init(&out, 1);
     if (args->json) {
         text_print(&out, "{\"name\":\"thirl\",\"version\":\"%s\",\"mechanisms\":[", THIRL_VERSION);
-        (void)!thirl_mechanisms(print_json_name, &out);
+        (void)!thirl_mechanisms(print_name, &names);
         text_print(&out, "]}\n");
     } else {
-        text_print(&out, "thirl %s\nmechanisms:", THIRL_VERSION);
-        (void)!thirl_mechanisms(print_name, &out);
+        text_print(&out, "thirl %s\nmechanisms: ", THIRL_VERSION);
+        (void)!thirl_mechanisms(print_name, &names);
         text_print(&out, "\n");
     }
     return text_finish(&out, args);

@@ -11,7 +11,7 @@
 #include "tool/tool.h"
 
 const struct tool_verb tool_verbs[] = {
-    {"send", "ADDRESS", "send lines, messages or a stream to the other end", FOR_SEND, true, tool_send,
+    {"send", "ADDRESS", "send lines, messages or a stream to the other end", FOR_SEND, 0, true, tool_send,
      "Reads standard input and sends each line as one message, without its newline. Waits for a receiver, and at the\n"
      "end until the receiver has taken everything. A stream that is cut short by a signal or an error is not closed:\n"
      "its reader is told of a death, not of the end.\n"
@@ -19,7 +19,7 @@ const struct tool_verb tool_verbs[] = {
      "Examples:\n"
      "  thirl send shm://hello --message 'hello, world'\n"
      "  thirl send --stream unix:///run/user/1000/copy.sock < archive.tar\n"},
-    {"recv", "ADDRESS", "receive them, and write them to standard output", FOR_RECV, true, tool_recv,
+    {"recv", "ADDRESS", "receive them, and write them to standard output", FOR_RECV, 0, true, tool_recv,
      "Writes each message as one line until the sender closes its end. A message that holds newlines or bytes that "
      "are\n"
      "not text needs --length or --json, which shows such bytes as base64.\n"
@@ -27,13 +27,39 @@ const struct tool_verb tool_verbs[] = {
      "Examples:\n"
      "  thirl recv shm://hello --count 1\n"
      "  thirl recv --stream unix:///run/user/1000/copy.sock > archive.tar\n"},
-    {"list", NULL, "show the ends that are open, and what passed through them", FOR_LIST, false, tool_list,
+    {"pub", "ADDRESS", "publish messages to whoever subscribes", FOR_PUB, THIRL_PUB, true, tool_send,
+     "As thirl send, but every subscriber gets each message, and who is not there gets none. What becomes of a "
+     "message\n"
+     "when a subscriber is slow, the address says (?full=), and how many of the last ones late subscribers get\n"
+     "(?history=).\n"
+     "\n"
+     "Example:\n"
+     "  tail -f log | thirl pub 'shm://log?history=100'\n"},
+    {"sub", "ADDRESS", "subscribe to them, and write them to standard output", FOR_SUB, THIRL_SUB, true, tool_recv,
+     "As thirl recv. Publishers come and go; it ends with --count, or by a signal. --json shows how many messages "
+     "were\n"
+     "lost before each.\n"
+     "\n"
+     "Example:\n"
+     "  thirl sub shm://log --json\n"},
+    {"push", "ADDRESS", "put jobs into a queue, each for one worker", FOR_PUSH, THIRL_PUSH, true, tool_send,
+     "As thirl send, but each message goes to one of the workers that pull, to one that is idle.\n"
+     "\n"
+     "Example:\n"
+     "  ls *.flac | thirl push shm://encode\n"},
+    {"pull", "ADDRESS", "take jobs from it, and write them to standard output", FOR_PULL, THIRL_PULL, true, tool_recv,
+     "As thirl recv. A job is done when it is written; that of a process which dies before goes to another one, and\n"
+     "--json shows that.\n"
+     "\n"
+     "Example:\n"
+     "  thirl pull shm://encode --count 1\n"},
+    {"list", NULL, "show the ends that are open, and what passed through them", FOR_LIST, 0, false, tool_list,
      "Reads the registry directory only ($THIRL_DIR, else /dev/shm/thirl-UID). SENT and RECEIVED are messages and "
      "their\n"
      "bytes, WAITS is how often the end slept, QUEUE what may wait in it. What is \"left\" belongs to nobody: RECEIVED "
      "is\n"
      "what waits there, and thirl clean removes it.\n"},
-    {"ping", "ADDRESS", "measure round trips to the other end", FOR_PING, true, tool_ping,
+    {"ping", "ADDRESS", "measure round trips to the other end", FOR_PING, 0, true, tool_ping,
      "Sends messages to another thirl ping that serves the same address, and waits for each to come back. Prints the\n"
      "shortest, middle and longest times. A socket that was given to it (fd://N, activated://NAME) is like any other\n"
      "address; one that is connected already has its other end elsewhere, and there somebody has to serve.\n"
@@ -43,7 +69,7 @@ const struct tool_verb tool_verbs[] = {
      "  thirl ping shm://hello --size 4K\n"
      "  thirl ping --both pipe://\n"
      "  systemd-socket-activate -l /run/ping.sock thirl ping --serve activated://\n"},
-    {"run", "CMD", "start a program that has the other end, and talk to it", FOR_RUN, true, tool_run,
+    {"run", "CMD", "start a program that has the other end, and talk to it", FOR_RUN, 0, true, tool_run,
      "Opens an end, starts CMD with its arguments, and hands it the other end: its address is in the environment, as\n"
      "THIRL_HAND, and stands for each {} in an argument. Standard input goes to the child as messages, one a line, "
      "and\n"
@@ -56,15 +82,15 @@ const struct tool_verb tool_verbs[] = {
      "  thirl run -- thirl recv {} < lines\n"
      "  thirl run --over fd://3 -- ./worker --channel={}\n"
      "  thirl run --over unix://@job -- ./worker --channel={}\n"},
-    {"mechanisms", NULL, "show what the mechanisms claim on this machine", FOR_MECHANISMS, false, tool_mechanisms,
+    {"mechanisms", NULL, "show what the mechanisms claim on this machine", FOR_MECHANISMS, 0, false, tool_mechanisms,
      "A line for each, as it is with default options: roles, largest message, and what holds. ATOMIC is the largest\n"
      "message that the kernel takes whole, ENDS how many senders and receivers a channel can have.\n"},
-    {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, false, tool_clean,
+    {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, 0, false, tool_clean,
      "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
      "that nobody has open, with the messages in them, and prints how many those were.\n"},
-    {"version", NULL, "show the version and the mechanisms", FOR_VERSION, false, tool_version, ""},
-    {"help", "VERB", "show help, of one verb or of all", FOR_HELP, false, tool_help, ""},
-    {NULL, NULL, NULL, 0, false, NULL, NULL}};
+    {"version", NULL, "show the version and the mechanisms", FOR_VERSION, 0, false, tool_version, ""},
+    {"help", "VERB", "show help, of one verb or of all", FOR_HELP, 0, false, tool_help, ""},
+    {NULL, NULL, NULL, 0, 0, false, NULL, NULL}};
 
 void tool_say(const struct tool_args *args, const char *format, ...) {
     char line[1024];

@@ -296,7 +296,7 @@ static enum tool_exit check(const struct tool_args *args) {
         problem = "--message and --file exclude each other";
     } else if (args->message && args->format != FORMAT_LINES) {
         problem = "--message sends one message; it goes neither with --length nor with --stream";
-    } else if (args->verb->bit == FOR_RECV && args->json && args->format != FORMAT_LINES) {
+    } else if ((args->verb->bit & FOR_RECEIVERS) != 0 && args->json && args->format != FORMAT_LINES) {
         problem = "--json is a format of its own; it goes neither with --length nor with --stream";
     } else if (args->count && args->format == FORMAT_STREAM) {
         problem = "--count counts messages; a stream has none";

@@ -272,7 +272,7 @@ static int ping(const struct tool_args *args) {
 }
 
 int tool_ping(const struct tool_args *args) {
-    if (flow_role(args->operand, true) != THIRL_PAIR) {
+    if (flow_role(args, true) != THIRL_PAIR) {
         tool_say(args, "%s has no role that both sends and receives, and a round trip needs that", args->operand);
         return TOOL_USAGE;
     }

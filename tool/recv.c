@@ -13,6 +13,8 @@
 struct recv {
     struct flow flow;
     struct text out;
+    bool jobs;  /* each message is done when it is written, and not before */
+    bool crowd; /* senders come and go */
 };
 
 /* The next message. Output is held back only while more input is there. */
@@ -38,6 +40,12 @@ static void write_json(struct text *out, const thirl_msg *msg) {
     const void *data = thirl_msg_data(msg);
     size_t size = thirl_msg_size(msg);
     text_print(out, "{\"number\":%llu,\"size\":%zu,", (unsigned long long)thirl_msg_number(msg), size);
+    if (thirl_msg_lost(msg) != 0) {
+        text_print(out, "\"lost\":%llu,", (unsigned long long)thirl_msg_lost(msg));
+    }
+    if (thirl_msg_again(msg)) {
+        text_print(out, "\"again\":true,");
+    }
     if (text_is_utf8(data, size)) {
         text_print(out, "\"text\":");
         text_json(out, data, size);
@@ -93,10 +101,17 @@ static int recv_all(struct recv *r) {
         if (r->out.error) {
             return TOOL_OTHER;
         }
+        if (code == -THIRL_EPEERDIED && r->crowd) {
+            (void)flow_fail(&r->flow, code); /* the others are still there */
+            continue;
+        }
         if (code != 0) {
             return judge(r, code);
         }
         code = write_one(r, msg);
+        if (r->jobs) {
+            text_flush(&r->out);
+        }
         flow_count(&r->flow, thirl_msg_size(msg));
         thirl_free(&msg);
         if (code != TOOL_DONE) {
@@ -120,11 +135,10 @@ static int finish_file(struct recv *r, int code) {
 
 int tool_recv(const struct tool_args *args) {
     static struct recv r;
-    bool stream = args->format == FORMAT_STREAM;
-    enum thirl_role role = stream       ? THIRL_READ
-                           : args->role ? (enum thirl_role)args->role
-                                        : flow_role(args->operand, false);
+    enum thirl_role role = flow_role(args, false);
     int code = flow_open(&r.flow, args, role, O_WRONLY | O_CREAT | O_TRUNC);
+    r.jobs = role == THIRL_PULL;
+    r.crowd = role == THIRL_SUB;
     if (code == TOOL_DONE) {
         text_init(&r.out, r.flow.fd);
         code = recv_all(&r);

@@ -352,9 +352,7 @@ static int finish(struct send *s) {
 int tool_send(const struct tool_args *args) {
     static struct send s; /* a stream that is cut keeps its end until the process is gone */
     bool stream = args->format == FORMAT_STREAM;
-    enum thirl_role role = stream       ? THIRL_WRITE
-                           : args->role ? (enum thirl_role)args->role
-                                        : flow_role(args->operand, true);
+    enum thirl_role role = flow_role(args, true);
     int code = flow_open(&s.flow, args, role, O_RDONLY);
     s.alone = role != THIRL_PAIR && role != THIRL_WRITE;
     if (code == TOOL_DONE) {

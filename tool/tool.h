@@ -44,20 +44,27 @@ enum {
     FOR_PING = 64,
     FOR_RUN = 128,
     FOR_CLEAN = 256,
-    FOR_ALL = 511,
+    FOR_PUB = 512,
+    FOR_SUB = 1024,
+    FOR_PUSH = 2048,
+    FOR_PULL = 4096,
+    FOR_ALL = 8191,
+    FOR_SENDERS = FOR_SEND | FOR_PUB | FOR_PUSH,
+    FOR_RECEIVERS = FOR_RECV | FOR_SUB | FOR_PULL,
+    FOR_FLOW = FOR_SENDERS | FOR_RECEIVERS,
     FOR_JSON = FOR_LIST | FOR_VERSION | FOR_MECHANISMS | FOR_PING | FOR_CLEAN,
 };
 
 /* id, name, letter or 0, argument or NULL, verbs, text */
 #define TOOL_OPTIONS(X)                                                                                                \
-    X(INPUT, "file", 'f', "PATH", FOR_SEND, "read PATH; - is standard input, which is the default")                    \
-    X(OUTPUT, "file", 'f', "PATH", FOR_RECV, "write PATH; - is standard output, which is the default")                 \
-    X(MESSAGE, "message", 'm', "TEXT", FOR_SEND, "send TEXT as one message and read nothing")                          \
-    X(LENGTH, "length", 'l', NULL, FOR_SEND | FOR_RECV | FOR_RUN, "a 4-byte big-endian length before each message")    \
+    X(INPUT, "file", 'f', "PATH", FOR_SENDERS, "read PATH; - is standard input, which is the default")                 \
+    X(OUTPUT, "file", 'f', "PATH", FOR_RECEIVERS, "write PATH; - is standard output, which is the default")            \
+    X(MESSAGE, "message", 'm', "TEXT", FOR_SENDERS, "send TEXT as one message and read nothing")                       \
+    X(LENGTH, "length", 'l', NULL, FOR_FLOW | FOR_RUN, "a 4-byte big-endian length before each message")               \
     X(STREAM, "stream", 's', NULL, FOR_SEND | FOR_RECV, "one stream of bytes up to its end, without messages")         \
     X(ROLE, "role", 'r', "ROLE", FOR_SEND | FOR_RECV,                                                                  \
       "pair, push, pull, ...; else the first that the address carries")                                                \
-    X(COUNT, "count", 'n', "N", FOR_RECV, "stop after N messages")                                                     \
+    X(COUNT, "count", 'n', "N", FOR_RECEIVERS, "stop after N messages")                                                \
     X(TRIPS, "count", 'n', "N", FOR_PING, "N round trips; 1000 unless said")                                           \
     X(SIZE, "size", 's', "BYTES", FOR_PING, "of each message, from 8; 64 unless said")                                 \
     X(INTERVAL, "interval", 'i', "TIME", FOR_PING, "from one to the next; else at once")                               \
@@ -66,12 +73,11 @@ enum {
     X(OVER, "over", 'o', "ADDRESS", FOR_RUN, "talk to it there; pipe:// unless said")                                  \
     X(KEEP, "keep", 'k', NULL, FOR_RUN, "after the end of the input wait until the child closes its end")              \
     X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
-    X(TIMEOUT, "timeout", 't', "TIME", FOR_SEND | FOR_RECV | FOR_PING,                                                 \
-      "longest wait for the peer: 100ms, 5s, 2m; else never")                                                          \
-    X(STATS, "stats", 0, NULL, FOR_SEND | FOR_RECV, "a summary on standard error at the end")                          \
-    X(QUIET, "quiet", 'q', NULL, FOR_SEND | FOR_RECV, "no progress on a terminal")                                     \
-    X(SUMMARY_JSON, "json", 'j', NULL, FOR_SEND, "the summary of --stats as a JSON object")                            \
-    X(MESSAGE_JSON, "json", 'j', NULL, FOR_RECV, "each message as a JSON object on a line; --stats likewise")          \
+    X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING, "longest wait for the peer: 100ms, 5s, 2m; else never")    \
+    X(STATS, "stats", 0, NULL, FOR_FLOW, "a summary on standard error at the end")                                     \
+    X(QUIET, "quiet", 'q', NULL, FOR_FLOW, "no progress on a terminal")                                                \
+    X(SUMMARY_JSON, "json", 'j', NULL, FOR_SENDERS, "the summary of --stats as a JSON object")                         \
+    X(MESSAGE_JSON, "json", 'j', NULL, FOR_RECEIVERS, "each message as a JSON object on a line; --stats likewise")     \
     X(JSON, "json", 'j', NULL, FOR_JSON, "print JSON")                                                                 \
     X(HELP, "help", 'h', NULL, FOR_ALL, "show this help")
 
@@ -110,6 +116,7 @@ struct tool_args {
 struct tool_verb {
     const char *name, *operand, *summary;
     unsigned bit;       /* FOR_… */
+    int role;           /* enum thirl_role, where the verb says it; else 0 */
     bool needs_operand; /* else it is optional, or not allowed where operand is NULL */
     int (*run)(const struct tool_args *);
     const char *text; /* paragraphs for help */
@@ -230,8 +237,9 @@ struct flow {
     bool terminal, drawn;
 };
 
-/* The role of an end of that address: of those that send (or receive) messages, the first that its mechanism carries. */
-enum thirl_role flow_role(const char *address, bool sends);
+/* The role of the end: the verb's or the one that was asked for; else of those that send (or receive) messages, the first that
+ * the address's mechanism carries. */
+enum thirl_role flow_role(const struct tool_args *, bool sends);
 
 /* Opens the end of args->operand and the file. TOOL_DONE, or says why not. */
 enum tool_exit flow_open(struct flow *, const struct tool_args *, enum thirl_role, int file_flags);

@@ -10,8 +10,6 @@
 
 #include "base/err.h"
 
-#define LAST 0xa7 /* last byte of every head: a stream that lost its place is noticed at the next frame */
-
 static const unsigned char magic[8] = {'t', 'h', 'i', 'r', 'l', '\r', '\n', 0x1a};
 
 static void store(unsigned char *out, uint64_t value, unsigned bytes) {
@@ -28,20 +26,14 @@ static uint64_t fetch(const unsigned char *in, unsigned bytes) {
     return value;
 }
 
-void frame_write_head(unsigned char out[FRAME_HEAD], const struct frame_head *head) {
-    store(out, head->size, 4);
-    store(out + 4, head->number, 2);
-    out[6] = head->type;
-    out[7] = LAST;
-}
-
 int frame_read_head(const unsigned char in[FRAME_HEAD], struct frame_head *head) {
     head->size = (uint32_t)fetch(in, 4);
     head->number = (uint16_t)fetch(in + 4, 2);
     head->type = in[6];
-    if (unlikely(in[7] != LAST)) {
+    if (unlikely(in[7] != FRAME_LAST)) {
         return err_say(THIRL_EFORMAT,
-                       "the peer sent bytes that are no frame (last byte of its head 0x%02x, not 0x%02x)", in[7], LAST);
+                       "the peer sent bytes that are no frame (last byte of its head 0x%02x, not 0x%02x)", in[7],
+                       FRAME_LAST);
     }
     if (likely(head->type == FRAME_DATA || head->type == FRAME_NOTED)) {
         if (unlikely(head->size > FRAME_SIZE_MAX)) {
@@ -68,7 +60,7 @@ int frame_read_mark(const unsigned char *in, size_t size, struct frame_head *hea
     if (size < FRAME_MARK) {
         return err_say(THIRL_EFORMAT, "the peer sent a marked packet of %zu bytes; a head has %d", size, FRAME_MARK);
     }
-    if (in[14] == FRAME_ROOM && in[15] == LAST) {
+    if (in[14] == FRAME_ROOM && in[15] == FRAME_LAST) {
         *head = (struct frame_head){.size = (uint32_t)fetch(in + 8, 4), .type = FRAME_ROOM};
         return size == FRAME_MARK ? 0 : err_say(THIRL_EFORMAT, "the peer sent an announcement of %zu bytes", size);
     }
@@ -186,7 +178,7 @@ bool frame_box_ends(const struct frame_box *b, size_t skip) {
     size_t held = frame_box_held(b);
     while (skip <= held && held - skip >= FRAME_HEAD) {
         const unsigned char *in = b->data + b->from + skip;
-        if (in[7] != LAST) {
+        if (in[7] != FRAME_LAST) {
             return false;
         }
         if (in[6] == FRAME_BYE) {

@@ -22,6 +22,7 @@
 #define FRAME_HELLO 64               /* bytes of a greeting */
 #define FRAME_VERSION 1              /* of everything in this file */
 #define FRAME_SIZE_MAX 0x7fffffffu   /* largest payload */
+#define FRAME_LAST 0xa7 /* last byte of every head: a stream that lost its place is noticed at the next frame */
 
 enum frame_type {
     FRAME_DATA = 1,
@@ -36,7 +37,15 @@ struct frame_head {
     uint8_t type;
 };
 
-void frame_write_head(unsigned char out[FRAME_HEAD], const struct frame_head *);
+static inline void frame_write_head(unsigned char out[FRAME_HEAD], const struct frame_head *head) {
+    for (unsigned i = 0; i < 4; i++) {
+        out[i] = (unsigned char)(head->size >> (8 * i));
+    }
+    out[4] = (unsigned char)head->number;
+    out[5] = (unsigned char)(head->number >> 8);
+    out[6] = head->type;
+    out[7] = FRAME_LAST;
+}
 
 /* A packet's own bytes may begin with the word too: then it is sent as a marked one, and so is an empty message, which
  * would look like the end. */
