@@ -80,7 +80,7 @@ int crowd_refresh(struct pub *pub) {
     }
     DIR *list = roll_list(pub->end->roll.dir);
     int rc = list != NULL ? 0 : err_system(errno, "%s: its subscribers cannot be listed", pub->end->address);
-    for (struct dirent *entry; rc == 0 && (entry = readdir(list)) != NULL;) {
+    for (struct dirent *entry; list != NULL && rc == 0 && (entry = readdir(list)) != NULL;) {
         struct roll_end end;
         const char *kind;
         if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "rx") == 0) {

@@ -173,9 +173,13 @@ int cast_join(struct cast_in *in, uint64_t history) {
             return -1; /* a mark may have been half another one: not the first time */
         }
     }
-    in->lane.at = atomic_load(&in->head->floor); /* pairs with (1) */
+    uint64_t floor = atomic_load(&in->head->floor); /* pairs with (1) */
+    if (floor % sizeof(struct lane_head) != 0) {
+        return -1;
+    }
+    in->lane.at = floor;
     in->fresh = true;
-    return in->lane.at % sizeof(struct lane_head) == 0 ? 0 : -1;
+    return 0;
 }
 
 /* Whoever wants only the newest goes there. */

@@ -270,6 +270,8 @@ static const char *const elsewhere[] = {
     "catch.",     /* conform/event_test */
     "push.",      /* conform/crowd_test, and all that follow */
     "draw.",      "turn.", "queue.", "kept.",
+    "pub.",       /* conform/mourn_test, and all that follow */
+    "sub.",       "feed.", "crowd.", "fan.",  "cast.", "post.all",
 };
 
 static bool is_elsewhere(const char *name) {
