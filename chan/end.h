@@ -53,7 +53,7 @@ struct thirl {
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
     int kick;         /* an eventfd that wakes the waiters on descriptors, -1 until there is one */
     bool stream;
-    bool fails; /* a send does not wait for room: ?full=fail */
+    bool fails; /* ?full=fail: a sender never waits for room */
     enum thirl_wait_mode wait;
     int64_t timeout;
     struct node_end *seen;
@@ -130,6 +130,11 @@ int end_do(thirl *, enum mech_way, end_try *, void *arguments, thirl_time until)
 int end_go_on(thirl *, enum mech_way, end_try *, void *arguments, thirl_time until);
 static inline void end_wait_begins(thirl *end, enum mech_way way) {
     (void)atomic_add(&end->way[way].waiters, 1);
+}
+
+/* What a sender's deadline comes to. end is not NULL. */
+static inline thirl_time end_patience(const thirl *end, thirl_time until) {
+    return unlikely(end->fails) ? THIRL_NOW : until;
 }
 
 /* thirl_send with a note. */

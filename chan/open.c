@@ -121,9 +121,9 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->send = mech->send;
     end->recv = mech->recv;
     end->stream = open->stream;
+    end->fails = open->options.full == THIRL_FULL_FAIL;
     end->wait = (enum thirl_wait_mode)open->options.wait;
     end->timeout = open->options.timeout;
-    end->fails = open->options.full == THIRL_FULL_FAIL;
     end->kick = -1;
     end->epoch = epoch;
     (void)strncpy(end->address, open->address, sizeof end->address - 1);
@@ -134,7 +134,8 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
         end->way[way].wake = 30 * CLOCK_US; /* until measured */
         gate_init(&end->way[way].gate);
         bool spins = end->wait == THIRL_WAIT_SPIN;
-        bool counts = way == MECH_OUT || mech->take != NULL || mech->numbers; /* else the numbers of messages are chan's */
+        bool counts =
+            way == MECH_OUT || mech->take != NULL || mech->numbers; /* else the numbers of messages are chan's */
         end->way[way].straight = end->way[way].allowed && !mech->blocks && counts ? epoch : END_NEVER;
         end->way[way].blocking = end->way[way].allowed && mech->blocks && !spins ? epoch : END_NEVER;
     }
@@ -240,7 +241,6 @@ int thirl_close(thirl **slot, thirl_time until) {
         return end_refuse(end, MECH_IN);
     }
     uint64_t left = 0;
-    atomic_poke(&end->fails, false); /* what was sent may take its time */
     if (end->way[MECH_OUT].allowed && end_do(end, MECH_OUT, try_flush, &left, until) == 0) {
         left = 0;
     }

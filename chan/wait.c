@@ -334,9 +334,6 @@ int end_do(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_t
     if (end == NULL) {
         return end_refuse(end, way);
     }
-    if (unlikely(way == MECH_OUT && atomic_peek(&end->fails))) {
-        until = wait.until = THIRL_NOW;
-    }
     int rc = attempt(&wait, may_block(&wait), true);
     if (rc == -EAGAIN && until.ns != 0) {
         return wait_on(&wait);

@@ -451,6 +451,7 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
         outer->put = NULL;
         outer->take = NULL;
         outer->free = NULL;
+        outer->requeue = NULL;
         outer->send_many = NULL;
         outer->recv_many = NULL;
     }

@@ -148,6 +148,10 @@ struct mech {
     int (*take)(void *self, struct mech_piece *);
     void (*free)(void *self, struct mech_piece *, enum mech_way);
 
+    /* thirl_requeue: any receiver gets that taken piece, marked; instead of free, under the same rules. NULL where what was
+     * received is gone from the mechanism. */
+    int (*requeue)(void *self, struct mech_piece *);
+
     /* What a try cannot see: has a peer come, died or gone? Cheap enough for every MECH_SLICE_NS and for every thousand
      * spins. 0, or what the next try would say; -EAGAIN means nothing new. */
     int (*look)(void *self, enum mech_way);
@@ -177,8 +181,8 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_shm_cast, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd,
-    mech_activated, mech_pipe, mech_fifo, mech_sig;
+extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp,
+    mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);
