@@ -109,6 +109,11 @@ static int fan_flush(void *self, uint64_t *left) {
     return pub_flush(&end->pub, left);
 }
 
+static bool fan_ready(void *self, enum mech_way way) {
+    struct fan *end = self;
+    return way == MECH_OUT ? pub_ready(&end->pub) : feed_ready(&end->sub);
+}
+
 static int fan_look(void *self, enum mech_way way) {
     struct fan *end = self;
     return way == MECH_OUT ? pub_look(&end->pub) : sub_look(&end->sub);
@@ -247,6 +252,7 @@ const struct mech mech_shm_cast = {
     .send_many = pub_send_many,
     .recv_many = sub_recv_many,
     .recv_noted = sub_recv_noted,
+    .ready = fan_ready,
     .look = fan_look,
     .arm = fan_arm,
     .disarm = fan_disarm,

@@ -191,6 +191,7 @@ void pub_joined(struct pub *);
 int pub_send(void *fan, const void *, size_t, size_t *done, bool wait); /* slots as they are */
 int pub_send_many(void *fan, const struct iovec *, size_t *count);
 int pub_flush(struct pub *, uint64_t *left);
+bool pub_ready(struct pub *);
 int pub_look(struct pub *);
 int pub_arm(struct pub *, struct mech_watch *);
 void pub_disarm(struct pub *);
@@ -217,7 +218,8 @@ int feed_refresh(struct sub *);
 /* Lets those go that left and have nothing more. -THIRL_EPEERDIED for one that died, once for each; 0: nobody did. */
 int feed_tidy(struct sub *);
 
-/* Is there one that has something to say, or about whom there is? */
+/* Is there one that has something to say, or about whom there is? feed_stirs also when that has yet to be looked into. */
+bool feed_ready(struct sub *);
 bool feed_stirs(struct sub *);
 
 /* Not listened to any more: it lied, or was too fast for one that it will not wait for. */

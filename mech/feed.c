@@ -323,20 +323,24 @@ int feed_tidy(struct sub *sub) {
     return 0;
 }
 
-bool feed_stirs(struct sub *sub) {
-    bool stirs = sub->doubt || atomic_load(&sub->end->hail->senders) + 1 != sub->senders;
-    for (size_t i = 0; i < sub->feeds && !stirs; i++) {
+bool feed_ready(struct sub *sub) {
+    bool ready = atomic_load(&sub->end->hail->senders) + 1 != sub->senders; /* pairs with hail_count */
+    for (size_t i = 0; i < sub->feeds && !ready; i++) {
         struct feed *feed = sub->feed[i];
         if (feed->theirs == NULL) {
             continue;
         }
-        stirs = cast_stirs(&feed->in);
-        if (!stirs && (feed->dead || node_peer_changed(&feed->node) || atomic_load(&feed->theirs->gone) != 0)) {
+        ready = cast_stirs(&feed->in);
+        if (!ready && (feed->dead || node_peer_changed(&feed->node) || atomic_load(&feed->theirs->gone) != 0)) {
             sub->doubt = true;
-            stirs = true;
+            ready = true;
         }
     }
-    return stirs;
+    return ready;
+}
+
+bool feed_stirs(struct sub *sub) {
+    return sub->doubt || feed_ready(sub);
 }
 
 void feed_deinit(struct sub *sub) {

@@ -148,6 +148,11 @@ struct mech {
     int (*take)(void *self, struct mech_piece *);
     void (*free)(void *self, struct mech_piece *, enum mech_way);
 
+    /* Would a try answer something else than -EAGAIN, as far as can be told without a system call? Goes as far towards a peer as a
+     * try would, and takes nothing. NULL: only a try can tell. Whoever has this and arms words has an fd for each of its ways,
+     * which another call of fd makes dark while there is nothing. */
+    bool (*ready)(void *self, enum mech_way);
+
     /* thirl_requeue: any receiver gets that taken piece, marked; instead of free, under the same rules. NULL where what was
      * received is gone from the mechanism. */
     int (*requeue)(void *self, struct mech_piece *);

@@ -232,7 +232,7 @@ int pub_look(struct pub *pub) {
     return pub->waits && crowd_bury(pub) ? 0 : -EAGAIN;
 }
 
-static bool stirs(struct pub *pub) {
+bool pub_ready(struct pub *pub) {
     if (!pub->waits) {
         return true;
     }
@@ -262,7 +262,7 @@ int pub_arm(struct pub *pub, struct mech_watch *watch) {
     watch->word = &pub->end->hail->room.given;
     watch->value = hail_hope(&pub->end->hail->room, pub->end->heavy);
     watch->slice = MECH_SLICE_NS;
-    if (stirs(pub)) {
+    if (pub_ready(pub)) {
         pub_disarm(pub);
         return 1;
     }
@@ -280,7 +280,7 @@ void pub_settle(struct pub *pub) {
         return;
     }
     pub->plain = false;
-    if (stirs(pub)) {
+    if (pub_ready(pub)) {
         atomic_store(&pub->own->want, pub->asleep != 0 ? pub->own->want : FAN_NO_WANT);
         lamp_light(&pub->lamp);
         return;
@@ -291,7 +291,7 @@ void pub_settle(struct pub *pub) {
     atomic_store(&pub->own->want, wanted(pub));
     atomic_store(&pub->own->polled, pub->own->polled + 1); /* another round; see answer in sub.c */
     (void)hail_hope(&pub->end->hail->room, pub->end->heavy);
-    if (stirs(pub)) {
+    if (pub_ready(pub)) {
         lamp_light(&pub->lamp);
     }
 }

@@ -363,7 +363,7 @@ int roll_begin(struct roll *roll, const char *scheme, const char *name, enum rol
     return rc;
 }
 
-static const char *const kinds[] = {"tx", "rx", "bell"};
+static const char *const kinds[] = {"tx", "rx", "bell", "room"};
 
 int roll_finish(struct roll *roll) {
     int rc = 0;

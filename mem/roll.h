@@ -55,7 +55,7 @@ void roll_cancel(struct roll *);
 void roll_leave(struct roll *);
 void roll_deinit(struct roll *);
 
-/* The file of an end: kind is "tx", "rx", "bell", or "claim" (claim.h). */
+/* The file of an end: kind is "tx", "rx", "bell", "room", or "claim" (claim.h). */
 void roll_file(char file[ROLL_FILE_MAX], struct roll_end, const char *kind);
 
 /* Another end that has a file of that kind and whose process is alive: 0, or -ESRCH. */

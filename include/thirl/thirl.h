@@ -265,6 +265,29 @@ THIRL_API unsigned thirl_msg_descriptors(const thirl_msg *msg);
  * descriptor, or an error. */
 THIRL_API THIRL_CHECK int thirl_fd(thirl *end);
 
+/* Waits for the first of many: of ends, and of any other descriptors. Fill an element for each; an end may stand in several.
+ * An element without an end and with a negative fd, or that wants nothing, is passed over. */
+struct thirl_want {
+    thirl *end;      /* NULL: fd is meant */
+    int fd;          /* a descriptor of the program's own, as for poll(2) */
+    uint32_t wanted; /* of an end: bits of enum thirl_wanted; of fd: POLLIN … */
+    uint32_t ready;  /* set by thirl_wait: those of them that are so; of fd: what poll(2) says */
+    uint32_t zero;
+};
+
+enum thirl_wanted {
+    THIRL_WANT_MESSAGE = 1, /* a receive has something to answer: a message, bytes, the end, an error */
+    THIRL_WANT_ROOM = 2,    /* a send has: there is room, for what the last one lacked room for; or an error */
+    THIRL_WANT_GONE = 4,    /* only in ready: another thread of this process is closing this end; touch it no more */
+};
+
+/* Returns how many elements are ready, all that are; their calls with THIRL_NOW are worth making. One may answer -EAGAIN all the
+ * same, when another thread was faster, or only half of a message has come; it is not ready again then until more happens.
+ * -EAGAIN (THIRL_NOW), -ETIMEDOUT: none was. With count 0, or nothing wanted: sleeps until then. THIRL_SOON is the shortest time
+ * limit of the ends. -EINVAL, -THIRL_EROLE, -THIRL_EFORKED: an element cannot be waited for; thirl_why says which. -ENOMEM: only
+ * with more than 16 elements. */
+THIRL_API THIRL_CHECK int thirl_wait(struct thirl_want *wants, size_t count, thirl_time until);
+
 /* What is true of an end; each claim is tested. Set size first. */
 struct thirl_limits {
     size_t size;

@@ -268,6 +268,7 @@ static const char *const elsewhere[] = {
     "hose.",                                               /* path_test */
     "sig.",                                                /* conform/event_test */
     "catch.",                                              /* conform/event_test */
+    "choose.",                                             /* conform/wait_test */
     "push.",                                               /* conform/crowd_test, and all that follow */
     "draw.",      "turn.",  "queue.", "kept.",   "claim.", /* conform/work_test, and all that follow */
     "rouse.",     "offer.", "toil.",  "orphan.", "pub.",   /* conform/mourn_test, and all that follow */
