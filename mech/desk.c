@@ -192,7 +192,9 @@ static void cool(struct desk *d, struct talk *t) {
         i++;
     }
     d->warm--;
-    memmove(&d->hot[i], &d->hot[i + 1], (d->warm - i) * sizeof *d->hot);
+    for (; i < d->warm; i++) {
+        d->hot[i] = d->hot[i + 1];
+    }
     atomic_poke(&t->hot, false);
 }
 
@@ -455,7 +457,7 @@ static int desk_send(void *self, const void *data, size_t size, size_t *done, co
     (void)wait;
     uint32_t seat = SEAT(note->whom) % DOOR_SEATS;
     struct talk *t = atomic_load(&d->out[seat]);
-    if (unlikely(t == NULL || t->whom != note->whom || t->over != 0 || t->broken != 0)) {
+    if (unlikely(t == NULL || t->whom != note->whom || atomic_load(&t->over) != 0 || atomic_peek(&t->broken) != 0)) {
         return say_over(d, t != NULL && t->whom == note->whom ? t : NULL);
     }
     if (unlikely(size > d->max)) {
@@ -478,7 +480,7 @@ static int desk_send(void *self, const void *data, size_t size, size_t *done, co
     }
     if (likely(rc == 0)) {
         bool counts = note->kind == MECH_REQUEST || note->kind == MECH_REPLY || note->kind == MECH_FAILED;
-        t->asked += counts;
+        atomic_poke(&t->asked, t->asked + counts);
         if (unlikely(!d->serves && !atomic_peek(&t->hot))) {
             door_mark(&d->door, t->seat); /* its life is this end's concern from now on */
         }
@@ -501,7 +503,7 @@ static int desk_flush(void *self, uint64_t *left) {
     for (uint32_t seat = 1; d->serves && seat < d->top; seat++) {
         struct talk *t = d->out[seat];
         uint64_t some = 0;
-        if (t == NULL || !t->shm.out.linked || t->over != 0) {
+        if (t == NULL || !t->shm.out.linked || atomic_load(&t->over) != 0) {
             continue;
         }
         int one = outlet_flush(&t->shm.out, &some);
@@ -545,7 +547,7 @@ static int arm_in(struct desk *d, struct mech_watch *watch) {
     watch->value = door_arm(&d->door, &d->own->asleep);
     d->sleepers++;
     /* A conversation that is not watched here is looked at by the clock. */
-    bool all = d->count == d->warm;
+    bool all = atomic_peek(&d->count) == d->warm;
     watch->slice = all ? SHM_LIFE_SLICE : MECH_SLICE_NS;
     watch->timed = d->warm != 0 && bell_timed(&d->hot[0]->shm.in.own->data);
     bool stirs = false;

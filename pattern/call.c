@@ -15,28 +15,34 @@
 #define HOMELESS_NS (10 * CLOCK_MS) /* between two tries to find another server, while answers may come for others */
 #define REASON_MOST 150
 
+static struct flight *make_calls(thirl *end, int *rc) {
+    *rc = end_enter(end, MECH_OUT, INT64_MAX);
+    if (*rc != 0) {
+        return NULL;
+    }
+    struct flight *f = end->pattern;
+    if (f == NULL) {
+        f = flight_make();
+        end->forget = flight_free;
+        atomic_store(&end->pattern, f);
+    }
+    end_leave(end, MECH_OUT);
+    *rc = f == NULL ? err_say(ENOMEM, "%s: no memory for calls", end->address) : 0;
+    return f;
+}
+
 /* The end's calls; made by the first that needs them. NULL: this is no CALL end, or there is no memory: it says which. */
 static struct flight *calls_of(thirl *end, const char *call, int *rc) {
-    *rc = end == NULL || end->epoch != proc_epoch() ? end_refuse(end, MECH_IN)
-          : !end->asks || end->due != NULL
-              ? err_say(THIRL_EROLE, "%s: %s is for ends with the role call", end->address, call)
-              : 0;
-    struct flight *f = *rc == 0 ? atomic_load(&end->pattern) : NULL; /* pairs with the release below */
-    if (*rc == 0 && unlikely(f == NULL)) {
-        *rc = end_enter(end, MECH_OUT, INT64_MAX);
-        if (*rc != 0) {
-            return NULL;
-        }
-        f = end->pattern;
-        if (f == NULL) {
-            f = flight_make();
-            end->forget = flight_free;
-            atomic_store(&end->pattern, f);
-        }
-        end_leave(end, MECH_OUT);
-        *rc = f == NULL ? err_say(ENOMEM, "%s: no memory for calls", end->address) : 0;
+    if (end == NULL || end->epoch != proc_epoch()) {
+        *rc = end_refuse(end, MECH_IN);
+        return NULL;
     }
-    return f;
+    if (!end->asks || end->due != NULL) {
+        *rc = err_say(THIRL_EROLE, "%s: %s is for ends with the role call", end->address, call);
+        return NULL;
+    }
+    struct flight *f = atomic_load(&end->pattern); /* pairs with the release in make_calls */
+    return likely(f != NULL) ? f : make_calls(end, rc);
 }
 
 static void lock(struct flight *f) {
@@ -56,12 +62,16 @@ static int64_t absolute(const thirl *end, thirl_time until) {
 struct asking {
     struct flight *f;
     struct call *call;
+    uint64_t id; /* the call's: its place may be another's as soon as the request is gone */
     const void *data;
     size_t size;
 };
 
 /* The request has gone, or it has not: what is the call now? */
-static void settle_sent(thirl *end, struct flight *f, struct call *call) {
+static void settle_sent(thirl *end, struct flight *f, struct call *call, uint64_t id) {
+    if (call->id != id) {
+        return; /* it is answered already, and over */
+    }
     if (call->state == CALL_LEAVING && call->lost) {
         flight_lose(f, call, end->retry, call->code, call->why);
     } else if (call->state == CALL_LEAVING) {
@@ -81,6 +91,10 @@ static int try_ask(thirl *end, void *arguments, bool wait) {
             return rc;
         }
         lock(asking->f);
+        if (unlikely(call->id != asking->id || call->state != CALL_LEAVING)) {
+            unlock(asking->f);
+            return err_say(ECANCELED, "%s: the call was cancelled by another thread", end->address);
+        }
         call->whom = note.whom;
         call->lost = false;
         note.call = call->id;
@@ -92,8 +106,8 @@ static int try_ask(thirl *end, void *arguments, bool wait) {
         weave("call.ask.sent");
         lock(asking->f);
         if (rc == 0) {
-            settle_sent(end, asking->f, call);
-        } else {
+            settle_sent(end, asking->f, call, asking->id);
+        } else if (call->id == asking->id) {
             call->whom = 0;
             call->lost = false;
         }
@@ -126,7 +140,7 @@ static int keep_request(thirl *end, struct call *call, const void *data, size_t 
 
 /* Sends a request: *call is in flight with 0, and wanted by so many threads. */
 static int ask(thirl *end, struct flight *f, const void *data, size_t size, thirl_time until, unsigned wanted,
-               struct call **out) {
+               uint64_t *id) {
     int64_t deadline = until.ns > 0 ? until.ns : clock_after(clock_now(), end->timeout);
     if (data == NULL && size != 0) {
         return err_say(EINVAL, "thirl_call: there is no data (NULL), but %zu bytes of it", size);
@@ -135,23 +149,25 @@ static int ask(thirl *end, struct flight *f, const void *data, size_t size, thir
     struct call *call = flight_begin(f, end->address, deadline);
     if (call != NULL) {
         call->wanted = wanted;
+        *id = call->id;
     }
-    f->earliest = deadline < f->earliest ? deadline : f->earliest;
+    if (deadline < f->earliest) {
+        atomic_poke(&f->earliest, deadline);
+    }
     unlock(f);
     if (call == NULL) {
         return -EBUSY;
     }
     int rc = end->retry ? keep_request(end, call, data, size) : 0;
-    struct asking asking = {f, call, data, size};
+    struct asking asking = {f, call, *id, data, size};
     rc = rc != 0 ? rc : end_do(end, MECH_OUT, try_ask, &asking, until);
     if (rc != 0) {
         lock(f);
         flight_end(f, call);
         unlock(f);
-        return rc;
+        *id = 0;
     }
-    *out = call;
-    return 0;
+    return rc;
 }
 
 /* ---- answers ---- */
@@ -345,7 +361,9 @@ static bool expire(thirl *end, struct flight *f) {
             earliest = call->deadline < earliest ? call->deadline : earliest;
         }
     }
-    f->earliest = now >= f->earliest ? earliest : f->earliest;
+    if (now >= f->earliest) {
+        atomic_poke(&f->earliest, earliest);
+    }
     unlock(f);
     return some;
 }
@@ -362,17 +380,24 @@ static bool resend(thirl *end, struct flight *f, uint64_t id) {
         call->state = CALL_LEAVING;
         f->homeless--;
     }
+    struct asking asking = {.f = f, .call = call};
+    if (homeless) {
+        asking.id = call->id;
+        asking.data = call->request;
+        asking.size = call->size;
+    }
     unlock(f);
     if (!homeless) {
         return true; /* another thread was faster */
     }
-    struct asking asking = {f, call, call->request, call->size};
     int rc = end_do(end, MECH_OUT, try_ask, &asking, THIRL_NOW);
     if (rc == 0) {
         return true;
     }
     lock(f);
-    if (rc == -EAGAIN) {
+    if (call->id != asking.id || call->state != CALL_LEAVING) {
+        rc = 0; /* it is another's by now */
+    } else if (rc == -EAGAIN) {
         call->state = CALL_HOMELESS;
         f->homeless++;
     } else {
@@ -421,10 +446,22 @@ static int await_one(thirl *end, struct flight *f, uint64_t id, thirl_msg **repl
         flight_show(f, call);
     }
     unlock(f);
-    return rc;
+    return rc != -ENOENT ? rc
+                         : err_say(ECANCELED, "%s: call %llu was cancelled by another thread, or answered to it",
+                                   end->address, (unsigned long long)id);
 }
 
 /* ---- the public face ---- */
+
+/* A close waits for the threads that are in here, as it does for those that sleep: they come back to the table of calls. */
+static void enter(thirl *end) {
+    end_wait_begins(end, MECH_OUT);
+}
+
+static int leave(thirl *end, int rc) {
+    (void)atomic_sub(&end->way[MECH_OUT].waiters, 1);
+    return rc;
+}
 
 int thirl_ask(thirl *end, const void *data, size_t size, uint64_t *id, thirl_time until) {
     int rc;
@@ -433,10 +470,24 @@ int thirl_ask(thirl *end, const void *data, size_t size, uint64_t *id, thirl_tim
     }
     *id = 0;
     struct flight *f = calls_of(end, "thirl_ask", &rc);
-    struct call *call;
-    rc = f == NULL ? rc : ask(end, f, data, size, until, 0, &call);
-    *id = rc == 0 ? call->id : 0;
-    return rc;
+    if (f == NULL) {
+        return rc;
+    }
+    enter(end);
+    return leave(end, ask(end, f, data, size, until, 0, id));
+}
+
+/* Waits for that call, from now on by its number. */
+static int answer_one(thirl *end, struct flight *f, uint64_t id, thirl_msg **reply, thirl_time until) {
+    lock(f);
+    struct call *call = flight_find(f, id);
+    if (call != NULL) {
+        call->wanted++;
+        flight_show(f, call);
+    }
+    unlock(f);
+    return call == NULL ? err_say(ENOENT, "%s: there is no call %llu (any more)", end->address, (unsigned long long)id)
+                        : await_one(end, f, id, reply, until);
 }
 
 int thirl_answer(thirl *end, uint64_t *id, thirl_msg **reply, thirl_time until) {
@@ -449,22 +500,15 @@ int thirl_answer(thirl *end, uint64_t *id, thirl_msg **reply, thirl_time until) 
     if (f == NULL) {
         return rc;
     }
-    if (*id == 0) {
-        struct answering a = {.f = f};
-        rc = await(end, &a, until);
-        *id = a.call;
-        *reply = a.msg;
-        return rc;
+    enter(end);
+    if (*id != 0) {
+        return leave(end, answer_one(end, f, *id, reply, until));
     }
-    lock(f);
-    struct call *call = flight_find(f, *id);
-    if (call != NULL) {
-        call->wanted++;
-        flight_show(f, call);
-    }
-    unlock(f);
-    return call == NULL ? err_say(ENOENT, "%s: there is no call %llu (any more)", end->address, (unsigned long long)*id)
-                        : await_one(end, f, *id, reply, until);
+    struct answering a = {.f = f};
+    rc = await(end, &a, until);
+    *id = a.call;
+    *reply = a.msg;
+    return leave(end, rc);
 }
 
 static int cancel(thirl *end, struct flight *f, uint64_t id) {
@@ -496,12 +540,24 @@ static int cancel(thirl *end, struct flight *f, uint64_t id) {
 int thirl_cancel(thirl *end, uint64_t id) {
     int rc;
     struct flight *f = calls_of(end, "thirl_cancel", &rc);
-    rc = f == NULL ? rc : cancel(end, f, id);
+    if (f == NULL) {
+        return rc;
+    }
+    enter(end);
+    rc = cancel(end, f, id);
     if (rc == 0 && end_enter(end, MECH_IN, INT64_MAX) == 0) {
         end_hand(end, MECH_IN); /* who waits for it is to know */
         end_leave(end, MECH_IN);
     }
-    return rc;
+    return leave(end, rc);
+}
+
+/* Nobody waits for it any more: says so, behind what was said already. */
+static void give_up(thirl *end, struct flight *f, uint64_t id, int rc) {
+    char why[256];
+    (void)snprintf(why, sizeof why, "%s", thirl_why());
+    bool cancelled = cancel(end, f, id) == 0;
+    (void)err_say(-rc, "%s%s", why, cancelled ? "; the call is cancelled" : "");
 }
 
 int thirl_call(thirl *end, const void *data, size_t size, thirl_msg **reply, thirl_time until) {
@@ -514,24 +570,16 @@ int thirl_call(thirl *end, const void *data, size_t size, thirl_msg **reply, thi
     if (f == NULL) {
         return rc;
     }
-    if (until.ns == -1) {
-        until.ns = absolute(end, until); /* one time limit for both halves */
-    }
-    struct call *call;
-    rc = ask(end, f, data, size, until, 1, &call);
+    until.ns = until.ns == -1 ? absolute(end, until) : until.ns; /* one time limit for both halves */
+    enter(end);
+    uint64_t id = 0;
+    rc = ask(end, f, data, size, until, 1, &id);
     if (rc != 0) {
-        return rc;
+        return leave(end, rc);
     }
-    uint64_t id = call->id;
     rc = await_one(end, f, id, reply, until);
     if (*reply == NULL && (rc == -EAGAIN || rc == -ETIMEDOUT || rc == -EBUSY || rc == -ENOBUFS)) {
-        char why[256];
-        (void)snprintf(why, sizeof why, "%s", thirl_why());
-        if (cancel(end, f, id) == 0) {
-            (void)err_say(-rc, "%s; the call is cancelled", why);
-        } else {
-            (void)err_say(-rc, "%s", why);
-        }
+        give_up(end, f, id, rc);
     }
-    return rc;
+    return leave(end, rc);
 }

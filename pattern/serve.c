@@ -8,7 +8,8 @@
 /* A request of this end that can still be answered. */
 static int check(thirl *end, const thirl_msg *request, const char *call) {
     if (end == NULL || end->epoch != proc_epoch()) {
-        return end_refuse(end, MECH_OUT);
+        (void)end_refuse(end, MECH_OUT);
+        return end == NULL ? -EINVAL : -THIRL_EFORKED;
     }
     if (end->due == NULL) {
         return err_say(THIRL_EROLE, "%s: %s is for ends with the role serve", end->address, call);

@@ -531,6 +531,58 @@ static void threads_share_an_end(struct conform *c) {
     must_be(thirl_close(&end, PATIENCE), 0);
 }
 
+static void *call_until_closed(void *arguments) {
+    thirl_msg *reply;
+    must_be(thirl_call(arguments, "x", 1, &reply, PATIENCE), -THIRL_ECLOSED);
+    return NULL;
+}
+
+static void *answer_until_cancelled(void *arguments) {
+    const struct crew *crew = arguments;
+    uint64_t id = crew->first;
+    thirl_msg *reply;
+    must_be(thirl_answer(crew->end, &id, &reply, PATIENCE), -ECANCELED);
+    return NULL;
+}
+
+static void hold_many(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_SERVE, NULL);
+    conform_tell(stage, 0);
+    thirl_msg *held[4];
+    for (int i = 0; i < 4; i++) {
+        must_be(thirl_take(end, &held[i], PATIENCE), 0);
+    }
+    conform_hear(stage);
+    must_be(thirl_close(&end, THIRL_NOW), 0);
+    for (int i = 0; i < 4; i++) {
+        thirl_free(&held[i]);
+    }
+}
+
+static void a_close_and_a_cancel_wake(struct conform *c) {
+    struct peer peer;
+    conform_start(&peer, c, hold_many);
+    conform_hear(&peer);
+    thirl *end = conform_open(c, THIRL_CALL, NULL);
+    pthread_t thread[4];
+    struct crew crew = {end, ask(end, 1)};
+    must_be(pthread_create(&thread[3], NULL, answer_until_cancelled, &crew), 0);
+    for (int i = 0; i < 3; i++) {
+        must_be(pthread_create(&thread[i], NULL, call_until_closed, end), 0);
+    }
+    conform_sleep(50 * MS);
+    int64_t began = conform_now();
+    must_be(thirl_cancel(end, crew.first), 0);
+    must_be(pthread_join(thread[3], NULL), 0);
+    must_be(thirl_close(&end, PATIENCE), 0);
+    for (int i = 0; i < 3; i++) {
+        must_be(pthread_join(thread[i], NULL), 0);
+    }
+    must(conform_now() - began < 5000 * MS);
+    conform_tell(&peer, 0);
+    conform_join(&peer);
+}
+
 static void *serve_in_thread(void *arguments) {
     thirl *end = arguments;
     for (;;) {
@@ -952,6 +1004,7 @@ int main(int argc, char **argv) {
         CONFORM_FOR(the_silent_are_heard, CONFORM_CALL),
         CONFORM_FOR(threads_share_an_end, CONFORM_CALL),
         CONFORM_FOR(threads_share_a_server, CONFORM_CALL),
+        CONFORM_FOR(a_close_and_a_cancel_wake, CONFORM_CALL),
         CONFORM_FOR(a_dead_server_fails_its_calls, CONFORM_CALL),
         CONFORM_FOR(another_server_gets_it, CONFORM_CALL),
         CONFORM_FOR(a_server_may_leave, CONFORM_CALL),
