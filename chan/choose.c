@@ -370,6 +370,9 @@ static void judge(struct side *side, int64_t now, bool last) {
         side->ready = side->ready || has_fired(side) ||
                       (side->end->mech->ready != NULL ? is_ready(side) : has_changed(side)) || (late && shows(side));
     }
+    if (late && side->ready && !has_fired(side) && !has_changed(side)) {
+        weave("stale.choose.found"); /* nobody rang, or only just now */
+    }
     disarm(side);
     gate_leave(gate);
 }
