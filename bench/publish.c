@@ -82,7 +82,7 @@ static int take_all(struct run *run, thirl **end, unsigned subscribers, char *bu
 }
 
 static int pong(struct run *run, unsigned subscribers) {
-    thirl **end = calloc(subscribers + 1, sizeof *end);
+    thirl **end = calloc(subscribers + 1, sizeof(void *));
     char *buffer = malloc(run->size * BATCH);
     int rc = end && buffer ? 0 : stage_fail(run, STAGE_PONG, "no memory for %u subscribers", subscribers);
     for (unsigned i = 0; !rc && i < subscribers; i++) {

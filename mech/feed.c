@@ -187,7 +187,7 @@ static struct feed *find(const struct sub *sub, const struct roll_end *end) {
 static bool make_place(struct sub *sub) {
     if (sub->feeds == sub->room) {
         size_t room = sub->room == 0 ? 8 : 2 * sub->room;
-        struct feed **more = realloc(sub->feed, room * sizeof *more);
+        struct feed **more = realloc(sub->feed, room * sizeof(void *));
         if (more == NULL) {
             return false;
         }

@@ -65,7 +65,7 @@ static unsigned find(const char *kind, char file[8][ROLL_FILE_MAX]) {
 
 /* The only file of that kind, open to whoever means no good. */
 static void *seize(const char *kind, size_t *size) {
-    char file[8][ROLL_FILE_MAX], path[300];
+    char file[8][ROLL_FILE_MAX] = {""}, path[300];
     assert_int_equal(find(kind, file), 1);
     (void)snprintf(path, sizeof path, "%s/%s", channel, file[0]);
     int fd = open(path, O_RDWR | O_CLOEXEC);

@@ -20,7 +20,7 @@ enum { PROCESSES = 8, CROWD_MESSAGES = 20 };
 static unsigned crowd_each;
 
 static void crowd(const struct conform *c, struct peer *stage) {
-    thirl **end = calloc(crowd_each, sizeof *end);
+    thirl **end = calloc(crowd_each, sizeof(void *));
     must(end != NULL);
     for (unsigned i = 0; i < crowd_each; i++) {
         end[i] = conform_open(c, THIRL_SUB, NULL);
