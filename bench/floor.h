@@ -22,6 +22,9 @@ extern const struct work floor_copy; /* slots with flags: one memcpy in, one mem
 /* publish.c: packed records that nobody reads; the writer's clock. */
 extern const struct work floor_publish;
 
+/* jobs.c: one sender, two workers, who share an index. */
+extern const struct work floor_jobs;
+
 /* word.c: round trips of a word by signals; the size says nothing. */
 extern const struct work floor_word;
 
