@@ -34,6 +34,7 @@ static struct thirl_msg *slot_take(thirl *end, enum mech_way at) {
     msg->note.priority = 0;
     msg->note.count = 0;
     msg->note.lost = 0;
+    msg->note.times = 0;
     msg->note.again = false;
     msg->slot = (uint8_t)slot;
     return msg;
@@ -161,6 +162,7 @@ static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
         msg->piece.size = size;
         msg->piece.number = end->mech->numbers ? msg->note.number : end_number(end, rc);
         msg->piece.lost = msg->note.lost;
+        msg->piece.times = msg->note.times;
         msg->piece.again = msg->note.again;
         break;
     }
@@ -267,6 +269,10 @@ void *thirl_msg_data(const thirl_msg *msg) {
 
 size_t thirl_msg_size(const thirl_msg *msg) {
     return msg == NULL ? 0 : msg->piece.size;
+}
+
+uint64_t thirl_msg_times(const thirl_msg *msg) {
+    return msg == NULL ? 0 : msg->piece.times > 1 ? msg->piece.times : 1;
 }
 
 uint64_t thirl_msg_lost(const thirl_msg *msg) {

@@ -47,6 +47,7 @@ struct mech_piece {
     uint64_t number; /* in: counts this peer's messages from 0 */
     uint64_t lost;   /* in: of this peer's messages, just before this one */
     bool again;      /* in: another receiver had it before */
+    uint64_t times;  /* in: as in mech_note */
     uint64_t cookie; /* the mechanism's own */
     void *owner;     /* likewise */
 };
@@ -59,6 +60,7 @@ struct mech_note {
     uint64_t lost;   /* in: as in mech_piece */
     uint64_t number; /* likewise, where the mechanism numbers */
     bool again;      /* likewise */
+    uint64_t times;  /* in: how many events this one stands for, where they are counted; 0 elsewhere */
 };
 
 /* Something to sleep on. */
@@ -186,8 +188,8 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp,
-    mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
+extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_event, mech_unix, mech_dgram, mech_mq, mech_sysv,
+    mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

@@ -215,6 +215,8 @@ static void remove_channel(int dir, const char *name) {
     (void)snprintf(path, sizeof path, "chan/%s", name);
     (void)unlinkat(dir, "card", 0);
     (void)unlinkat(dir, "card~", 0);
+    (void)unlinkat(dir, "tally", 0); /* see tally.h */
+    (void)unlinkat(dir, "tally~", 0);
     weave("roll.remove.card");
     (void)unlinkat(dir, "roll", 0);
     weave("roll.remove.roll");

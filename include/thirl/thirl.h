@@ -237,6 +237,9 @@ THIRL_API uint64_t thirl_msg_lost(const thirl_msg *msg);
 /* Was it given to another worker before, who died or gave it back? 1 or 0. Of a message that a PULL end took. */
 THIRL_API int thirl_msg_again(const thirl_msg *msg);
 
+/* Of a message that a WATCH end took: how many times that event was told since it was last taken. 1 where each comes by itself. */
+THIRL_API uint64_t thirl_msg_times(const thirl_msg *msg);
+
 THIRL_API void *thirl_msg_data(const thirl_msg *msg);
 THIRL_API size_t thirl_msg_size(const thirl_msg *msg);
 THIRL_API uint64_t thirl_msg_number(const thirl_msg *msg); /* counts a peer's messages from 0; of a taken message */

@@ -50,6 +50,7 @@ const struct conform_line conform_lines[] = {
     {"hub-unix", "unix://", true, "", CONFORM_QUEUE},
     {"hub-seqpacket", "unix://@", false, "?type=seqpacket", CONFORM_QUEUE},
     {"hub-tcp", "tcp://127.0.0.1:", false, "", CONFORM_QUEUE},
+    {"shm-event", "shm://", false, "", CONFORM_EVENT},
     {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };
@@ -106,7 +107,7 @@ const char *conform_address(const struct conform *c, unsigned n, const char *opt
     char *text = ring[turn++ % 4];
     const char *token = strrchr(c->directory, '/') + 1;
     char name[200];
-    if (c->line->roles == CONFORM_EVENT) {
+    if (strcmp(c->line->name, "sig") == 0) {
         snprintf(name, sizeof name, "%d?signal=%u", (int)c->stage, 50 + n % 10);
     } else if (c->line->prefix[strlen(c->line->prefix) - 1] == ':') {
         snprintf(name, sizeof name, "%u", c->port + n % CONFORM_PORTS);
