@@ -128,6 +128,45 @@ static void sleeper_hears_of_death(struct conform *c) {
     press_done(&sub);
 }
 
+static void publish_when_told(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_PUB, NULL);
+    conform_tell(stage, 0);
+    conform_hear(stage);
+    conform_sleep(20 * MS);
+    press_publish(end, 1, 0);
+    conform_hear(stage);
+}
+
+/* Whoever waits for many hears of a message, and of a death; with a descriptor among them, too. */
+static void one_of_many_has_news(struct conform *c) {
+    for (int with_descriptor = 0; with_descriptor < 2; with_descriptor++) {
+        struct peer peer;
+        conform_start(&peer, c, publish_when_told);
+        thirl *sub = conform_open(c, THIRL_SUB, NULL), *other = NULL;
+        must_be(thirl_open(&other, THIRL_SUB, conform_address(c, 1, NULL), NULL), 0);
+        struct thirl_want want[] = {{.end = other, .wanted = THIRL_WANT_MESSAGE},
+                                    {.end = sub, .wanted = THIRL_WANT_MESSAGE},
+                                    {.fd = with_descriptor ? peer.wire : -1, .wanted = POLLRDNORM}};
+        struct press_item item;
+        conform_hear(&peer);
+        (void)press_receive(sub, &item, THIRL_NOW); /* has met the publisher */
+        conform_tell(&peer, 0);
+        int rc;
+        while ((rc = thirl_wait(want, 3, PATIENCE)) > 0 && press_receive(sub, &item, THIRL_NOW) == -EAGAIN) {}
+        must_be(rc, 1);
+        must_be(item.number, 0);
+        must_be(thirl_wait(want, 2, thirl_in_ms(20)), -ETIMEDOUT);
+        must_be(kill(peer.pid, SIGKILL), 0);
+        int64_t began = conform_now();
+        while ((rc = thirl_wait(want, 2, PATIENCE)) > 0 && press_receive(sub, &item, THIRL_NOW) == -EAGAIN) {}
+        must(rc == 1 && conform_now() - began < (conform_sanitized() ? 5000 : 1000) * MS);
+        must_say("died");
+        press_done(&sub);
+        press_done(&other);
+        conform_kill(&peer);
+    }
+}
+
 static void publish_and_leave(const struct conform *c, struct peer *stage) {
     uint32_t sender = (uint32_t)conform_hear(stage);
     thirl *end = conform_open(c, THIRL_PUB, NULL);
@@ -388,6 +427,7 @@ int main(int argc, char **argv) {
         CONFORM_FOR(stopped_subscriber_is_waited_for, CONFORM_CAST),
         CONFORM_FOR(dead_publisher_is_told_of_once, CONFORM_CAST),
         CONFORM_FOR(sleeper_hears_of_death, CONFORM_CAST),
+        CONFORM_FOR(one_of_many_has_news, CONFORM_CAST),
         CONFORM_FOR(who_left_was_heard, CONFORM_CAST),
         CONFORM_FOR(coming_and_going_harms_nobody, CONFORM_CAST),
         CONFORM_FOR(many_publishers_find_a_seat, CONFORM_CAST),
