@@ -13,6 +13,9 @@
 extern const struct work thirl_round;    /* thirl_send and thirl_recv, payload written and read */
 extern const struct work thirl_handover; /* loan, put, take, free; only the first word is touched */
 
+/* ask.c: calls and their answers. */
+extern const struct work thirl_asking;
+
 /* oneway.c: one way. */
 extern const struct work thirl_way;   /* thirl_send and thirl_recv */
 extern const struct work thirl_many;  /* thirl_send_many and thirl_recv_many, 32 messages to a call */

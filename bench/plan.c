@@ -57,6 +57,17 @@ static const struct entry rtt_one_core[] = {
     OURS(1, "thirl shm adaptive", thirl_round, "shm://", "wait=adaptive", 48, KIB(4), 1, 1.2),
 };
 
+static const struct entry call[] = {
+    BARE(0, "bare line", floor_line, 8, KIB(4), 2),
+    OURS(0, "thirl shm spin", thirl_asking, "shm://", "wait=spin", 8, KIB(4), 2, 2.4),
+    BARE(1, "bare line", floor_line, 48, KIB(4), 2),
+    OURS(1, "thirl shm spin", thirl_asking, "shm://", "wait=spin", 48, KIB(4), 2, 2.4),
+    BARE(2, "bare futex", floor_futex, 8, KIB(4), 2),
+    OURS(2, "thirl shm sleep", thirl_asking, "shm://", "wait=sleep", 8, KIB(4), 2, 1.3),
+    BARE(3, "bare futex", floor_futex, 8, KIB(4), 1),
+    OURS(3, "thirl shm adaptive", thirl_asking, "shm://", "wait=adaptive", 8, KIB(4), 1, 1.3),
+};
+
 #define SMALL(g, bytes, room, with)                                                                                    \
     BARE(g, "bare packed ring", floor_packed, bytes, room, 2),                                                         \
         BARE(g, "bare cached ring", floor_cached, bytes, room, 2),                                                     \
@@ -224,6 +235,7 @@ const struct plan plan_table[] = {
     PLAN("rtt-sleep", "shared memory, round trip, both sides sleep", MEASURE_ROUND, true, rtt_sleep),
     PLAN("rtt-hot", "shared memory, round trip, adaptive against spinning", MEASURE_ROUND, true, rtt_hot),
     PLAN("rtt-one-core", "shared memory, round trip, both on one processor", MEASURE_ROUND, true, rtt_one_core),
+    PLAN("call", "shared memory, a call and its answer", MEASURE_ROUND, true, call),
     PLAN("stream-small", "shared memory, one way, small messages", MEASURE_MESSAGES, true, stream_small),
     PLAN("work-queue", "shared memory, a work queue: each message to one worker", MEASURE_MESSAGES, false, work_queue),
     PLAN("queue-size", "shared memory, one way, by size of the queue", MEASURE_BYTES, false, queue_size),

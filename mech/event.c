@@ -390,4 +390,5 @@ const struct mech mech_event = {
     .limits = limits_slot,
     .claims = claims_slot,
     .peer = peer_slot,
+    .kin = &mech_desk,
 };

@@ -538,6 +538,7 @@ static bool stirs(struct work *w, bool all, struct mech_watch *watch) {
 }
 
 void toil_look(struct work *w) {
+    rouse_late(w->rouse, &w->sleep); /* as far as that is why it is called */
     (void)stirs(w, true, NULL);
     clear_up(w);
 }
@@ -547,14 +548,15 @@ int toil_arm(struct work *w, struct mech_watch *watch) {
     w->seen->in.waits++;
     clear_up(w);
     watch->kind = MECH_WATCH_WORD;
-    watch->word = &w->rouse->given;
+    watch->word = rouse_given(w->rouse);
     watch->slice = MECH_SLICE_NS;
     watch->value = rouse_arm(w->rouse, &w->sleep, w->heavy);
     for (size_t i = 0; i < t->count; i++) {
         tell_room(w, t->feed[i], NOWHERE); /* a pusher that waits for more room gets none from those who sleep */
     }
     if (stirs(w, false, watch)) {
-        rouse_disarm(w->rouse, &w->sleep);
+        rouse_disarm(&w->sleep);
+        rouse_late(w->rouse, &w->sleep);
         return 1;
     }
     return 0;
