@@ -164,7 +164,7 @@ static bool hear(struct hub *h, struct spoke *s) {
         if (rc != PULL_TOLD) {
             return false; /* an end in order, a death, or a message: nobody sends messages to a hub */
         }
-        if (!h->kind->told || !h->kind->told(h, s, s->link->told)) {
+        if (!h->kind->told || !h->kind->told(h, s, (enum frame_type)s->link->told_type, s->link->told)) {
             link_decide(s->link, LINK_BROKEN);
             return false;
         }

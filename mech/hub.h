@@ -49,7 +49,7 @@ struct hub_kind {
     /* It is gone; its link goes with it. */
     void (*left)(struct hub *, struct spoke *);
     /* It has told a number. false: a lie. NULL: nobody tells any. */
-    bool (*told)(struct hub *, struct spoke *, uint64_t value);
+    bool (*told)(struct hub *, struct spoke *, enum frame_type, uint64_t value);
     uint32_t hears;
     bool lives; /* the death of a process matters even while another holds its socket; costs a descriptor each */
 };

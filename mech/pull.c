@@ -385,6 +385,7 @@ static int hear_number(struct link *l, const struct frame_head *head) {
         return l->over ? ended(l) : 1;
     }
     l->told = frame_read_tell(l->box.data + l->box.from + FRAME_HEAD);
+    l->told_type = head->type;
     frame_box_drop(&l->box, FRAME_HEAD + FRAME_TELL);
     if (head->type == FRAME_LOST) {
         l->lost += l->told;
