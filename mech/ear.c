@@ -113,7 +113,7 @@ int ear_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messa
 
 int ear_open(struct chain *e, const struct mech_open *open, const struct meet_kind *kind, void *place) {
     e->part = MEET_CALLER;
-    e->hears = open->role == THIRL_SUB ? 1u << FRAME_LOST | 1u << FRAME_CUT : 1u << FRAME_AGAIN;
+    e->hears = open->role == THIRL_SUB ? 1u << FRAME_LOST | 1u << FRAME_FIRST | 1u << FRAME_CUT : 1u << FRAME_AGAIN;
     return haul_open(e, open, kind, place);
 }
 

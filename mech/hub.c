@@ -44,6 +44,15 @@ static void show(struct hub *h) {
     }
 }
 
+void hub_blame(struct hub *h, const struct spoke *s) {
+    if (s) {
+        node_end_peer(h->chain.seen, s->link->who.pid, s->link->who.name);
+    } else if (h->blames) {
+        show(h);
+    }
+    h->blames = s != NULL;
+}
+
 /* ---- coming and going ---- */
 
 static bool grow_all(struct hub *h) {

@@ -389,6 +389,8 @@ static int hear_number(struct link *l, const struct frame_head *head) {
     frame_box_drop(&l->box, FRAME_HEAD + FRAME_TELL);
     if (head->type == FRAME_LOST) {
         l->lost += l->told;
+    } else if (head->type == FRAME_FIRST) {
+        l->delivered = l->told;
     } else if (head->type == FRAME_AGAIN) {
         l->again = l->told != 0;
     } else {
