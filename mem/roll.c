@@ -215,6 +215,8 @@ static void remove_channel(int dir, const char *name) {
     (void)snprintf(path, sizeof path, "chan/%s", name);
     (void)unlinkat(dir, "card", 0);
     (void)unlinkat(dir, "card~", 0);
+    (void)unlinkat(dir, "tally", 0); /* see tally.h */
+    (void)unlinkat(dir, "tally~", 0);
     weave("roll.remove.card");
     (void)unlinkat(dir, "roll", 0);
     weave("roll.remove.roll");
@@ -289,9 +291,13 @@ static int write_card(int dir, const struct card *card, unsigned mode) {
 }
 
 static int check_card(const struct roll *roll, enum roll_pattern pattern, bool alone, unsigned mode) {
-    static const char *const patterns[] = {"?", "messages (pair)", "a byte stream (write, read)",
-                                           "a queue (push, pull)", "events (notify, watch)",
-                                           "messages for all (pub, sub)"};
+    static const char *const patterns[] = {"?",
+                                           "messages (pair)",
+                                           "a byte stream (write, read)",
+                                           "a queue (push, pull)",
+                                           "events (notify, watch)",
+                                           "messages for all (pub, sub)",
+                                           "calls (call, serve)"};
     const struct card mine = {CARD_MAGIC, CARD_VERSION, pattern};
     struct card card = {.version = 0};
     int rc = read_card(roll->dir, &card);
@@ -317,7 +323,7 @@ static int check_card(const struct roll *roll, enum roll_pattern pattern, bool a
     }
     if (card.pattern != pattern) {
         return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
-                       patterns[card.pattern <= ROLL_CAST ? card.pattern : 0], patterns[pattern]);
+                       patterns[card.pattern <= ROLL_CALL ? card.pattern : 0], patterns[pattern]);
     }
     return 0;
 }

@@ -20,8 +20,9 @@ enum roll_pattern {
     ROLL_STREAM,
     ROLL_QUEUE,
     ROLL_EVENT,
-    ROLL_CAST
-}; /* a queue and a cast have any number of ends, an event one reader */
+    ROLL_CAST,
+    ROLL_CALL
+}; /* a queue, a cast and calls have any number of ends, an event one reader */
 
 /* An end, as its files name it. */
 struct roll_end {
