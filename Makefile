@@ -173,7 +173,7 @@ soak: tests
 	$(TEST_ENVIRONMENT) sh tests/soak.sh $(COUNT)
 
 # The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.
-WITH ?= spy hurt
+WITH ?= spy hurt crc
 conform-all: tests
 	@for with in $(WITH); do echo "== $$with"; CONFORM_WITH=$$with TIMEOUT=900 $(TEST_ENVIRONMENT) sh tests/run.sh \
 		$(filter-out %/wrap_test,$(filter $(B)/tests/conform/%,$(TESTS))) || bad=1; done; exit $${bad:-0}

@@ -175,7 +175,7 @@ static int try_take(thirl *end, void *arguments, bool wait) {
     int rc = end->mech->take != NULL ? end->mech->take(end->state, &msg->piece) : recv_private(end, msg, wait);
     if (rc != 0) {
         slot_free(msg);
-        return rc;
+        return end_answer(rc);
     }
     *taken = msg;
     end_count(&end->seen->in, msg->piece.size);
