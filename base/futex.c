@@ -43,15 +43,25 @@ int futex_nap(const uint32_t *word, uint32_t value, int64_t ns) {
     return syscall(SYS_futex, word, FUTEX_WAIT, value, &span, NULL, 0) < 0 ? -errno : 0;
 }
 
-int futex_wait_two(const uint32_t *a, uint32_t value_a, const uint32_t *b, uint32_t value_b, int64_t until) {
-    struct wait_entry entry[2] = {
-        {.value = value_a, .address = (uintptr_t)a, .flags = WAIT_ENTRY_U32},
-        {.value = value_b, .address = (uintptr_t)b, .flags = WAIT_ENTRY_U32},
-    };
+int futex_wait_many(const struct futex_word *words, unsigned count, int64_t until) {
+    struct wait_entry entry[FUTEX_MANY];
+    for (unsigned i = 0; i < count; i++) {
+        entry[i] =
+            (struct wait_entry){.value = words[i].value, .address = (uintptr_t)words[i].word, .flags = WAIT_ENTRY_U32};
+    }
     int64_t point = until < 0 ? 0 : until;
     struct wait_until deadline = {.seconds = point / CLOCK_S, .ns = point % CLOCK_S};
-    long r = syscall(SYS_futex_waitv, entry, 2u, 0u, until == INT64_MAX ? NULL : &deadline, CLOCK_MONOTONIC);
+    long r = syscall(SYS_futex_waitv, entry, count, 0u, until == INT64_MAX ? NULL : &deadline, CLOCK_MONOTONIC);
     return r < 0 ? -errno : 0;
+}
+
+int futex_wait_two(const uint32_t *a, uint32_t value_a, const uint32_t *b, uint32_t value_b, int64_t until) {
+    const struct futex_word words[] = {{a, value_a}, {b, value_b}};
+    return futex_wait_many(words, 2, until);
+}
+
+bool futex_differs(const uint32_t *word, uint32_t value) {
+    return futex_wait(word, value, 0) != -ETIMEDOUT;
 }
 
 int futex_wake(const uint32_t *word, int count) {

@@ -19,6 +19,18 @@ int futex_nap(const uint32_t *word, uint32_t value, int64_t ns);
 /* Sleeps while both words have their values. -ENOSYS where the kernel cannot (before 5.16, or forbidden). */
 int futex_wait_two(const uint32_t *a, uint32_t value_a, const uint32_t *b, uint32_t value_b, int64_t until);
 
+/* The same on many words: 0 as soon as one of them is woken, -EAGAIN when one has another value. Up to FUTEX_MANY. */
+#define FUTEX_MANY 128
+struct futex_word {
+    const uint32_t *word;
+    uint32_t value;
+};
+int futex_wait_many(const struct futex_word *, unsigned count, int64_t until);
+
+/* Has the word another value, or was somebody just woken there? As a load, but of memory that another thread may have unmapped:
+ * then it has. */
+bool futex_differs(const uint32_t *word, uint32_t value);
+
 /* Wakes up to count sleepers; how many were woken, or -errno. */
 int futex_wake(const uint32_t *word, int count);
 

@@ -19,16 +19,11 @@ static int hand_over(void *to, const void *from, size_t known, const char *call)
     return 0;
 }
 
-/* Of a WRITE end, the way out; of all others the way in. */
-static enum mech_way main_way(const thirl *end) {
-    return end->way[MECH_IN].allowed ? MECH_IN : MECH_OUT;
-}
-
 int thirl_fd(thirl *end) {
     if (end == NULL) {
         return end_refuse(end, MECH_IN);
     }
-    enum mech_way way = main_way(end);
+    enum mech_way way = end_main_way(end);
     enum mech_way other = way == MECH_IN ? MECH_OUT : MECH_IN;
     int rc = end_enter(end, way, INT64_MAX);
     if (rc != 0) {
@@ -47,7 +42,7 @@ int thirl_limits(thirl *end, struct thirl_limits *limits) {
     if (end == NULL) {
         return end_refuse(end, MECH_IN);
     }
-    enum mech_way way = main_way(end);
+    enum mech_way way = end_main_way(end);
     int rc = limits == NULL ? err_say(EINVAL, "thirl_limits: there is no struct to fill (NULL)") : 0;
     rc = rc != 0 ? rc : end_enter(end, way, INT64_MAX);
     if (rc != 0) {
@@ -95,7 +90,7 @@ int thirl_peer(thirl *end, struct thirl_peer *peer) {
     if (end == NULL) {
         return end_refuse(end, MECH_IN);
     }
-    enum mech_way way = main_way(end);
+    enum mech_way way = end_main_way(end);
     int rc = peer == NULL ? err_say(EINVAL, "thirl_peer: there is no struct to fill (NULL)") : 0;
     rc = rc != 0 ? rc : end_enter(end, way, INT64_MAX);
     if (rc != 0) {
@@ -115,7 +110,7 @@ int thirl_peer_pidfd(thirl *end) {
     if (end == NULL) {
         return end_refuse(end, MECH_IN);
     }
-    enum mech_way way = main_way(end);
+    enum mech_way way = end_main_way(end);
     int rc = end_enter(end, way, INT64_MAX);
     if (rc != 0) {
         return rc;
@@ -146,7 +141,7 @@ int thirl_hand(thirl *end, char *address, size_t capacity) {
     if (end == NULL) {
         return end_refuse(end, MECH_IN);
     }
-    enum mech_way way = main_way(end);
+    enum mech_way way = end_main_way(end);
     int rc = address == NULL ? err_say(EINVAL, "thirl_hand: there is no room for the address (NULL)") : 0;
     rc = rc != 0 ? rc : end_enter(end, way, INT64_MAX);
     if (rc != 0) {

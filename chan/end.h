@@ -31,13 +31,14 @@ struct end_way {
     /* The epoch in which the first try may be made on the spot, or END_NEVER: of a mechanism that does not block, and of one
      * that does, for calls without a deadline. */
     uint32_t straight, blocking;
-    uint32_t waiters;      /* threads between two tries of one call */
-    const uint32_t *word;  /* what the last of them went to sleep on; NULL when that was a descriptor */
-    uint64_t slots;        /* a bit for each msg that is out */
-    struct haste haste;    /* towards a peer on this very processor */
-    int64_t gap;           /* how long the peer lets this way wait: a moving average, ns */
-    int64_t wake;          /* how long a wake-up takes: likewise */
-    uint64_t next;         /* number of the next message that arrives in a private buffer */
+    uint32_t waiters;     /* threads between two tries of one call */
+    uint32_t choosers;    /* those of them that are in thirl_wait: while there are some, nobody blocks under the gate */
+    const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
+    uint64_t slots;       /* a bit for each msg that is out */
+    struct haste haste;   /* towards a peer on this very processor */
+    int64_t gap;          /* how long the peer lets this way wait: a moving average, ns */
+    int64_t wake;         /* how long a wake-up takes: likewise */
+    uint64_t next;        /* number of the next message that arrives in a private buffer */
     struct thirl_msg *msg; /* THIRL_HELD_MAX of them */
 };
 
@@ -53,6 +54,7 @@ struct thirl {
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
     int kick;         /* an eventfd that wakes the waiters on descriptors, -1 until there is one */
     bool stream;
+    bool fails; /* ?full=fail: a sender never waits for room */
     enum thirl_wait_mode wait;
     int64_t timeout;
     struct node_end *seen;
@@ -136,8 +138,24 @@ static inline void end_wait_begins(thirl *end, enum mech_way way) {
     (void)atomic_add(&end->way[way].waiters, 1);
 }
 
+/* What a sender's deadline comes to. end is not NULL. */
+static inline thirl_time end_patience(const thirl *end, thirl_time until) {
+    return unlikely(end->fails) ? THIRL_NOW : until;
+}
+
 /* thirl_send with a note. */
 int end_send_noted(thirl *, const void *data, size_t size, const struct mech_note *, thirl_time until);
+
+/* Of a WRITE end, the way out; of all others the way in. Who enters both gates enters this way's first. */
+static inline enum mech_way end_main_way(const thirl *end) {
+    return end->way[MECH_IN].allowed ? MECH_IN : MECH_OUT;
+}
+
+/* The eventfd that gets waiters out of poll at close; made when the first of them needs it. -1: there is none to be had. */
+int end_kick(thirl *);
+
+/* Changes when an end of this process is closed on which somebody waits: for those who sleep on several. */
+extern uint32_t end_closings;
 
 /* Wakes the threads that wait, whatever they wait on, until none is left. closing is set. */
 void end_wake_all(thirl *);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the kernel keeps for channels when their processes end: listing it, and removing it.
+ * What stays of channels when their processes end: listing it, and removing it.
  */
 #include <limits.h>
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "mech/kept.h"
+#include "mech/orphan.h"
 
 #define CLEAN_NS (2 * CLOCK_S) /* how long somebody who is joining may hold it up */
 
@@ -31,7 +31,8 @@ int thirl_left(int (*seen)(void *context, const struct thirl_left *), void *cont
         return err_say(EINVAL, "thirl_left: there is no function to call (NULL)");
     }
     struct showing showing = {seen, context};
-    return kept_list(show, &showing);
+    int rc = kept_list(show, &showing);
+    return rc != 0 ? rc : orphan_list(show, &showing);
 }
 
 int thirl_clean(const char *address) {
@@ -39,9 +40,11 @@ int thirl_clean(const char *address) {
         return err_say(EINVAL, "thirl_clean: the address is NULL");
     }
     uint64_t thrown = 0;
-    int rc = kept_clean(address, clock_after(clock_now(), CLEAN_NS), &thrown);
+    int64_t until = clock_after(clock_now(), CLEAN_NS);
+    int rc = kept_clean(address, until, &thrown);
+    rc = rc == -ENOENT ? orphan_clean(address, until, &thrown) : rc;
     if (rc == -ENOENT) {
-        return err_say(ENOENT, "%s has left nothing in the kernel that the registry knows", address);
+        return err_say(ENOENT, "%s has left nothing that the registry knows", address);
     }
     if (rc == -EBUSY) {
         return err_say(EBUSY, "%s is in use: close its ends first; thirl list shows whose they are", address);

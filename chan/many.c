@@ -79,6 +79,7 @@ int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thi
             return rc;
         }
     }
+    until = end != NULL ? end_patience(end, until) : until;
     rc = settle(end, &sending, end_do(end, MECH_OUT, try_send_many, &sending, until));
     *count = sending.next;
     return rc;

@@ -100,6 +100,7 @@ int thirl_loan(thirl *end, thirl_msg **msg, size_t size, thirl_time until) {
     }
     *msg = NULL;
     struct lending lending = {size, NULL};
+    until = end != NULL ? end_patience(end, until) : until;
     int rc = end_do(end, MECH_OUT, try_loan, &lending, until);
     *msg = lending.msg;
     return rc;
@@ -190,6 +191,18 @@ int thirl_take(thirl *end, thirl_msg **msg, thirl_time until) {
     return end_do(end, MECH_IN, try_take, msg, until);
 }
 
+/* The slot of a message that is no longer out, under the gate of its way, which it leaves. */
+static void let_go(struct thirl_msg *msg) {
+    thirl *end = msg->end;
+    enum mech_way way = (enum mech_way)msg->way;
+    slot_free(msg);
+    bool closed = end->pieces != 0;
+    gate_leave(&end->way[way].gate);
+    if (closed && atomic_sub(&end->pieces, 1) == 1) {
+        end_destroy(end);
+    }
+}
+
 void thirl_free(thirl_msg **slot) {
     if (slot == NULL || *slot == NULL) {
         return;
@@ -197,7 +210,7 @@ void thirl_free(thirl_msg **slot) {
     struct thirl_msg *msg = *slot;
     thirl *end = msg->end;
     *slot = NULL;
-    if (end->epoch != end_now(end)) {
+    if (end->epoch != proc_epoch()) {
         return; /* the parent's: it will free it */
     }
     enum mech_way way = (enum mech_way)msg->way;
@@ -205,12 +218,47 @@ void thirl_free(thirl_msg **slot) {
     if (end->mech->free != NULL) {
         end->mech->free(end->state, &msg->piece, way);
     }
-    slot_free(msg);
-    bool closed = end->pieces != 0;
-    gate_leave(&end->way[way].gate);
-    if (closed && atomic_sub(&end->pieces, 1) == 1) {
-        end_destroy(end);
+    let_go(msg);
+}
+
+static int check_taken(thirl_msg **slot, const char *call) {
+    if (slot == NULL || *slot == NULL || (*slot)->way != MECH_IN) {
+        return err_say(EINVAL, "%s: that is no message that was taken", call);
     }
+    if ((*slot)->end->epoch != proc_epoch()) {
+        return end_refuse((*slot)->end, MECH_IN);
+    }
+    return 0;
+}
+
+int thirl_done(thirl_msg **slot) {
+    int rc = check_taken(slot, "thirl_done");
+    if (rc == 0) {
+        thirl_free(slot);
+    }
+    return rc;
+}
+
+int thirl_requeue(thirl_msg **slot) {
+    int rc = check_taken(slot, "thirl_requeue");
+    if (rc != 0) {
+        return rc;
+    }
+    struct thirl_msg *msg = *slot;
+    thirl *end = msg->end;
+    if (end->mech->requeue == NULL) {
+        return err_say(EOPNOTSUPP, "%s: what was received there is gone, and cannot be given to another one",
+                       end->address);
+    }
+    (void)gate_enter(&end->way[MECH_IN].gate, INT64_MAX);
+    rc = end->mech->requeue(end->state, &msg->piece);
+    if (rc != 0) {
+        gate_leave(&end->way[MECH_IN].gate);
+        return rc;
+    }
+    *slot = NULL;
+    let_go(msg);
+    return 0;
 }
 
 void *thirl_msg_data(const thirl_msg *msg) {

@@ -121,6 +121,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->send = mech->send;
     end->recv = mech->recv;
     end->stream = open->stream;
+    end->fails = open->options.full == THIRL_FULL_FAIL;
     end->wait = (enum thirl_wait_mode)open->options.wait;
     end->timeout = open->options.timeout;
     end->kick = -1;
@@ -248,8 +249,7 @@ int thirl_close(thirl **slot, thirl_time until) {
         atomic_store(&end->way[way].blocking, END_NEVER);
     }
     end_wake_all(end);
-    /* In the order of those who need both gates in ask.c. */
-    enum mech_way main_way = end->way[MECH_IN].allowed ? MECH_IN : MECH_OUT;
+    enum mech_way main_way = end_main_way(end);
     (void)gate_enter(&end->way[main_way].gate, INT64_MAX);
     (void)gate_enter(&end->way[main_way ^ 1].gate, INT64_MAX);
     end->mech->close(end->state);

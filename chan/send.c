@@ -45,6 +45,7 @@ static int settle(thirl *end, struct sending *sending, int rc) {
 static __attribute__((noinline)) int send_on(thirl *end, const void *data, size_t size, size_t done, thirl_time until,
                                              int rc) {
     struct sending sending = {data, size, done, NULL};
+    until = end_patience(end, until);
     bool waits = rc == -EAGAIN && until.ns != 0;
     if (waits) {
         end_wait_begins(end, MECH_OUT);
@@ -63,6 +64,7 @@ HOT static __attribute__((noinline)) int send_slowly(thirl *end, const void *dat
     if (data == NULL && size != 0) {
         return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
     }
+    until = end != NULL ? end_patience(end, until) : until;
     if (end != NULL && until.ns == INT64_MAX && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].blocking)) {
         int rc = end->send(end->state, data, size, &sending.done, true);
         if (unlikely(rc != 0)) {
@@ -91,7 +93,7 @@ HOT int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) 
 
 int end_send_noted(thirl *end, const void *data, size_t size, const struct mech_note *note, thirl_time until) {
     struct sending sending = {data, size, 0, note};
-    return settle(end, &sending, end_do(end, MECH_OUT, try_send, &sending, until));
+    return settle(end, &sending, end_do(end, MECH_OUT, try_send, &sending, end_patience(end, until)));
 }
 
 struct receiving {

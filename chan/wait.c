@@ -27,6 +27,8 @@
 #define WAKE_MAX (200 * CLOCK_US)
 #define WAKE_MIN (3 * CLOCK_US)
 
+uint32_t end_closings;
+
 struct wait {
     thirl *end;
     enum mech_way way;
@@ -70,6 +72,7 @@ static int attempt(struct wait *wait, bool block, bool first) {
 /* May this call block inside a system call of the mechanism, for a slice? */
 static bool may_block(struct wait *wait) {
     return wait->end->mech->blocks && wait->until.ns != 0 && wait->end->wait != THIRL_WAIT_SPIN &&
+           atomic_peek(&wait->end->way[wait->way].choosers) == 0 &&
            (wait->until.ns == INT64_MAX || deadline(wait) - clock_now() > MECH_SLICE_NS);
 }
 
@@ -158,8 +161,7 @@ static int spin(struct wait *wait) {
     }
 }
 
-/* The eventfd that gets waiters out of poll at close; made when the first of them needs it. */
-static int kick_of(thirl *end) {
+int end_kick(thirl *end) {
     int kick = atomic_load(&end->kick);
     if (kick < 0) {
         int none = -1;
@@ -201,7 +203,7 @@ static bool sleep_on_word(const struct mech_watch *watch, bool quick, int64_t un
 }
 
 static bool sleep_on_fd(thirl *end, const struct mech_watch *watch, int64_t until) {
-    int kick = kick_of(end);
+    int kick = end_kick(end);
     int64_t slice = kick < 0 && watch->slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch->slice;
     int64_t now = slice == INT64_MAX && until == INT64_MAX ? 0 : clock_now();
     until = clock_after(now, slice) < until ? clock_after(now, slice) : until;
@@ -270,9 +272,10 @@ static int say_late(const struct wait *wait) {
     const thirl *end = wait->end;
     int code = wait->until.ns == 0 ? EAGAIN : ETIMEDOUT;
     const char *when = wait->until.ns == 0 ? "at once" : "before the deadline";
+    char who[NODE_PEER_MAX];
+    node_end_who(end->seen, who);
     bool queue = end->seen->role == THIRL_PUSH || end->seen->role == THIRL_PULL || end->seen->role == THIRL_WATCH;
     if (queue && wait->way == MECH_IN) {
-        const char *who = end->seen->peer;
         uint64_t refused = atomic_peek(&end->seen->in.refused);
         if (*who == 0 && refused != 0) {
             return err_say(
@@ -292,12 +295,11 @@ static int say_late(const struct wait *wait) {
         return err_say(code, "%s: nobody opened the other end %s", end->address, when);
     }
     if (wait->way == MECH_IN) {
-        return err_say(code, "%s: %s sent nothing %s", end->address, end->seen->peer, when);
+        return err_say(code, "%s: %s sent nothing %s", end->address, who, when);
     }
     const char *more = end->mech->more;
     return err_say(code, "%s: the queue (%llu bytes) is full and %s made no room %s%s%s", end->address,
-                   (unsigned long long)end->seen->queue, end->seen->peer, when, more == NULL ? "" : "; ",
-                   more == NULL ? "" : more);
+                   (unsigned long long)end->seen->queue, who, when, more == NULL ? "" : "; ", more == NULL ? "" : more);
 }
 
 /* The deadline has passed, and whoever only spun has not looked for a while: nobody is told to be patient with the dead. */
@@ -351,12 +353,15 @@ void end_wake_all(thirl *end) {
         struct end_way *way = &end->way[i];
         (void)gate_enter(&way->gate, INT64_MAX);
         gate_leave(&way->gate);
+        atomic_fence(); /* pairs with the one of join in choose.c */
         while (atomic_load(&way->waiters) != 0) {
             const uint32_t *word = atomic_load(&way->word);
             int kick = atomic_load(&end->kick);
             if (word != NULL) {
                 (void)futex_wake(word, INT_MAX);
             }
+            (void)atomic_add(&end_closings, 1);
+            (void)futex_wake(&end_closings, INT_MAX);
             if (kick >= 0) {
                 (void)eventfd_write(kick, 1);
             }

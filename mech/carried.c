@@ -60,10 +60,13 @@ int carried_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, 
     return duct_recv(&c->as, buffer, capacity, size, wait);
 }
 
-/* A duct sees in a try whatever a look could tell. */
+/* A duct sees in a try whatever a look could tell, but for what is in the kernel. */
 int carried_look(void *self, enum mech_way way) {
     struct carried *c = self;
-    return c->is_queue ? queue_look(&c->as, way) : -EAGAIN;
+    int rc = c->is_queue ? queue_look(&c->as, way) : -EAGAIN;
+    struct queue *q = c->is_queue ? &c->as.queue : duct_queue(&c->as.duct, way);
+    bool stands = q != NULL && q->carried != NULL && q->carrier->stands != NULL && q->carrier->stands(q->carried);
+    return rc == -EAGAIN && stands ? 0 : rc;
 }
 
 int carried_arm(void *self, enum mech_way way, struct mech_watch *watch) {

@@ -102,6 +102,9 @@ struct carrier {
      * the instance's and stays the same while it is open. */
     int (*watch)(void *self, struct mech_watch *);
 
+    /* Silent ones only: would the instance's own way work now, as far as can be told without taking anything? One system call. */
+    bool (*stands)(void *self);
+
     void (*facts)(void *self, struct carrier_facts *);
 
     /* Of a NAMED queue with default options, on this machine, without one: for `thirl mechanisms`. */

@@ -378,6 +378,10 @@ void duct_relight(struct duct *d, bool lit, const struct duct_peer *peer) {
     }
 }
 
+struct queue *duct_queue(struct duct *d, enum mech_way way) {
+    return way == MECH_IN ? &d->in.q : d->out.linked ? &d->out.q : NULL;
+}
+
 int duct_fd(void *self, enum mech_way way, int *fd) {
     struct duct *d = self;
     struct mech_watch watch = {.fd = -1};

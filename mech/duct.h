@@ -94,6 +94,9 @@ int duct_flush(void *self, uint64_t *left);
 int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait);
 int duct_settle(void *self, const void *data, size_t size, size_t done);
 int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
+/* What carries that way now; NULL: nothing. */
+struct queue *duct_queue(struct duct *, enum mech_way);
+
 int duct_arm(void *self, enum mech_way, struct mech_watch *);
 int duct_fd(void *self, enum mech_way, int *fd);
 void duct_limits(void *self, struct thirl_limits *);

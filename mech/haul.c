@@ -133,6 +133,13 @@ int haul_recv_many(void *self, void *buffer, size_t capacity, struct iovec *mess
     return rc;
 }
 
+bool haul_ready(void *self, enum mech_way way) {
+    struct chain *e = self;
+    struct link *l;
+    int rc = chain_find(e, way, &l);
+    return rc == 0 ? link_code(l) != 0 || (way == MECH_IN && pull_ready(l)) : rc != -EAGAIN;
+}
+
 int haul_look(void *self, enum mech_way way) {
     struct chain *e = self;
     struct link *l;

@@ -27,6 +27,7 @@ int haul_send(void *self, const void *data, size_t size, size_t *done, bool wait
 int haul_settle(void *self, const void *data, size_t size, size_t done);
 int haul_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
 int haul_look(void *self, enum mech_way);
+bool haul_ready(void *self, enum mech_way);
 int haul_arm(void *self, enum mech_way, struct mech_watch *);
 int64_t haul_disarm(void *self, enum mech_way);
 int haul_fd(void *self, enum mech_way, int *fd);
@@ -43,8 +44,8 @@ int haul_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, str
 #define HAUL_FLOW                                                                                                      \
     .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ, .blocks = true, .crc = true,                     \
     .deinit = haul_deinit, .flush = haul_flush, .send = haul_send, .settle = haul_settle, .recv = haul_recv,           \
-    .look = haul_look, .arm = haul_arm, .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer, .pidfd = haul_pidfd,  \
-    .send_many = haul_send_many, .recv_many = haul_recv_many
+    .ready = haul_ready, .look = haul_look, .arm = haul_arm, .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer,  \
+    .pidfd = haul_pidfd, .send_many = haul_send_many, .recv_many = haul_recv_many
 #define HAUL_SLOTS HAUL_FLOW, .queue = HAUL_QUEUE, .close = haul_close
 
 #endif

@@ -176,6 +176,12 @@ bool hose_is_unread(int fd) {
     return (events_of(fd, 0) & POLLERR) != 0;
 }
 
+bool hose_ready(void *self, enum mech_way way) {
+    struct hose *h = self;
+    int rc = find(h, way);
+    return rc == 0 ? h->way[way].over : rc != -EAGAIN;
+}
+
 int hose_look(void *self, enum mech_way way) {
     struct hose *h = self;
     struct hose_way *w = &h->way[way];

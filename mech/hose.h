@@ -80,6 +80,7 @@ int hose_flush(void *self, uint64_t *left);
 int hose_send(void *self, const void *data, size_t size, size_t *done, bool wait);
 int hose_settle(void *self, const void *data, size_t size, size_t done);
 int hose_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
+bool hose_ready(void *self, enum mech_way);
 int hose_look(void *self, enum mech_way);
 int hose_arm(void *self, enum mech_way, struct mech_watch *);
 int64_t hose_disarm(void *self, enum mech_way);
@@ -90,8 +91,9 @@ int hose_peer(void *self, struct thirl_peer *);
 
 #define HOSE_SLOTS                                                                                                     \
     .queue = HOSE_QUEUE, .raw = true, .blocks = true, .close = hose_close, .deinit = hose_deinit, .flush = hose_flush, \
-    .send = hose_send, .settle = hose_settle, .recv = hose_recv, .look = hose_look, .arm = hose_arm,                   \
-    .disarm = hose_disarm, .fd = hose_fd, .limits = hose_limits, .claims = hose_claims, .peer = hose_peer
+    .send = hose_send, .settle = hose_settle, .recv = hose_recv, .ready = hose_ready, .look = hose_look,               \
+    .arm = hose_arm, .disarm = hose_disarm, .fd = hose_fd, .limits = hose_limits, .claims = hose_claims,               \
+    .peer = hose_peer
 
 /* The mechanisms that are made of it: what the raw form of fifo://, pipe:// and, for the end of a pipe, fd:// is. */
 extern const struct mech path_raw, lent_child, lent_given;

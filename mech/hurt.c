@@ -336,23 +336,28 @@ static int take_slot(void *self, struct mech_piece *piece) {
 
 /* ---- waiting ---- */
 
-static bool ready(const struct hurt *h, enum mech_way way) {
+static bool holds(const struct hurt *h, enum mech_way way) {
     return h->feigned[way] || h->later[way].code != 0 || (way == MECH_IN && h->count != 0);
 }
 
 static int arm_slot(void *self, enum mech_way way, struct mech_watch *watch) {
     struct hurt *h = self;
-    return ready(h, way) ? 1 : CALL(h, arm, way, watch);
+    return holds(h, way) ? 1 : CALL(h, arm, way, watch);
+}
+
+static bool ready_slot(void *self, enum mech_way way) {
+    struct hurt *h = self;
+    return holds(h, way) || CALL(h, ready, way);
 }
 
 static int look_slot(void *self, enum mech_way way) {
     struct hurt *h = self;
-    return ready(h, way) ? 0 : CALL(h, look, way);
+    return holds(h, way) ? 0 : CALL(h, look, way);
 }
 
 static int fd_slot(void *self, enum mech_way way, int *fd) {
     struct hurt *h = self;
-    int rc = h->bell.epoll >= 0 ? 0 : CALL(h, fd, way, fd);
+    int rc = CALL(h, fd, way, fd);
     if (rc != 0 || !h->harm.rule[HARM_SWAP].on || way == MECH_OUT) {
         return rc;
     }
@@ -438,6 +443,7 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
     HURT(recv_noted);
     HURT(loan);
     HURT(take);
+    HURT(ready);
     HURT(look);
     HURT(arm);
     HURT(fd);
@@ -449,6 +455,7 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
         outer->put = NULL;
         outer->take = NULL;
         outer->free = NULL;
+        outer->requeue = NULL;
     }
     if (harm_breaks(&harm)) { /* message by message */
         outer->send_many = NULL;

@@ -41,6 +41,9 @@ static void straighten(struct inlet *in) {
 static void drop_feed(struct inlet *in) {
     struct feed *feed = in->feed;
     bell_end(&in->bell);
+    if ((atomic_peek(&in->own->data.attention) & BELL_SLEEPERS) != 0) {
+        (void)futex_wake(&feed->theirs->data.count, INT_MAX); /* other threads: nobody will ring there any more */
+    }
     node_peer_close(&in->peer.node);
     in->feed = NULL;
     in->dead = false;
@@ -241,7 +244,7 @@ static int ready(struct inlet *in) {
 /* The sender waits for room, or its descriptor does. */
 static __attribute__((noinline)) int tell(struct inlet *in) {
     if (bell_ring(&in->bell, in->lane.at)) {
-        mate_open_fifo(in->end, &in->bell, &in->peer);
+        mate_open_fifo(in->end, &in->bell, &in->peer, SHM_ROOM_FIFO);
     }
     atomic_poke(&in->own->cpu, proc_cpu());
     return 0;
@@ -445,7 +448,7 @@ int inlet_look(struct inlet *in) {
     return in->dead || mute || in->final != 0 ? 0 : -EAGAIN;
 }
 
-static bool stirs(struct inlet *in) {
+bool inlet_ready(struct inlet *in) {
     if (in->final != 0) {
         return true;
     }
@@ -488,7 +491,7 @@ int inlet_arm(struct inlet *in, struct mech_watch *watch) {
     }
     watch->slice = mate_slice(in->feed != NULL ? &in->peer : NULL, in->bound);
     bool waiting = in->feed != NULL;
-    if (stirs(in) || waiting != (in->feed != NULL)) {
+    if (inlet_ready(in) || waiting != (in->feed != NULL)) {
         bell_disarm(sleeper);
         return 1;
     }
@@ -505,7 +508,7 @@ void inlet_settle(struct inlet *in) {
         return;
     }
     in->straight = false;
-    if (stirs(in)) {
+    if (inlet_ready(in)) {
         lamp_light(&in->lamp);
         return;
     }
@@ -513,7 +516,7 @@ void inlet_settle(struct inlet *in) {
     lamp_dark(&in->lamp);
     struct bell_rope none = {.fenced = 1};
     bell_poll(&in->own->data, in->feed != NULL ? &in->feed->theirs->data : &none, in->peer.heavy);
-    if (stirs(in)) {
+    if (inlet_ready(in)) {
         lamp_light(&in->lamp);
     }
 }
@@ -528,7 +531,7 @@ void inlet_close(struct inlet *in) {
         atomic_store(&in->own->room.count, in->own->room.count + 1);
         (void)futex_wake(&in->own->room.count, INT_MAX);
         if (in->bell.fifo < 0 && (atomic_peek(&in->feed->theirs->room.attention) & BELL_POLLED) != 0) {
-            mate_open_fifo(in->end, &in->bell, &in->peer);
+            mate_open_fifo(in->end, &in->bell, &in->peer, SHM_ROOM_FIFO);
         } else if (in->bell.fifo >= 0) {
             bell_write(&in->bell);
         }

@@ -151,9 +151,9 @@ void mate_note(struct shm *end, const struct shm_peer *peer) {
     (void)pthread_mutex_unlock(&end->noting);
 }
 
-void mate_open_fifo(struct shm *end, struct bell *bell, const struct shm_peer *peer) {
+void mate_open_fifo(struct shm *end, struct bell *bell, const struct shm_peer *peer, const char *kind) {
     char file[ROLL_FILE_MAX];
-    roll_file(file, peer->end, "bell");
+    roll_file(file, peer->end, kind);
     /* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
     bell->fifo = openat(end->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (bell->fifo >= 0) {

@@ -148,6 +148,15 @@ struct mech {
     int (*take)(void *self, struct mech_piece *);
     void (*free)(void *self, struct mech_piece *, enum mech_way);
 
+    /* Would a try answer something else than -EAGAIN, as far as can be told without a system call? Goes as far towards a peer as a
+     * try would, and takes nothing. NULL: only a try can tell. Whoever has this and arms words has an fd for each of its ways,
+     * which another call of fd makes dark while there is nothing. */
+    bool (*ready)(void *self, enum mech_way);
+
+    /* thirl_requeue: any receiver gets that taken piece, marked; instead of free, under the same rules. NULL where what was
+     * received is gone from the mechanism. */
+    int (*requeue)(void *self, struct mech_piece *);
+
     /* What a try cannot see: has a peer come, died or gone? Cheap enough for every MECH_SLICE_NS and for every thousand
      * spins. 0, or what the next try would say; -EAGAIN means nothing new. */
     int (*look)(void *self, enum mech_way);
@@ -177,7 +186,7 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd,
+extern const struct mech mech_shm, mech_work, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd,
     mech_activated, mech_pipe, mech_fifo, mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */

@@ -236,7 +236,7 @@ static __attribute__((noinline)) int tell(struct outlet *out, uint32_t attention
         return over(out);
     }
     if (bell_ring(&out->bell, UINT64_MAX)) {
-        mate_open_fifo(out->end, &out->bell, &out->peer);
+        mate_open_fifo(out->end, &out->bell, &out->peer, SHM_DATA_FIFO);
     }
     atomic_poke(&out->own->cpu, proc_cpu());
     return 0;
@@ -453,7 +453,7 @@ int outlet_look(struct outlet *out) {
 }
 
 /* Is there anything that the next try would answer? */
-static bool stirs(struct outlet *out) {
+bool outlet_ready(struct outlet *out) {
     if (out->final != 0 || out->told != 0) {
         return true;
     }
@@ -488,7 +488,7 @@ int outlet_arm(struct outlet *out, struct mech_watch *watch) {
         watch->timed = bell_timed(sleeper);
     }
     watch->slice = mate_slice(out->linked ? &out->peer : NULL, true);
-    if (stirs(out)) {
+    if (outlet_ready(out)) {
         bell_disarm(sleeper);
         return 1;
     }
@@ -506,7 +506,7 @@ void outlet_settle(struct outlet *out) {
     }
     out->straight = 0;
     lamp_guard(&out->lamp, out->linked ? &out->peer.node : NULL);
-    if (stirs(out)) {
+    if (outlet_ready(out)) {
         lamp_light(&out->lamp);
         return;
     }
@@ -515,7 +515,7 @@ void outlet_settle(struct outlet *out) {
         atomic_poke(&out->own->room.want, 0);
         bell_poll(&out->own->room, &out->theirs->room, out->peer.heavy);
     }
-    if (stirs(out)) {
+    if (outlet_ready(out)) {
         lamp_light(&out->lamp);
     }
 }
@@ -531,7 +531,7 @@ void outlet_close(struct outlet *out) {
     (void)futex_wake(&out->own->data.count, INT_MAX);
     if (out->linked) {
         if (out->bell.fifo < 0 && (atomic_peek(&out->theirs->data.attention) & BELL_POLLED) != 0) {
-            mate_open_fifo(out->end, &out->bell, &out->peer);
+            mate_open_fifo(out->end, &out->bell, &out->peer, SHM_DATA_FIFO);
         } else if (out->bell.fifo >= 0) {
             bell_write(&out->bell);
         }

@@ -41,6 +41,7 @@ struct seal {
     struct wrap wrap;
     struct node_end *seen;
     struct box out, in;
+    bool lends;     /* OUT: what is sent by copy may be lent as well, to the same effect */
     bool under_way; /* OUT: out holds a message of which a part has left */
     struct iovec many[MANY_OUT];
     uint64_t number;                 /* IN: of the next message of this peer */
@@ -130,7 +131,7 @@ static int send_any(struct seal *s, const void *data, size_t size, size_t *done,
     if (unlikely(size > s->out.room - SEAL)) {
         rc = check_size(s, size);
     }
-    if (rc == 0 && *done == 0 && size > LENT_FROM && note == NULL && s->wrap.inner->loan != NULL) {
+    if (rc == 0 && *done == 0 && s->lends && size > LENT_FROM && note == NULL) {
         rc = send_lent(s, data, size);
         if (rc != -EBUSY) { /* all that it lends is lent */
             return explain(s, rc);
@@ -344,6 +345,12 @@ static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iove
     return rc;
 }
 
+static int requeue_slot(void *self, struct mech_piece *piece) {
+    struct seal *s = self;
+    piece->size += SEAL;
+    return CALL(s, requeue, piece);
+}
+
 static int take_slot(void *self, struct mech_piece *piece) {
     struct seal *s = self;
     struct damage d;
@@ -364,28 +371,33 @@ static int take_slot(void *self, struct mech_piece *piece) {
 
 /* ---- waiting ---- */
 
-static bool ready(const struct seal *s, enum mech_way way) {
+static bool holds(const struct seal *s, enum mech_way way) {
     return way == MECH_IN && s->untold_from != s->untold_to;
 }
 
 static int arm_slot(void *self, enum mech_way way, struct mech_watch *watch) {
     struct seal *s = self;
-    return ready(s, way) ? 1 : CALL(s, arm, way, watch);
+    return holds(s, way) ? 1 : CALL(s, arm, way, watch);
+}
+
+static bool ready_slot(void *self, enum mech_way way) {
+    struct seal *s = self;
+    return holds(s, way) || CALL(s, ready, way);
 }
 
 static int look_slot(void *self, enum mech_way way) {
     struct seal *s = self;
-    return ready(s, way) ? 0 : CALL(s, look, way);
+    return holds(s, way) ? 0 : CALL(s, look, way);
 }
 
 static int fd_slot(void *self, enum mech_way way, int *fd) {
     struct seal *s = self;
-    if (way == MECH_OUT || s->wrap.inner->recv_many == NULL) {
-        return CALL(s, fd, way, fd);
+    int rc = CALL(s, fd, way, fd);
+    if (rc != 0 || way == MECH_OUT || s->wrap.inner->recv_many == NULL) {
+        return rc;
     }
-    int rc = s->bell.epoll >= 0 ? 0 : CALL(s, fd, way, fd);
-    rc = rc == 0 && s->bell.epoll < 0 ? wrap_bell_make(&s->bell, *fd, s->address) : rc;
-    wrap_bell_ring(&s->bell, ready(s, way));
+    rc = s->bell.epoll >= 0 ? 0 : wrap_bell_make(&s->bell, *fd, s->address);
+    wrap_bell_ring(&s->bell, holds(s, way));
     *fd = s->bell.epoll;
     return rc;
 }
@@ -409,6 +421,8 @@ static int open_slot(void *self, const struct mech_open *open) {
         return err_say(EOPNOTSUPP, "%s: ?crc is for messages, and this role has a stream of bytes: use pair",
                        open->address);
     }
+    s->lends =
+        open->role == THIRL_PAIR && s->wrap.inner->loan != NULL; /* elsewhere a full queue may drop what is sent */
     copy.options.max += SEAL;
     int rc = reserve(s, &s->out, ROOM_FIRST);
     rc = rc == 0 ? reserve(s, &s->in, ROOM_FIRST) : rc;
@@ -457,6 +471,8 @@ int seal_wrap(const struct mech **mech, const char *address, const struct thirl_
     SEALED(put);
     SEALED(take);
     SEALED(free);
+    SEALED(requeue);
+    SEALED(ready);
     SEALED(look);
     SEALED(arm);
     SEALED(fd);

@@ -117,6 +117,11 @@ static void shm_free(void *self, struct mech_piece *piece, enum mech_way way) {
     }
 }
 
+static bool shm_ready(void *self, enum mech_way way) {
+    struct shm *end = self;
+    return way == MECH_OUT ? outlet_ready(&end->out) : inlet_ready(&end->in);
+}
+
 static int shm_look(void *self, enum mech_way way) {
     struct shm *end = self;
     return way == MECH_OUT ? outlet_look(&end->out) : inlet_look(&end->in);
@@ -174,7 +179,7 @@ static int shm_fd(void *self, enum mech_way way, int *fd) {
     struct lamp *lamp = way == MECH_OUT ? &end->out.lamp : &end->in.lamp;
     if (lamp->fifo < 0) {
         char file[ROLL_FILE_MAX];
-        roll_file(file, end->roll.self, "bell");
+        roll_file(file, end->roll.self, way == MECH_OUT ? SHM_ROOM_FIFO : SHM_DATA_FIFO);
         int rc = lamp_make(lamp, end->roll.dir, file, end->mode, end->address);
         if (rc != 0) {
             return rc;
@@ -238,6 +243,7 @@ const struct mech mech_shm = {
     .registry = true,
     .crc = true,
     .queue = SHM_QUEUE,
+    .kin = &mech_work,
     .open = shm_open_end,
     .close = shm_close,
     .deinit = shm_deinit,
@@ -250,6 +256,7 @@ const struct mech mech_shm = {
     .put = shm_put,
     .take = shm_take,
     .free = shm_free,
+    .ready = shm_ready,
     .look = shm_look,
     .arm = shm_arm,
     .disarm = shm_disarm,

@@ -65,6 +65,10 @@ struct shm_rx { /* written by the receiver only */
 #define SHM_TX_MAGIC "thirl.tx"
 #define SHM_RX_MAGIC "thirl.rx"
 
+/* The FIFOs of an end's two lamps, as kinds of roll_file. */
+#define SHM_DATA_FIFO "bell"
+#define SHM_ROOM_FIFO "room"
+
 /* The peer of one half. */
 struct shm_peer {
     struct roll_end end;
@@ -170,7 +174,7 @@ bool mate_lost(struct shm *, struct shm_mute *);
 void mate_note(struct shm *, const struct shm_peer *);
 
 /* Opens the FIFO of the peer for the bell, so that it can be rung there too. */
-void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *);
+void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *, const char *kind);
 
 /* ---- outlet.c, inlet.c: the slots of the contract, one way each ---- */
 
@@ -181,6 +185,7 @@ int outlet_loan(struct outlet *, struct mech_piece *, size_t);
 int outlet_put(struct outlet *, struct mech_piece *);
 void outlet_free(struct outlet *, struct mech_piece *);
 int outlet_flush(struct outlet *, uint64_t *left);
+bool outlet_ready(struct outlet *);
 int outlet_look(struct outlet *);
 int outlet_arm(struct outlet *, struct mech_watch *);
 int64_t outlet_disarm(struct outlet *);
@@ -193,6 +198,7 @@ int inlet_recv(void *shm, void *, size_t, size_t *, bool wait); /* because a cal
 int inlet_recv_many(void *shm, void *, size_t, struct iovec *, size_t *count);
 int inlet_take(struct inlet *, struct mech_piece *);
 void inlet_free(struct inlet *, struct mech_piece *);
+bool inlet_ready(struct inlet *);
 int inlet_look(struct inlet *);
 int inlet_arm(struct inlet *, struct mech_watch *);
 int64_t inlet_disarm(struct inlet *);

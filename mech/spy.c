@@ -306,6 +306,12 @@ static void free_slot(void *self, struct mech_piece *piece, enum mech_way way) {
     (void)tell(s, way, began, 0, "free", "way=%s -> %s", way_name(way), name_of(0, number));
 }
 
+static int requeue_slot(void *self, struct mech_piece *piece) {
+    BEGIN();
+    int rc = CALL(s, requeue, piece);
+    return tell(s, MECH_IN, began, rc, "requeue", "-> %s", name_of(rc, number));
+}
+
 static int look_slot(void *self, enum mech_way way) {
     BEGIN();
     int rc = CALL(s, look, way);
@@ -395,6 +401,7 @@ int spy_wrap(const struct mech **mech) {
     SPY(put);
     SPY(take);
     SPY(free);
+    SPY(requeue);
     SPY(look);
     SPY(arm);
     SPY(disarm);

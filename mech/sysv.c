@@ -40,6 +40,7 @@ struct sysv {
     long type;          /* of all packets; 0: it follows from the priority */
     long wanted;        /* what is asked for when receiving */
     size_t size, bytes; /* of the largest packet, and of all that wait */
+    size_t lacked;      /* bytes that there was no room for when last sending */
     struct haste haste; /* these calls block without a limit in time, or not at all */
     struct packet *packet;
 };
@@ -347,9 +348,11 @@ HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, c
         rc = insist(s, put, size);
     }
     if (likely(rc == 0)) {
+        s->lacked = 0;
         return 0;
     }
     int code = errno;
+    s->lacked = size;
     if (code == EAGAIN || code == EINTR || code == ENOMEM) {
         return -EAGAIN;
     }
@@ -394,6 +397,18 @@ HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, s
     }
     *size = (size_t)got;
     return 0;
+}
+
+/* Messages of other types, in a queue that is not thirl's, look like one's own. */
+static bool stands_slot(void *self) {
+    struct sysv *s = self;
+    struct msqid_ds about;
+    if (msgctl(s->id, IPC_STAT, &about) != 0) {
+        return true; /* a try will say what is wrong */
+    }
+    return s->wanted != 0 || s->inbox
+               ? about.msg_qnum != 0
+               : about.__msg_cbytes + s->lacked <= about.msg_qbytes && about.msg_qnum < about.msg_qbytes;
 }
 
 static int watch_slot(void *self, struct mech_watch *watch) {
@@ -461,6 +476,7 @@ static const struct carrier carrier_sysv = {
     .send = send_slot,
     .recv = recv_slot,
     .watch = watch_slot,
+    .stands = stands_slot,
     .facts = facts_slot,
     .claims = claims_slot,
     .left = left_slot,

@@ -76,6 +76,14 @@ static void free_slot(void *self, struct mech_piece *piece, enum mech_way way) {
     INNER(self)->free(INSIDE(self), piece, way);
 }
 
+static bool ready_slot(void *self, enum mech_way way) {
+    return INNER(self)->ready(INSIDE(self), way);
+}
+
+static int requeue_slot(void *self, struct mech_piece *piece) {
+    return INNER(self)->requeue(INSIDE(self), piece);
+}
+
 static int look_slot(void *self, enum mech_way way) {
     return INNER(self)->look(INSIDE(self), way);
 }
@@ -138,6 +146,8 @@ struct mech *wrap_make(const struct mech *inner, size_t own) {
     PASS(put, put_slot);
     PASS(take, take_slot);
     PASS(free, free_slot);
+    PASS(ready, ready_slot);
+    PASS(requeue, requeue_slot);
     PASS(look, look_slot);
     PASS(arm, arm_slot);
     PASS(disarm, disarm_slot);

@@ -258,12 +258,23 @@ void node_end_free(struct node_end *end) {
 }
 
 void node_end_peer(struct node_end *end, int64_t pid, const char *name) {
+    char who[NODE_PEER_MAX] = "";
     if (pid != 0) {
-        (void)snprintf(end->peer, sizeof end->peer, "pid %lld (%s)", (long long)pid, name);
+        (void)snprintf(who, sizeof who, "pid %lld (%s)", (long long)pid, name);
     } else {
-        (void)snprintf(end->peer, sizeof end->peer, "%s", name);
+        (void)snprintf(who, sizeof who, "%s", name);
     }
-    atomic_store(&end->state, end->peer[0] == '\0' ? NODE_END_WAITING : NODE_END_LINKED);
+    for (size_t i = 0; i < sizeof who; i++) {
+        atomic_poke(&end->peer[i], who[i]); /* somebody may be reading it, for a sentence */
+    }
+    atomic_store(&end->state, who[0] == '\0' ? NODE_END_WAITING : NODE_END_LINKED);
+}
+
+void node_end_who(const struct node_end *end, char who[NODE_PEER_MAX]) {
+    for (size_t i = 0; i < NODE_PEER_MAX; i++) {
+        who[i] = atomic_peek(&end->peer[i]);
+    }
+    who[NODE_PEER_MAX - 1] = '\0';
 }
 
 int node_dir(void) {

@@ -50,6 +50,9 @@ void node_end_free(struct node_end *);
  * all. */
 void node_end_peer(struct node_end *, int64_t pid, const char *name);
 
+/* A copy of the peer's name, for threads that are not under the gate of its way. */
+void node_end_who(const struct node_end *, char who[NODE_PEER_MAX]);
+
 /* The registry directory, open, or an error; and this process's id, 0 before it joined. */
 int node_dir(void);
 uint64_t node_id(void);

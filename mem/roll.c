@@ -22,6 +22,7 @@
 #include "base/fd.h"
 #include "base/futex.h"
 #include "base/weave.h"
+#include "mem/claim.h"
 
 #define CARD_MAGIC "thirlcrd"
 #define CARD_VERSION 1
@@ -170,7 +171,20 @@ static int lock_channel(struct roll *roll, unsigned mode, int64_t until) {
 
 /* ---- who is there ---- */
 
-/* Removes the files of the dead from a locked channel. true: nobody is left. */
+/* Is that a file of what was sent to a work queue and is not done? Of both that there are: one alone is none. */
+static bool is_wanted(int dir, struct roll_end end, const char *kind) {
+    char tx[ROLL_FILE_MAX], claims[ROLL_FILE_MAX];
+    if (strcmp(kind, "tx") != 0 && strcmp(kind, "claim") != 0) {
+        return false;
+    }
+    roll_file(tx, end, "tx");
+    roll_file(claims, end, "claim");
+    uint64_t bytes;
+    bool closed;
+    return faccessat(dir, claims, F_OK, 0) == 0 && claim_rest(dir, tx, claims, &bytes, &closed) != 0;
+}
+
+/* Removes the files of the dead from a locked channel, but for what is wanted. true: nobody is left, and nothing. */
 static bool clean(int dir) {
     DIR *list = roll_list(dir);
     bool empty = list != NULL;
@@ -180,7 +194,7 @@ static bool clean(int dir) {
         if (!roll_parse(entry->d_name, &end, &kind)) {
             continue;
         }
-        if (node_alive(end.node)) {
+        if (node_alive(end.node) || is_wanted(dir, end, kind)) {
             empty = false;
         } else {
             weave("roll.clean.before");
@@ -357,7 +371,7 @@ int roll_begin(struct roll *roll, const char *scheme, const char *name, unsigned
     return rc;
 }
 
-static const char *const kinds[] = {"tx", "rx", "bell"};
+static const char *const kinds[] = {"tx", "rx", "bell", "room"};
 
 int roll_finish(struct roll *roll) {
     int rc = 0;
@@ -385,7 +399,7 @@ int roll_finish(struct roll *roll) {
 }
 
 static void remove_files(const struct roll *roll) {
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    for (size_t i = roll->keeps ? 1 : 0; i < sizeof kinds / sizeof *kinds; i++) {
         char finished[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
         roll_file(finished, roll->self, kinds[i]);
         (void)snprintf(unfinished, sizeof unfinished, "%s~", finished);
@@ -398,7 +412,8 @@ static void remove_files(const struct roll *roll) {
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
         struct roll_end end;
         const char *kind;
-        if (roll_parse(entry->d_name, &end, &kind) && end.node == roll->self.node && end.number == roll->self.number) {
+        if (roll_parse(entry->d_name, &end, &kind) && end.node == roll->self.node && end.number == roll->self.number &&
+            !(roll->keeps && (strcmp(kind, "tx") == 0 || strcmp(kind, "claim") == 0))) {
             (void)unlinkat(roll->dir, entry->d_name, 0);
         }
     }

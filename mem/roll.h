@@ -36,6 +36,7 @@ struct roll {
     uint32_t *change; /* the counter in it, mapped */
     struct roll_end self;
     bool writes, reads;
+    bool keeps;      /* what this end has sent stays when it leaves: its tx and its claims */
     char name[256];  /* of the directory, encoded */
     char shown[320]; /* "shm://camera", for sentences */
 };
@@ -56,7 +57,7 @@ void roll_cancel(struct roll *);
 void roll_leave(struct roll *);
 void roll_deinit(struct roll *);
 
-/* The file of an end: kind is "tx", "rx" or "bell". */
+/* The file of an end: kind is "tx", "rx", "bell", "room", or "claim" (claim.h). */
 void roll_file(char file[ROLL_FILE_MAX], struct roll_end, const char *kind);
 
 /* Another end that has a file of that kind and whose process is alive: 0, or -ESRCH. */
@@ -74,7 +75,7 @@ DIR *roll_list(int dir);
 /* The counter changed: everybody who waits for it looks again. */
 void roll_tell(struct roll *);
 
-/* Removes what the dead have left in one channel, and the channel when nobody else is there. chan: the directory of all
+/* Removes what the dead have left in one channel, but for what they sent to a work queue and nobody has done yet, and the channel when nobody else is there. chan: the directory of all
  * channels. false: that has to wait, because somebody holds its lock. */
 bool roll_clean(int chan, const char *name);
 
@@ -84,7 +85,8 @@ bool roll_clean(int chan, const char *name);
 int roll_visit(struct roll *, const char *name, int64_t until, bool *alone);
 void roll_visited(struct roll *, bool alone);
 
-#define ROLL_TURN 1024 /* where in the page of roll->change the words of turn.h are, */
-#define ROLL_HAIL 2048 /* and those of hail.h */
+#define ROLL_TURN 1024  /* where in the page of roll->change the words of turn.h are, */
+#define ROLL_HAIL 2048  /* those of hail.h, */
+#define ROLL_ROUSE 3072 /* of rouse.h, and behind it the number of the last worker */
 
 #endif

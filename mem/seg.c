@@ -6,6 +6,7 @@
 #include "mem/seg.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -87,9 +88,10 @@ int seg_make(struct seg *seg, int dir, const char *name, size_t head, size_t rin
     return rc;
 }
 
-int seg_map(struct seg *seg, int dir, const char *name, size_t head, const char *what) {
+static int map_file(struct seg *seg, int dir, const char *name, size_t head, bool writable, const char *what) {
     *seg = (struct seg){.head = seg_round(head)};
-    int fd = openat(dir, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW); /* were it a FIFO, it would block */
+    int access = (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK; /* were it a FIFO, it would block */
+    int fd = openat(dir, name, access | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         return err_system(errno, "%s cannot be opened", what);
     }
@@ -103,9 +105,17 @@ int seg_map(struct seg *seg, int dir, const char *name, size_t head, const char 
             rc = err_say(THIRL_EFORMAT, "%s (%s) has a size that no segment has", what, name);
         }
     }
-    rc = rc != 0 ? rc : map(seg, fd, PROT_READ, what);
+    rc = rc != 0 ? rc : map(seg, fd, writable ? PROT_READ | PROT_WRITE : PROT_READ, what);
     fd_close(&fd);
     return rc;
+}
+
+int seg_map(struct seg *seg, int dir, const char *name, size_t head, const char *what) {
+    return map_file(seg, dir, name, head, false, what);
+}
+
+int seg_share(struct seg *seg, int dir, const char *name, size_t head, const char *what) {
+    return map_file(seg, dir, name, head, true, what);
 }
 
 void seg_unmap(struct seg *seg) {

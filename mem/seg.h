@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Memory in a file that others can map: a head, and behind it a ring that is mapped twice in a row, so that what runs over
- * its end goes on at its beginning. The owner maps it for writing, everybody else read-only. Space is taken from the file
- * system before it is touched: a full one is -ENOSPC here, never SIGBUS later. Not inherited by forked children.
+ * its end goes on at its beginning. The owner maps it for writing, everybody else read-only, but for what
+ * several processes may change. Space is taken from the file system before it is touched: a full one is -ENOSPC here, never SIGBUS
+ * later. Not inherited by forked children.
  */
 #ifndef MEM_SEG_H
 #define MEM_SEG_H
@@ -22,6 +23,9 @@ int seg_make(struct seg *, int dir, const char *name, size_t head, size_t ring, 
 /* Maps such a file read-only. Its size must be head + ring for the head that the caller expects and a ring that is a power
  * of two or nothing: else -THIRL_EFORMAT. */
 int seg_map(struct seg *, int dir, const char *name, size_t head, const char *what);
+
+/* The same for writing: of what several processes may change. */
+int seg_share(struct seg *, int dir, const char *name, size_t head, const char *what);
 
 void seg_unmap(struct seg *);
 

@@ -217,6 +217,16 @@ THIRL_API THIRL_CHECK int thirl_take(thirl *end, thirl_msg **msg, thirl_time unt
 /* Gives a taken message or an unsent loan back. Sets *msg to NULL; NULL is allowed. Legal after thirl_close. */
 THIRL_API void thirl_free(thirl_msg **msg);
 
+/* Of a job, which is a message that a PULL end has: whoever has it is at work on it, and no other worker gets it. Who takes a job
+ * says when it is done: thirl_done, or thirl_free; a job in thirl_recv's buffer is done when this end next receives, or is closed,
+ * so threads that share an end take. A worker that dies gives its jobs back, and the next one finds them marked: thirl_msg_again.
+ * What was taken stays this process's when the end is closed, until it is freed.
+ *
+ * done sets *msg to NULL. requeue gives the job back undone, for any worker, and sets *msg to NULL; -EOPNOTSUPP where a message is
+ * gone once it was received, as everywhere but in shm://: then it is still the caller's. Both: -EINVAL, it was not taken. */
+THIRL_API int thirl_done(thirl_msg **msg);
+THIRL_API THIRL_CHECK int thirl_requeue(thirl_msg **msg);
+
 #define THIRL_HELD_MAX 64
 
 /* Of a message that was taken: how many of that sender's messages were lost just before it, by a full queue or on the way. */
@@ -252,6 +262,29 @@ THIRL_API unsigned thirl_msg_descriptors(const thirl_msg *msg);
  * be readable once too often, never too seldom. It belongs to the end: do not read, write or close it. Returns the
  * descriptor, or an error. */
 THIRL_API THIRL_CHECK int thirl_fd(thirl *end);
+
+/* Waits for the first of many: of ends, and of any other descriptors. Fill an element for each; an end may stand in several.
+ * An element without an end and with a negative fd, or that wants nothing, is passed over. */
+struct thirl_want {
+    thirl *end;      /* NULL: fd is meant */
+    int fd;          /* a descriptor of the program's own, as for poll(2) */
+    uint32_t wanted; /* of an end: bits of enum thirl_wanted; of fd: POLLIN … */
+    uint32_t ready;  /* set by thirl_wait: those of them that are so; of fd: what poll(2) says */
+    uint32_t zero;
+};
+
+enum thirl_wanted {
+    THIRL_WANT_MESSAGE = 1, /* a receive has something to answer: a message, bytes, the end, an error */
+    THIRL_WANT_ROOM = 2,    /* a send has: there is room, for what the last one lacked room for; or an error */
+    THIRL_WANT_GONE = 4,    /* only in ready: another thread of this process is closing this end; touch it no more */
+};
+
+/* Returns how many elements are ready, all that are; their calls with THIRL_NOW are worth making. One may answer -EAGAIN all the
+ * same, when another thread was faster, or only half of a message has come; it is not ready again then until more happens.
+ * -EAGAIN (THIRL_NOW), -ETIMEDOUT: none was. With count 0, or nothing wanted: sleeps until then. THIRL_SOON is the shortest time
+ * limit of the ends. -EINVAL, -THIRL_EROLE, -THIRL_EFORKED: an element cannot be waited for; thirl_why says which. -ENOMEM: only
+ * with more than 16 elements. */
+THIRL_API THIRL_CHECK int thirl_wait(struct thirl_want *wants, size_t count, thirl_time until);
 
 /* What is true of an end; each claim is tested. Set size first. */
 struct thirl_limits {

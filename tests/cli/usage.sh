@@ -49,7 +49,7 @@ check "a bad count" fails 1 'not "0"' recv shm://x --count 0
 check "a bad time" fails 1 'not "5"' recv shm://x --timeout 5
 check "formats exclude each other" fails 1 'exclude each other' recv shm://x --stream --length
 check "a bad role" fails 1 '--role takes pair, push, pull, ..., not "boss"' send --role boss shm://x
-check "a role that is not carried" fails 1 'does not carry the role push' send --role push shm://x
+check "a role that is not carried" fails 1 'does not carry the role push' send --role push tcp://127.0.0.1:9
 check "a verb has its role" fails 1 'unknown option "--role"' push --role pull mq://x
 check "a verb's role that is not carried" fails 1 'does not carry the role pub' pub mq://x
 check "a stream has its roles" fails 1 'does not go with --role' recv --stream --role pull mq://x

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The stage of the conformance suite, and its one list of mechanisms.
+ * What the tests of the conformance suite demand and start, and its one list of mechanisms.
  */
 #define _GNU_SOURCE
 #include "tests/conform/conform.h"
@@ -28,15 +28,14 @@
 
 #include <cmocka.h>
 
-#include "tests/quota.h"
+#include "tests/conform/stage.h"
 
-#define STAGE_MS 50000
-#define SKIPPED 77
 #define SMALL 256 /* bytes of a small message, with all that goes with it */
 
 /* One line per mechanism. */
-static const struct conform_line conform_lines[] = {
+const struct conform_line conform_lines[] = {
     {"shm", "shm://", false, "", CONFORM_PAIR | CONFORM_STREAM},
+    {"shm-queue", "shm://", false, "", CONFORM_QUEUE},
     {"unix-path", "unix://", true, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-abstract", "unix://@", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-seqpacket", "unix://", true, "?type=seqpacket", CONFORM_PAIR | CONFORM_STREAM},
@@ -50,7 +49,7 @@ static const struct conform_line conform_lines[] = {
     {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };
-#define LINES (sizeof conform_lines / sizeof *conform_lines)
+const size_t conform_count = sizeof conform_lines / sizeof *conform_lines;
 
 /* ---- demands ---- */
 
@@ -92,205 +91,7 @@ void conform_names(const struct conform *c, pid_t pid) {
 void conform_skip(const char *reason) {
     printf("skipped: %s\n", reason);
     fflush(NULL);
-    _exit(SKIPPED);
-}
-
-/* ---- the stage ---- */
-
-struct scene {
-    const struct conform_test *test;
-    const struct conform_line *line;
-};
-
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *at) {
-    (void)status;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
-static bool has_inet6(void) {
-    const struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool there = fd >= 0 && bind(fd, (const struct sockaddr *)&at, sizeof at) == 0;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return there;
-}
-
-/* Ports below those that the kernel gives to callers, in blocks; an abstract name of this very network namespace says that a
- * block is taken, for as long as this process holds it. */
-static void take_ports(struct conform *c) {
-    enum { FIRST = 10240, BLOCKS = (32768 - FIRST) / CONFORM_PORTS };
-    static int held = -1;
-    if (held >= 0) {
-        close(held);
-    }
-    held = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    for (unsigned i = 0, at = (unsigned)getpid(); i < BLOCKS; i++, at++) {
-        struct sockaddr_un name = {.sun_family = AF_UNIX};
-        int length = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "conform-ports-%u", at % BLOCKS);
-        socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
-        if (bind(held, (const struct sockaddr *)&name, size) == 0) {
-            c->port = FIRST + at % BLOCKS * CONFORM_PORTS;
-            return;
-        }
-    }
-    fail_msg("all %d blocks of ports are taken", BLOCKS);
-}
-
-static void prepare(struct conform *c) {
-    const char *registry = getenv("CONFORM_DIR");
-    snprintf(c->directory, sizeof c->directory, "%s/conform.XXXXXX", registry != NULL ? registry : "/dev/shm");
-    assert_non_null(mkdtemp(c->directory));
-    snprintf(c->registry, sizeof c->registry, "%s/registry", c->directory);
-    assert_int_equal(mkdir(c->registry, 0700), 0);
-    assert_int_equal(setenv("THIRL_DIR", c->registry, 1), 0);
-    const char *with = getenv("CONFORM_WITH");
-    with = with != NULL && strcmp(with, "hurt") == 0 ? "hurt=7" : with;
-    if (with != NULL && strcmp(with, "spy") == 0) {
-        c->trace = memfd_create("trace", MFD_CLOEXEC); /* no file of its own among those that tests count */
-        assert_true(c->trace >= 0);
-        snprintf(c->with, sizeof c->with, "spy=%d", c->trace);
-    } else if (with != NULL) {
-        bool loses = strncmp(with, "hurt=", 5) == 0 && strchr(with, ':') == NULL && !conform_claims(c).reliable;
-        snprintf(c->with, sizeof c->with, "%s%s", with,
-                 loses ? ":again,short,delay" : ""); /* tests count on what they send */
-    }
-}
-
-/* What a test has left in the kernel: a process of its own looks, because the registry is the test's. */
-static int clean_one(void *context, const struct thirl_left *left) {
-    (void)context;
-    (void)!thirl_clean(left->address);
-    return 0;
-}
-
-static void clean(void) {
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        _exit(thirl_left(clean_one, NULL) != 0);
-    }
-    (void)waitpid(pid, NULL, 0);
-}
-
-/* Waits until it ends; -1 and dead when it takes longer. */
-static int await(pid_t pid, int limit_ms) {
-    struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
-    bool late = true;
-    if (end.fd >= 0) {
-        int rc;
-        int64_t until = conform_now() + limit_ms * MS;
-        do {
-            int64_t left = (until - conform_now()) / MS;
-            rc = poll(&end, 1, left > 0 ? (int)left : 0);
-        } while (rc < 0 && errno == EINTR);
-        late = rc == 0;
-        close(end.fd);
-    }
-    if (late) {
-        (void)kill(pid, SIGKILL);
-    }
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-    return late ? -1 : status;
-}
-
-static void play(void **state) {
-    const struct scene *scene = *state;
-    struct conform c = {.line = scene->line, .trace = -1};
-    if (strstr(c.line->prefix, "[::1]") != NULL && !has_inet6()) {
-        printf("skipped: this machine has no ::1\n");
-        skip();
-    }
-    prepare(&c);
-    if (conform_sealed(&c) &&
-        ((scene->test->roles | c.line->roles) & CONFORM_EVENT || scene->test->roles & CONFORM_STREAM)) {
-        (void)nftw(c.directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-        printf("skipped: bytes and events have no CRC\n");
-        skip();
-    }
-    take_ports(&c);
-    int quota = quota_counts(c.line->prefix) ? quota_take(true) : -1;
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (strcmp(c.line->name, "sysv") == 0) {
-            (void)unshare(
-                CLONE_NEWIPC); /* where that is allowed: what it leaves goes with it, even if all are killed */
-        }
-        if (quota >= 0) {
-            (void)close(quota);
-        }
-        static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
-        for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-            (void)signal(signals[i], SIG_DFL); /* cmocka's handler would go on with the next test */
-        }
-        c.stage = getpid();
-        scene->test->body(&c);
-        exit(0);
-    }
-    assert_true(pid > 0);
-    int status = await(pid, STAGE_MS);
-    if (quota >= 0) {
-        (void)close(quota);
-    }
-    if (c.trace >= 0) {
-        (void)close(c.trace);
-    }
-    clean();
-    (void)nftw(c.directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    if (status == -1) {
-        fail_msg("took longer than %d s", STAGE_MS / 1000);
-    }
-    if (WIFSIGNALED(status)) {
-        fail_msg("was killed by signal %d", WTERMSIG(status));
-    }
-    if (WEXITSTATUS(status) == SKIPPED) {
-        skip();
-    }
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
-int conform_main(const struct conform_test *tests, size_t count, int argc, char **argv) {
-    struct CMUnitTest *units = calloc(count * LINES, sizeof *units);
-    struct scene *scenes = calloc(count * LINES, sizeof *scenes);
-    char(*names)[96] = calloc(count * LINES, sizeof *names);
-    size_t n = 0;
-    if (units == NULL || scenes == NULL || names == NULL) {
-        free(units);
-        free(scenes);
-        free(names);
-        return 1;
-    }
-    for (size_t i = 0; i < count * LINES; i++) {
-        const struct conform_test *test = &tests[i / LINES];
-        const struct conform_line *line = &conform_lines[i % LINES];
-        if ((test->roles & ~line->roles) == 0 &&
-            (test->only == NULL || strncmp(line->name, test->only, strlen(test->only)) == 0)) {
-            scenes[n] = (struct scene){test, line};
-            snprintf(names[n], sizeof names[n], "%s %s", line->name, test->name);
-            units[n] = (struct CMUnitTest){.name = names[n], .test_func = play, .initial_state = &scenes[n]};
-            n++;
-        }
-    }
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
-    const char *registry = getenv("THIRL_DIR");
-    if (registry != NULL) {
-        setenv("CONFORM_DIR", registry, 1);
-    }
-    const char *slash = strrchr(argv[0], '/');
-    const char *program = slash == NULL ? argv[0] : slash + 1;
-    int failed = _cmocka_run_group_tests(program, units, n, NULL, NULL);
-    free(units);
-    free(scenes);
-    free(names);
-    return failed != 0;
+    _exit(STAGE_SKIPPED);
 }
 
 /* ---- addresses ---- */
@@ -422,7 +223,7 @@ uint64_t conform_hear(struct peer *peer) {
 }
 
 void conform_join(struct peer *peer) {
-    must_be(await(peer->pid, STAGE_MS / 2), 0);
+    must_be(stage_await(peer->pid, STAGE_MS / 2), 0);
     close(peer->wire);
 }
 

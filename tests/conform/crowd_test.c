@@ -274,6 +274,9 @@ static size_t some_pieces(thirl *end) {
 static size_t few_pieces(thirl *end) {
     struct thirl_limits limits = stock_limits(end);
     size_t most = some_pieces(end), least = (size_t)limits.atomic_max + 1;
+    if (limits.message_max == limits.atomic_max) {
+        return 10000; /* never cut: the largest would be alone in the queue */
+    }
     return limits.queue > 6 * limits.atomic_max || most < least ? most : least;
 }
 
@@ -373,15 +376,21 @@ static void take_stock(struct conform *c, bool sent) {
     conform_send(out, large, 50);
     conform_send(out, 21, 51);
     uint64_t next = 0;
-    for (bool done = false; !done;) {
-        must_be(thirl_recv(in, data, large, &size, PATIENCE), 0);
+    /* Where each sender has a lane of his own, a dead one's may be the last that is looked at. */
+    bool lanes = strcmp(c->line->name, "shm-queue") == 0;
+    for (bool done = false; !done || lanes;) {
+        int rc = thirl_recv(in, data, large, &size, done ? thirl_in_ms(1) : PATIENCE);
+        if (done && rc == -ETIMEDOUT) {
+            break;
+        }
+        must_be(rc, 0);
         uint64_t seed = size == 21 ? 51 : 50;
         if (size == 20 || (sent && size == large && !conform_intact(data, size, 50))) {
             for (seed = next; seed < 4 && !conform_intact(data, size, seed); seed++) {}
             next = seed + 1;
         }
         must(conform_intact(data, size, seed));
-        done = size == 21;
+        done = done || size == 21;
     }
     free(data);
     must_be(thirl_recv(in, NULL, 0, NULL, THIRL_NOW), -EAGAIN);

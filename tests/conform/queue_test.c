@@ -385,6 +385,7 @@ static void raw_ends_carry_packets(struct conform *c) {
 }
 
 static void raw_priorities_hold(struct conform *c) {
+    stock_need(conform_claims(c).raw, "no raw form");
     highest_priority_first(c, "raw");
     struct stock_left found = stock_left();
     must(found.count == 0 || thirl_clean(found.address) == 0);

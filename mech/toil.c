@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The worker's half of a work queue in shared memory: finds records that nobody works on, takes them, and is done with them. Contracts
+ * in mech/work.h.
+ *
+ * A worker goes through a lane in order and takes what is free; whoever loses a word to another one leaves the rest of that cache
+ * line to him and goes on with the next, if there is something: so several busy workers are in lines of their own soon, and
+ * have written nothing to agree on it. What was left out is looked at again at the end of the line, so nothing that is free
+ * waits for somebody's slow job.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/futex.h"
+#include "base/weave.h"
+#include "mech/work.h"
+
+#define NOWHERE UINT64_MAX
+#define TURN 64 /* records of one pusher in a row, while others wait */
+#define NEAR 64 /* records whose holders are looked at before each sleep; all are after MECH_SLICE_NS */
+#define RUN 4   /* records without waiting that make a stream, and how far its pusher gets ahead after one: */
+#define AHEAD_LEAST (2 * CLOCK_US)
+#define AHEAD_MOST (8 * CLOCK_US)
+#define AHEAD_EACH 80
+
+struct job {
+    struct feed *feed;
+    uint64_t number, lost;
+    char *data;
+    uint32_t size;
+    bool again;
+};
+
+int toil_init(struct work *w) {
+    char rx[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
+    uint32_t *last = (uint32_t *)(void *)((char *)w->roll.change + ROLL_ROUSE + sizeof(struct rouse));
+    w->in.worker = atomic_add(last, 1) + 1; /* under the lock; the word lives as long as any claim */
+    if (w->in.worker == 0 || w->in.worker > CLAIM_WORKER_MAX) {
+        atomic_poke(last, CLAIM_WORKER_MAX);
+        return err_say(ENOSPC,
+                       "%s has had %u workers, which is all that it can number: let it run empty once, and close",
+                       w->address, CLAIM_WORKER_MAX);
+    }
+    const struct work_rx mine = {WORK_RX_MAGIC, WORK_VERSION, w->in.worker, w->roll.self.node, w->roll.self.number, 0};
+    roll_file(rx, w->roll.self, "rx");
+    (void)snprintf(unfinished, sizeof unfinished, "%s~", rx);
+    int fd = openat(w->roll.dir, unfinished, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int rc = fd < 0 ? -errno : fd_write(fd, &mine, sizeof mine);
+    if (rc == 0 && fchmod(fd, w->mode | 0400) != 0) {
+        rc = -errno;
+    }
+    fd_close(&fd);
+    return rc == 0 ? 0 : err_system(-rc, "%s: the registry cannot be written", w->address);
+}
+
+/* ---- pushers ---- */
+
+static int open_feed(struct work *w, const char *tx, struct roll_end end) {
+    struct toil *t = &w->in;
+    if (t->count == t->room) {
+        size_t room = t->room == 0 ? 8 : 2 * t->room;
+        struct feed **feed = realloc(t->feed, room * sizeof *feed);
+        if (feed == NULL) {
+            return err_say(ENOMEM, "%s: no memory for %zu pushers", w->address, room);
+        }
+        t->feed = feed;
+        t->room = room;
+    }
+    struct feed *f = calloc(1, sizeof *f);
+    char claims[ROLL_FILE_MAX];
+    roll_file(claims, end, "claim");
+    int rc = f == NULL ? err_say(ENOMEM, "%s: no memory for a pusher", w->address)
+                       : claim_map(&f->claim, w->roll.dir, tx, claims, end.node, end.number, w->address);
+    if (rc != 0) {
+        free(f);
+        return rc == -ENOENT ? 0 : rc; /* it has gone in between */
+    }
+    rc = node_peer_open(&f->node, end.node, end.number);
+    if (rc != 0 && rc != -ESRCH) {
+        claim_unmap(&f->claim);
+        free(f);
+        return rc;
+    }
+    f->dead = f->over = rc == -ESRCH;
+    f->node.id = end.node;
+    f->end = end;
+    f->lane = claim_lane(&f->claim);
+    f->back = NOWHERE;
+    f->returned = atomic_load(&f->claim.shared->room.returned);
+    f->at = f->low = atomic_load(&f->claim.from->floor);
+    t->feed[t->count++] = f;
+    return 0;
+}
+
+static bool is_known(const struct toil *t, struct roll_end end) {
+    for (size_t i = 0; i < t->count; i++) {
+        if (t->feed[i]->end.node == end.node && t->feed[i]->end.number == end.number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Looks for pushers if something has changed. 0, or why one of them cannot be heard. */
+static int discover(struct work *w) {
+    struct toil *t = &w->in;
+    uint32_t change = atomic_load(w->roll.change) + 1;
+    if (likely(change == t->change)) {
+        return 0;
+    }
+    DIR *list = roll_list(w->roll.dir);
+    int rc = 0;
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "tx") == 0 && !is_known(t, end)) {
+            int one = open_feed(w, entry->d_name, end);
+            rc = rc == 0 ? one : rc;
+        }
+    }
+    bool later = list == NULL || (rc != 0 && rc != -THIRL_EFORMAT && rc != -THIRL_EVERSION);
+    t->change = later ? 0 : change; /* what is wrong with a file is said once */
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return rc;
+}
+
+static void drop_feed(struct work *w, size_t i) {
+    struct toil *t = &w->in;
+    struct feed *f = t->feed[i];
+    node_peer_close(&f->node);
+    claim_unmap(&f->claim);
+    free(f);
+    t->feed[i] = t->feed[--t->count];
+    t->current = t->current < t->count ? t->current : 0;
+}
+
+/* ---- looking for work ---- */
+
+static void advance_low(struct feed *f) {
+    uint32_t place;
+    uint64_t floor = atomic_load(&f->claim.from->floor);
+    f->low = f->low < floor ? floor : f->low;
+    while (claim_sent(&f->claim, f->low, &place) && claim_is_done(&f->claim, f->low)) {
+        f->low++;
+    }
+}
+
+/* Something has become free again, or may have. */
+static void look_behind(struct feed *f) {
+    f->returned = atomic_load(&f->claim.shared->room.returned);
+    advance_low(f);
+    f->at = f->low;
+    f->back = NOWHERE;
+}
+
+/* At its position is nothing. true: it has another one. */
+static __attribute__((noinline)) bool go_on(struct feed *f) {
+    uint64_t floor = atomic_load(&f->claim.from->floor); /* pairs with the store in offer's make_room */
+    if (floor > f->at) {                                 /* a lap ahead */
+        f->at = floor;
+        f->back = NOWHERE;
+        return true;
+    }
+    if (f->back != NOWHERE) {
+        f->at = f->back;
+        f->back = NOWHERE;
+        return true;
+    }
+    uint64_t next = f->at;
+    if (!f->over || !claim_beyond(&f->claim, &next) || next == f->at) {
+        return false;
+    }
+    for (; f->at < next; f->at++) {
+        claim_skip(&f->claim, f->at); /* loans that it had out when it died */
+    }
+    return true;
+}
+
+static inline void step(struct feed *f) {
+    f->at++;
+    if (unlikely(f->back != NOWHERE && f->at % CLAIM_LINE == 0)) {
+        f->at = f->back;
+        f->back = NOWHERE;
+    }
+}
+
+/* Somebody else works in this cache line. */
+static void avoid(struct feed *f) {
+    uint64_t next = (f->at | (CLAIM_LINE - 1)) + 1;
+    uint32_t place;
+    if (claim_sent(&f->claim, next, &place)) {
+        f->back = f->at + 1 < f->back ? f->at + 1 : f->back;
+        f->at = next;
+    } else {
+        step(f);
+    }
+}
+
+/* What the record at that place is. false: it does not fit the ring. */
+static inline bool read_record(const struct feed *f, uint32_t place, struct job *job) {
+    struct lane_head *head = lane_at(&f->lane, (uint64_t)(place & ~CLAIM_LOST) * sizeof *head);
+    uint64_t word = atomic_peek(&head->word);
+    uint32_t span = (uint32_t)word, before = (place & CLAIM_LOST) != 0 ? sizeof(uint64_t) : 0;
+    job->size = (uint32_t)(word >> 32);
+    job->data = (char *)lane_payload(head) + before;
+    if (!likely(job->size <= LANE_SIZE_MAX && lane_sound(&f->lane, span, job->size) &&
+                lane_sound(&f->lane, span, job->size + before))) {
+        return false;
+    }
+    job->lost = 0;
+    if (unlikely(before != 0)) {
+        memcpy(&job->lost, lane_payload(head), sizeof job->lost);
+    }
+    return true;
+}
+
+/* A record that cannot be taken as it is. Its word has not changed, so what was read of it is what the pusher wrote. */
+static __attribute__((noinline)) int refuse(struct work *w, struct feed *f, uint64_t word, const struct job *job,
+                                            bool sound) {
+    if (claim_load(&f->claim, f->at) != word) {
+        return 1;
+    }
+    if (!sound) {
+        f->bad = true;
+        w->seen->in.refused++;
+        return err_say(THIRL_EFORMAT,
+                       "%s: a pusher (node %016llx) wrote an impossible record; it is not heard any more", w->address,
+                       (unsigned long long)f->end.node);
+    }
+    if (job->size <= w->max) {
+        return -EMSGSIZE;
+    }
+    if (!claim_take(&f->claim, f->at, word, w->in.worker)) {
+        return 1;
+    }
+    w->seen->in.refused++;
+    (void)claim_finish(&f->claim, f->at, w->in.worker);
+    step(f);
+    return err_say(THIRL_EFORMAT,
+                   "%s: a message of %u bytes is larger than the %llu that this end takes: open it with ?max=",
+                   w->address, job->size, (unsigned long long)w->max);
+}
+
+/* Takes the next record of that pusher that nobody has, if it fits; with take = false only finds it. 0, -EAGAIN, -EMSGSIZE or an
+ * error. */
+static inline int next(struct work *w, struct feed *f, size_t capacity, bool take, struct job *job) {
+    const struct claim *c = &f->claim;
+    if (unlikely(f->bad)) {
+        return -EAGAIN;
+    }
+    if (unlikely(atomic_peek(&c->shared->room.returned) != f->returned)) {
+        look_behind(f);
+    }
+    for (;;) {
+        uint32_t place;
+        if (!claim_sent(c, f->at, &place)) {
+            if (!go_on(f)) {
+                return -EAGAIN;
+            }
+            continue;
+        }
+        uint64_t word = claim_load(c, f->at);
+        if (unlikely(!claim_is_open(c, f->at, word))) {
+            step(f);
+            continue;
+        }
+        if (!take) {
+            return 0;
+        }
+        bool sound = read_record(f, place, job);
+        if (unlikely(!sound || job->size > capacity || job->size > w->max)) {
+            int rc = refuse(w, f, word, job, sound);
+            if (rc != 1) {
+                return rc;
+            }
+            continue;
+        }
+        weave("toil.take.before");
+        if (likely(claim_take(c, f->at, word, w->in.worker))) {
+            weave("toil.take.after");
+            job->feed = f;
+            job->number = f->at;
+            job->again = claim_state(word) == CLAIM_FREE;
+            step(f);
+            f->held++;
+            return 0;
+        }
+        avoid(f);
+    }
+}
+
+/* The same of all pushers, in turns. */
+static int find(struct work *w, size_t capacity, struct job *job) {
+    struct toil *t = &w->in;
+    if (unlikely(++t->turn > TURN)) {
+        t->turn = 0;
+        t->current = t->current + 1 < t->count ? t->current + 1 : 0;
+        (void)discover(w);
+    }
+    for (int rc = 0;;) {
+        for (size_t i = 0; i < t->count; i++) {
+            int found = next(w, t->feed[t->current], capacity, true, job);
+            if (found != -EAGAIN) {
+                t->jobs += found == 0;
+                return found;
+            }
+            t->turn = 0;
+            t->current = t->current + 1 < t->count ? t->current + 1 : 0;
+        }
+        size_t before = t->count;
+        rc = discover(w);
+        if (rc != 0 || t->count == before) {
+            return rc != 0 ? rc : -EAGAIN;
+        }
+    }
+}
+
+/* ---- being done ---- */
+
+/* A pusher waits for room, or its descriptor does. If `late`, it gets up whatever it waits for. */
+static __attribute__((noinline)) void wake_pusher(struct work *w, struct feed *f, bool late) {
+    struct claim_room *room = &f->claim.shared->room;
+    atomic_fence(); /* of two who finish at the same time one sees both */
+    uint64_t want = atomic_load(&room->want);
+    advance_low(f);
+    if (!late && f->low + 1 < want) {
+        return;
+    }
+    if (want != 0 && atomic_swap(&room->want, 0) != 0) {
+        weave("toil.wake.between");
+        (void)atomic_add(&room->given, 1);
+        (void)futex_wake(&room->given, INT_MAX);
+        if (!w->closed) {
+            atomic_poke(&w->seen->in.wakes, w->seen->in.wakes + 1);
+        }
+    }
+    if (atomic_load(&room->polled) != 0 && atomic_swap(&room->polled, 0) != 0) {
+        crew_ring_fifo(w, f->end);
+    }
+}
+
+static inline void tell_room(struct work *w, struct feed *f, bool late) {
+    const struct claim_room *room = &f->claim.shared->room;
+    if (unlikely(!w->heavy || atomic_peek(&room->fenced) != 0)) {
+        atomic_fence();
+    } else {
+        atomic_order(); /* with fence_heavy in offer_arm */
+    }
+    if (unlikely((atomic_peek(&room->want) | atomic_peek(&room->polled)) != 0)) {
+        wake_pusher(w, f, late);
+    }
+}
+
+static inline void finish(struct work *w, struct feed *f, uint64_t number) {
+    (void)claim_finish(&f->claim, number, w->in.worker);
+    f->held--;
+    tell_room(w, f, false);
+}
+
+/* What was received by copy is done. */
+static inline void finish_held(struct work *w) {
+    struct toil *t = &w->in;
+    for (unsigned i = 0; i < t->holding; i++) {
+        finish(w, t->held[i].feed, t->held[i].number);
+    }
+    t->holding = 0;
+}
+
+/* ---- the slots ---- */
+
+static inline void hold(struct toil *t, const struct job *job) {
+    t->held[t->holding++] = (struct toil_held){job->feed, job->number};
+}
+
+HOT int toil_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+    struct work *w = self;
+    struct job job = {.size = 0};
+    (void)wait;
+    finish_held(w);
+    int rc = find(w, capacity, &job);
+    *size = job.size;
+    if (likely(rc == 0)) {
+        lane_copy(buffer, job.data, job.size);
+        hold(&w->in, &job);
+    }
+    if (unlikely(w->lamp.fifo >= 0)) {
+        toil_settle(w);
+    }
+    return rc;
+}
+
+int toil_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+    struct work *w = self;
+    struct job job = {.size = 0};
+    size_t n = 0, used = 0, most = *count < WORK_MANY ? *count : WORK_MANY;
+    int rc = 0;
+    finish_held(w);
+    while (n < most && used <= capacity && (rc = find(w, capacity - used, &job)) == 0) {
+        char *to = (char *)buffer + used;
+        lane_copy(to, job.data, job.size);
+        messages[n++] = (struct iovec){to, job.size};
+        used += ((size_t)job.size + 7) & ~(size_t)7;
+        hold(&w->in, &job);
+    }
+    if (n == 0) {
+        messages[0].iov_len = job.size;
+    }
+    *count = n;
+    if (unlikely(w->lamp.fifo >= 0)) {
+        toil_settle(w);
+    }
+    return n > 0 ? 0 : rc;
+}
+
+int toil_take(void *self, struct mech_piece *piece) {
+    struct work *w = self;
+    struct job job = {.size = 0};
+    finish_held(w);
+    int rc = find(w, SIZE_MAX, &job);
+    if (rc == 0) {
+        w->in.pieces++;
+        *piece = (struct mech_piece){.data = job.data,
+                                     .size = job.size,
+                                     .number = job.number,
+                                     .lost = job.lost,
+                                     .again = job.again,
+                                     .cookie = job.number,
+                                     .owner = job.feed};
+    }
+    if (unlikely(w->lamp.fifo >= 0)) {
+        toil_settle(w);
+    }
+    return rc;
+}
+
+void toil_free(struct work *w, struct mech_piece *piece) {
+    w->in.pieces--;
+    finish(w, piece->owner, piece->cookie);
+}
+
+int toil_requeue(void *self, struct mech_piece *piece) {
+    struct work *w = self;
+    struct feed *f = piece->owner;
+    w->in.pieces--;
+    f->held--;
+    (void)claim_return(&f->claim, piece->cookie, w->in.worker);
+    crew_call(w, 1);
+    if (unlikely(w->lamp.fifo >= 0 && !w->closed)) {
+        toil_settle(w);
+    }
+    return 0;
+}
+
+/* ---- waiting ---- */
+
+static void judge(struct feed *f) {
+    if (!f->dead && node_peer_doubtful(&f->node)) {
+        f->dead = !node_peer_alive(&f->node);
+    }
+    f->over = f->dead || atomic_load(&f->claim.from->closed) != 0; /* and what it sent before is visible now */
+}
+
+/* Removes the files of pushers that are gone, when all that they sent is done. */
+static void clear_up(struct work *w) {
+    struct toil *t = &w->in;
+    for (size_t i = t->count; i-- > 0;) {
+        struct feed *f = t->feed[i];
+        uint64_t number;
+        judge(f);
+        if (!f->over || f->held != 0) {
+            continue;
+        }
+        advance_low(f);
+        number = f->low;
+        if (claim_beyond(&f->claim, &number)) {
+            continue;
+        }
+        char tx[ROLL_FILE_MAX], claims[ROLL_FILE_MAX];
+        roll_file(tx, f->end, "tx");
+        roll_file(claims, f->end, "claim");
+        weave("toil.clear.before");
+        (void)unlinkat(w->roll.dir, tx, 0);
+        weave("toil.clear.between");
+        (void)unlinkat(w->roll.dir, claims, 0);
+        drop_feed(w, i);
+    }
+}
+
+/* Is there something to do? What the dead hold is, of the records that `near` says. */
+static bool stirs(struct work *w, bool all, struct mech_watch *watch) {
+    struct toil *t = &w->in;
+    unsigned returned = 0;
+    bool found = discover(w) != 0;
+    for (size_t i = 0; i < t->count; i++) {
+        struct feed *f = t->feed[i];
+        advance_low(f);
+        uint64_t end = all ? UINT64_MAX : f->low + NEAR;
+        returned += crew_relieve(w, &f->claim, f->low, end, watch);
+        if (all) {
+            look_behind(f); /* who freed something may have died before he told */
+        }
+        found = next(w, f, SIZE_MAX, false, NULL) == 0 || found;
+    }
+    if (returned != 0) {
+        crew_call(w, returned);
+    }
+    return found;
+}
+
+void toil_look(struct work *w) {
+    (void)stirs(w, true, NULL);
+    clear_up(w);
+}
+
+int toil_arm(struct work *w, struct mech_watch *watch) {
+    struct toil *t = &w->in;
+    w->seen->in.waits++;
+    clear_up(w);
+    watch->kind = MECH_WATCH_WORD;
+    watch->word = &w->rouse->given;
+    watch->slice = MECH_SLICE_NS;
+    watch->value = rouse_arm(w->rouse, &w->sleep, w->heavy);
+    for (size_t i = 0; i < t->count; i++) {
+        tell_room(w, t->feed[i], true); /* a pusher that waits for more room gets none from those who sleep */
+    }
+    if (stirs(w, false, watch)) {
+        rouse_disarm(w->rouse, &w->sleep);
+        return 1;
+    }
+    return 0;
+}
+
+void toil_settle(struct work *w) {
+    if (stirs(w, false, NULL)) {
+        lamp_light(&w->lamp);
+        return;
+    }
+    lamp_guard(&w->lamp, NULL);
+    lamp_dark(&w->lamp);
+    rouse_poll(w->rouse, w->heavy);
+    for (size_t i = 0; i < w->in.count; i++) {
+        tell_room(w, w->in.feed[i], true);
+    }
+    clear_up(w);
+    if (stirs(w, true, NULL)) {
+        lamp_light(&w->lamp);
+    }
+}
+
+/* As for a pair: who has caught up with a busy pusher and asks for every next record the moment it is there takes the cache line
+ * away from him each time. */
+static void let_run(struct toil *t, bool elsewhere) {
+    uint64_t run = t->jobs - t->caught_up;
+    t->caught_up = t->jobs;
+    if (!elsewhere || run < RUN) {
+        return;
+    }
+    int64_t ahead = run < AHEAD_MOST / AHEAD_EACH ? (int64_t)run * AHEAD_EACH : AHEAD_MOST;
+    int64_t until = clock_now() + (ahead < AHEAD_LEAST ? AHEAD_LEAST : ahead);
+    do {
+        for (int i = 0; i < 8; i++) {
+            atomic_pause();
+        }
+    } while (clock_now() < until);
+}
+
+bool toil_spin(struct work *w) {
+    struct toil *t = &w->in;
+    uint32_t cpu = proc_cpu();
+    if (t->count == 0) {
+        return false;
+    }
+    struct feed *f = t->feed[t->current];
+    bool elsewhere = atomic_peek(&f->claim.from->cpu) != cpu;
+    atomic_poke(&f->claim.shared->room.cpu, cpu);
+    let_run(t, elsewhere);
+    return elsewhere;
+}
+
+/* ---- leaving ---- */
+
+void toil_close(struct work *w) {
+    finish_held(w);
+    atomic_fence(); /* with the one in offer_close */
+    clear_up(w);
+}
+
+void toil_deinit(struct work *w) {
+    while (w->in.count != 0) {
+        drop_feed(w, 0);
+    }
+    free(w->in.feed);
+    w->in.feed = NULL;
+}
