@@ -28,6 +28,15 @@ static inline void atomic_fence(void) {
 #endif
 }
 
+/* Earlier loads before later ones: whoever copied what may have changed looks behind this whether it had. */
+static inline void atomic_fence_loads(void) {
+#if defined(__SANITIZE_THREAD__)
+    atomic_fence();
+#else
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+#endif
+}
+
 /* Orders the compiler only: the other side makes the processor's order with fence_heavy(). */
 #define atomic_order() __asm__ __volatile__("" ::: "memory")
 

@@ -159,7 +159,7 @@ static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
             continue;
         }
         msg->piece.size = size;
-        msg->piece.number = end_number(end, rc);
+        msg->piece.number = end->mech->numbers ? msg->note.number : end_number(end, rc);
         msg->piece.lost = msg->note.lost;
         msg->piece.again = msg->note.again;
         break;

@@ -134,7 +134,8 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
         end->way[way].wake = 30 * CLOCK_US; /* until measured */
         gate_init(&end->way[way].gate);
         bool spins = end->wait == THIRL_WAIT_SPIN;
-        bool counts = way == MECH_OUT || mech->take != NULL; /* else the numbers of messages are chan's */
+        bool counts =
+            way == MECH_OUT || mech->take != NULL || mech->numbers; /* else the numbers of messages are chan's */
         end->way[way].straight = end->way[way].allowed && !mech->blocks && counts ? epoch : END_NEVER;
         end->way[way].blocking = end->way[way].allowed && mech->blocks && !spins ? epoch : END_NEVER;
     }

@@ -56,8 +56,9 @@ struct mech_note {
     uint32_t priority;
     unsigned count; /* of descriptors */
     int descriptor[THIRL_DESCRIPTORS_MAX];
-    uint64_t lost; /* in: as in mech_piece */
-    bool again;    /* likewise */
+    uint64_t lost;   /* in: as in mech_piece */
+    uint64_t number; /* likewise, where the mechanism numbers */
+    bool again;      /* likewise */
 };
 
 /* Something to sleep on. */
@@ -91,6 +92,7 @@ struct mech {
     uint32_t full; /* a bit for each enum thirl_full that it knows, if not only to wait; chan refuses others */
     bool history;  /* it knows ?history=; chan refuses that elsewhere */
     bool crc;      /* its ends find out whether both have ?crc: it is refused elsewhere */
+    bool numbers;  /* recv_noted tells each message's number; else chan counts, where there is no take */
     const struct mech *datagram; /* what carries ?type=datagram of the same scheme; NULL: there is none */
     const struct mech *kin;      /* what carries further roles of the same scheme, see mech_for; NULL: there is none */
     const struct carrier *carrier; /* what it is built on, where it keeps something in the kernel; else NULL */
@@ -186,8 +188,8 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_work, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd,
-    mech_activated, mech_pipe, mech_fifo, mech_sig;
+extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp,
+    mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

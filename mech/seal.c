@@ -283,6 +283,7 @@ static int recv_any(struct seal *s, void *buffer, size_t capacity, size_t *size,
         int rc = note != NULL ? CALL(s, recv_noted, to, room, &got, note, wait) : CALL(s, recv, to, room, &got, wait);
         if (likely(rc == 0)) {
             if (unlikely(!is_whole(s, to, got, &d))) {
+                d.number = note != NULL && s->wrap.inner->numbers ? note->number : d.number;
                 drop_descriptors(note);
                 return tell(s, &d);
             }

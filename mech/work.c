@@ -183,6 +183,7 @@ const struct mech mech_work = {
     .crc = true,
     .queue = WORK_QUEUE,
     .full = 1u << THIRL_FULL_BLOCK | 1u << THIRL_FULL_DROP_NEWEST | 1u << THIRL_FULL_FAIL,
+    .kin = &mech_shm_cast,
     .open = work_open,
     .close = work_close,
     .deinit = work_deinit,

@@ -37,3 +37,30 @@ void hail_wake(struct hail_word *word) {
         weave("hail.wake.after");
     }
 }
+
+uint32_t hail_hope(struct hail_word *word, bool heavy) {
+    uint32_t seen = hail_want(word);
+    if (heavy) {
+        (void)futex_fence_heavy(); /* pairs with atomic_order in hail_call */
+    }
+    return seen;
+}
+
+void hail_weaken(struct hail *hail) {
+    atomic_store(&hail->came.weak, 1);
+    atomic_store(&hail->room.weak, 1);
+    atomic_store(&hail->polled.weak, 1);
+}
+
+void hail_answer(struct hail_word *word) {
+    if (atomic_peek(&word->weak) != 0) {
+        atomic_fence(); /* pairs with the one in hail_want */
+    }
+    if (atomic_peek(&word->wanted) != 0) {
+        hail_wake(word);
+    }
+}
+
+void hail_count(uint32_t *word) {
+    (void)atomic_add(word, 1);
+}

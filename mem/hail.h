@@ -7,16 +7,22 @@
 #ifndef MEM_HAIL_H
 #define MEM_HAIL_H
 
+#include <stdbool.h>
+
 #include "base/atomic.h"
 #include "mem/roll.h"
 
 struct hail_word {
     LINE_ALIGNED uint32_t given; /* changes when whoever waits is to look again: sleep on it */
     uint32_t wanted;             /* somebody waits */
+    uint32_t weak;               /* somebody here lacks the heavy fence: ringers that had relied on it pay themselves */
 };
 
-struct hail {                    /* shared: changed by atomic operations only */
-    struct hail_word came, room; /* for those who wait for something to receive, and for room to send */
+struct hail {                      /* shared: changed by atomic operations only */
+    struct hail_word came, room;   /* for those who wait for something to receive, and for room to send */
+    struct hail_word polled;       /* a receiver's descriptor wants a byte */
+    LINE_ALIGNED uint32_t senders; /* count who comes and goes, where that is of interest: look again */
+    uint32_t receivers;
 };
 
 /* The words of that channel, which this end has joined. */
@@ -35,5 +41,30 @@ static inline void hail_ring(struct hail_word *word) {
         hail_wake(word);
     }
 }
+
+/* The same where the sleeper pays for the order: with futex_fence_heavy, or, where it has none, by a word that makes all ringers
+ * pay; hail_weaken is for an end without it, before it first waits. heavy: this process has it. */
+uint32_t hail_hope(struct hail_word *, bool heavy);
+void hail_weaken(struct hail *);
+void hail_answer(struct hail_word *);
+
+static inline bool hail_called(const struct hail_word *word) {
+    return (atomic_peek(&word->wanted) | atomic_peek(&word->weak)) != 0;
+}
+
+/* Costs a load while nobody waits: the fence is in hail_hope. */
+static inline void hail_call(struct hail_word *word, bool heavy) {
+    if (unlikely(!heavy)) {
+        atomic_fence();
+    } else {
+        atomic_order();
+    }
+    if (unlikely(hail_called(word))) {
+        hail_answer(word);
+    }
+}
+
+/* Somebody came or went. */
+void hail_count(uint32_t *word);
 
 #endif

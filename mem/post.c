@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Hard links <receiver>.<number>.post.<time>.<sender>.<number> to senders' files.
+ * Hard links <receiver>.<number>.post.<time>.<sender>.<number> to senders' files; <receiver>.<number>.cast.<sender>.<number> when
+ * they are for all.
  */
 #define _GNU_SOURCE
 #include "mem/post.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -105,4 +107,116 @@ int post_put(const struct roll *roll, const struct roll_end *to) {
         return -EAGAIN;
     }
     return 0;
+}
+
+/* ---- to all ---- */
+
+#define CROWD_FORM "cast.%16llx.%u"
+
+struct crowd {
+    struct receiver {
+        struct roll_end end;
+        unsigned posts;
+    } * receiver;
+    size_t count, room;
+};
+
+static int order(const void *a, const void *b) {
+    const struct roll_end *l = &((const struct receiver *)a)->end, *r = &((const struct receiver *)b)->end;
+    return l->node != r->node ? (l->node > r->node) - (l->node < r->node)
+                              : (l->number > r->number) - (l->number < r->number);
+}
+
+static bool add(struct crowd *crowd, struct roll_end end) {
+    if (crowd->count == crowd->room) {
+        size_t room = crowd->room == 0 ? 64 : 2 * crowd->room;
+        struct receiver *more = realloc(crowd->receiver, room * sizeof *more);
+        if (more == NULL) {
+            return false;
+        }
+        crowd->receiver = more;
+        crowd->room = room;
+    }
+    crowd->receiver[crowd->count++] = (struct receiver){.end = end};
+    return true;
+}
+
+/* What one look at the directory does with each of its entries; false ends it. */
+typedef bool crowd_look(struct crowd *, struct roll_end, const char *kind);
+
+static bool collect(struct crowd *crowd, struct roll_end end, const char *kind) {
+    return strcmp(kind, "rx") != 0 || add(crowd, end);
+}
+
+static bool tally(struct crowd *crowd, struct roll_end end, const char *kind) {
+    const struct receiver key = {.end = end};
+    struct receiver *found = strncmp(kind, "cast.", 5) != 0 || crowd->count == 0
+                                 ? NULL
+                                 : bsearch(&key, crowd->receiver, crowd->count, sizeof key, order);
+    if (found != NULL) {
+        found->posts++;
+    }
+    return true;
+}
+
+static bool each(const struct roll *roll, struct crowd *crowd, crowd_look *look) {
+    DIR *list = roll_list(roll->dir);
+    bool all = list != NULL;
+    for (struct dirent *entry; all && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        all = !roll_parse(entry->d_name, &end, &kind) || look(crowd, end, kind);
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return all;
+}
+
+static void crowd_file(char file[ROLL_FILE_MAX], const struct roll_end *to, const struct roll_end *from) {
+    char receiver[NODE_NAME_MAX], sender[NODE_NAME_MAX];
+    node_name(receiver, to->node);
+    node_name(sender, from->node);
+    (void)snprintf(file, ROLL_FILE_MAX, "%s.%u.cast.%s.%u", receiver, to->number, sender, from->number);
+}
+
+int post_all(const struct roll *roll, const char *file) {
+    struct crowd crowd = {0};
+    int rc = each(roll, &crowd, collect) ? 0 : err_say(ENOMEM, "%s: its receivers cannot be listed", roll->shown);
+    if (rc == 0 && crowd.count != 0) {
+        qsort(crowd.receiver, crowd.count, sizeof *crowd.receiver, order);
+        (void)each(roll, &crowd, tally);
+    }
+    for (size_t i = 0; rc == 0 && i < crowd.count; i++) {
+        char post[ROLL_FILE_MAX];
+        if (crowd.receiver[i].posts >= POST_CROWD_MAX) {
+            continue;
+        }
+        crowd_file(post, &crowd.receiver[i].end, &roll->self);
+        weave("post.all.before");
+        if (linkat(roll->dir, file, roll->dir, post, 0) != 0) {
+            rc = err_system(errno, "%s: the channel's directory in the registry cannot be written", roll->shown);
+        }
+        weave("post.all.after");
+    }
+    free(crowd.receiver);
+    return rc;
+}
+
+bool post_to_us(const struct roll *roll, const char *file, struct roll_end *from) {
+    struct roll_end to;
+    const char *kind;
+    unsigned long long node;
+    if (!roll_parse(file, &to, &kind) || !same(&to, &roll->self) ||
+        sscanf(kind, CROWD_FORM, &node, &from->number) != 2) {
+        return false;
+    }
+    from->node = node;
+    return true;
+}
+
+void post_done(const struct roll *roll, const struct roll_end *from) {
+    char file[ROLL_FILE_MAX];
+    crowd_file(file, &roll->self, from);
+    (void)unlinkat(roll->dir, file, 0);
 }

@@ -20,4 +20,19 @@ int post_find(const struct roll *, char file[ROLL_FILE_MAX], struct roll_end *fr
 /* Takes away what that sender posted to this end. */
 void post_drop(struct roll *, const struct roll_end *from);
 
+/* ---- to all ---- */
+
+#define POST_CROWD_MAX                                                                                                 \
+    64 /* senders that a receiver among many has not looked at: of more, it finds those that are there */
+
+/* While joining, before roll_finish: posts the file, of this end, to every receiver that is there. Posts of this kind lie there
+ * until post_done. 0 or an error. */
+int post_all(const struct roll *, const char *file);
+
+/* Is that file one that was posted to this end so? By whom. */
+bool post_to_us(const struct roll *, const char *file, struct roll_end *from);
+
+/* Takes what that sender posted so to this end away, if it is there. */
+void post_done(const struct roll *, const struct roll_end *from);
+
 #endif

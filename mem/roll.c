@@ -291,7 +291,8 @@ static int write_card(int dir, const struct card *card, unsigned mode) {
 
 static int check_card(const struct roll *roll, unsigned pattern, bool alone, unsigned mode) {
     static const char *const patterns[] = {"?", "messages (pair)", "a byte stream (write, read)",
-                                           "a queue (push, pull)", "events (notify, watch)"};
+                                           "a queue (push, pull)", "events (notify, watch)",
+                                           "messages for all (pub, sub)"};
     const struct card mine = {CARD_MAGIC, CARD_VERSION, pattern};
     struct card card = {.version = 0};
     int rc = read_card(roll->dir, &card);
@@ -318,7 +319,7 @@ static int check_card(const struct roll *roll, unsigned pattern, bool alone, uns
     if ((card.pattern & ~ROLL_CRC) != (pattern & ~ROLL_CRC)) {
         uint32_t carried = card.pattern & ~ROLL_CRC;
         return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
-                       patterns[carried <= ROLL_EVENT ? carried : 0], patterns[pattern & ~ROLL_CRC]);
+                       patterns[carried <= ROLL_CAST ? carried : 0], patterns[pattern & ~ROLL_CRC]);
     }
     if (card.pattern != pattern) {
         return err_say(THIRL_EROLE,

@@ -19,8 +19,9 @@ enum roll_pattern {
     ROLL_PAIR = 1,
     ROLL_STREAM,
     ROLL_QUEUE,
-    ROLL_EVENT
-}; /* a queue has any number of ends, an event one reader */
+    ROLL_EVENT,
+    ROLL_CAST
+}; /* a queue and a cast have any number of ends, an event one reader */
 
 #define ROLL_CRC 0x10000u /* beside the pattern: every message of the channel has a CRC; all its ends say so, or none */
 

@@ -81,7 +81,8 @@ THIRL_API const char *thirl_error_name(int code);
  * senders of a queue of messages, each of which one receiver gets; PULL: one of its receivers. They need not know each other,
  * nor live at the same time where the mechanism keeps messages. NOTIFY: one of those who tell events to the one WATCH; an event
  * is a message of at most thirl_limits.message_max bytes, often a single word. PUB: one of those who publish messages, each of which
- * goes to everybody who subscribes; SUB: a subscriber. */
+ * goes to everybody who subscribes; SUB: a subscriber, who gets what is published from its opening on, each publisher's messages
+ * in order. */
 #define THIRL_ROLES(X)                                                                                                 \
     X(PAIR, 1, "pair")                                                                                                 \
     X(WRITE, 2, "write")                                                                                               \
@@ -183,8 +184,11 @@ THIRL_API THIRL_CHECK int thirl_send(thirl *end, const void *data, size_t size, 
 /* Receives one message (PAIR), or as many bytes as there are up to capacity (READ), into buffer; *size gets their number.
  * -EMSGSIZE: the message does not fit; *size gets the size that it needs and the message stays for the next call.
  * What a dead or closed peer had sent is received first; then -THIRL_EPEERDIED once, or -THIRL_ECLOSED; on a stream
- * THIRL_END, with *size 0. -THIRL_EFORMAT: with ?crc, this message was damaged and is passed over, the next call goes on; else
- * what the peer says cannot be understood. Errors otherwise as thirl_send. */
+ * THIRL_END, with *size 0. A SUB end is told once of each publisher that died, and goes on; of one that closed it is not told.
+ * -THIRL_EFORMAT: with ?crc, this message was damaged and is passed over, the next call goes on; else what the peer says cannot be
+ * understood.
+ * -ECONNRESET: it was too slow for a publisher that disconnects those, and goes on with the others. Errors otherwise as
+ * thirl_send. */
 THIRL_API THIRL_CHECK int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until);
 
 /* Many messages with one passage through the library: what a call costs is shared among them.

@@ -36,6 +36,7 @@
 const struct conform_line conform_lines[] = {
     {"shm", "shm://", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"shm-queue", "shm://", false, "", CONFORM_QUEUE},
+    {"shm-cast", "shm://", false, "", CONFORM_CAST},
     {"unix-path", "unix://", true, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-abstract", "unix://@", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-seqpacket", "unix://", true, "?type=seqpacket", CONFORM_PAIR | CONFORM_STREAM},

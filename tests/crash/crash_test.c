@@ -271,7 +271,8 @@ static const char *const elsewhere[] = {
     "choose.",                                             /* conform/wait_test */
     "push.",                                               /* conform/crowd_test, and all that follow */
     "draw.",      "turn.",  "queue.", "kept.",   "claim.", /* conform/work_test, and all that follow */
-    "rouse.",     "offer.", "toil.",  "orphan.",
+    "rouse.",     "offer.", "toil.",  "orphan.", "pub.",   /* conform/mourn_test, and all that follow */
+    "sub.",       "feed.",  "crowd.", "fan.",    "cast.",  "post.all",
 };
 
 static bool is_elsewhere(const char *name) {

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A publisher's subscribers, as far as it has to know them: their cursors when it waits for them, their FIFOs when they poll.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/weave.h"
+#include "mech/fan.h"
+
+static bool is(const struct roll_end *a, const struct roll_end *b) {
+    return a->node == b->node && a->number == b->number;
+}
+
+/* One more element of an array that grows; NULL: no memory. */
+static void *more(void *array, size_t count, size_t *room, size_t size) {
+    if (count < *room) {
+        return array;
+    }
+    size_t next = *room == 0 ? 16 : 2 * *room;
+    void *larger = realloc(array, next * size);
+    *room = larger == NULL ? *room : next;
+    return larger;
+}
+
+/* ---- cursors ---- */
+
+static void drop(struct pub *pub, size_t index) {
+    seg_unmap(&pub->reader[index].map);
+    pub->reader[index] = pub->reader[--pub->readers];
+    pub->slowest = SIZE_MAX;
+}
+
+static int map(struct pub *pub, struct reader *reader) {
+    char file[ROLL_FILE_MAX];
+    roll_file(file, reader->end, "rx");
+    int rc = seg_map(&reader->map, pub->end->roll.dir, file, sizeof(struct fan_rx), pub->end->address);
+    rc = rc != 0 ? rc : fan_check(pub->end, &reader->map, FAN_RX_MAGIC, sizeof(struct fan_rx), &reader->end);
+    if (rc != 0) {
+        seg_unmap(&reader->map);
+    }
+    reader->seat = NULL;
+    return rc;
+}
+
+/* Who is no end of thirl's does not count; who cannot be mapped for want of something does, so that is an error. */
+static int meet(struct pub *pub, struct roll_end end) {
+    for (size_t i = 0; i < pub->readers; i++) {
+        if (is(&pub->reader[i].end, &end)) {
+            pub->reader[i].there = true;
+            return 0;
+        }
+    }
+    struct reader *array = more(pub->reader, pub->readers, &pub->room, sizeof *array);
+    if (array == NULL) {
+        return err_say(ENOMEM, "%s: no memory for another subscriber", pub->end->address);
+    }
+    pub->reader = array;
+    struct reader reader = {.end = end, .there = true};
+    int rc = map(pub, &reader);
+    if (rc == 0) {
+        pub->reader[pub->readers++] = reader;
+    }
+    return rc == -ENOENT || rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION || rc == -EACCES ? 0 : rc;
+}
+
+int crowd_refresh(struct pub *pub) {
+    uint32_t receivers = atomic_load(&pub->end->hail->receivers) + 1; /* pairs with hail_count */
+    if (receivers == pub->receivers) {
+        return 0;
+    }
+    for (size_t i = 0; i < pub->readers; i++) {
+        pub->reader[i].there = false;
+    }
+    DIR *list = roll_list(pub->end->roll.dir);
+    int rc = list != NULL ? 0 : err_system(errno, "%s: its subscribers cannot be listed", pub->end->address);
+    for (struct dirent *entry; list != NULL && rc == 0 && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "rx") == 0) {
+            rc = meet(pub, end);
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    for (size_t i = pub->readers; rc == 0 && i-- > 0;) {
+        if (!pub->reader[i].there) {
+            drop(pub, i);
+        }
+    }
+    pub->receivers = rc == 0 ? receivers : 0;
+    return rc;
+}
+
+static void find_seat(struct pub *pub, struct reader *reader) {
+    const struct roll_end *self = &pub->end->roll.self;
+    const struct fan_seat *seat = (const struct fan_seat *)(const void *)(reader->map.base + reader->map.head);
+    for (size_t i = 0; i < reader->map.ring / sizeof *seat; i++) {
+        if (atomic_load(&seat[i].node) == self->node && atomic_peek(&seat[i].number) == self->number) {
+            reader->seat = &seat[i]; /* pairs with the release in feed's sit */
+            return;
+        }
+    }
+}
+
+/* How far it is; until it has taken its seat, where this publisher began. */
+static uint64_t cursor_of(struct pub *pub, struct reader *reader) {
+    if (reader->liar) {
+        return UINT64_MAX;
+    }
+    const struct fan_rx *rx = (const struct fan_rx *)(const void *)reader->map.base;
+    if (atomic_load(&rx->moved) != 0) {
+        struct reader again = *reader;
+        if (map(pub, &again) == 0) { /* else it is on its way out, and what it had read stands */
+            seg_unmap(&reader->map);
+            *reader = again;
+        }
+    }
+    if (reader->seat == NULL) {
+        find_seat(pub, reader);
+    }
+    if (reader->seat != NULL) {
+        uint64_t cursor = atomic_load(&reader->seat->cursor); /* pairs with sub's publish */
+        if (cursor < reader->cursor || cursor > pub->cast.lane.at) {
+            reader->liar = true;
+            atomic_poke(&pub->end->seen->out.refused, pub->end->seen->out.refused + 1);
+            return UINT64_MAX;
+        }
+        reader->cursor = cursor;
+    }
+    return reader->cursor;
+}
+
+uint64_t crowd_least(struct pub *pub, size_t *slowest) {
+    uint64_t least = pub->cast.lane.at;
+    *slowest = SIZE_MAX;
+    for (size_t i = 0; i < pub->readers; i++) {
+        uint64_t cursor = cursor_of(pub, &pub->reader[i]);
+        if (cursor < least) {
+            least = cursor;
+            *slowest = i;
+        }
+    }
+    return least;
+}
+
+bool crowd_bury(struct pub *pub) {
+    bool some = false;
+    for (size_t i = pub->readers; i-- > 0;) {
+        if (pub->reader[i].cursor < pub->cast.lane.at && !node_alive(pub->reader[i].end.node)) {
+            drop(pub, i);
+            some = true;
+        }
+    }
+    return some;
+}
+
+uint64_t crowd_left(struct pub *pub) {
+    uint64_t left = 0, sent = pub->cast.number;
+    for (size_t i = 0; i < pub->readers; i++) {
+        struct reader *reader = &pub->reader[i];
+        if (cursor_of(pub, reader) < pub->cast.lane.at) {
+            uint64_t taken = reader->seat == NULL ? 0 : atomic_load(&reader->seat->taken);
+            uint64_t rest = taken < sent ? sent - taken : 1;
+            left = rest > left ? rest : left;
+        }
+    }
+    return left;
+}
+
+/* ---- descriptors ---- */
+
+static void open_bell(struct pub *pub, const char *file, struct roll_end end) {
+    struct bells *bells = &pub->bells;
+    struct bells_one *array = more(bells->one, bells->count, &bells->room, sizeof *array);
+    if (array == NULL) {
+        return; /* it looks again by itself, every 50 ms */
+    }
+    bells->one = array;
+    /* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
+    int fifo = openat(pub->end->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    if (fifo >= 0) {
+        bells->one[bells->count++] = (struct bells_one){end, fifo};
+    }
+}
+
+static void close_bells(struct bells *bells) {
+    for (size_t i = 0; i < bells->count; i++) {
+        fd_close(&bells->one[i].fifo);
+    }
+    bells->count = 0;
+}
+
+static void find_bells(struct pub *pub) {
+    uint32_t receivers = atomic_load(&pub->end->hail->receivers) + 1; /* pairs with hail_count */
+    if (receivers == pub->bells.receivers) {
+        return;
+    }
+    close_bells(&pub->bells);
+    DIR *list = roll_list(pub->end->roll.dir);
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "bell") == 0 && !is(&end, &pub->end->roll.self)) {
+            open_bell(pub, entry->d_name, end);
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    pub->bells.receivers = receivers;
+}
+
+void crowd_ring(struct pub *pub) {
+    find_bells(pub);
+    for (size_t i = 0; i < pub->bells.count; i++) {
+        const char byte = 1;
+        ssize_t ignored = write(pub->bells.one[i].fifo, &byte, 1); /* a full FIFO is readable already */
+        (void)ignored;
+    }
+    weave("crowd.ring.after");
+}
+
+/* ---- the list ---- */
+
+static size_t count(const struct pub *pub) {
+    size_t found = 0;
+    DIR *list = roll_list(pub->end->roll.dir);
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        found += roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "rx") == 0;
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return found;
+}
+
+static void name_slowest(struct pub *pub) {
+    struct node_peer peer;
+    const struct roll_end *end = &pub->reader[pub->slowest].end;
+    if (is(end, &pub->named)) {
+        return;
+    }
+    pub->named = *end;
+    if (node_peer_open(&peer, end->node, end->number) == 0) {
+        node_end_peer(pub->end->seen, peer.pid, proc_name(peer.exe));
+        node_peer_close(&peer);
+    }
+}
+
+void crowd_show(struct pub *pub) {
+    char text[NODE_PEER_MAX] = "";
+    if (pub->slowest < pub->readers) {
+        name_slowest(pub);
+        return;
+    }
+    pub->counted = clock_now();
+    pub->shown = atomic_load(&pub->end->hail->receivers) + 1;
+    pub->named.node = 0;
+    size_t there = count(pub);
+    if (there != 0) {
+        (void)snprintf(text, sizeof text, "%zu subscriber%s", there, there == 1 ? "" : "s");
+    }
+    node_end_peer(pub->end->seen, 0, text);
+}
+
+void crowd_deinit(struct pub *pub) {
+    while (pub->readers > 0) {
+        drop(pub, pub->readers - 1);
+    }
+    free(pub->reader);
+    close_bells(&pub->bells);
+    free(pub->bells.one);
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * PUB and SUB over shm://: joins the channel, and hands each end to its room.
+ */
+#define _GNU_SOURCE
+#include "mech/fan.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/futex.h"
+#include "base/weave.h"
+
+#define FAN_QUEUE (4u << 20)
+#define HEAD_LEAST (2 * CLOCK_US) /* a publisher gets ahead by so much time, */
+#define HEAD_MOST (8 * CLOCK_US)  /* and up to this after a long run, */
+#define HEAD_EACH 80              /* by so many ns for each message of it */
+#define HEAD_RUN 4
+
+int fan_check(const struct fan *end, const struct seg *seg, const char *magic, size_t size, const struct roll_end *of) {
+    struct fan_mark mark;
+    memcpy(&mark, seg->base, sizeof mark);
+    if (memcmp(mark.magic, magic, sizeof mark.magic) != 0 || mark.node != of->node || mark.number != of->number ||
+        seg->ring == 0) {
+        return err_say(THIRL_EFORMAT, "%s: a file of another end is not what its name says, or is damaged",
+                       end->address);
+    }
+    if (mark.version != FAN_VERSION || mark.size != size) {
+        return err_say(THIRL_EVERSION, "%s: another end has layout %u (%u bytes), this one layout %d (%zu bytes)",
+                       end->address, mark.version, mark.size, FAN_VERSION, size);
+    }
+    return 0;
+}
+
+static int check_options(const struct mech_open *open) {
+    if (!open->sends && open->options.full != THIRL_FULL_USUAL) {
+        return err_say(EINVAL, "%s: what a full queue does is said by the publisher: leave ?full= to it",
+                       open->address);
+    }
+    if (open->sends && open->options.queue > UINT64_C(1) << 30) {
+        return err_say(EINVAL, "%s: a queue in shared memory has at most 1 GiB", open->address);
+    }
+    return 0;
+}
+
+static int fan_open(void *self, const struct mech_open *open) {
+    struct fan *end = self;
+    end->seen = open->seen;
+    end->sends = open->sends;
+    end->mode = open->options.mode;
+    end->heavy = futex_fence_join();
+    (void)strncpy(end->address, open->address, sizeof end->address - 1);
+    int rc = check_options(open);
+    rc = rc != 0 ? rc
+                 : roll_begin(&end->roll, "shm", open->rest, ROLL_CAST | (open->options.crc != 0 ? ROLL_CRC : 0), open->sends, open->receives, end->mode,
+                              clock_after(clock_now(), open->options.timeout));
+    if (rc != 0) {
+        return rc;
+    }
+    (void)node_life_word(end->roll.self.number); /* before anybody can look for it */
+    end->hail = hail_of(&end->roll);
+    if (!end->heavy) {
+        hail_weaken(end->hail);
+    }
+    rc = end->sends ? pub_init(&end->pub, end, &open->options) : sub_init(&end->sub, end, &open->options);
+    if (rc != 0) {
+        roll_cancel(&end->roll);
+    } else {
+        rc = roll_finish(&end->roll);
+    }
+    if (rc == 0 && end->sends) {
+        pub_joined(&end->pub);
+    } else if (rc == 0) {
+        sub_joined(&end->sub);
+    } else if (end->sends) {
+        pub_deinit(&end->pub);
+    } else {
+        sub_deinit(&end->sub);
+    }
+    return rc;
+}
+
+static void fan_close(void *self) {
+    struct fan *end = self;
+    if (end->sends) {
+        pub_close(&end->pub);
+    } else {
+        sub_close(&end->sub);
+    }
+    roll_leave(&end->roll);
+    hail_count(end->sends ? &end->hail->senders : &end->hail->receivers);
+    hail_call(end->sends ? &end->hail->came : &end->hail->room, false);
+    end->seen = NULL; /* somebody else's from now on */
+}
+
+static void fan_deinit(void *self) {
+    struct fan *end = self;
+    if (end->sends) {
+        pub_deinit(&end->pub);
+    } else {
+        sub_deinit(&end->sub);
+    }
+    roll_deinit(&end->roll);
+}
+
+static int fan_flush(void *self, uint64_t *left) {
+    struct fan *end = self;
+    return pub_flush(&end->pub, left);
+}
+
+static bool fan_ready(void *self, enum mech_way way) {
+    struct fan *end = self;
+    return way == MECH_OUT ? pub_ready(&end->pub) : feed_ready(&end->sub);
+}
+
+static int fan_look(void *self, enum mech_way way) {
+    struct fan *end = self;
+    return way == MECH_OUT ? pub_look(&end->pub) : sub_look(&end->sub);
+}
+
+static int fan_arm(void *self, enum mech_way way, struct mech_watch *watch) {
+    struct fan *end = self;
+    return way == MECH_OUT ? pub_arm(&end->pub, watch) : sub_arm(&end->sub, watch);
+}
+
+static int64_t fan_disarm(void *self, enum mech_way way) {
+    struct fan *end = self;
+    if (way == MECH_OUT) {
+        pub_disarm(&end->pub);
+    }
+    return 0;
+}
+
+/* As in shared memory between two: a reader that asks for every next record the moment it is there takes its cache line away
+ * from the writer. After a run of them it lets the writer get ahead, the farther the longer the run was. */
+static void let_run(struct sub *sub, bool elsewhere) {
+    uint64_t run = sub->number - sub->caught_up;
+    sub->caught_up = sub->number;
+    if (!elsewhere || run < HEAD_RUN) {
+        return;
+    }
+    int64_t head = run < HEAD_MOST / HEAD_EACH ? (int64_t)run * HEAD_EACH : HEAD_MOST;
+    int64_t until = clock_now() + (head < HEAD_LEAST ? HEAD_LEAST : head);
+    do {
+        for (int i = 0; i < 8; i++) {
+            atomic_pause();
+        }
+    } while (clock_now() < until);
+}
+
+/* Shows where this thread runs; false when the one who is waited for ran here last. */
+static bool fan_spin(void *self, enum mech_way way) {
+    struct fan *end = self;
+    uint32_t cpu = proc_cpu(), theirs = cpu;
+    if (way == MECH_OUT) {
+        const struct pub *pub = &end->pub;
+        atomic_poke(&pub->own->cpu, cpu);
+        if (pub->slowest < pub->readers) {
+            theirs = atomic_peek(&((const struct fan_rx *)(const void *)pub->reader[pub->slowest].map.base)->cpu);
+        }
+    } else {
+        const struct feed *last = end->sub.last;
+        atomic_poke(&end->sub.own->cpu, cpu);
+        theirs = last != NULL && last->theirs != NULL ? atomic_peek(&last->theirs->cpu) : cpu;
+        let_run(&end->sub, theirs != cpu);
+    }
+    return theirs != cpu;
+}
+
+static int fan_fd(void *self, enum mech_way way, int *fd) {
+    struct fan *end = self;
+    struct lamp *lamp = way == MECH_OUT ? &end->pub.lamp : &end->sub.lamp;
+    if (lamp->fifo < 0) {
+        char file[ROLL_FILE_MAX];
+        roll_file(file, end->roll.self, "bell");
+        int rc = lamp_make(lamp, end->roll.dir, file, end->mode, end->address);
+        if (rc != 0) {
+            return rc;
+        }
+        weave("fan.bell.made");
+        if (way == MECH_IN) {
+            hail_count(&end->hail->receivers); /* publishers look for it */
+        }
+    }
+    if (way == MECH_OUT) {
+        pub_settle(&end->pub);
+    } else {
+        sub_settle(&end->sub);
+    }
+    *fd = lamp->epoll;
+    return 0;
+}
+
+static void say_limits(struct thirl_limits *limits, uint64_t ring, uint64_t max, enum thirl_full full) {
+    limits->message_max = max;
+    limits->queue = ring;
+    limits->ordered = 1;
+    limits->reliable = full == THIRL_FULL_BLOCK || full == THIRL_FULL_FAIL;
+    limits->pollable = 1;
+    limits->atomic_max = max;
+    limits->priorities = 1;
+    limits->full = full;
+}
+
+static void fan_limits(void *self, struct thirl_limits *limits) {
+    const struct fan *end = self;
+    if (end->sends) {
+        say_limits(limits, end->pub.seg.ring, end->pub.max, end->pub.full);
+    } else {
+        say_limits(limits, 0, 0, THIRL_FULL_DROP_OLDEST);
+    }
+}
+
+static void fan_claims(struct thirl_limits *limits) {
+    say_limits(limits, FAN_QUEUE, cast_most(FAN_QUEUE), THIRL_FULL_DROP_OLDEST);
+}
+
+/* A subscriber's is the publisher of the message that it took last; a publisher has many, or nobody. */
+static int fan_peer(void *self, struct thirl_peer *peer) {
+    struct fan *end = self;
+    const struct feed *last = end->sends ? NULL : end->sub.last;
+    if (last == NULL || last->node.id == 0) {
+        return -ENOTCONN;
+    }
+    struct proc own;
+    proc_self(&own);
+    peer->pid = last->node.pid_space == own.pid_space ? last->node.pid : 0;
+    peer->uid = last->node.uid;
+    peer->gid = last->node.gid;
+    memcpy(peer->exe, last->node.exe, sizeof peer->exe);
+    return 0;
+}
+
+const struct mech mech_shm_cast = {
+    .scheme = "shm",
+    .summary = "shared memory, one to many: a publisher writes once, and pays nothing for each subscriber",
+    .state_size = sizeof(struct fan),
+    .roles = 1u << THIRL_PUB | 1u << THIRL_SUB,
+    .registry = true,
+    .queue = FAN_QUEUE,
+    .full = 1u << THIRL_FULL_BLOCK | 1u << THIRL_FULL_DROP_OLDEST | 1u << THIRL_FULL_DROP_NEWEST |
+            1u << THIRL_FULL_LATEST | 1u << THIRL_FULL_FAIL | 1u << THIRL_FULL_DISCONNECT,
+    .history = true,
+    .numbers = true,
+    .open = fan_open,
+    .close = fan_close,
+    .deinit = fan_deinit,
+    .flush = fan_flush,
+    .send = pub_send,
+    .recv = sub_recv,
+    .send_many = pub_send_many,
+    .recv_many = sub_recv_many,
+    .recv_noted = sub_recv_noted,
+    .ready = fan_ready,
+    .look = fan_look,
+    .arm = fan_arm,
+    .disarm = fan_disarm,
+    .spin = fan_spin,
+    .fd = fan_fd,
+    .limits = fan_limits,
+    .claims = fan_claims,
+    .peer = fan_peer,
+};

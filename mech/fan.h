@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * PUB and SUB in shared memory: the layout of their files, and what both share. Each publisher writes a cast (mem/cast.h) in its
+ * .tx, which all subscribers map and read; each subscriber has an .rx with a seat for each publisher that it reads: how far it is,
+ * and what it missed. Nobody waits for anybody, unless the publisher's ?full= says so: then it reads the seats, and may
+ * overwrite only what the slowest living subscriber has passed.
+ *
+ * Who was there first is settled under the roll's lock: a subscriber begins at the end of every publisher that it finds while it
+ * joins, and at the beginning of every later one, who has posted its .tx to it: what came and went, or died, before it looked is
+ * there. Its seats are written before its .rx gets its name, so a publisher that finds an .rx without a seat for itself was there
+ * later, and waits from its own beginning on.
+ *
+ *     subscriber, joining                          publisher that waits for its subscribers
+ *     seat = where it begins; .rx gets its name    floor = what the slowest passed
+ *     hail.receivers += 1                          full fence
+ *     heavy fence                                  hail.receivers changed? reads seats again, and overwrites
+ *     floor behind it? begins at the end again       nothing that a seat still needs
+ *
+ * One of the two sees the other. Only the rooms of this mechanism include this: fan, pub, crowd, sub, feed.
+ */
+#ifndef MECH_FAN_H
+#define MECH_FAN_H
+
+#include "mech/lamp.h"
+#include "mech/mech.h"
+#include "mem/cast.h"
+#include "mem/hail.h"
+#include "mem/post.h"
+#include "mem/roll.h"
+#include "mem/seg.h"
+
+#define FAN_VERSION 1
+#define FAN_TX_MAGIC "thirl.pb"
+#define FAN_RX_MAGIC "thirl.sb"
+#define FAN_NO_WANT UINT64_MAX
+
+struct fan_mark {
+    char magic[8];
+    uint32_t version, size; /* of the struct that it begins */
+    uint64_t node;
+    uint32_t number, pad;
+};
+
+struct fan_tx { /* written by the publisher only; the ring stands behind it */
+    struct fan_mark mark;
+    char who[NODE_PEER_MAX]; /* "pid 123 (name)": its node may be gone before this is read */
+    uint32_t full;           /* enum thirl_full */
+    uint32_t pad;
+    uint64_t history;           /* for those who come late and do not say it themselves */
+    LINE_ALIGNED uint32_t gone; /* it has left: what is there is all */
+    uint32_t cpu;               /* where it ran last */
+    LINE_ALIGNED uint64_t want; /* it waits until a subscriber has passed this position */
+    uint32_t polled;            /* counts: its descriptor wants a byte then; 0: it does not */
+    struct cast_head cast;
+};
+
+struct fan_seat {               /* one subscriber at one publisher */
+    LINE_ALIGNED uint64_t node; /* 0: free; released last */
+    uint32_t number, pad;
+    uint64_t cursor;      /* everything before it has been taken, or given up */
+    uint64_t taken, lost; /* messages; taken counts the lost ones, too */
+};
+
+struct fan_rx { /* written by the subscriber only; seats stand behind it, as many as fit */
+    struct fan_mark mark;
+    LINE_ALIGNED uint32_t moved; /* there is a new file of that name, with more seats */
+    uint32_t cpu;
+};
+
+struct fan;
+
+/* ---- a publisher ---- */
+
+struct reader { /* a subscriber, as a publisher sees it that waits for them */
+    struct roll_end end;
+    struct seg map;
+    const struct fan_seat *seat; /* NULL: it has none for this publisher yet */
+    uint64_t cursor;
+    bool there, liar;
+};
+
+struct bells { /* the FIFOs of subscribers with a descriptor */
+    struct bells_one {
+        struct roll_end end;
+        int fifo;
+    } * one;
+    size_t count, room;
+    uint32_t receivers; /* when they were looked for, plus one */
+};
+
+struct pub {
+    struct fan *end;
+    struct seg seg;
+    struct fan_tx *own;
+    struct cast_out cast;
+    enum thirl_full full;
+    bool waits; /* it looks at seats: may not overwrite what is not taken */
+    bool plain; /* nothing but a record and a call for each message */
+    uint64_t max;
+    struct reader *reader;
+    size_t readers, room;
+    uint32_t receivers; /* of the hail, when they were listed, plus one */
+    size_t slowest;     /* index of a reader, when the queue was full */
+    uint32_t needed;    /* span that did not fit */
+    unsigned asleep;
+    bool flushing;
+    int64_t buried;        /* when the dead were looked for */
+    struct roll_end named; /* who stands in the list as the slowest */
+    int64_t counted;       /* when subscribers were counted for the list */
+    uint32_t shown;        /* as receivers, at that time */
+    struct bells bells;
+    struct lamp lamp;
+};
+
+/* ---- a subscriber ---- */
+
+struct feed { /* a publisher, as a subscriber sees it */
+    struct roll_end end;
+    struct seg map;
+    const struct fan_tx *theirs; /* NULL: not listened to any more */
+    struct cast_in in;
+    struct fan_seat *seat;
+    struct node_peer node;
+    uint64_t laps;
+    bool waits, cuts; /* its ?full= */
+    bool dead;
+    uint32_t answered; /* of theirs->polled */
+    int fifo;
+    char who[NODE_PEER_MAX];
+};
+
+struct sub {
+    struct fan *end;
+    struct seg seg;
+    struct fan_rx *own;
+    struct feed **feed;
+    size_t feeds, room;
+    size_t at; /* whose turn it is */
+    unsigned streak, idle;
+    bool doubt;       /* somebody seems to have left or died */
+    bool joined;      /* the .rx has its name */
+    uint32_t senders; /* of the hail, when they were looked for, plus one */
+    uint64_t history;
+    struct feed *last; /* whose message was taken last */
+    uint64_t number, caught_up;
+    struct lamp lamp;
+};
+
+struct fan {
+    struct roll roll;
+    struct node_end *seen;
+    struct hail *hail;
+    char address[NODE_ADDRESS_MAX];
+    bool sends, heavy;
+    unsigned mode;
+    struct pub pub;
+    struct sub sub;
+};
+
+/* ---- fan.c ---- */
+
+/* Does that file begin with the mark of that end? 0 or an error with a sentence. */
+int fan_check(const struct fan *, const struct seg *, const char *magic, size_t size, const struct roll_end *);
+
+/* ---- crowd.c: a publisher's subscribers ---- */
+
+/* Maps the subscribers that came and lets those go that left, if any did. */
+int crowd_refresh(struct pub *);
+
+/* The position of the slowest that counts; the end, if none does. *slowest gets its index. */
+uint64_t crowd_least(struct pub *, size_t *slowest);
+
+/* Lets the dead go. true: there were some. */
+bool crowd_bury(struct pub *);
+
+/* Messages that the slowest has not taken. */
+uint64_t crowd_left(struct pub *);
+
+/* Puts a byte into the FIFO of everyone who has one. */
+void crowd_ring(struct pub *);
+
+/* Notes in the list how many there are, if that has changed. */
+void crowd_show(struct pub *);
+
+void crowd_deinit(struct pub *);
+
+/* ---- pub.c, sub.c ---- */
+
+int pub_init(struct pub *, struct fan *, const struct thirl_options *);
+void pub_joined(struct pub *);
+int pub_send(void *fan, const void *, size_t, size_t *done, bool wait); /* slots as they are */
+int pub_send_many(void *fan, const struct iovec *, size_t *count);
+int pub_flush(struct pub *, uint64_t *left);
+bool pub_ready(struct pub *);
+int pub_look(struct pub *);
+int pub_arm(struct pub *, struct mech_watch *);
+void pub_disarm(struct pub *);
+void pub_settle(struct pub *);
+void pub_close(struct pub *);
+void pub_deinit(struct pub *);
+
+int sub_init(struct sub *, struct fan *, const struct thirl_options *);
+void sub_joined(struct sub *);
+int sub_recv(void *fan, void *, size_t, size_t *, bool wait);
+int sub_recv_noted(void *fan, void *, size_t, size_t *, struct mech_note *, bool wait);
+int sub_recv_many(void *fan, void *, size_t, struct iovec *, size_t *count);
+int sub_look(struct sub *);
+int sub_arm(struct sub *, struct mech_watch *);
+void sub_settle(struct sub *);
+void sub_close(struct sub *);
+void sub_deinit(struct sub *);
+
+/* ---- feed.c: a subscriber's publishers ---- */
+
+/* Maps the publishers that came. 0, or an error, told once. */
+int feed_refresh(struct sub *);
+
+/* Lets those go that left and have nothing more. -THIRL_EPEERDIED for one that died, once for each; 0: nobody did. */
+int feed_tidy(struct sub *);
+
+/* Is there one that has something to say, or about whom there is? feed_stirs also when that has yet to be looked into. */
+bool feed_ready(struct sub *);
+bool feed_stirs(struct sub *);
+
+/* Not listened to any more: it lied, or was too fast for one that it will not wait for. */
+void feed_cut(struct sub *, struct feed *);
+
+/* Makes the .rx, not yet with its name, with seats for all who are there, and more. */
+int feed_seats(struct sub *);
+
+void feed_deinit(struct sub *);
+
+#endif
