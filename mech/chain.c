@@ -66,6 +66,7 @@ static int adopt(struct chain *e, const struct meet_match *match) {
     terms.send_max = match->hello.max < e->send_max ? (size_t)match->hello.max : e->send_max;
     terms.takes = e->descriptors;
     terms.gives = e->carries ? match->hello.descriptors : 0;
+    terms.hears = e->hears;
     if (e->bytes && terms.send_max == 0) {
         terms.send_max = 1;
     }
@@ -117,10 +118,16 @@ bool chain_peered(struct chain *e) {
 }
 
 static bool help_neighbour(struct chain *e);
+static bool rouse_neighbours(struct chain *e);
 
 /* Under the lock: goes on looking for a peer. 0: there is a new one; -EAGAIN; or an error. */
 int chain_advance(struct chain *e) {
     struct meet_match match;
+    if (e->serve) {
+        int served = e->serve(e);
+        e->near = served == -EAGAIN && (meet_joins(&e->meet) ? help_neighbour(e) : !e->first && rouse_neighbours(e));
+        return e->near ? e->serve(e) : served;
+    }
     if (chain_peered(e)) {
         return -EAGAIN;
     }
@@ -152,7 +159,9 @@ static bool help_neighbour(struct chain *e) {
         }
         if (other->meet.listener >= 0) {
             there = true;
-            if (chain_peered(other)) {
+            if (other->serve) {
+                (void)other->serve(other); /* not chain_advance, which would look at the list again */
+            } else if (chain_peered(other)) {
                 meet_refuse(&other->meet, other->last->who.pid);
             } else {
                 (void)chain_advance(other);
@@ -162,6 +171,26 @@ static bool help_neighbour(struct chain *e) {
     }
     unlock_ends();
     return there;
+}
+
+/* This end listens, and nobody is there: ends of this process that are to call it may have no thread but ours either. */
+static bool rouse_neighbours(struct chain *e) {
+    struct meet_match match;
+    bool called = false;
+    lock_ends();
+    for (struct chain *other = ends; other; other = other->neighbour) {
+        if (other->part != MEET_CALLER || other->meet.kind != e->meet.kind || !e->meet.kind->same ||
+            !e->meet.kind->same(&other->meet, &e->meet) || pthread_mutex_trylock(&other->lock) != 0) {
+            continue;
+        }
+        if (!chain_peered(other) && meet_step(&other->meet, &match) == 1) {
+            (void)adopt(other, &match);
+        }
+        called = called || meet_joins(&other->meet);
+        (void)pthread_mutex_unlock(&other->lock);
+    }
+    unlock_ends();
+    return called;
 }
 
 /* Puts the connection that a way is at into the user's descriptor, or takes it out. */
@@ -251,6 +280,11 @@ int chain_outcome(struct chain *e, enum mech_way way, struct link *l, int rc) {
         return err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", address, who);
     case -THIRL_EPEERDIED:
         (void)err_say(THIRL_EPEERDIED, "%s: the peer, %s, died", address, who);
+        break;
+    case -ECONNRESET:
+        (void)err_say(ECONNRESET,
+                      "%s: %s cut this end off, because it took its messages too slowly; the next call joins again",
+                      address, who);
         break;
     case -THIRL_EFORMAT:
         (void)(way == MECH_IN

@@ -27,6 +27,9 @@ struct chain {
     LINE_ALIGNED struct chain_way way[2];
     LINE_ALIGNED pthread_mutex_t lock; /* for what follows; never held while something blocks */
     struct chain *neighbour;           /* the next end of this process */
+    int (*serve)(struct chain *);      /* of a hub, instead of chain_advance: lets in whoever calls; NULL elsewhere */
+    enum meet_part part;
+    uint32_t hears; /* what peers may tell us, for the terms of links */
     struct meet meet;
     struct link *first, *last;
     uint64_t links;       /* ever made */

@@ -293,6 +293,7 @@ static int begin(struct chain *e, int64_t timeout) {
         }
         const struct meet_kind *kind = e->meet.kind;
         if (e->meet.listener >= 0 || !kind->admit || kind->crosses ||
+            (e->part == MEET_CALLER && !meet_joins(&e->meet)) ||
             (meet_joins(&e->meet) && (e->near || e->meet.host.pid == getpid())) || left <= 0) {
             return 0;
         }
@@ -329,6 +330,7 @@ static int set_up(struct chain *e, const struct mech_open *open, const struct me
         return rc;
     }
     e->meet.raw = e->raw;
+    meet_play(&e->meet, e->part);
     e->came = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (e->came < 0) {
         return err_system(errno, "%s: no eventfd", open->address);
@@ -356,6 +358,7 @@ int haul_open(struct chain *e, const struct mech_open *open, const struct meet_k
     e->seen->queue = e->queue;
     e->user = e->ready = e->came = -1;
     bound(e, open->options.max);
+    e->recv_max = e->serve ? FRAME_TELL : e->recv_max; /* to a hub nobody sends messages */
     int rc = set_up(e, open, kind, place);
     if (rc != 0) {
         fd_close(&e->came);

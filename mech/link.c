@@ -88,6 +88,8 @@ int link_verdict(const struct link *l) {
         return -THIRL_ECLOSED;
     case LINK_DIED:
         return -THIRL_EPEERDIED;
+    case LINK_CUT:
+        return -ECONNRESET;
     default:
         return -THIRL_EFORMAT;
     }
@@ -370,6 +372,10 @@ HOT int link_begin(struct link *l, bool wait) {
     return 0;
 }
 
+int link_announce(struct link *l, size_t packet, bool wait) {
+    return l->terms.packets && packet > l->room_out ? announce(l, packet, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) : 0;
+}
+
 ssize_t link_write(struct link *l, const void *data, size_t size) {
     ssize_t went = send_part(l, data, size, false);
     return went >= 0 ? went : refused(l, size);
@@ -498,7 +504,7 @@ int link_flush(struct link *l, uint64_t *left) {
         return 0;
     }
     unsigned char mark[FRAME_MARK], *bye = mark + FRAME_MARK - FRAME_HEAD;
-    const struct frame_head head = {.number = l->number_out, .type = FRAME_BYE};
+    const struct frame_head head = {.number = l->number_out, .type = l->cuts ? FRAME_CUT : FRAME_BYE};
     frame_write_mark(mark, &head);
     weave("link.bye.before");
     ssize_t went = l->terms.packets ? send_part(l, mark, FRAME_MARK, false) : send_part(l, bye, FRAME_HEAD, false);

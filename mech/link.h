@@ -58,6 +58,7 @@ enum link_fate {
     LINK_LIVE,
     LINK_CLOSED, /* the peer said goodbye */
     LINK_DIED,   /* it went without */
+    LINK_CUT,    /* it told us that we are too slow, and went */
     LINK_BROKEN, /* it sent what is not thirl's */
 };
 
@@ -69,6 +70,7 @@ struct link_terms {
     bool sends, receives;
     bool quiet;            /* sleeps at once where it waits */
     unsigned gives, takes; /* descriptors with one message, each way; none with bytes */
+    uint32_t hears;        /* a bit for each frame_type that the peer may tell us, besides messages and BYE */
     size_t send_max;       /* largest payload each way */
     size_t recv_max;
 };
@@ -103,7 +105,12 @@ struct link {
     struct haste haste; /* of pipes, where sleeping is a call of its own */
     bool slept;         /* likewise: the last wait came to that */
     unsigned sleeps;
-    uint16_t answered; /* likewise: number_out at the last wait */
+    uint16_t answered;  /* likewise: number_out at the last wait */
+    uint64_t lost;      /* messages that the peer dropped before the next one, by its word */
+    bool again;         /* another worker had the next one before, likewise */
+    bool owes;          /* the message that was delivered last is not yet finished */
+    uint64_t delivered; /* messages, where they are to be finished */
+    uint64_t told;      /* the number that TELL_HEARD was answered for */
     struct rights_line line;
     struct rights at_hand; /* of the message that was delivered last; the receiving thread's alone */
 
@@ -115,6 +122,7 @@ struct link {
         usual; /* bytes that the pipe out held before it was made to hold the rest of a given up frame; 0: it was not */
     bool filled; /* the last write left a pipe full */
     bool said;   /* goodbye is on its way: nothing may follow */
+    bool cuts;   /* and that will say: too slow */
     unsigned char head[FRAME_HEAD];
     unsigned char *small;  /* where short frames are put together */
     struct frame_box tail; /* rest of a frame that its sender gave up, or of a piece */
@@ -134,6 +142,9 @@ int link_send_noted(struct link *, const void *data, size_t size, size_t *done, 
  * that does not wait: bytes, -EAGAIN, or an error. */
 int link_begin(struct link *, bool wait);
 ssize_t link_write(struct link *, const void *data, size_t size);
+
+/* Where the socket keeps packets: lets the peer know that one of that size may come. 0, -EAGAIN, or an error. */
+int link_announce(struct link *, size_t packet, bool wait);
 
 /* This end may not be called again soon: makes room for the tail, where the system allows. Nothing else shall get in: to the end
  * of a record nothing is appended, and the room is gone again before the next one. */

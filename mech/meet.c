@@ -79,10 +79,19 @@ static void drop(struct meet *m, struct meet_line *line) {
 int meet_init(struct meet *m, const struct meet_kind *kind, void *place, const char *address, bool packets,
               uint64_t queue, const struct frame_hello *own) {
     *m = (struct meet){.kind = kind, .place = place, .packets = packets, .queue = queue, .own = *own};
-    m->listener = m->joining.in = m->joining.out = m->host.pidfd = m->also = -1;
+    m->listener = m->joining.in = m->joining.out = m->host.pidfd = m->also = m->spare = -1;
     (void)snprintf(m->address, sizeof(m->address), "%s", address);
     m->watch = epoll_create1(EPOLL_CLOEXEC);
     return m->watch < 0 ? err_system(errno, "%s: no epoll descriptor", address) : 0;
+}
+
+static void save_spare(struct meet *m) {
+    m->spare = m->part == MEET_HOST ? fcntl(m->watch, F_DUPFD_CLOEXEC, 0) : -1;
+}
+
+void meet_play(struct meet *m, enum meet_part part) {
+    m->part = part;
+    save_spare(m);
 }
 
 static bool is_pipes(const struct meet_line *line) {
@@ -224,6 +233,9 @@ static int reach(struct meet *m) {
 /* What the host's greeting comes to. 0: we may join. */
 static int understand(const struct meet *m, const struct frame_hello *hello) {
     const char *host = m->host.text;
+    if (hello->kind == FRAME_HELLO_BUSY && m->part == MEET_HOST) {
+        return err_say(EBUSY, "there can be one sender of this pattern, and %s is that", host);
+    }
     if (hello->kind == FRAME_HELLO_BUSY && hello->pid[1] != 0) {
         return err_say(EBUSY, "both ends are taken, by %s and pid %lld", host, (long long)hello->pid[1]);
     }
@@ -234,6 +246,9 @@ static int understand(const struct meet *m, const struct frame_hello *hello) {
     rc = rc != 0 ? rc : frame_match_features(m->own.features, hello->features);
     if (rc != 0 || hello->kind != FRAME_HELLO_REFUSE) {
         return rc;
+    }
+    if (hello->code == EMFILE) {
+        return err_say(EMFILE, "the listener has no descriptor left for us: raise RLIMIT_NOFILE there");
     }
     /* What an end of thirl refuses with; any other code would be a claim about calls of ours. */
     static const uint32_t codes[] = {EACCES, THIRL_EFORMAT, THIRL_EVERSION, THIRL_EROLE};
@@ -327,6 +342,21 @@ static bool has_room(struct meet *m) {
     return true;
 }
 
+/* There is no descriptor for the next caller: tells him so over one that was saved for that. */
+static int turn_away_one(struct meet *m) {
+    unsigned char text[FRAME_HELLO];
+    struct meet_line line = {.in = -1, .out = -1};
+    fd_close(&m->spare);
+    int rc = m->kind->admit(m, &line.in, &line.out);
+    if (rc == 0) {
+        (void)!read(line.in, text, sizeof(text)); /* unread, it would be an error there */
+        meet_turn_away(m, &line, EMFILE);
+        drop(m, &line);
+    }
+    save_spare(m);
+    return rc == 0 ? -ECONNREFUSED : rc;
+}
+
 /* The next caller. 0; -ECONNREFUSED: it may not join; -EAGAIN: there is none, or none can be let in now. */
 static int admit(struct meet *m, struct meet_line *line) {
     *line = (struct meet_line){.in = -1, .out = -1};
@@ -334,6 +364,9 @@ static int admit(struct meet *m, struct meet_line *line) {
     if (rc == -EMFILE && m->guests != 0) {
         dismiss(m, 0); /* there is a descriptor now */
         rc = m->kind->admit(m, &line->in, &line->out);
+    }
+    if (rc == -EMFILE && m->spare >= 0) {
+        rc = turn_away_one(m);
     }
     if (rc == -EMFILE) {
         turn_deaf(m);
@@ -356,6 +389,10 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
         return 0;
     }
     rc = rc == 1 && match->hello.kind != FRAME_HELLO_CALL ? -THIRL_EFORMAT : rc;
+    if (rc == 1 && m->part == MEET_HOST && match->hello.role == m->own.role) {
+        say(m, line, FRAME_HELLO_BUSY, EBUSY, 0);
+        return 0;
+    }
     rc = rc == 1 ? frame_match_roles(m->own.role, match->hello.role) : rc;
     rc = rc == 0 ? frame_match_features(m->own.features, match->hello.features) : rc;
     if (rc != 0) {
@@ -496,6 +533,7 @@ void meet_retire(struct meet *m) {
 void meet_deinit(struct meet *m) {
     meet_retire(m);
     fd_close(&m->watch);
+    fd_close(&m->spare);
 }
 
 static void close_line(const struct meet_line *line) {

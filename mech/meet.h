@@ -19,6 +19,7 @@
 #define MEET_GUEST_NS (5 * CLOCK_S)   /* and for how long */
 #define MEET_GRACE_NS (10 * CLOCK_MS) /* no caller has to make room before: it may only need a moment to greet */
 #define MEET_PAUSE_NS (20 * CLOCK_MS) /* at most, between two tries while neither calling nor listening works */
+#define MEET_CALLERS 1024             /* of a host: they may wait in the kernel for its next step */
 #define MEET_ADDRESS 320
 
 /* A connection on which nothing was heard yet, or half a greeting. */
@@ -29,8 +30,13 @@ struct meet_line {
     unsigned char said[FRAME_HELLO];
 };
 
+/* Who listens: whoever comes first; or it is agreed by role, and who is to listen where somebody does already is refused. */
+enum meet_part { MEET_EITHER, MEET_HOST, MEET_CALLER };
+
 struct meet {
     const struct meet_kind *kind;
+    enum meet_part part;        /* set after meet_init, with meet_play */
+    int spare;                  /* of a host: a descriptor to give up when there is none to tell a caller so; else -1 */
     void *place;                /* the kind's own; it outlives this struct */
     char address[MEET_ADDRESS]; /* for sentences */
     bool packets;               /* what is written in one piece is read in one piece */
@@ -95,6 +101,9 @@ struct meet_match {
 /* own: kind need not be set. 0 or an error with a sentence. After an error meet_deinit is allowed. */
 int meet_init(struct meet *, const struct meet_kind *, void *place, const char *address, bool packets, uint64_t queue,
               const struct frame_hello *own);
+
+/* Takes that part from the first step on. A host goes on listening after a match. */
+void meet_play(struct meet *, enum meet_part);
 
 /* One step. 1: there is a match; -EAGAIN; or an error that the user should hear (-EBUSY, -THIRL_EROLE, …), after which
  * another step tries anew. */

@@ -174,7 +174,8 @@ static int admit(struct link *l, size_t size) {
         memmove(at, at + FRAME_MARK, size);
         at[6] = head.type == FRAME_DATA ? type : head.type;
         l->box.to += size;
-    } else if (head.size < FRAME_MARK || head.size > l->terms.recv_max + FRAME_MARK) {
+    } else if (head.size < FRAME_MARK ||
+               head.size > (l->terms.recv_max < FRAME_TELL ? FRAME_TELL : l->terms.recv_max) + FRAME_MARK) {
         rc = err_say(THIRL_EFORMAT, "the peer announced packets of %u bytes; %zu were agreed upon", head.size,
                      l->terms.recv_max);
     } else {
@@ -210,15 +211,17 @@ static int ended(struct link *l) {
     return link_code(l);
 }
 
-/* Looks at the first head in the box: 1 it is a message's, 0 it is not there yet, or an error. */
+/* Looks at the first head in the box: 1 it is a message's, PULL_TOLD a number's, 0 it is not there yet, or an error. */
 static int look_at_head(struct link *l, struct frame_head *head) {
     if (frame_box_held(&l->box) < FRAME_HEAD) {
         return 0;
     }
     int rc = frame_read_head(l->box.data + l->box.from, head);
-    if (likely(rc == 0 && head->type != FRAME_BYE)) {
+    if (unlikely(rc == 0 && head->type >= FRAME_CUT && (l->terms.hears & 1u << head->type) == 0)) {
+        rc = err_say(THIRL_EFORMAT, "the peer sent a frame of the type %u, which does not fit its role", head->type);
+    } else if (likely(rc == 0 && head->type != FRAME_BYE && head->type != FRAME_CUT)) {
         l->noted = head->type == FRAME_NOTED;
-        if (unlikely(head->size > l->terms.recv_max)) {
+        if (unlikely(head->size > l->terms.recv_max && !frame_is_tell(head->type))) {
             rc = err_say(THIRL_EFORMAT, "the peer announced %u bytes; %zu were agreed upon", head->size,
                          l->terms.recv_max);
         } else if (unlikely(head->number != l->number_in && !l->terms.packets)) {
@@ -227,14 +230,14 @@ static int look_at_head(struct link *l, struct frame_head *head) {
         } else if (unlikely(l->noted && l->terms.takes == 0)) {
             rc = err_say(THIRL_EFORMAT, "the peer sent descriptors, and this end takes none");
         } else {
-            return 1;
+            return frame_is_tell(head->type) ? PULL_TOLD : 1;
         }
     }
     if (rc != 0) {
         link_decide(l, LINK_BROKEN);
         return rc;
     }
-    link_decide(l, LINK_CLOSED);
+    link_decide(l, head->type == FRAME_CUT ? LINK_CUT : LINK_CLOSED);
     return link_code(l);
 }
 
@@ -344,7 +347,8 @@ HOT static int guess(struct link *l, unsigned char *buffer, size_t capacity, siz
     size_t have = (size_t)got - FRAME_HEAD < room ? (size_t)got - FRAME_HEAD : room;
     size_t extra = (size_t)got - FRAME_HEAD - have;
     l->box.to = FRAME_HEAD + extra;
-    if (head.size < have || (!l->terms.bytes && (head.size > capacity || (extra && head.size != have)))) {
+    if (rc == PULL_TOLD || head.size < have ||
+        (!l->terms.bytes && (head.size > capacity || (extra && head.size != have)))) {
         return put_back(l, &head, buffer, have, FRAME_HEAD);
     }
     frame_box_drop(&l->box, FRAME_HEAD);
@@ -375,6 +379,23 @@ static int get_head(struct link *l, unsigned char *buffer, size_t capacity, size
     return fill(l, PULL_BOX / 2, wait);
 }
 
+/* A number is next in the box. 0: go on; 1: it is not there yet; PULL_TOLD: the caller is to know; or an error. */
+static int hear_number(struct link *l, const struct frame_head *head) {
+    if (frame_box_held(&l->box) < FRAME_HEAD + FRAME_TELL) {
+        return l->over ? ended(l) : 1;
+    }
+    l->told = frame_read_tell(l->box.data + l->box.from + FRAME_HEAD);
+    frame_box_drop(&l->box, FRAME_HEAD + FRAME_TELL);
+    if (head->type == FRAME_LOST) {
+        l->lost += l->told;
+    } else if (head->type == FRAME_AGAIN) {
+        l->again = l->told != 0;
+    } else {
+        return PULL_TOLD;
+    }
+    return 0;
+}
+
 static int take_message(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
     for (;;) {
         struct frame_head head;
@@ -383,6 +404,14 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
             rc = get_head(l, buffer, capacity, size, wait);
             if (rc != 0) {
                 return rc < 0 ? rc : 0;
+            }
+            continue;
+        }
+        if (unlikely(rc == PULL_TOLD)) {
+            rc = hear_number(l, &head);
+            rc = rc == 1 ? fill(l, PULL_BOX / 2, wait) : rc;
+            if (rc != 0) {
+                return rc;
             }
             continue;
         }
@@ -546,7 +575,9 @@ int pull_rest(struct link *l) {
         }
     }
     if (l->over || rc != -EAGAIN) {
-        link_decide(l, frame_box_ends(&l->box, l->rest) ? LINK_CLOSED : LINK_DIED);
+        uint8_t last = frame_box_ends(&l->box, l->rest);
+        bool cut = last == FRAME_CUT && (l->terms.hears & 1u << FRAME_CUT) != 0;
+        link_decide(l, cut ? LINK_CUT : last == FRAME_BYE ? LINK_CLOSED : LINK_DIED);
     }
     gate_leave(&l->reading);
     return link_code(l);

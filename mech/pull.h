@@ -14,8 +14,10 @@
 #define PULL_DIRECT_PIPE                                                                                               \
     ((size_t)16384) /* and of a pipe, whose writer waits while much is read, and gets the pages back */
 
+#define PULL_TOLD 2 /* the peer has told a number, link->told; only where the terms hear of it */
+
 /* struct mech's recv. When the peer is gone and everything was delivered: -THIRL_ECLOSED, -THIRL_EPEERDIED or
- * -THIRL_EFORMAT, again and again. */
+ * -THIRL_EFORMAT or -ECONNRESET, again and again. */
 static inline int pull_recv(struct link *, void *buffer, size_t capacity, size_t *size, bool wait);
 
 /* The same for connections that are raw or bring descriptors, which are closed when there is no note to put them into. */

@@ -15,6 +15,9 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
+#include "mech/deal.h"
+#include "mech/ear.h"
+#include "mech/crier.h"
 #include "mech/far.h"
 #include "mech/haul.h"
 #include "mech/host.h"
@@ -29,6 +32,16 @@ struct place {
 
 struct tcp_end {
     struct chain chain;
+    struct place place;
+};
+
+struct tcp_crier {
+    struct crier crier;
+    struct place place;
+};
+
+struct tcp_deal {
+    struct deal deal;
     struct place place;
 };
 
@@ -49,7 +62,8 @@ static int take(struct meet *m, const struct host_spot *s) {
         return errno == EAFNOSUPPORT ? -EADDRNOTAVAIL : err_system(errno, "%s: no socket", m->address);
     }
     weave("tcp.bind.before");
-    int rc = bind(fd, host_at(s), s->length) == 0 && listen(fd, 64) == 0 ? 0 : -errno;
+    int rc =
+        bind(fd, host_at(s), s->length) == 0 && listen(fd, m->part == MEET_HOST ? MEET_CALLERS : 64) == 0 ? 0 : -errno;
     weave("tcp.bind.after");
     if (rc == 0) {
         meet_listen(m, fd);
@@ -95,7 +109,7 @@ static int seek(struct meet *m) {
     struct place *p = m->place;
     const struct host_spot *called = NULL;
     p->barred = false;
-    for (unsigned i = 0; i < p->host.spots && !called; i++) {
+    for (unsigned i = 0; i < p->host.spots && !called && m->part != MEET_CALLER; i++) {
         int rc = take(m, &p->host.spot[i]);
         if (rc == -EADDRINUSE || rc == -EACCES) {
             called = &p->host.spot[i];
@@ -103,6 +117,10 @@ static int seek(struct meet *m) {
         } else if (rc != -EADDRNOTAVAIL) {
             return rc;
         }
+    }
+    if (!called && m->part == MEET_HOST) {
+        return err_say(EADDRNOTAVAIL, "%s: who publishes or pushes listens, and that is no address of this host",
+                       m->address);
     }
     if (!called) {
         called = &p->host.spot[p->turn];
@@ -171,22 +189,46 @@ static const struct meet_kind kind = {
     .same = same,
 };
 
-static int open_slot(void *self, const struct mech_open *open) {
-    struct tcp_end *t = self;
+/* What is the same for all: reads the address, and fills in the chain. */
+static int prepare(struct chain *chain, struct place *place, const struct mech_open *open) {
     if (open->options.type > THIRL_STREAM) {
         return err_say(THIRL_EADDRESS, "%s: tcp:// has no ?type=: it is a stream", open->address);
     }
-    int rc = host_read(&t->place.host, open->address, "tcp", open->rest, SOCK_STREAM);
+    int rc = host_read(&place->host, open->address, "tcp", open->rest, SOCK_STREAM);
     if (rc != 0) {
         return rc;
     }
-    int fd = socket(t->place.host.spot[0].at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(place->host.spot[0].at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return err_system(errno, "%s: no socket", open->address);
     }
-    t->chain.queue = far_prepare(fd, open->options.queue); /* how much a socket of this kind holds */
+    chain->queue = far_prepare(fd, open->options.queue); /* how much a socket of this kind holds */
     fd_close(&fd);
-    return haul_open(&t->chain, open, &kind, &t->place);
+    return 0;
+}
+
+static int open_slot(void *self, const struct mech_open *open) {
+    struct tcp_end *t = self;
+    int rc = prepare(&t->chain, &t->place, open);
+    return rc != 0 ? rc : haul_open(&t->chain, open, &kind, &t->place);
+}
+
+static int open_ear(void *self, const struct mech_open *open) {
+    struct tcp_end *t = self;
+    int rc = prepare(&t->chain, &t->place, open);
+    return rc != 0 ? rc : ear_open(&t->chain, open, &kind, &t->place);
+}
+
+static int open_crier(void *self, const struct mech_open *open) {
+    struct tcp_crier *t = self;
+    int rc = prepare(&t->crier.hub.chain, &t->place, open);
+    return rc != 0 ? rc : crier_open(&t->crier, open, &kind, &t->place);
+}
+
+static int open_deal(void *self, const struct mech_open *open) {
+    struct tcp_deal *t = self;
+    int rc = prepare(&t->deal.hub.chain, &t->place, open);
+    return rc != 0 ? rc : deal_open(&t->deal, open, &kind, &t->place);
 }
 
 static void limits_slot(void *self, struct thirl_limits *limits) {
@@ -200,8 +242,72 @@ static void claims_slot(struct thirl_limits *limits) {
     limits->cross_host = 1;
 }
 
+/* The limits and claims of a pattern, as they are between hosts. */
+#define FAR(name, limits, claims)                                                                                      \
+    static void limits_##name(void *self, struct thirl_limits *far) {                                                  \
+        limits(self, far);                                                                                             \
+        far->cross_host = 1;                                                                                           \
+    }                                                                                                                  \
+    static void claims_##name(struct thirl_limits *far) {                                                              \
+        claims(far);                                                                                                   \
+        far->queue *= 2;                                                                                               \
+        far->cross_host = 1;                                                                                           \
+    }
+FAR(sub, ear_limits, ear_claims_sub)
+FAR(pull, ear_limits, ear_claims_pull)
+FAR(crier, crier_limits, crier_claims)
+FAR(deal, deal_limits, deal_claims)
+
+static const struct mech tcp_sub = {
+    .scheme = "tcp",
+    .summary = "TCP connection: a subscriber of who publishes there",
+    .state_size = sizeof(struct tcp_end),
+    EAR_SLOTS,
+    .roles = 1u << THIRL_SUB,
+    .full = CRIER_FULL, /* one address for both: it is the publisher who goes by it */
+    .history = true,
+    .open = open_ear,
+    .limits = limits_sub,
+    .claims = claims_sub,
+};
+
+static const struct mech tcp_pull = {
+    .scheme = "tcp",
+    .kin = &tcp_sub,
+    .summary = "TCP connection: a worker of who pushes there",
+    .state_size = sizeof(struct tcp_end),
+    EAR_SLOTS,
+    .roles = 1u << THIRL_PULL,
+    .open = open_ear,
+    .limits = limits_pull,
+    .claims = claims_pull,
+};
+
+static const struct mech tcp_crier = {
+    .scheme = "tcp",
+    .kin = &tcp_pull,
+    .summary = "TCP connections, from one to all who call",
+    .state_size = sizeof(struct tcp_crier),
+    CRIER_SLOTS,
+    .open = open_crier,
+    .limits = limits_crier,
+    .claims = claims_crier,
+};
+
+static const struct mech tcp_deal = {
+    .scheme = "tcp",
+    .kin = &tcp_crier,
+    .summary = "TCP connections, each message to one of those who call",
+    .state_size = sizeof(struct tcp_deal),
+    DEAL_SLOTS,
+    .open = open_deal,
+    .limits = limits_deal,
+    .claims = claims_deal,
+};
+
 const struct mech mech_tcp = {
     .scheme = "tcp",
+    .kin = &tcp_deal,
     .summary = "TCP connection, on this host or to another one",
     .state_size = sizeof(struct tcp_end),
     HAUL_SLOTS,

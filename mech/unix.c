@@ -17,6 +17,9 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
+#include "mech/deal.h"
+#include "mech/ear.h"
+#include "mech/crier.h"
 #include "mech/haul.h"
 #include "mech/local.h"
 
@@ -29,6 +32,16 @@ struct place {
 
 struct unix_end {
     struct chain chain;
+    struct place place;
+};
+
+struct unix_crier {
+    struct crier crier;
+    struct place place;
+};
+
+struct unix_deal {
+    struct deal deal;
     struct place place;
 };
 
@@ -106,7 +119,7 @@ static int take(struct meet *m) {
         (void)chmod(p->at.sun_path, p->mode);
         (void)stat(p->at.sun_path, &file);
     }
-    if (listen(fd, 64) != 0) {
+    if (listen(fd, m->part == MEET_HOST ? MEET_CALLERS : 64) != 0) {
         rc = err_system(errno, "%s: cannot listen", m->address);
         fd_close(&fd);
         return rc;
@@ -140,6 +153,9 @@ static int clear(const struct meet *m) {
 static int seek(struct meet *m) {
     const struct place *p = m->place;
     int rc = dial(m);
+    if (m->part == MEET_CALLER && (rc == -ENOENT || rc == -ECONNREFUSED)) {
+        return -EAGAIN;
+    }
     if (rc == -ENOENT || rc == -ECONNREFUSED) {
         char path[sizeof(p->at.sun_path) + 1] = "";
         int lock = -1;
@@ -211,26 +227,50 @@ static const struct meet_kind kind = {
     .same = same,
 };
 
-static int open_slot(void *self, const struct mech_open *open) {
-    struct unix_end *u = self;
+/* What is the same for all: reads the address, and fills in the chain. */
+static int prepare(struct chain *chain, struct place *place, const struct mech_open *open) {
     bool packets = open->options.type == THIRL_SEQPACKET;
     struct local local;
     int rc = local_read(&local, open->address, open->rest);
     if (rc != 0) {
         return rc;
     }
-    u->place.at = local.at;
-    u->place.length = local.length;
+    place->at = local.at;
+    place->length = local.length;
     int fd = new_socket(open->address, packets, false);
     if (fd < 0) {
         return fd;
     }
-    u->place.mode = open->options.mode;
-    u->chain.packets = packets;
-    u->chain.carries = true;
-    u->chain.queue = link_set_queue(fd, open->options.queue, packets); /* how much a socket of this kind holds */
+    place->mode = open->options.mode;
+    chain->packets = packets;
+    chain->queue = link_set_queue(fd, open->options.queue, packets); /* how much a socket of this kind holds */
     fd_close(&fd);
-    return haul_open(&u->chain, open, &kind, &u->place);
+    return 0;
+}
+
+static int open_slot(void *self, const struct mech_open *open) {
+    struct unix_end *u = self;
+    u->chain.carries = true;
+    int rc = prepare(&u->chain, &u->place, open);
+    return rc != 0 ? rc : haul_open(&u->chain, open, &kind, &u->place);
+}
+
+static int open_ear(void *self, const struct mech_open *open) {
+    struct unix_end *u = self;
+    int rc = prepare(&u->chain, &u->place, open);
+    return rc != 0 ? rc : ear_open(&u->chain, open, &kind, &u->place);
+}
+
+static int open_crier(void *self, const struct mech_open *open) {
+    struct unix_crier *u = self;
+    int rc = prepare(&u->crier.hub.chain, &u->place, open);
+    return rc != 0 ? rc : crier_open(&u->crier, open, &kind, &u->place);
+}
+
+static int open_deal(void *self, const struct mech_open *open) {
+    struct unix_deal *u = self;
+    int rc = prepare(&u->deal.hub.chain, &u->place, open);
+    return rc != 0 ? rc : deal_open(&u->deal, open, &kind, &u->place);
 }
 
 static void limits_slot(void *self, struct thirl_limits *limits) {
@@ -243,9 +283,72 @@ static void claims_slot(struct thirl_limits *limits) {
     limits->identity = limits->descriptors = 1;
 }
 
+/* The limits and claims of a pattern, and that the kernel says who is there. */
+#define KNOWN(name, limits, claims)                                                                                    \
+    static void limits_##name(void *self, struct thirl_limits *known) {                                                \
+        limits(self, known);                                                                                           \
+        known->identity = 1;                                                                                           \
+    }                                                                                                                  \
+    static void claims_##name(struct thirl_limits *known) {                                                            \
+        claims(known);                                                                                                 \
+        known->identity = 1;                                                                                           \
+    }
+KNOWN(sub, ear_limits, ear_claims_sub)
+KNOWN(pull, ear_limits, ear_claims_pull)
+KNOWN(crier, crier_limits, crier_claims)
+KNOWN(deal, deal_limits, deal_claims)
+
+static const struct mech unix_sub = {
+    .scheme = "unix",
+    .summary = "Unix socket: a subscriber of who publishes there",
+    .state_size = sizeof(struct unix_end),
+    EAR_SLOTS,
+    .roles = 1u << THIRL_SUB,
+    .full = CRIER_FULL, /* one address for both: it is the publisher who goes by it */
+    .history = true,
+    .open = open_ear,
+    .limits = limits_sub,
+    .claims = claims_sub,
+};
+
+static const struct mech unix_pull = {
+    .scheme = "unix",
+    .kin = &unix_sub,
+    .summary = "Unix socket: a worker of who pushes there",
+    .state_size = sizeof(struct unix_end),
+    EAR_SLOTS,
+    .roles = 1u << THIRL_PULL,
+    .open = open_ear,
+    .limits = limits_pull,
+    .claims = claims_pull,
+};
+
+static const struct mech unix_crier = {
+    .scheme = "unix",
+    .kin = &unix_pull,
+    .summary = "Unix sockets, from one to all who call",
+    .state_size = sizeof(struct unix_crier),
+    CRIER_SLOTS,
+    .open = open_crier,
+    .limits = limits_crier,
+    .claims = claims_crier,
+};
+
+static const struct mech unix_deal = {
+    .scheme = "unix",
+    .kin = &unix_crier,
+    .summary = "Unix sockets, each message to one of those who call",
+    .state_size = sizeof(struct unix_deal),
+    DEAL_SLOTS,
+    .open = open_deal,
+    .limits = limits_deal,
+    .claims = claims_deal,
+};
+
 const struct mech mech_unix = {
     .scheme = "unix",
     .datagram = &mech_dgram,
+    .kin = &unix_deal,
     .summary = "Unix socket, stream or seqpacket, by path or abstract name",
     .state_size = sizeof(struct unix_end),
     HAUL_SLOTS,

@@ -42,13 +42,26 @@ int frame_read_head(const unsigned char in[FRAME_HEAD], struct frame_head *head)
         }
         return 0;
     }
-    if (head->type != FRAME_BYE) {
+    if (frame_is_tell(head->type)) {
+        return head->size == FRAME_TELL
+                   ? 0
+                   : err_say(THIRL_EFORMAT, "the peer sent a number of %u bytes; it has %d", head->size, FRAME_TELL);
+    }
+    if (head->type != FRAME_BYE && head->type != FRAME_CUT) {
         return err_say(THIRL_EFORMAT, "the peer sent a frame of the unknown type %u", head->type);
     }
     if (head->size != 0) {
         return err_say(THIRL_EFORMAT, "the peer said goodbye with %u bytes behind it; there may be none", head->size);
     }
     return 0;
+}
+
+void frame_write_tell(unsigned char out[FRAME_TELL], uint64_t value) {
+    store(out, value, FRAME_TELL);
+}
+
+uint64_t frame_read_tell(const unsigned char in[FRAME_TELL]) {
+    return fetch(in, FRAME_TELL);
 }
 
 void frame_write_mark(unsigned char out[FRAME_MARK], const struct frame_head *head) {
@@ -139,11 +152,15 @@ static const char *role_name(uint32_t role) {
 }
 
 int frame_match_roles(uint32_t own, uint32_t other) {
-    if ((own == THIRL_PAIR && other == THIRL_PAIR) || (own == THIRL_WRITE && other == THIRL_READ) ||
-        (own == THIRL_READ && other == THIRL_WRITE)) {
+    static const uint8_t match[] = {
+        [THIRL_PAIR] = THIRL_PAIR, [THIRL_WRITE] = THIRL_READ, [THIRL_READ] = THIRL_WRITE, [THIRL_PUSH] = THIRL_PULL,
+        [THIRL_PULL] = THIRL_PUSH, [THIRL_PUB] = THIRL_SUB,    [THIRL_SUB] = THIRL_PUB};
+    if (own < sizeof(match) && match[own] != 0 && match[own] == other) {
         return 0;
     }
-    return err_say(THIRL_EROLE, "this end's role is %s and the other's is %s; pair goes with pair, write with read",
+    return err_say(THIRL_EROLE,
+                   "this end's role is %s and the other's is %s; pair goes with pair, write with read, push with pull, "
+                   "pub with sub",
                    role_name(own), role_name(other));
 }
 
@@ -186,17 +203,17 @@ void frame_box_free(struct frame_box *b) {
     *b = (struct frame_box){0};
 }
 
-bool frame_box_ends(const struct frame_box *b, size_t skip) {
+uint8_t frame_box_ends(const struct frame_box *b, size_t skip) {
     size_t held = frame_box_held(b);
     while (skip <= held && held - skip >= FRAME_HEAD) {
         const unsigned char *in = b->data + b->from + skip;
         if (in[7] != FRAME_LAST) {
-            return false;
+            return 0;
         }
-        if (in[6] == FRAME_BYE) {
-            return fetch(in, 4) == 0;
+        if (in[6] == FRAME_BYE || in[6] == FRAME_CUT) {
+            return fetch(in, 4) == 0 ? in[6] : 0;
         }
         skip += FRAME_HEAD + (size_t)fetch(in, 4);
     }
-    return false;
+    return 0;
 }

@@ -20,6 +20,7 @@
 #define FRAME_WORD "\x9dthirl\r\x1b" /* eight bytes that a marked packet begins with; then a head, then a payload */
 #define FRAME_MARK 16                /* bytes before the payload of a marked packet: the word and a head */
 #define FRAME_HELLO 64               /* bytes of a greeting */
+#define FRAME_TELL 8                 /* bytes of a payload that is one number */
 #define FRAME_VERSION 1              /* of everything in this file */
 #define FRAME_SIZE_MAX 0x7fffffffu   /* largest payload */
 #define FRAME_LAST 0xa7 /* last byte of every head: a stream that lost its place is noticed at the next frame */
@@ -29,6 +30,11 @@ enum frame_type {
     FRAME_BYE,   /* the sender closed its end; nothing follows, no payload */
     FRAME_ROOM,  /* marked packets only: size says how large packets are from now on, at most; no payload */
     FRAME_NOTED, /* data, with descriptors that come with its first byte; only to who takes some by its greeting */
+    FRAME_CUT,   /* BYE to a subscriber who takes its messages too slowly: it may call again */
+    /* What a hub and its callers tell each other: the payload is one number. What is said of a message precedes it. */
+    FRAME_LOST,  /* so many were dropped before the next message */
+    FRAME_AGAIN, /* not 0: the next message was given to another worker before */
+    FRAME_DONE,  /* the message with that number, from 0 on this connection, is finished */
 };
 
 struct frame_head {
@@ -52,6 +58,13 @@ static inline void frame_write_head(unsigned char out[FRAME_HEAD], const struct 
 static inline bool frame_is_marked(const void *packet, size_t size) {
     return size >= 8 && memcmp(packet, FRAME_WORD, 8) == 0;
 }
+
+static inline bool frame_is_tell(uint8_t type) {
+    return type >= FRAME_LOST && type <= FRAME_DONE;
+}
+
+void frame_write_tell(unsigned char out[FRAME_TELL], uint64_t value);
+uint64_t frame_read_tell(const unsigned char in[FRAME_TELL]);
 
 void frame_write_mark(unsigned char out[FRAME_MARK], const struct frame_head *);
 
@@ -118,7 +131,7 @@ static inline void frame_box_drop(struct frame_box *b, size_t size) {
 int frame_box_room(struct frame_box *, size_t size);
 void frame_box_free(struct frame_box *);
 
-/* Walks the frames held, the first of which begins after `skip` bytes: do they end with a FRAME_BYE? */
-bool frame_box_ends(const struct frame_box *, size_t skip);
+/* Walks the frames held, the first of which begins after `skip` bytes: FRAME_BYE or FRAME_CUT when they end with that, else 0. */
+uint8_t frame_box_ends(const struct frame_box *, size_t skip);
 
 #endif

@@ -47,6 +47,9 @@ const struct conform_line conform_lines[] = {
     {"tcp6", "tcp://[::1]:", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"udp4", "udp://127.0.0.1:", false, "", CONFORM_QUEUE},
     {"udp6", "udp://[::1]:", false, "", CONFORM_QUEUE},
+    {"hub-unix", "unix://", true, "", CONFORM_QUEUE},
+    {"hub-seqpacket", "unix://@", false, "?type=seqpacket", CONFORM_QUEUE},
+    {"hub-tcp", "tcp://127.0.0.1:", false, "", CONFORM_QUEUE},
     {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };

@@ -297,6 +297,7 @@ static void await_end(struct peer *peer) {
 static void sender_dies_in_mid_message(struct conform *c) {
     struct peer peer;
     stock_need(conform_claims(c).message_max > conform_claims(c).atomic_max, "messages are never cut");
+    stock_need(!stock_meets(c), "each connection has its one sender, and half a message ends with it");
     conform_start(&peer, c, push_half);
     thirl *end = conform_open(c, THIRL_PULL, NULL);
     struct thirl_limits limits = stock_limits(end);
@@ -326,6 +327,7 @@ static void pull_half(const struct conform *c, struct peer *stage) {
 static void receiver_dies_in_mid_message(struct conform *c) {
     struct peer peer;
     stock_need(conform_claims(c).message_max > conform_claims(c).atomic_max, "messages are never cut");
+    stock_need(!stock_meets(c), "each connection has its one receiver, and half a message ends with it");
     conform_start(&peer, c, pull_half);
     conform_hear(&peer);
     thirl *out = conform_open(c, THIRL_PUSH, NULL);

@@ -20,6 +20,15 @@ void stock_need(bool claimed, const char *why_not) {
     }
 }
 
+bool stock_meets(const struct conform *c) {
+    return conform_claims(c).senders == 1 && conform_claims(c).receivers == 0;
+}
+
+void stock_ends(thirl *end, const struct conform *c) {
+    int rc = thirl_recv(end, NULL, 0, NULL, THIRL_NOW);
+    must(rc == -EAGAIN || (rc == -THIRL_ECLOSED && stock_meets(c)));
+}
+
 int stock_lost(void *context, const struct thirl_seen *seen) {
     uint64_t *lost = context;
     *lost += seen->pid == getpid() ? seen->lost : 0;

@@ -12,6 +12,12 @@ struct thirl_limits stock_limits(thirl *);
 /* What the line cannot do it says itself: then there is nothing to try. */
 void stock_need(bool claimed, const char *why_not);
 
+/* Do its ends know each other? Then the one sender waits until what it sent is finished, and a receiver is told that it closed. */
+bool stock_meets(const struct conform *);
+
+/* Nothing more comes, whether or not the sender is still there. */
+void stock_ends(thirl *, const struct conform *);
+
 /* For thirl_list: adds what this process's ends have lost to the uint64_t. */
 int stock_lost(void *, const struct thirl_seen *);
 

@@ -502,6 +502,7 @@ static void waits_for_a_queue(struct conform *c) {
         must(size == 10 && conform_intact(data, size, word));
     }
     must_be(thirl_wait(wants, 2, thirl_in_ms(60)), -ETIMEDOUT);
+    must_be(thirl_recv(wants[0].end, NULL, 0, NULL, THIRL_NOW), -EAGAIN); /* the last one is done */
     conform_tell(&peer, 0);
     conform_join(&peer);
     must_be(thirl_close(&wants[0].end, PATIENCE), 0);

@@ -266,6 +266,8 @@ static const char *const elsewhere[] = {
     "udp.",                                                /* udp_test */
     "dgram.",                                              /* dgram_test */
     "hose.",                                               /* path_test */
+    "ear.",       "deal.",  "tell.",                       /* deal_test */
+    "hub.",       "crier.",                                /* deal_test, crier_test */
     "sig.",                                                /* conform/event_test */
     "catch.",                                              /* conform/event_test */
     "choose.",                                             /* conform/wait_test */

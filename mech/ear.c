@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The receiving ends of a hub, see ear.h. A worker's message is finished when it comes for the next one, or closes.
+ */
+#include "mech/ear.h"
+
+#include "base/err.h"
+#include "base/weave.h"
+#include "mech/tell.h"
+
+static bool is_worker(const struct chain *e) {
+    return (e->hears & 1u << FRAME_AGAIN) != 0;
+}
+
+/* What was delivered last is finished: the pusher forgets it. */
+static void finish(struct chain *e) {
+    struct link *l = e->way[MECH_IN].at;
+    if (l && l->owes) {
+        weave("ear.done.before");
+        l->owes = tell_send(l, FRAME_DONE, l->delivered - 1) == -EAGAIN;
+        weave("ear.done.after");
+    }
+}
+
+static void note_message(struct chain *e, struct mech_note *note) {
+    struct link *l = e->way[MECH_IN].at;
+    uint64_t lost;
+    bool again;
+    struct node_count *in = &e->seen->in;
+    tell_take(l, &lost, &again);
+    if (lost != 0) {
+        atomic_poke(&in->lost, in->lost + lost);
+    }
+    l->owes = is_worker(e);
+    l->delivered++;
+    if (note) {
+        note->lost = lost;
+        note->again = again;
+    }
+}
+
+int ear_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
+    struct chain *e = self;
+    finish(e);
+    int rc = haul_recv(e, buffer, capacity, size, wait);
+    if (rc == 0) {
+        weave("ear.take.after");
+        note_message(e, note);
+    }
+    return rc;
+}
+
+HOT int ear_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+    return ear_recv_noted(self, buffer, capacity, size, NULL, wait);
+}
+
+/* A worker gets one at a time: it has all of them in its hands, and can say of each that it is finished only by the next call. */
+int ear_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+    struct chain *e = self;
+    if (is_worker(e)) {
+        messages->iov_base = buffer;
+        *count = 1;
+        return ear_recv_noted(self, buffer, capacity, &messages->iov_len, NULL, false);
+    }
+    int rc = haul_recv_many(self, buffer, capacity, messages, count);
+    if (rc == 0) {
+        note_message(e, NULL);
+    }
+    return rc;
+}
+
+int ear_open(struct chain *e, const struct mech_open *open, const struct meet_kind *kind, void *place) {
+    e->part = MEET_CALLER;
+    e->hears = open->role == THIRL_SUB ? 1u << FRAME_LOST | 1u << FRAME_CUT : 1u << FRAME_AGAIN;
+    return haul_open(e, open, kind, place);
+}
+
+void ear_close(void *self) {
+    finish(self);
+    haul_close(self);
+}
+
+void ear_limits(void *self, struct thirl_limits *limits) {
+    const struct chain *e = self;
+    haul_limits(self, limits);
+    limits->receivers = 0;
+    limits->reliable = is_worker(e);
+    limits->descriptors = 0;
+}
+
+void ear_claims_sub(struct thirl_limits *limits) {
+    haul_claims(limits);
+    limits->receivers = 0;
+    limits->reliable = 0;
+    limits->full = THIRL_FULL_DROP_NEWEST;
+}
+
+void ear_claims_pull(struct thirl_limits *limits) {
+    haul_claims(limits);
+    limits->receivers = 0;
+}
