@@ -334,8 +334,42 @@ static void finds_flips_in_queues(struct conform *c) {
     }
     must(bad >= 15 && good >= 30);
     must_be(refused(), bad);
+    stock_ends(in, c);
     must_be(thirl_close(&out, PATIENCE), 0);
     must_be(thirl_close(&in, PATIENCE), 0);
+}
+
+static void finds_flips_among_subscribers(struct conform *c) {
+    thirl *out = NULL, *in[2];
+    thirl_msg *msg;
+    unsigned bad = 0, good = 0;
+    must_be(thirl_open(&out, THIRL_PUB, conform_address(c, 0, "crc&history=5"), NULL), 0);
+    must_be(thirl_open(&in[0], THIRL_SUB, conform_address(c, 0, "crc&hurt=5:flip/3"), NULL), 0);
+    must_be(thirl_open(&in[1], THIRL_SUB, conform_address(c, 0, "crc"), NULL), 0);
+    for (unsigned i = 0; i < 60; i++) {
+        conform_send(out, (size_t)i * 11, i);
+        conform_recv(in[1], (size_t)i * 11, i);
+        int rc = thirl_take(in[0], &msg, PATIENCE);
+        if (check(rc, thirl_msg_data(msg), thirl_msg_size(msg), i, (size_t)i * 11, &bad)) {
+            must_be(thirl_msg_number(msg), i);
+            must_be(thirl_msg_lost(msg), 0);
+            good++;
+        }
+        thirl_free(&msg);
+    }
+    must(bad >= 10 && good >= 20);
+    must_be(refused(), bad);
+    thirl *other = NULL;
+    must_be(thirl_open(&other, THIRL_SUB, conform_address(c, 0, NULL), NULL), -THIRL_EROLE);
+    must_say("CRC");
+    must_be(thirl_open(&other, THIRL_SUB, conform_address(c, 0, "crc&history=5"), NULL), 0);
+    for (unsigned i = 55; i < 60; i++) { /* kept as it was sent */
+        conform_recv(other, (size_t)i * 11, i);
+    }
+    must_be(thirl_close(&out, PATIENCE), 0);
+    must_be(thirl_close(&other, PATIENCE), 0);
+    must_be(thirl_close(&in[0], PATIENCE), 0);
+    must_be(thirl_close(&in[1], PATIENCE), 0);
 }
 
 /* Every single bit of a message, where it lies in the sender's memory. */
@@ -451,6 +485,17 @@ static void wants_both_alike(struct conform *c) {
     }
 }
 
+/* Of a pusher and a worker that know each other, one is told. */
+static int meet_worker(thirl *in, thirl *out) {
+    char byte;
+    int rc = -EAGAIN;
+    for (int64_t until = conform_now() + 10000 * MS; rc == -EAGAIN && conform_now() < until;) {
+        rc = thirl_send(out, "x", 1, THIRL_NOW);
+        rc = rc == -EAGAIN ? thirl_recv(in, &byte, 1, NULL, THIRL_NOW) : rc;
+    }
+    return rc;
+}
+
 static void never_takes_it_for_the_message(struct conform *c) {
     thirl *in = NULL, *out = NULL;
     char buffer[64];
@@ -458,7 +503,11 @@ static void never_takes_it_for_the_message(struct conform *c) {
         const char *here = sealed ? "crc" : NULL, *other = sealed ? NULL : "crc";
         must_be(thirl_open(&in, THIRL_PULL, conform_address(c, (unsigned)sealed, here), NULL), 0);
         int rc = thirl_open(&out, THIRL_PUSH, conform_address(c, (unsigned)sealed, other), NULL);
-        if (rc == 0) {                                     /* nobody there tells the one of the other: the packets do */
+        if (rc == 0 && stock_meets(c)) {
+            must_be(meet_worker(in, out), -THIRL_EROLE);
+            must_say("?crc");
+            must_be(thirl_close(&out, THIRL_NOW), 0);
+        } else if (rc == 0) {                              /* nobody there tells the one of the other: the packets do */
             bool strangers = conform_claims(c).cross_host; /* anybody can send there: those who do are no errors */
             must_be(thirl_send(out, "not for you", 11, PATIENCE), 0);
             must_be(thirl_recv(in, buffer, sizeof buffer, NULL, thirl_in_ms(500)),
@@ -473,6 +522,7 @@ static void never_takes_it_for_the_message(struct conform *c) {
         must_be(thirl_open(&out, THIRL_PUSH, conform_address(c, (unsigned)sealed, here), NULL), 0);
         conform_send(out, 20, 1);
         conform_recv(in, 20, 1);
+        stock_ends(in, c);
         must_be(thirl_close(&out, PATIENCE), 0);
         must_be(thirl_close(&in, PATIENCE), 0);
     }
@@ -542,6 +592,7 @@ int main(int argc, char **argv) {
         CONFORM(finds_flips_among_many),
         CONFORM(flips_one_bit),
         CONFORM_FOR(finds_flips_in_queues, CONFORM_QUEUE),
+        CONFORM_FOR(finds_flips_among_subscribers, CONFORM_CAST),
         CONFORM_ONLY(finds_every_bit, "shm"),
         CONFORM(wants_both_alike),
         CONFORM_FOR(never_takes_it_for_the_message, CONFORM_QUEUE),
