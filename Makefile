@@ -40,10 +40,17 @@ LINK = $(CC) -pthread $(SANITIZE) $(LDFLAGS_ADD)
 
 # ---- what there is --------------------------------------------------------------------------------------------------
 
-LIBRARY := $(wildcard $(addsuffix /*.c,base mem wire mech chan))
+LIBRARY := $(wildcard $(addsuffix /*.c,base mem wire mech chan pattern))
 TOOL := $(wildcard tool/*.c)
 BENCH := $(wildcard bench/*.c)
-EXAMPLE := $(wildcard example/*.c)
+# Event loops that are no part of libc: each example is built where pkg-config knows its library.
+LOOPS := uv=libuv glib=glib-2.0 uring=liburing
+ABSENT := $(strip $(foreach loop,$(LOOPS),$(if $(shell pkg-config --exists $(lastword $(subst =, ,$(loop))) 2>&1 || echo no),$(loop))))
+EXAMPLE := $(filter-out $(foreach loop,$(ABSENT),example/loop-$(firstword $(subst =, ,$(loop))).c),$(wildcard example/*.c))
+$(foreach loop,$(filter-out $(ABSENT),$(LOOPS)),$(eval LOOP_HEADERS_$(firstword $(subst =, ,$(loop))) := \
+	$(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(lastword $(subst =, ,$(loop)))))))
+$(foreach loop,$(filter-out $(ABSENT),$(LOOPS)),$(eval LOOP_LIBS_$(firstword $(subst =, ,$(loop))) := \
+	$(shell pkg-config --libs $(lastword $(subst =, ,$(loop))))))
 # The long ones first: programs run side by side.
 TEST := $(wildcard tests/crash/*_test.c tests/conform/*_test.c tests/race/*_test.c tests/*_test.c)
 TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/%,$(wildcard tests/*.c tests/*/*.c))
@@ -83,7 +90,7 @@ TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(STATIC) $(SHARED) $(TOOL_PROGRAM) $(BENCH_PROGRAM) $(EXAMPLES)
+all: $(B)/absent $(STATIC) $(SHARED) $(TOOL_PROGRAM) $(BENCH_PROGRAM) $(EXAMPLES)
 
 # ---- how it is made -------------------------------------------------------------------------------------------------
 
@@ -92,9 +99,15 @@ $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(COMPILE) / $(LINK)' | cmp -s - $@ || echo '$(COMPILE) / $(LINK)' >$@
 
+# Said once, and again when it is something else.
+$(B)/absent: FORCE
+	@mkdir -p $(@D)
+	@echo '$(ABSENT)' | cmp -s - $@ || { echo '$(ABSENT)' >$@; \
+		[ -z '$(ABSENT)' ] || echo 'not here, so their examples are not built: $(subst =, of ,$(ABSENT))'; }
+
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
-	$(COMPILE) -MMD -MP -c -o $@ $<
+	$(COMPILE) $(LOOP_HEADERS_$(patsubst example/loop-%,%,$*)) -MMD -MP -c -o $@ $<
 
 $(B)/weave/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
@@ -129,7 +142,7 @@ $(B)/thirl-bench: $(BENCH_OBJECTS) $(STATIC)
 
 $(EXAMPLES): $(B)/%: $(B)/obj/%.o $(STATIC)
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^
+	$(LINK) -o $@ $^ $(LOOP_LIBS_$(patsubst example/loop-%,%,$*))
 
 $(filter-out $(FUZZERS),$(TESTS)): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
 	$(LINK) -o $@ $^ -lcmocka
@@ -157,7 +170,7 @@ C_FILES = $(LIBRARY) $(TOOL) $(BENCH) $(EXAMPLE) $(TEST) $(TEST_SUPPORT) $(FUZZ)
 H_FILES = $(wildcard */*.h include/thirl/*.h tests/*/*.h)
 
 lint:
-	@printf '%s\n' $(C_FILES) | xargs -P 2 -n 3 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=gnu11 -DTHIRL_WEAVE' lint
+	@printf '%s\n' $(C_FILES) | xargs -P 2 -n 3 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) $(foreach loop,$(LOOPS),$(LOOP_HEADERS_$(firstword $(subst =, ,$(loop))))) -std=gnu11 -DTHIRL_WEAVE' lint
 	@cppcheck --quiet --std=c11 --language=c --error-exitcode=1 --enable=warning,portability,performance \
 		--inline-suppr --suppress=missingIncludeSystem --suppressions-list=.cppcheck -I. -Iinclude -D_GNU_SOURCE \
 		-DTHIRL_WEAVE $(C_FILES)

@@ -13,10 +13,16 @@
 extern const struct work thirl_round;    /* thirl_send and thirl_recv, payload written and read */
 extern const struct work thirl_handover; /* loan, put, take, free; only the first word is touched */
 
+/* ask.c: calls and their answers. */
+extern const struct work thirl_asking;
+
 /* oneway.c: one way. */
 extern const struct work thirl_way;   /* thirl_send and thirl_recv */
 extern const struct work thirl_many;  /* thirl_send_many and thirl_recv_many, 32 messages to a call */
 extern const struct work thirl_place; /* loan, put, take, free: written and read in place */
+
+/* jobs.c: a work queue: one sender and two workers, one sender and one worker, eight senders and one worker. */
+extern const struct work thirl_jobs, thirl_jobs_one, thirl_jobs_eight;
 
 /* word.c: round trips of a word by signals. */
 extern const struct work thirl_word;

@@ -19,6 +19,9 @@ extern const struct work
     floor_slots; /* the same with slots of one size: no messages of any size, but the hardware's limit */
 extern const struct work floor_copy; /* slots with flags: one memcpy in, one memcpy out */
 
+/* jobs.c: one sender, two workers, who share an index. */
+extern const struct work floor_jobs;
+
 /* word.c: round trips of a word by signals; the size says nothing. */
 extern const struct work floor_word;
 

@@ -57,6 +57,17 @@ static const struct entry rtt_one_core[] = {
     OURS(1, "thirl shm adaptive", thirl_round, "shm://", "wait=adaptive", 48, KIB(4), 1, 1.2),
 };
 
+static const struct entry call[] = {
+    BARE(0, "bare line", floor_line, 8, KIB(4), 2),
+    OURS(0, "thirl shm spin", thirl_asking, "shm://", "wait=spin", 8, KIB(4), 2, 2.4),
+    BARE(1, "bare line", floor_line, 48, KIB(4), 2),
+    OURS(1, "thirl shm spin", thirl_asking, "shm://", "wait=spin", 48, KIB(4), 2, 2.4),
+    BARE(2, "bare futex", floor_futex, 8, KIB(4), 2),
+    OURS(2, "thirl shm sleep", thirl_asking, "shm://", "wait=sleep", 8, KIB(4), 2, 1.3),
+    BARE(3, "bare futex", floor_futex, 8, KIB(4), 1),
+    OURS(3, "thirl shm adaptive", thirl_asking, "shm://", "wait=adaptive", 8, KIB(4), 1, 1.3),
+};
+
 #define SMALL(g, bytes, room, with)                                                                                    \
     BARE(g, "bare packed ring", floor_packed, bytes, room, 2),                                                         \
         BARE(g, "bare cached ring", floor_cached, bytes, room, 2),                                                     \
@@ -69,6 +80,23 @@ static const struct entry stream_small[] = {
     SMALL(1, 64, KIB(256), "queue=256K"),
     SMALL(2, 8, MIB(4), "queue=4M"),
     SMALL(3, 64, MIB(4), "queue=4M"),
+};
+
+static const struct entry work_queue[] = {
+    BARE(0, "bare shared index", floor_jobs, 8, MIB(4), 2),
+    OURS(0, "thirl shm, 2 workers", thirl_jobs, "shm://", "queue=4M", 8, MIB(4), 2, 0),
+    BARE(1, "bare shared index", floor_jobs, 64, MIB(4), 2),
+    OURS(1, "thirl shm, 2 workers", thirl_jobs, "shm://", "queue=4M", 64, MIB(4), 2, 0),
+    {.group = 2,
+     .variant = "thirl shm, 1 to 1",
+     .work = &thirl_jobs_one,
+     .scheme = "shm://",
+     .options = "queue=4M",
+     .size = 64,
+     .ring = MIB(32), /* all of the eight are warm then */
+     .cpus = 2,
+     .floor = true},
+    OURS(2, "thirl shm, 8 to 1", thirl_jobs_eight, "shm://", "queue=4M", 64, MIB(32), 2, 0.8),
 };
 
 #define QUEUES(g, bytes)                                                                                               \
@@ -199,7 +227,9 @@ const struct plan plan_table[] = {
     PLAN("rtt-sleep", "shared memory, round trip, both sides sleep", MEASURE_ROUND, true, rtt_sleep),
     PLAN("rtt-hot", "shared memory, round trip, adaptive against spinning", MEASURE_ROUND, true, rtt_hot),
     PLAN("rtt-one-core", "shared memory, round trip, both on one processor", MEASURE_ROUND, true, rtt_one_core),
+    PLAN("call", "shared memory, a call and its answer", MEASURE_ROUND, true, call),
     PLAN("stream-small", "shared memory, one way, small messages", MEASURE_MESSAGES, true, stream_small),
+    PLAN("work-queue", "shared memory, a work queue: each message to one worker", MEASURE_MESSAGES, false, work_queue),
     PLAN("queue-size", "shared memory, one way, by size of the queue", MEASURE_BYTES, false, queue_size),
     PLAN("stream-bulk", "shared memory, one way, copied in and out", MEASURE_BYTES, true, stream_bulk),
     PLAN("zero-copy", "shared memory, hand-over and back in place, by size", MEASURE_ROUND, true, zero_copy),

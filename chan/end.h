@@ -21,6 +21,8 @@ struct thirl_msg {
     size_t room;  /* bytes of it */
     uint8_t way;  /* enum mech_way */
     uint8_t slot;
+    bool owed;      /* a request that is to be answered */
+    bool cancelled; /* a request whose caller wants no answer any more */
 };
 
 #define END_NEVER UINT32_MAX /* no epoch; 0 is that of a forked child */
@@ -39,6 +41,7 @@ struct end_way {
     int64_t gap;          /* how long the peer lets this way wait: a moving average, ns */
     int64_t wake;         /* how long a wake-up takes: likewise */
     uint64_t next;        /* number of the next message that arrives in a private buffer */
+    uint32_t handed;      /* counts what one thread's try has left for another's: end_hand */
     struct thirl_msg *msg; /* THIRL_HELD_MAX of them */
 };
 
@@ -54,7 +57,12 @@ struct thirl {
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
     int kick;         /* an eventfd that wakes the waiters on descriptors, -1 until there is one */
     bool stream;
-    bool fails; /* ?full=fail: a sender never waits for room */
+    bool fails;             /* ?full=fail: a sender never waits for room */
+    bool retry;             /* ?retry */
+    bool asks;              /* CALL or SERVE: a message there belongs to a call, and has no place in send and recv */
+    struct due *due;        /* SERVE: due.h; else NULL */
+    void *pattern;          /* what a room above keeps with this end, */
+    void (*forget)(void *); /* and how that is given back, when nothing of the end is out any more */
     enum thirl_wait_mode wait;
     int64_t timeout;
     struct node_end *seen;
@@ -142,6 +150,20 @@ static inline void end_wait_begins(thirl *end, enum mech_way way) {
 static inline thirl_time end_patience(const thirl *end, thirl_time until) {
     return unlikely(end->fails) ? THIRL_NOW : until;
 }
+
+/* Under the gate of that way: the try of another thread may find something now. All that wait there try again. */
+void end_hand(thirl *, enum mech_way);
+
+/* A message of any kind with its note, in a slot of its own; under the gate of the way IN, as a try. What was not handed to the user
+ * goes back by end_give_back, under the same gate. */
+int end_take(thirl *, struct thirl_msg **, bool wait);
+void end_give_back(struct thirl_msg *);
+
+/* Copies the bytes into a slot's own buffer; under the same gate. -EBUSY: all are out; -ENOMEM. */
+int end_fill(thirl *, struct thirl_msg **, const void *data, size_t size);
+
+/* Refuses what has no place on an end of calls: 0, or -THIRL_EROLE with what to call instead. */
+int end_refuse_plain(const thirl *, const char *call);
 
 /* thirl_send with a note. */
 int end_send_noted(thirl *, const void *data, size_t size, const struct mech_note *, thirl_time until);

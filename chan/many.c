@@ -65,6 +65,9 @@ int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thi
     struct sending sending = {.messages = messages, .count = *count};
     *count = 0;
     int rc;
+    if (end != NULL && end->asks) {
+        return end_refuse_plain(end, "thirl_send_many");
+    }
     for (size_t i = 0; i < sending.count; i++) {
         if (unlikely(messages[i].iov_base == NULL && messages[i].iov_len != 0)) {
             return err_say(EINVAL, "thirl_send_many: message %zu has no data (NULL), but %zu bytes of it", i,
@@ -127,6 +130,9 @@ int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *mes
     struct receiving receiving = {.buffer = buffer, .capacity = capacity, .messages = messages, .count = *count};
     *count = 0;
     int rc = -EAGAIN;
+    if (end != NULL && end->asks) {
+        return end_refuse_plain(end, "thirl_recv_many");
+    }
     if (likely(end != NULL && end_enter_straight(end, MECH_IN, &end->way[MECH_IN].straight))) {
         rc = try_recv_many(end, &receiving, false);
         end_leave_straight(end, MECH_IN);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/fd.h"
-#include "chan/end.h"
+#include "chan/due.h"
 
 #define STREAM_PIECE ((size_t)256 << 10) /* bytes that take reads at once from a stream in private buffers */
 
@@ -34,7 +34,10 @@ static struct thirl_msg *slot_take(thirl *end, enum mech_way at) {
     msg->note.priority = 0;
     msg->note.count = 0;
     msg->note.lost = 0;
+    msg->note.times = 0;
     msg->note.again = false;
+    msg->note.kind = MECH_PLAIN;
+    msg->owed = msg->cancelled = false;
     msg->slot = (uint8_t)slot;
     return msg;
 }
@@ -99,6 +102,9 @@ int thirl_loan(thirl *end, thirl_msg **msg, size_t size, thirl_time until) {
         return err_say(EINVAL, "thirl_loan: there is no place for the message (NULL)");
     }
     *msg = NULL;
+    if (end != NULL && end->asks) {
+        return end_refuse_plain(end, "thirl_loan");
+    }
     struct lending lending = {size, NULL};
     until = end != NULL ? end_patience(end, until) : until;
     int rc = end_do(end, MECH_OUT, try_loan, &lending, until);
@@ -161,26 +167,62 @@ static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
         msg->piece.size = size;
         msg->piece.number = end->mech->numbers ? msg->note.number : end_number(end, rc);
         msg->piece.lost = msg->note.lost;
+        msg->piece.times = msg->note.times;
         msg->piece.again = msg->note.again;
         break;
     }
     return rc;
 }
 
-static int try_take(thirl *end, void *arguments, bool wait) {
-    struct thirl_msg **taken = arguments;
+int end_take(thirl *end, struct thirl_msg **taken, bool wait) {
     struct thirl_msg *msg = slot_take(end, MECH_IN);
     if (msg == NULL) {
         return -EBUSY;
     }
-    int rc = end->mech->take != NULL ? end->mech->take(end->state, &msg->piece) : recv_private(end, msg, wait);
+    int rc = end->mech->take != NULL         ? end->mech->take(end->state, &msg->piece)
+             : end->mech->take_noted != NULL ? end->mech->take_noted(end->state, &msg->piece, &msg->note)
+                                             : recv_private(end, msg, wait);
     if (rc != 0) {
         slot_free(msg);
         return end_answer(rc);
     }
     *taken = msg;
-    end_count(&end->seen->in, msg->piece.size);
     return 0;
+}
+
+void end_give_back(struct thirl_msg *msg) {
+    if (msg->end->mech->free != NULL) {
+        msg->end->mech->free(msg->end->state, &msg->piece, (enum mech_way)msg->way);
+    }
+    slot_free(msg);
+}
+
+int end_fill(thirl *end, struct thirl_msg **filled, const void *data, size_t size) {
+    struct thirl_msg *msg = slot_take(end, MECH_IN);
+    if (msg == NULL) {
+        return -EBUSY;
+    }
+    int rc = grow(msg, size);
+    if (rc != 0) {
+        slot_free(msg);
+        return rc;
+    }
+    if (size != 0) {
+        memcpy(msg->buffer, data, size);
+    }
+    msg->piece.size = size;
+    msg->note.kind = MECH_REPLY;
+    *filled = msg;
+    return 0;
+}
+
+static int try_take(thirl *end, void *arguments, bool wait) {
+    struct thirl_msg **taken = arguments;
+    int rc = end->due != NULL ? due_take(end, taken, wait) : end_take(end, taken, wait);
+    if (rc == 0) {
+        end_count(&end->seen->in, (*taken)->piece.size);
+    }
+    return rc;
 }
 
 int thirl_take(thirl *end, thirl_msg **msg, thirl_time until) {
@@ -188,7 +230,19 @@ int thirl_take(thirl *end, thirl_msg **msg, thirl_time until) {
         return err_say(EINVAL, "thirl_take: there is no place for the message (NULL)");
     }
     *msg = NULL;
-    return end_do(end, MECH_IN, try_take, msg, until);
+    if (end != NULL && end->asks && end->due == NULL) {
+        return end_refuse_plain(end, "thirl_take");
+    }
+    for (;;) {
+        if (end != NULL && end->due != NULL) {
+            due_settle(end);
+        }
+        int rc = end_do(end, MECH_IN, try_take, msg, until);
+        if (rc != 0 || !(*msg)->cancelled) {
+            return rc;
+        }
+        thirl_free(msg); /* its caller has lost interest before anybody saw it */
+    }
 }
 
 /* The slot of a message that is no longer out, under the gate of its way, which it leaves. */
@@ -213,12 +267,18 @@ void thirl_free(thirl_msg **slot) {
     if (end->epoch != proc_epoch()) {
         return; /* the parent's: it will free it */
     }
+    struct mech_note note = msg->note;
+    bool owed = msg->owed;
     enum mech_way way = (enum mech_way)msg->way;
     (void)gate_enter(&end->way[way].gate, INT64_MAX);
     if (end->mech->free != NULL) {
         end->mech->free(end->state, &msg->piece, way);
     }
+    bool closed = end->pieces != 0;
     let_go(msg);
+    if (unlikely(owed && !closed)) {
+        due_owe(end, &note);
+    }
 }
 
 static int check_taken(thirl_msg **slot, const char *call) {
@@ -267,6 +327,10 @@ void *thirl_msg_data(const thirl_msg *msg) {
 
 size_t thirl_msg_size(const thirl_msg *msg) {
     return msg == NULL ? 0 : msg->piece.size;
+}
+
+uint64_t thirl_msg_times(const thirl_msg *msg) {
+    return msg == NULL ? 0 : msg->piece.times > 1 ? msg->piece.times : 1;
 }
 
 uint64_t thirl_msg_lost(const thirl_msg *msg) {

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "chan/end.h"
+#include "chan/due.h"
 #include "mem/sweep.h"
 #include "wire/addr.h"
 
@@ -64,6 +64,9 @@ static int complete(struct thirl_options *options, const struct mech *mech, cons
         return err_say(EOPNOTSUPP, "%s: in this role %s keeps no history for those who come late", address,
                        mech->scheme);
     }
+    if (options->retry != 0 && (mech->roles & 1u << THIRL_CALL) == 0) {
+        return err_say(EOPNOTSUPP, "%s: only calls can be tried again: ?retry is for the role call", address);
+    }
     if (options->raw != 0 && !mech->raw) {
         return err_say(EOPNOTSUPP, "%s: %s has no raw form: nobody but thirl could speak it", address, mech->scheme);
     }
@@ -85,6 +88,9 @@ static int describe(enum thirl_role role, struct mech_open *open, const struct m
         role == THIRL_PAIR || role == THIRL_WRITE || role == THIRL_PUSH || role == THIRL_NOTIFY || role == THIRL_PUB;
     open->receives =
         role == THIRL_PAIR || role == THIRL_READ || role == THIRL_PULL || role == THIRL_WATCH || role == THIRL_SUB;
+    if (role == THIRL_CALL || role == THIRL_SERVE) {
+        open->sends = open->receives = true;
+    }
     if (!open->sends && !open->receives) {
         return err_say(EINVAL, "%s: %d is no role; see enum thirl_role", address, (int)role);
     }
@@ -107,7 +113,9 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     size_t state_size = (mech->state_size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
     void *state = aligned_alloc(CACHE_LINE, state_size);
     struct thirl_msg *msg = calloc((size_t)2 * THIRL_HELD_MAX, sizeof *msg);
-    if (end == NULL || state == NULL || msg == NULL) {
+    struct due *due = open->role == THIRL_SERVE ? calloc(1, sizeof *due) : NULL;
+    if (end == NULL || state == NULL || msg == NULL || (open->role == THIRL_SERVE && due == NULL)) {
+        free(due);
         free(end);
         free(state);
         free(msg);
@@ -121,6 +129,9 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->send = mech->send;
     end->recv = mech->recv;
     end->stream = open->stream;
+    end->asks = open->role == THIRL_CALL || open->role == THIRL_SERVE;
+    end->retry = open->options.retry != 0;
+    end->due = due;
     end->fails = open->options.full == THIRL_FULL_FAIL;
     end->wait = (enum thirl_wait_mode)open->options.wait;
     end->timeout = open->options.timeout;
@@ -136,8 +147,9 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
         bool spins = end->wait == THIRL_WAIT_SPIN;
         bool counts =
             way == MECH_OUT || mech->take != NULL || mech->numbers; /* else the numbers of messages are chan's */
-        end->way[way].straight = end->way[way].allowed && !mech->blocks && counts ? epoch : END_NEVER;
-        end->way[way].blocking = end->way[way].allowed && mech->blocks && !spins ? epoch : END_NEVER;
+        bool plain = end->way[way].allowed && !end->asks;
+        end->way[way].straight = plain && !mech->blocks && counts ? epoch : END_NEVER;
+        end->way[way].blocking = plain && mech->blocks && !spins ? epoch : END_NEVER;
     }
     return end;
 }
@@ -148,6 +160,10 @@ static void give_back(thirl *end) {
         free(end->way[0].msg[i].buffer);
     }
     free(end->way[0].msg);
+    free(end->due);
+    if (end->forget != NULL) {
+        end->forget(end->pattern);
+    }
     mech_unwrap(end->mech);
     free(end->state);
     free(end);
@@ -223,6 +239,18 @@ int end_refuse(const thirl *end, enum mech_way way) {
                        way == MECH_IN ? "receive" : "send");
     }
     return err_say(THIRL_ECLOSED, "%s is being closed by another thread of this process", end->address);
+}
+
+int end_refuse_plain(const thirl *end, const char *call) {
+    return end->due != NULL
+               ? err_say(THIRL_EROLE,
+                         "%s: %s is not for the role serve: thirl_take gets a request, thirl_reply answers it",
+                         end->address, call)
+               : err_say(
+                     THIRL_EROLE,
+                     "%s: %s is not for the role call: thirl_call sends a request and gets its answer, thirl_ask and "
+                     "thirl_answer do it for many",
+                     end->address, call);
 }
 
 static int try_flush(thirl *end, void *arguments, bool wait) {

@@ -61,6 +61,9 @@ static __attribute__((noinline)) int send_on(thirl *end, const void *data, size_
 /* Everything but the straight way. */
 HOT static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, thirl_time until) {
     struct sending sending = {data, size, 0, NULL};
+    if (unlikely(end != NULL && end->asks)) {
+        return end_refuse_plain(end, "thirl_send");
+    }
     if (data == NULL && size != 0) {
         return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
     }
@@ -137,6 +140,9 @@ HOT static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, s
     size_t unasked = 0;
     struct receiving receiving = {buffer, capacity, size != NULL ? size : &unasked};
     *receiving.size = 0;
+    if (unlikely(end != NULL && end->asks)) {
+        return end_refuse_plain(end, "thirl_recv");
+    }
     if (buffer == NULL && capacity != 0) {
         return err_say(EINVAL, "thirl_recv: there is no buffer (NULL), but %zu bytes of it", capacity);
     }

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,6 +37,7 @@ struct wait {
     void *arguments;
     thirl_time until;
     int64_t deadline; /* until, made absolute; 0: not yet asked for */
+    uint32_t handed;  /* the way's, when this thread last tried */
     bool beside;      /* the peer runs on this very processor */
 };
 
@@ -62,6 +64,7 @@ static int attempt(struct wait *wait, bool block, bool first) {
         return rc;
     }
     rc = wait->try(wait->end, wait->arguments, block);
+    wait->handed = wait->end->way[wait->way].handed;
     if (first && rc == -EAGAIN && wait->until.ns != 0) {
         (void)atomic_add(&wait->end->way[wait->way].waiters, 1);
     }
@@ -192,7 +195,11 @@ static bool sleep_on_word(const struct mech_watch *watch, bool quick, int64_t un
         clock_after(now, watch->life == NULL && watch->slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch->slice);
     until = slice < until ? slice : until;
     int rc = -ENOSYS;
-    if (watch->life != NULL) {
+    if (watch->also_count != 0) {
+        struct futex_word words[MECH_ALSO + 2] = {{watch->word, watch->value}, {watch->life, watch->life_value}};
+        memcpy(words + 2, watch->also, watch->also_count * sizeof *words);
+        rc = futex_wait_many(words, watch->also_count + 2, until);
+    } else if (watch->life != NULL) {
         rc = futex_wait_two(watch->word, watch->value, watch->life, watch->life_value, until);
     }
     if (rc == -ENOSYS) {
@@ -234,11 +241,16 @@ static int sleep_once(struct wait *wait) {
         return rc;
     }
     rc = end->mech->arm(end->state, wait->way, &watch);
+    if (rc == 0 && way->handed != wait->handed) { /* since its last try another thread has left it something */
+        (void)end->mech->disarm(end->state, wait->way);
+        rc = 1;
+    }
     if (rc == 0) {
         atomic_store(&way->word, watch.kind == MECH_WATCH_WORD ? watch.word : NULL);
     }
     if (rc == 1) {
         rc = wait->try(end, wait->arguments, false);
+        wait->handed = way->handed;
         end_leave(end, wait->way);
         return rc;
     }
@@ -263,6 +275,7 @@ static int sleep_once(struct wait *wait) {
     bool closing = atomic_peek(&end->closing);
     if (!closing && (rc == 0 || rc == -EAGAIN)) {
         rc = wait->try(end, wait->arguments, false);
+        wait->handed = way->handed;
     }
     gate_leave(&way->gate);
     return closing ? end_refuse(end, wait->way) : rc;
@@ -272,6 +285,13 @@ static int say_late(const struct wait *wait) {
     const thirl *end = wait->end;
     int code = wait->until.ns == 0 ? EAGAIN : ETIMEDOUT;
     const char *when = wait->until.ns == 0 ? "at once" : "before the deadline";
+    if (end->asks && wait->way == MECH_IN) {
+        return err_say(code, "%s: no %s came %s", end->address, end->due != NULL ? "request" : "answer", when);
+    }
+    if (end->asks && end->due == NULL) {
+        return err_say(code, "%s: no server took the request %s: none is open, or those that are do not get on",
+                       end->address, when);
+    }
     char who[NODE_PEER_MAX];
     node_end_who(end->seen, who);
     bool known = end->mech->pidfd != NULL; /* over a connection it is known who is there */
@@ -348,6 +368,14 @@ int end_do(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_t
 int end_go_on(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_time until) {
     struct wait wait = {.end = end, .way = way, .try = try, .arguments = arguments, .until = until};
     return wait_on(&wait);
+}
+
+void end_hand(thirl *end, enum mech_way at) {
+    struct end_way *way = &end->way[at];
+    way->handed++;
+    if (atomic_load(&way->waiters) != 0) {
+        end->mech->wake(end->state, at);
+    }
 }
 
 void end_wake_all(thirl *end) {

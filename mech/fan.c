@@ -234,6 +234,7 @@ static int fan_peer(void *self, struct thirl_peer *peer) {
 
 const struct mech mech_shm_cast = {
     .scheme = "shm",
+    .kin = &mech_event,
     .summary = "shared memory, one to many: a publisher writes once, and pays nothing for each subscriber",
     .state_size = sizeof(struct fan),
     .roles = 1u << THIRL_PUB | 1u << THIRL_SUB,

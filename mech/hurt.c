@@ -334,6 +334,12 @@ static int take_slot(void *self, struct mech_piece *piece) {
     return dice_end(&h->dice[MECH_IN], rc != 0 ? rc : CALL(h, take, piece));
 }
 
+static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note) {
+    struct hurt *h = self;
+    int rc = before(h, MECH_IN, false);
+    return dice_end(&h->dice[MECH_IN], rc != 0 ? rc : CALL(h, take_noted, piece, note));
+}
+
 /* ---- waiting ---- */
 
 static bool holds(const struct hurt *h, enum mech_way way) {
@@ -443,6 +449,7 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
     HURT(recv_noted);
     HURT(loan);
     HURT(take);
+    HURT(take_noted);
     HURT(ready);
     HURT(look);
     HURT(arm);
@@ -454,7 +461,7 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
         outer->loan = NULL;
         outer->put = NULL;
         outer->take = NULL;
-        outer->free = NULL;
+        outer->free = outer->take_noted == NULL ? NULL : outer->free;
         outer->requeue = NULL;
     }
     if (harm_breaks(&harm)) { /* message by message */

@@ -18,7 +18,7 @@ int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
     in->end = end;
     lamp_init(&in->lamp);
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
-    roll_file(file, end->roll.self, "rx");
+    mate_file(file, &end->roll.self, "rx", &end->mate);
     (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
     int rc = seg_make(&in->seg, end->roll.dir, unfinished, sizeof(struct shm_rx), 0, mode, end->address);
     if (rc != 0) {
@@ -52,7 +52,7 @@ static void drop_feed(struct inlet *in) {
         in->bound = false;
         straighten(in);
         mate_note(in->end, NULL);
-    } else {
+    } else if (in->end->mate.node == 0) {
         post_drop(&in->end->roll, &in->peer.end);
     }
     if (feed->held == 0) {
@@ -167,7 +167,9 @@ static int bind(struct inlet *in) {
         atomic_store(&heard->node, in->peer.end.node);
     }
     weave("inlet.bind.after");
-    post_drop(&in->end->roll, &in->peer.end);
+    if (in->end->mate.node == 0) {
+        post_drop(&in->end->roll, &in->peer.end);
+    }
     mate_meet(in->end, &in->peer.end);
     if (in->end->sends) {
         (void)mate_post(in->end, &in->peer.end); /* so that it hears of this end's death or goodbye, too */
@@ -444,7 +446,8 @@ int inlet_look(struct inlet *in) {
     if (in->feed != NULL && !in->dead && !node_peer_alive(&in->peer.node)) {
         in->dead = true;
     }
-    bool mute = in->feed == NULL && in->final == 0 && in->end->sends && mate_lost(in->end, &in->mute);
+    bool mute = in->feed == NULL && in->final == 0 && in->end->sends && in->end->mate.node == 0 &&
+                mate_lost(in->end, &in->mute);
     return in->dead || mute || in->final != 0 ? 0 : -EAGAIN;
 }
 

@@ -9,8 +9,16 @@
 #include "base/err.h"
 #include "mech/shm.h"
 
-static int check_mark(const struct shm *end, const struct seg *seg, const char *magic, size_t size,
-                      const struct roll_end *of, bool *heavy) {
+void mate_file(char file[ROLL_FILE_MAX], const struct roll_end *of, const char *kind, const struct roll_end *mate) {
+    roll_file(file, *of, kind);
+    if (mate->node != 0) {
+        size_t used = strlen(file);
+        (void)snprintf(file + used, ROLL_FILE_MAX - used, ".%016llx.%u", (unsigned long long)mate->node, mate->number);
+    }
+}
+
+int mate_check(const struct shm *end, const struct seg *seg, const char *magic, size_t size, const struct roll_end *of,
+               bool *heavy) {
     struct shm_mark mark;
     memcpy(&mark, seg->base, sizeof mark);
     if (memcmp(mark.magic, magic, sizeof mark.magic) != 0 || mark.node != of->node || mark.number != of->number) {
@@ -29,10 +37,12 @@ int mate_find(struct shm *end, const char *kind, const char *magic, size_t size,
               struct shm_peer *peer) {
     struct roll_end found;
     char file[ROLL_FILE_MAX];
-    if (roll_find(&end->roll, kind, &found) != 0) {
+    const bool chosen = end->mate.node != 0;
+    found = end->mate;
+    if (!chosen && roll_find(&end->roll, kind, &found) != 0) {
         return -EAGAIN;
     }
-    roll_file(file, found, kind);
+    mate_file(file, &found, kind, chosen ? &end->roll.self : &end->mate);
     int rc = seg_map(seg, end->roll.dir, file, size, end->address);
     if (rc == -ENOENT) {
         return -EAGAIN; /* it left in between */
@@ -41,11 +51,14 @@ int mate_find(struct shm *end, const char *kind, const char *magic, size_t size,
         return rc;
     }
     *peer = (struct shm_peer){.end = found};
-    rc = check_mark(end, seg, magic, size, &found, &peer->heavy);
+    rc = mate_check(end, seg, magic, size, &found, &peer->heavy);
     rc = rc != 0 ? rc : node_peer_open(&peer->node, found.node, found.number);
     if (rc != 0) {
         seg_unmap(seg);
         return rc == -ESRCH ? -EAGAIN : rc;
+    }
+    if (chosen) {
+        node_peer_lean(&peer->node);
     }
     (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid,
                    proc_name(peer->node.exe));
@@ -55,13 +68,13 @@ int mate_find(struct shm *end, const char *kind, const char *magic, size_t size,
 int mate_find_post(struct shm *end, struct seg *seg, struct shm_peer *peer, bool *dead) {
     struct roll_end found;
     char file[ROLL_FILE_MAX];
-    if (post_find(&end->roll, file, &found) != 0) {
+    if (end->mate.node != 0 || post_find(&end->roll, file, &found) != 0) {
         return -EAGAIN;
     }
     int rc = seg_map(seg, end->roll.dir, file, sizeof(struct shm_tx), end->address);
     *peer = (struct shm_peer){.end = found};
     if (rc == 0) {
-        rc = check_mark(end, seg, SHM_TX_MAGIC, sizeof(struct shm_tx), &found, &peer->heavy);
+        rc = mate_check(end, seg, SHM_TX_MAGIC, sizeof(struct shm_tx), &found, &peer->heavy);
         rc = rc != 0 ? rc : node_peer_open(&peer->node, found.node, found.number);
     }
     *dead = rc == -ESRCH;
@@ -87,6 +100,9 @@ static uint64_t key(const struct roll_end *end) {
 }
 
 int mate_post(struct shm *end, const struct roll_end *to) {
+    if (end->mate.node != 0) {
+        return 0; /* whoever asks for something is there to hear the answer, or wants none */
+    }
     (void)pthread_mutex_lock(&end->noting);
     int rc = end->posted == key(to) ? 0 : post_put(&end->roll, to);
     end->posted = rc == 0 ? key(to) : end->posted;
@@ -145,7 +161,7 @@ bool mate_lost(struct shm *end, struct shm_mute *mute) {
 
 void mate_note(struct shm *end, const struct shm_peer *peer) {
     (void)pthread_mutex_lock(&end->noting);
-    if (end->seen != NULL) {
+    if (end->seen != NULL && end->mate.node == 0) {
         node_end_peer(end->seen, peer == NULL ? 0 : peer->node.pid, peer == NULL ? "" : proc_name(peer->node.exe));
     }
     (void)pthread_mutex_unlock(&end->noting);

@@ -18,10 +18,13 @@
 
 #include <stdbool.h>
 
+#include "base/futex.h"
 #include "include/thirl/thirl.h"
 
 #define MECH_SLICE_NS INT64_C(50000000) /* longest block inside a slot, longest sleep before a look at a peer's life */
 #define MECH_MAX (UINT64_C(64) << 20)   /* what ?max= is when neither the user nor the mechanism says it */
+
+#define MECH_ALSO 16
 
 struct mech;
 
@@ -47,8 +50,26 @@ struct mech_piece {
     uint64_t number; /* in: counts this peer's messages from 0 */
     uint64_t lost;   /* in: of this peer's messages, just before this one */
     bool again;      /* in: another receiver had it before */
+    uint64_t times;  /* in: as in mech_note */
     uint64_t cookie; /* the mechanism's own */
     void *owner;     /* likewise */
+    void *via;       /* likewise */
+};
+
+/* What a message of CALL and SERVE is. A conversation is what one CALL end and one SERVE end have with each other; the mechanism
+ * gives each a number that it never uses again, `whom`, the same for both ways of this end.
+ *
+ * Within a conversation messages keep their order. Requests go from CALL to SERVE, as does CANCEL; PART, REPLY and FAILED the
+ * other way. To each REQUEST there is in the end one REPLY or FAILED, also after CANCEL, or the conversation is GONE. */
+enum mech_kind {
+    MECH_PLAIN,   /* a message of any other role */
+    MECH_REQUEST, /* call, deadline, again */
+    MECH_CANCEL,  /* call: no answer is wanted; no bytes */
+    MECH_PART,    /* call: an answer, more follow */
+    MECH_REPLY,   /* call: the last answer */
+    MECH_FAILED,  /* call: there is none; an int32_t, the code (positive), and a sentence without its NUL */
+    MECH_GONE, /* never sent: the conversation is over, `failure` says how and thirl_why in a sentence; said once, after all that
+                     the other side has sent */
 };
 
 /* What goes with a message besides its bytes. */
@@ -58,7 +79,16 @@ struct mech_note {
     int descriptor[THIRL_DESCRIPTORS_MAX];
     uint64_t lost;   /* in: as in mech_piece */
     uint64_t number; /* likewise, where the mechanism numbers */
-    bool again;      /* likewise */
+    bool again;      /* likewise; and of a REQUEST, both ways: a server that died had it */
+    uint64_t times;  /* in: how many events this one stands for, where they are counted; 0 elsewhere */
+    /* Of CALL and SERVE: */
+    enum mech_kind kind;
+    uint64_t call; /* the caller's number; other callers may use the same */
+    uint64_t whom; /* the conversation, as this end knows it: it is not transmitted */
+    int64_t
+        deadline; /* CLOCK_MONOTONIC, ns, INT64_MAX: none; rounded down to 16 ns. Whoever carries it to another host, or into another
+                         time namespace, sends what is left of it, and takes it from its own clock at arrival */
+    int failure; /* of GONE: -THIRL_EPEERDIED, -THIRL_ECLOSED (it has left) or -THIRL_EFORMAT (it lied) */
 };
 
 /* Something to sleep on. */
@@ -73,6 +103,9 @@ struct mech_watch {
     bool timed; /* disarm will know when the peer rang */
     /* Sleep no longer than this before the next try, in ns; INT64_MAX: no bound but the caller's. */
     int64_t slice;
+    /* WORD: further lives, beside `life` */
+    struct futex_word also[MECH_ALSO];
+    unsigned also_count;
 };
 
 struct carrier;
@@ -150,6 +183,18 @@ struct mech {
     int (*take)(void *self, struct mech_piece *);
     void (*free)(void *self, struct mech_piece *, enum mech_way);
 
+    /* CALL and SERVE. They send with send_noted, to note->whom, always whole; -THIRL_EPEERDIED, -THIRL_ECLOSED, -THIRL_EFORMAT:
+     * that conversation is over or will be, nothing was sent, and IN says GONE when all has been received that came before.
+     * take_noted is take with a note, and gives the events, which have no bytes; a piece goes back by free all the same. NULL: recv_noted
+     * does it into private buffers, and there -EMSGSIZE is answered by the same message again.
+     * choose, of a CALL end, way OUT: the conversation that the next request is best sent to, by what the servers have to do. A server that
+     * is dead or leaving is none. -EAGAIN: there is none now, arm OUT and try again.
+     * wake: all threads that have armed that way come up and try again, also those that are about to sleep; may be called under the gate
+     * of either way. */
+    int (*take_noted)(void *self, struct mech_piece *, struct mech_note *);
+    int (*choose)(void *self, uint64_t *whom);
+    void (*wake)(void *self, enum mech_way);
+
     /* Would a try answer something else than -EAGAIN, as far as can be told without a system call? Goes as far towards a peer as a
      * try would, and takes nothing. NULL: only a try can tell. Whoever has this and arms words has an fd for each of its ways,
      * which another call of fd makes dark while there is nothing. */
@@ -188,8 +233,8 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_unix, mech_dgram, mech_mq, mech_sysv, mech_tcp,
-    mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
+extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_event, mech_desk, mech_unix, mech_dgram, mech_mq,
+    mech_sysv, mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

@@ -24,6 +24,7 @@ int offer_init(struct work *w, uint64_t queue) {
     if (rc != 0) {
         return rc;
     }
+    claim_warm(&out->claim, true);
     out->own = (struct claim_tx *)(void *)out->claim.tx.base;
     out->own->cpu = proc_cpu();
     atomic_poke(&out->claim.shared->room.fenced, !w->heavy);

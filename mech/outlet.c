@@ -32,7 +32,7 @@ int outlet_init(struct outlet *out, struct shm *end, uint64_t queue, unsigned mo
     out->end = end;
     lamp_init(&out->lamp);
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
-    roll_file(file, end->roll.self, "tx");
+    mate_file(file, &end->roll.self, "tx", &end->mate);
     (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
     int rc = seg_make(&out->seg, end->roll.dir, unfinished, sizeof(struct shm_tx), queue, mode, end->address);
     if (rc != 0) {
@@ -164,6 +164,9 @@ static int find_peer(struct outlet *out) {
     lane_begin(&out->lane, out->lane.at);
     out->lane.limit = out->lane.at; /* the first send computes it */
     bell_begin(&out->bell, &out->own->data, &out->theirs->data, out->peer.heavy, &out->end->seen->out.wakes);
+    if (out->end->door != NULL) {
+        bell_through(&out->bell, out->end->door, atomic_peek(&out->theirs->seat));
+    }
     out->linked = true;
     talk_to(out);
     if (out->end->receives) {
@@ -200,6 +203,10 @@ static int ready(struct outlet *out) {
     }
     rely_on(out, out->peer.node.doubt == 0);
     return 0;
+}
+
+int outlet_open(struct outlet *out) {
+    return is_ready(out) ? 0 : ready(out);
 }
 
 /* The peer's cursor, once it has bound; until then where the conversation begins. */
@@ -529,6 +536,9 @@ void outlet_close(struct outlet *out) {
     /* Who has not been spoken to may sleep on it all the same. */
     atomic_store(&out->own->data.count, out->own->data.count + 1);
     (void)futex_wake(&out->own->data.count, INT_MAX);
+    if (out->end->door != NULL) {
+        (void)door_knock(out->end->door, out->linked ? out->bell.seat : 0); /* at seat 0 it looks at everybody */
+    }
     if (out->linked) {
         if (out->bell.fifo < 0 && (atomic_peek(&out->theirs->data.attention) & BELL_POLLED) != 0) {
             mate_open_fifo(out->end, &out->bell, &out->peer, SHM_DATA_FIFO);

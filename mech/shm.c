@@ -156,7 +156,7 @@ static void let_run(struct inlet *in, bool elsewhere) {
 }
 
 /* Shows the peer where this thread runs; false when the peer ran here last, and so cannot run while this thread spins. */
-static bool shm_spin(void *self, enum mech_way way) {
+bool shm_spin(void *self, enum mech_way way) {
     struct shm *end = self;
     uint32_t cpu = proc_cpu(), theirs = UINT32_MAX;
     if (end->sends) {

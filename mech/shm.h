@@ -60,6 +60,7 @@ struct shm_rx { /* written by the receiver only */
     LINE_ALIGNED struct bell_sleeper data; /* the receiver sleeps until there is data */
     LINE_ALIGNED struct bell_rope room;    /* the receiver rings: there is room */
     LINE_ALIGNED uint32_t cpu;
+    uint32_t seat; /* of a conversation: at this end's door */
 };
 
 #define SHM_TX_MAGIC "thirl.tx"
@@ -142,11 +143,21 @@ struct shm {
     bool sends, receives, stream, heavy;
     unsigned mode;
     uint64_t max;
+    /* Of one conversation among several of this end (desk.c): the only peer that it may have, whose files bear the names of both;
+     * node 0: whoever comes to the channel. And the peer's door. */
+    struct roll_end mate;
+    const struct door *door;
     struct outlet out;
     struct inlet in;
 };
 
 /* ---- mate.c ---- */
+
+/* The name of a file of that end: of kind "tx" or "rx", for its mate if it is given (node not 0). */
+void mate_file(char file[ROLL_FILE_MAX], const struct roll_end *of, const char *kind, const struct roll_end *mate);
+
+int mate_check(const struct shm *, const struct seg *, const char *magic, size_t size, const struct roll_end *of,
+               bool *heavy);
 
 /* Another end that has a file of that kind: maps it, checks its mark, opens its node. 0; -EAGAIN: there is none (yet). */
 int mate_find(struct shm *, const char *kind, const char *magic, size_t size, struct seg *, struct shm_peer *);
@@ -184,6 +195,7 @@ int outlet_send_many(void *shm, const struct iovec *, size_t *count);
 int outlet_loan(struct outlet *, struct mech_piece *, size_t);
 int outlet_put(struct outlet *, struct mech_piece *);
 void outlet_free(struct outlet *, struct mech_piece *);
+int outlet_open(struct outlet *); /* 0: a message may go; -EAGAIN: the peer is not there yet; or what send answers */
 int outlet_flush(struct outlet *, uint64_t *left);
 bool outlet_ready(struct outlet *);
 int outlet_look(struct outlet *);
@@ -205,5 +217,9 @@ int64_t inlet_disarm(struct inlet *);
 void inlet_settle(struct inlet *);
 void inlet_close(struct inlet *);
 void inlet_deinit(struct inlet *);
+
+/* ---- shm.c ---- */
+
+bool shm_spin(void *shm, enum mech_way); /* the slot */
 
 #endif

@@ -300,6 +300,22 @@ static int take_slot(void *self, struct mech_piece *piece) {
                 rc == 0 ? piece->size : 0, (unsigned long long)(rc == 0 ? piece->number : 0));
 }
 
+static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note) {
+    BEGIN();
+    int rc = CALL(s, take_noted, piece, note);
+    bool got = rc == 0;
+    return tell(s, MECH_IN, began, rc, "take_noted", "-> %s size=%zu kind=%d call=%llu whom=%llu", name_of(rc, number),
+                got ? piece->size : 0, got ? (int)note->kind : 0, (unsigned long long)(got ? note->call : 0),
+                (unsigned long long)(got ? note->whom : 0));
+}
+
+static int choose_slot(void *self, uint64_t *whom) {
+    BEGIN();
+    int rc = CALL(s, choose, whom);
+    return tell(s, MECH_OUT, began, rc, "choose", "-> %s whom=%llu", name_of(rc, number),
+                (unsigned long long)(rc == 0 ? *whom : 0));
+}
+
 static void free_slot(void *self, struct mech_piece *piece, enum mech_way way) {
     BEGIN();
     CALL(s, free, piece, way);
@@ -400,6 +416,8 @@ int spy_wrap(const struct mech **mech) {
     SPY(loan);
     SPY(put);
     SPY(take);
+    SPY(take_noted);
+    SPY(choose);
     SPY(free);
     SPY(requeue);
     SPY(look);

@@ -24,7 +24,10 @@
 #include "mech/work.h"
 
 #define NOWHERE UINT64_MAX
-#define TURN 64 /* records of one pusher in a row, while others wait */
+#define TURN_LEAST                                                                                                     \
+    8 /* records of one pusher in a row, while others wait; more, if they take no longer than this each: */
+#define TURN_MOST 1024
+#define TURN_EACH CLOCK_US
 #define NEAR 64 /* records whose holders are looked at before each sleep; all are after MECH_SLICE_NS */
 #define RUN 4   /* records without waiting that make a stream, and how far its pusher gets ahead after one: */
 #define AHEAD_LEAST (2 * CLOCK_US)
@@ -92,6 +95,7 @@ static int open_feed(struct work *w, const char *tx, struct roll_end end) {
     f->dead = f->over = rc == -ESRCH;
     f->node.id = end.node;
     f->end = end;
+    claim_warm(&f->claim, false);
     f->lane = claim_lane(&f->claim);
     f->back = NOWHERE;
     f->returned = atomic_load(&f->claim.shared->room.returned);
@@ -299,10 +303,17 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
     }
 }
 
+/* Is it another pusher's turn? Changing costs the lines that were fetched ahead, which shows only where jobs are short. */
+static bool is_over(struct toil *t) {
+    int64_t now = clock_now(), took = now - t->looked;
+    t->looked = now;
+    return t->turn >= TURN_MOST || took > TURN_LEAST * TURN_EACH;
+}
+
 /* The same of all pushers, in turns. */
 static int find(struct work *w, size_t capacity, struct job *job) {
     struct toil *t = &w->in;
-    if (unlikely(++t->turn > TURN)) {
+    if (unlikely(++t->turn % TURN_LEAST == 0 && is_over(t))) {
         t->turn = 0;
         t->current = t->current + 1 < t->count ? t->current + 1 : 0;
         (void)discover(w);
@@ -327,13 +338,21 @@ static int find(struct work *w, size_t capacity, struct job *job) {
 
 /* ---- being done ---- */
 
-/* A pusher waits for room, or its descriptor does. If `late`, it gets up whatever it waits for. */
-static __attribute__((noinline)) void wake_pusher(struct work *w, struct feed *f, bool late) {
+/* A pusher waits for room, or its descriptor does, and this worker has done that record. Who has done the one that it waits for, or
+ * one behind it, looks whether all before it are, too, and who has done the oldest. Two who finish at the same moment may both see the
+ * other one missing; then whoever goes on, or runs dry, rings. */
+static __attribute__((noinline)) void wake_pusher(struct work *w, struct feed *f, uint64_t number) {
     struct claim_room *room = &f->claim.shared->room;
-    atomic_fence(); /* of two who finish at the same time one sees both */
     uint64_t want = atomic_load(&room->want);
+    if (number == f->low) {
+        advance_low(f);
+    }
+    if (number + 1 < want && f->low + 1 < want) {
+        return;
+    }
+    atomic_fence();
     advance_low(f);
-    if (!late && f->low + 1 < want) {
+    if (number != NOWHERE && f->low + 1 < want) { /* who runs dry rings in any case */
         return;
     }
     if (want != 0 && atomic_swap(&room->want, 0) != 0) {
@@ -349,7 +368,8 @@ static __attribute__((noinline)) void wake_pusher(struct work *w, struct feed *f
     }
 }
 
-static inline void tell_room(struct work *w, struct feed *f, bool late) {
+/* After that record was done; NOWHERE: this worker runs dry. */
+static inline void tell_room(struct work *w, struct feed *f, uint64_t number) {
     const struct claim_room *room = &f->claim.shared->room;
     if (unlikely(!w->heavy || atomic_peek(&room->fenced) != 0)) {
         atomic_fence();
@@ -357,14 +377,14 @@ static inline void tell_room(struct work *w, struct feed *f, bool late) {
         atomic_order(); /* with fence_heavy in offer_arm */
     }
     if (unlikely((atomic_peek(&room->want) | atomic_peek(&room->polled)) != 0)) {
-        wake_pusher(w, f, late);
+        wake_pusher(w, f, number);
     }
 }
 
 static inline void finish(struct work *w, struct feed *f, uint64_t number) {
     (void)claim_finish(&f->claim, number, w->in.worker);
     f->held--;
-    tell_room(w, f, false);
+    tell_room(w, f, number);
 }
 
 /* What was received by copy is done. */
@@ -518,6 +538,7 @@ static bool stirs(struct work *w, bool all, struct mech_watch *watch) {
 }
 
 void toil_look(struct work *w) {
+    rouse_late(w->rouse, &w->sleep); /* as far as that is why it is called */
     (void)stirs(w, true, NULL);
     clear_up(w);
 }
@@ -527,14 +548,15 @@ int toil_arm(struct work *w, struct mech_watch *watch) {
     w->seen->in.waits++;
     clear_up(w);
     watch->kind = MECH_WATCH_WORD;
-    watch->word = &w->rouse->given;
+    watch->word = rouse_given(w->rouse);
     watch->slice = MECH_SLICE_NS;
     watch->value = rouse_arm(w->rouse, &w->sleep, w->heavy);
     for (size_t i = 0; i < t->count; i++) {
-        tell_room(w, t->feed[i], true); /* a pusher that waits for more room gets none from those who sleep */
+        tell_room(w, t->feed[i], NOWHERE); /* a pusher that waits for more room gets none from those who sleep */
     }
     if (stirs(w, false, watch)) {
-        rouse_disarm(w->rouse, &w->sleep);
+        rouse_disarm(&w->sleep);
+        rouse_late(w->rouse, &w->sleep);
         return 1;
     }
     return 0;
@@ -549,7 +571,7 @@ void toil_settle(struct work *w) {
     lamp_dark(&w->lamp);
     rouse_poll(w->rouse, w->heavy);
     for (size_t i = 0; i < w->in.count; i++) {
-        tell_room(w, w->in.feed[i], true);
+        tell_room(w, w->in.feed[i], NOWHERE);
     }
     clear_up(w);
     if (stirs(w, true, NULL)) {

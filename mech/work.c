@@ -115,7 +115,7 @@ static int work_arm(void *self, enum mech_way way, struct mech_watch *watch) {
 static int64_t work_disarm(void *self, enum mech_way way) {
     struct work *w = self;
     if (way == MECH_IN) {
-        rouse_disarm(w->rouse, &w->sleep);
+        rouse_disarm(&w->sleep);
     }
     return 0;
 }

@@ -79,7 +79,8 @@ struct toil { /* the worker's half */
     uint32_t change; /* of the roll, when the feeds were last looked for, plus one */
     struct feed **feed;
     size_t count, room, current;
-    unsigned turn; /* records of the current one in a row */
+    unsigned turn;  /* records of the current one in a row */
+    int64_t looked; /* at the clock, in the middle of a turn */
     struct toil_held held[WORK_MANY];
     unsigned holding;
     unsigned pieces;          /* taken and not given back */

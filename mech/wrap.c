@@ -76,6 +76,18 @@ static void free_slot(void *self, struct mech_piece *piece, enum mech_way way) {
     INNER(self)->free(INSIDE(self), piece, way);
 }
 
+static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note) {
+    return INNER(self)->take_noted(INSIDE(self), piece, note);
+}
+
+static int choose_slot(void *self, uint64_t *whom) {
+    return INNER(self)->choose(INSIDE(self), whom);
+}
+
+static void wake_slot(void *self, enum mech_way way) {
+    INNER(self)->wake(INSIDE(self), way);
+}
+
 static bool ready_slot(void *self, enum mech_way way) {
     return INNER(self)->ready(INSIDE(self), way);
 }
@@ -146,6 +158,9 @@ struct mech *wrap_make(const struct mech *inner, size_t own) {
     PASS(put, put_slot);
     PASS(take, take_slot);
     PASS(free, free_slot);
+    PASS(take_noted, take_noted_slot);
+    PASS(choose, choose_slot);
+    PASS(wake, wake_slot);
     PASS(ready, ready_slot);
     PASS(requeue, requeue_slot);
     PASS(look, look_slot);

@@ -23,6 +23,7 @@ void bell_begin(struct bell *bell, struct bell_rope *rope, const struct bell_sle
     bell->calm = 0;
     bell->answered = atomic_load(&sleeper->arms) - BELL_SLEEPERS; /* whoever sleeps now may have begun long ago */
     bell->fifo = -1;
+    bell->door = NULL;
     bell->wakes = wakes;
     atomic_store(&rope->round, 0); /* which no sleeper asks for */
     atomic_store(&rope->fenced, 1);
@@ -34,6 +35,11 @@ void bell_end(struct bell *bell) {
         fd_close(&bell->fifo);
         bell->sleeper = NULL;
     }
+}
+
+void bell_through(struct bell *bell, const struct door *door, uint32_t seat) {
+    bell->door = door;
+    bell->seat = seat;
 }
 
 void bell_calm(struct bell *bell) {
@@ -86,8 +92,13 @@ bool bell_ring(struct bell *bell, uint64_t position) {
         weave("bell.ring.before");
         atomic_store(&bell->rope->count, bell->rope->count + 1); /* pairs with the load in bell_arm */
         weave("bell.ring.counted");
-        (void)futex_wake(&bell->rope->count, 1);
-        atomic_poke(bell->wakes, *bell->wakes + 1);
+        bool woke = true;
+        if (bell->door != NULL) {
+            woke = door_knock(bell->door, bell->seat);
+        } else {
+            (void)futex_wake(&bell->rope->count, 1);
+        }
+        atomic_poke(bell->wakes, *bell->wakes + woke);
         weave("bell.ring.after");
     }
     if ((attention & BELL_POLLED) != 0) {

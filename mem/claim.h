@@ -161,6 +161,9 @@ int claim_map(struct claim *, int dir, const char *tx, const char *words, uint64
               const char *what);
 void claim_unmap(struct claim *);
 
+/* Has the pages at hand before they are needed: the first lap would fault for each, on both sides. A hint. */
+void claim_warm(const struct claim *, bool own);
+
 /* Where the first record is, from `number` on, that was sent although those before it were not; at most 64 loans can have been
  * out. false: nothing more was sent. Of a pusher that is gone. */
 bool claim_beyond(const struct claim *, uint64_t *number);

@@ -180,6 +180,12 @@ void node_peer_close(struct node_peer *peer) {
     peer->id = 0;
 }
 
+void node_peer_lean(struct node_peer *peer) {
+    if (peer->id != 0 && !is_own(peer->id)) {
+        fd_close(&peer->fd);
+    }
+}
+
 bool node_peer_alive(struct node_peer *peer) {
     if (is_own(peer->id)) {
         return true;
@@ -188,7 +194,7 @@ bool node_peer_alive(struct node_peer *peer) {
     if (changed) {
         (void)futex_wake(peer->life, INT_MAX); /* the kernel woke one, and others may sleep on it */
     }
-    if (!is_locked(peer->fd)) {
+    if (peer->fd >= 0 ? !is_locked(peer->fd) : !node_alive(peer->id)) {
         return false;
     }
     if (changed) {

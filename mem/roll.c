@@ -215,6 +215,8 @@ static void remove_channel(int dir, const char *name) {
     (void)snprintf(path, sizeof path, "chan/%s", name);
     (void)unlinkat(dir, "card", 0);
     (void)unlinkat(dir, "card~", 0);
+    (void)unlinkat(dir, "tally", 0); /* see tally.h */
+    (void)unlinkat(dir, "tally~", 0);
     weave("roll.remove.card");
     (void)unlinkat(dir, "roll", 0);
     weave("roll.remove.roll");
@@ -290,9 +292,13 @@ static int write_card(int dir, const struct card *card, unsigned mode) {
 }
 
 static int check_card(const struct roll *roll, unsigned pattern, bool alone, unsigned mode) {
-    static const char *const patterns[] = {"?", "messages (pair)", "a byte stream (write, read)",
-                                           "a queue (push, pull)", "events (notify, watch)",
-                                           "messages for all (pub, sub)"};
+    static const char *const patterns[] = {"?",
+                                           "messages (pair)",
+                                           "a byte stream (write, read)",
+                                           "a queue (push, pull)",
+                                           "events (notify, watch)",
+                                           "messages for all (pub, sub)",
+                                           "calls (call, serve)"};
     const struct card mine = {CARD_MAGIC, CARD_VERSION, pattern};
     struct card card = {.version = 0};
     int rc = read_card(roll->dir, &card);
@@ -319,7 +325,7 @@ static int check_card(const struct roll *roll, unsigned pattern, bool alone, uns
     if ((card.pattern & ~ROLL_CRC) != (pattern & ~ROLL_CRC)) {
         uint32_t carried = card.pattern & ~ROLL_CRC;
         return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
-                       patterns[carried <= ROLL_CAST ? carried : 0], patterns[pattern & ~ROLL_CRC]);
+                       patterns[carried <= ROLL_CALL ? carried : 0], patterns[pattern & ~ROLL_CRC]);
     }
     if (card.pattern != pattern) {
         return err_say(THIRL_EROLE,

@@ -20,8 +20,9 @@ enum roll_pattern {
     ROLL_STREAM,
     ROLL_QUEUE,
     ROLL_EVENT,
-    ROLL_CAST
-}; /* a queue and a cast have any number of ends, an event one reader */
+    ROLL_CAST,
+    ROLL_CALL
+}; /* a queue, a cast and calls have any number of ends, an event one reader */
 
 #define ROLL_CRC 0x10000u /* beside the pattern: every message of the channel has a CRC; all its ends say so, or none */
 

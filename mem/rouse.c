@@ -7,9 +7,17 @@
 #include "base/futex.h"
 #include "base/weave.h"
 
+#define ONE (UINT64_C(1) << 32) /* sleeper */
+
+static void set(struct rouse *rouse, uint32_t flag) {
+    uint64_t old = atomic_load(&rouse->word);
+    while (!atomic_cas(&rouse->word, &old, old | (uint64_t)flag << 32)) {}
+}
+
 void rouse_join(struct rouse *rouse, bool heavy) {
-    uint32_t old = atomic_load(&rouse->attention);
-    while (!heavy && (old & ROUSE_FENCED) == 0 && !atomic_cas(&rouse->attention, &old, old | ROUSE_FENCED)) {}
+    if (!heavy) {
+        set(rouse, ROUSE_FENCED);
+    }
 }
 
 /* The order between showing attention and looking once more. */
@@ -22,56 +30,51 @@ static void order(bool heavy) {
 }
 
 uint32_t rouse_arm(struct rouse *rouse, struct rouse_sleep *sleep, bool heavy) {
-    uint32_t seen = atomic_load(&rouse->given); /* pairs with the add in rouse_wake */
     sleep->mixed = sleep->threads != 0;
     sleep->threads++;
-    sleep->seen = seen;
-    (void)atomic_add(&rouse->attention, 1);
+    sleep->seen = (uint32_t)atomic_add(&rouse->word, ONE);
     weave("rouse.arm.shown");
     order(heavy);
-    return seen;
+    return sleep->seen;
 }
 
-/* Takes up to that many sleepers off, as far as there are some. */
-static uint32_t take_off(struct rouse *rouse, uint32_t count, uint32_t flags) {
-    uint32_t old = atomic_load(&rouse->attention), most;
-    do {
-        uint32_t sleepers = old & ROUSE_SLEEPERS;
-        most = count < sleepers ? count : sleepers;
-    } while (!atomic_cas(&rouse->attention, &old, (old & ~flags) - most));
-    return most | (old & flags);
-}
-
-void rouse_disarm(struct rouse *rouse, struct rouse_sleep *sleep) {
+void rouse_disarm(struct rouse_sleep *sleep) {
     sleep->threads--;
-    if (!sleep->mixed && atomic_load(&rouse->given) == sleep->seen) {
-        (void)take_off(rouse, 1, 0);
-    }
+    sleep->up = !sleep->mixed;
     sleep->mixed = sleep->mixed && sleep->threads != 0;
 }
 
+void rouse_late(struct rouse *rouse, struct rouse_sleep *sleep) {
+    uint64_t old = atomic_load(&rouse->word);
+    while (sleep->up && (uint32_t)old == sleep->seen && (old >> 32 & ROUSE_SLEEPERS) != 0 &&
+           !atomic_cas(&rouse->word, &old, old - ONE)) {}
+    sleep->up = false;
+}
+
 void rouse_poll(struct rouse *rouse, bool heavy) {
-    uint32_t old = atomic_load(&rouse->attention);
-    while (!atomic_cas(&rouse->attention, &old, old | ROUSE_POLLED)) {}
+    set(rouse, ROUSE_POLLED);
     weave("rouse.poll.shown");
     order(heavy);
 }
 
 bool rouse_wake(struct rouse *rouse, uint32_t count) {
-    uint32_t attention = atomic_load(&rouse->attention);
-    if ((attention & ROUSE_FENCED) != 0) {
+    uint64_t old = atomic_load(&rouse->word), next;
+    uint32_t sleepers, most;
+    if ((old >> 32 & ROUSE_FENCED) != 0) {
         atomic_fence();
-        attention = atomic_load(&rouse->attention);
+        old = atomic_load(&rouse->word);
     }
-    if ((attention & ROUSE_SLEEPERS) != 0) {
-        weave("rouse.wake.before");
-        (void)atomic_add(&rouse->given, 1); /* first: who gives up by himself now is not taken off twice */
+    weave("rouse.wake.before");
+    do {
+        sleepers = old >> 32 & ROUSE_SLEEPERS;
+        most = count < sleepers ? count : sleepers;
+        next = (old & ~((uint64_t)ROUSE_POLLED << 32)) - most * ONE;
+        next = most == 0 ? next : (next & ~(uint64_t)UINT32_MAX) | (uint32_t)(next + 1);
+    } while (next != old && !atomic_cas(&rouse->word, &old, next));
+    if (most != 0) {
         weave("rouse.wake.given");
-    }
-    uint32_t off = (attention & (ROUSE_SLEEPERS | ROUSE_POLLED)) != 0 ? take_off(rouse, count, ROUSE_POLLED) : 0;
-    if ((attention & ROUSE_SLEEPERS) != 0) {
-        (void)futex_wake(&rouse->given, (int)(count < ROUSE_SLEEPERS ? count : ROUSE_SLEEPERS));
+        (void)futex_wake(rouse_given(rouse), (int)most);
         weave("rouse.wake.after");
     }
-    return (off & ROUSE_POLLED) != 0;
+    return (old >> 32 & ROUSE_POLLED) != 0;
 }

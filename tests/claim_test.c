@@ -188,7 +188,7 @@ static void *run_worker(void *argument) {
     uint32_t worker = (uint32_t)(uintptr_t)argument, place;
     for (uint64_t n = 0; n < RECORDS;) {
         if (!claim_sent(&shared, n, &place)) {
-            if (claim_lap(&shared, n) < (uint32_t)(shared.entry[n & shared.mask] >> 32)) {
+            if (claim_lap(&shared, n) < (uint32_t)(atomic_load(&shared.entry[n & shared.mask]) >> 32)) {
                 n++;
             }
             if (atomic_load(&stop) && !claim_sent(&shared, n, &place)) {

@@ -67,7 +67,8 @@ enum thirl_error {
 #undef THIRL_ERROR_CODE
 };
 
-#define THIRL_END 1 /* thirl_recv, thirl_take on a stream: the writer closed it and everything was delivered */
+#define THIRL_END 1  /* thirl_recv, thirl_take on a stream: the writer closed it and everything was delivered */
+#define THIRL_MORE 2 /* thirl_call, thirl_answer: more answers of this call follow */
 
 /* This thread's last error as one sentence; "" before the first. Valid until this thread's next thirl call. */
 THIRL_API const char *thirl_why(void);
@@ -82,7 +83,7 @@ THIRL_API const char *thirl_error_name(int code);
  * nor live at the same time where the mechanism keeps messages. NOTIFY: one of those who tell events to the one WATCH; an event
  * is a message of at most thirl_limits.message_max bytes, often a single word. PUB: one of those who publish messages, each of which
  * goes to everybody who subscribes; SUB: a subscriber, who gets what is published from its opening on, each publisher's messages
- * in order. */
+ * in order. CALL: one of those who send requests and get answers; SERVE: one of the servers that share them. */
 #define THIRL_ROLES(X)                                                                                                 \
     X(PAIR, 1, "pair")                                                                                                 \
     X(WRITE, 2, "write")                                                                                               \
@@ -92,7 +93,9 @@ THIRL_API const char *thirl_error_name(int code);
     X(NOTIFY, 6, "notify")                                                                                             \
     X(WATCH, 7, "watch")                                                                                               \
     X(PUB, 8, "pub")                                                                                                   \
-    X(SUB, 9, "sub")
+    X(SUB, 9, "sub")                                                                                                   \
+    X(CALL, 10, "call")                                                                                                \
+    X(SERVE, 11, "serve")
 
 enum thirl_role {
 #define THIRL_ROLE(name, number, text) THIRL_##name = number,
@@ -122,8 +125,10 @@ struct thirl_options {
         *spy; /* ?spy=: a file, or the number of a descriptor, that gets a line for each operation; thirl-spy(7) */
     const char *hurt; /* ?hurt=: faults on purpose, SEED or SEED:KIND,...; thirl-hurt(7) */
     uint32_t full;    /* ?full=: what a sender does when a queue is full, enum thirl_full */
-    uint32_t crc;     /* ?crc: a CRC32C on every message, added and checked from end to end; thirl-crc(7) */
+    uint32_t retry;   /* ?retry: calls of a server that died are sent to another one: they may be done twice */
     uint64_t history; /* ?history=: how many of a publisher's last messages a new subscriber gets first; 0 */
+    uint32_t crc;     /* ?crc: a CRC32C on every message, added and checked from end to end; thirl-crc(7) */
+    uint32_t zero;
 };
 
 /* What happens to a message for which there is no room. What was dropped is counted, and the receiver can see the gap. */
@@ -239,6 +244,9 @@ THIRL_API uint64_t thirl_msg_lost(const thirl_msg *msg);
 /* Was it given to another worker before, who died or gave it back? 1 or 0. Of a message that a PULL end took. */
 THIRL_API int thirl_msg_again(const thirl_msg *msg);
 
+/* Of a message that a WATCH end took: how many times that event was told since it was last taken. 1 where each comes by itself. */
+THIRL_API uint64_t thirl_msg_times(const thirl_msg *msg);
+
 THIRL_API void *thirl_msg_data(const thirl_msg *msg);
 THIRL_API size_t thirl_msg_size(const thirl_msg *msg);
 THIRL_API uint64_t thirl_msg_number(const thirl_msg *msg); /* counts a peer's messages from 0; of a taken message */
@@ -259,6 +267,51 @@ THIRL_API uint32_t thirl_msg_priority(const thirl_msg *msg);
 THIRL_API THIRL_CHECK int thirl_msg_attach(thirl_msg *msg, int fd);
 THIRL_API THIRL_CHECK int thirl_msg_detach(thirl_msg *msg, unsigned which);
 THIRL_API unsigned thirl_msg_descriptors(const thirl_msg *msg);
+
+/* ---- calls ------------------------------------------------------------------------------------------------------- */
+
+/* CALL and SERVE: each request goes to one server, the one that has the least to do, and each is answered: by its server, or by an
+ * error that says why not. Any number of calls may be in flight, on one end, from several threads, and be answered in any order.
+ * `until` is the deadline of the call, and the server is told; THIRL_NOW does not wait for a server or for room in
+ * its queue, and the call itself has the end's own time limit then.
+ *
+ * thirl_call sends a request and waits for its answer, which is a message like any other: thirl_free gives it back. 0, or
+ * THIRL_MORE: this was the first of several, and thirl_answer with thirl_msg_call(reply) gets the next.
+ * -ETIMEDOUT: nobody served it in time; it is cancelled. -EAGAIN (THIRL_NOW): it was not sent, or is not answered yet, and is cancelled.
+ * -THIRL_EPEERDIED, -THIRL_ECLOSED: the server that had it died or left (with ?retry another one gets it); the next call goes to
+ * another. -ECANCELED: the server gave it back, thirl_why has its reason. -EMSGSIZE and other errors as thirl_send. */
+THIRL_API THIRL_CHECK int thirl_call(thirl *end, const void *data, size_t size, thirl_msg **reply, thirl_time until);
+
+/* Sends a request and goes on: *call gets the number by which its answers are known. Errors as thirl_call, and there is no call. */
+THIRL_API THIRL_CHECK int thirl_ask(thirl *end, const void *data, size_t size, uint64_t *call, thirl_time until);
+
+/* Waits for an answer of *call; where that is 0, of any call of this end that no thread waits for by its number, and *call gets it.
+ * 0: *reply is the last answer and the call is over; THIRL_MORE: more follow. -EAGAIN, -ETIMEDOUT: there was none until then, *call
+ * is 0 or as it was, and the call goes on; when its own deadline has passed the call is over, and thirl_answer says so.
+ * -ENOENT: there is no such call, or for 0: none at all. -ENOBUFS: too many bytes of other calls' answers wait. Errors otherwise as
+ * thirl_call: they end the call that *call names. */
+THIRL_API THIRL_CHECK int thirl_answer(thirl *end, uint64_t *call, thirl_msg **reply, thirl_time until);
+
+/* Wants no answer any more: forgets the call and tells its server, if that has room to hear it. Does not wait. A thread that waits for it gets
+ * -ECANCELED. -ENOENT: there is no such call. */
+THIRL_API THIRL_CHECK int thirl_cancel(thirl *end, uint64_t call);
+
+/* The server's side. thirl_take gets a request; it is held, at most THIRL_HELD_MAX at once, until it is answered. thirl_reply
+ * sends the last answer, or the only one, and sets *request to NULL, whatever it returns: after an error the caller is told as soon as that is
+ * possible that there will be none. thirl_reply_part sends one of several: thirl_reply follows. thirl_free of a request gives it
+ * back unanswered: its caller gets -ECANCELED. -ECANCELED here: the caller wants no answer any more; -THIRL_EPEERDIED,
+ * -THIRL_ECLOSED: it died, or has closed its end; nothing was sent, and other callers are served as before. -ETIMEDOUT: its queue
+ * is full and it made no room. */
+THIRL_API THIRL_CHECK int thirl_reply(thirl *end, thirl_msg **request, const void *data, size_t size, thirl_time until);
+THIRL_API THIRL_CHECK int thirl_reply_part(thirl *end, thirl_msg *request, const void *data, size_t size,
+                                           thirl_time until);
+
+/* Of a request: until when its caller waits; and 1 when no answer is wanted any more, because it was cancelled or its caller is gone.
+ * thirl_msg_cancelled looks at what has arrived, as far as THIRL_HELD_MAX requests ahead, and does not wait. thirl_msg_again
+ * is 1 when another server that died has had it. Of a request or an answer: the number that its caller knows the call by. */
+THIRL_API thirl_time thirl_msg_deadline(const thirl_msg *request);
+THIRL_API int thirl_msg_cancelled(thirl_msg *request);
+THIRL_API uint64_t thirl_msg_call(const thirl_msg *msg);
 
 /* ---- event loops, limits, peers ---------------------------------------------------------------------------------- */
 

@@ -37,6 +37,7 @@ const struct conform_line conform_lines[] = {
     {"shm", "shm://", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"shm-queue", "shm://", false, "", CONFORM_QUEUE},
     {"shm-cast", "shm://", false, "", CONFORM_CAST},
+    {"shm-call", "shm://", false, "", CONFORM_CALL},
     {"unix-path", "unix://", true, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-abstract", "unix://@", false, "", CONFORM_PAIR | CONFORM_STREAM},
     {"unix-seqpacket", "unix://", true, "?type=seqpacket", CONFORM_PAIR | CONFORM_STREAM},
@@ -50,6 +51,7 @@ const struct conform_line conform_lines[] = {
     {"hub-unix", "unix://", true, "", CONFORM_QUEUE},
     {"hub-seqpacket", "unix://@", false, "?type=seqpacket", CONFORM_QUEUE},
     {"hub-tcp", "tcp://127.0.0.1:", false, "", CONFORM_QUEUE},
+    {"shm-event", "shm://", false, "", CONFORM_EVENT},
     {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };
@@ -106,7 +108,7 @@ const char *conform_address(const struct conform *c, unsigned n, const char *opt
     char *text = ring[turn++ % 4];
     const char *token = strrchr(c->directory, '/') + 1;
     char name[200];
-    if (c->line->roles == CONFORM_EVENT) {
+    if (strcmp(c->line->name, "sig") == 0) {
         snprintf(name, sizeof name, "%d?signal=%u", (int)c->stage, 50 + n % 10);
     } else if (c->line->prefix[strlen(c->line->prefix) - 1] == ':') {
         snprintf(name, sizeof name, "%u", c->port + n % CONFORM_PORTS);
@@ -156,11 +158,9 @@ struct thirl_limits conform_claims(const struct conform *c) {
     static const struct {
         unsigned group;
         uint32_t roles;
-    } groups[] = {{CONFORM_PAIR, 1u << THIRL_PAIR},
-                  {CONFORM_STREAM, 1u << THIRL_READ},
-                  {CONFORM_QUEUE, 1u << THIRL_PULL},
-                  {CONFORM_EVENT, 1u << THIRL_WATCH},
-                  {CONFORM_CAST, 1u << THIRL_SUB}};
+    } groups[] = {{CONFORM_PAIR, 1u << THIRL_PAIR},  {CONFORM_STREAM, 1u << THIRL_READ},
+                  {CONFORM_QUEUE, 1u << THIRL_PULL}, {CONFORM_EVENT, 1u << THIRL_WATCH},
+                  {CONFORM_CAST, 1u << THIRL_SUB},   {CONFORM_CALL, 1u << THIRL_CALL}};
     uint32_t roles = 0;
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         roles |= (c->line->roles & groups[i].group) != 0 ? groups[i].roles : 0;

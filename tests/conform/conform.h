@@ -36,8 +36,9 @@ enum {
     CONFORM_STREAM = 2,
     CONFORM_QUEUE = 4,
     CONFORM_EVENT = 8,
-    CONFORM_CAST = 16
-}; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH; PUB and SUB */
+    CONFORM_CAST = 16,
+    CONFORM_CALL = 32
+}; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH; PUB and SUB; CALL and SERVE */
 
 struct conform {
     const struct conform_line *line;

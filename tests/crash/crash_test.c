@@ -270,11 +270,13 @@ static const char *const elsewhere[] = {
     "hub.",       "crier.",                                /* deal_test, crier_test */
     "sig.",                                                /* conform/event_test */
     "catch.",                                              /* conform/event_test */
+    "tally.",     "event.",                                /* conform/event_test */
     "choose.",                                             /* conform/wait_test */
     "push.",                                               /* conform/crowd_test, and all that follow */
     "draw.",      "turn.",  "queue.", "kept.",   "claim.", /* conform/work_test, and all that follow */
     "rouse.",     "offer.", "toil.",  "orphan.", "pub.",   /* conform/mourn_test, and all that follow */
     "sub.",       "feed.",  "crowd.", "fan.",    "cast.",  "post.all",
+    "desk.",      "talk.",  "door.",  "call.",   "serve.", /* conform/call_test */
 };
 
 static bool is_elsewhere(const char *name) {

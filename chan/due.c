@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Requests in and out of a server's hands, see due.h.
+ */
+#include "chan/due.h"
+
+#include <string.h>
+
+#define REASON "the server gave the request back without an answer"
+
+/* The caller of these wants no answer any more: of one call, or of all in a conversation. */
+static void cancel(thirl *end, const struct mech_note *note) {
+    struct end_way *way = &end->way[MECH_IN];
+    for (uint64_t left = way->slots; left != 0; left &= left - 1) {
+        struct thirl_msg *msg = &way->msg[__builtin_ctzll(left)];
+        bool same = msg->note.kind == MECH_REQUEST && msg->note.whom == note->whom;
+        if (same && (note->kind == MECH_GONE || msg->note.call == note->call)) {
+            atomic_store(&msg->cancelled, true); /* pairs with the load in thirl_msg_cancelled */
+        }
+    }
+}
+
+/* Takes the next request; what else comes is dealt with. */
+static int take(thirl *end, struct thirl_msg **msg, bool wait) {
+    for (;;) {
+        int rc = end_take(end, msg, wait);
+        if (rc != 0) {
+            return rc;
+        }
+        if ((*msg)->note.kind == MECH_REQUEST) {
+            (*msg)->owed = true;
+            (*msg)->piece.again = (*msg)->note.again;
+            return 0;
+        }
+        if ((*msg)->note.kind == MECH_CANCEL || (*msg)->note.kind == MECH_GONE) {
+            cancel(end, &(*msg)->note);
+        }
+        end_give_back(*msg);
+        *msg = NULL;
+    }
+}
+
+int due_take(thirl *end, struct thirl_msg **msg, bool wait) {
+    struct due *due = end->due;
+    if (unlikely(due->count != 0)) {
+        *msg = &end->way[MECH_IN].msg[due->pending[due->first++ % THIRL_HELD_MAX]];
+        due->count--;
+        return 0;
+    }
+    return take(end, msg, wait);
+}
+
+void due_look(thirl *end) {
+    struct due *due = end->due;
+    struct thirl_msg *msg = NULL;
+    while (end->way[MECH_IN].slots != UINT64_MAX && take(end, &msg, false) == 0) {
+        due->pending[(due->first + due->count++) % THIRL_HELD_MAX] = msg->slot;
+        end_hand(end, MECH_IN);
+    }
+}
+
+/* ---- those who get no answer ---- */
+
+static int tell(thirl *end, uint64_t call, uint64_t whom) {
+    struct {
+        int32_t code;
+        char text[sizeof REASON - 1];
+    } failed = {.code = ECANCELED};
+    memcpy(failed.text, REASON, sizeof failed.text);
+    const struct mech_note note = {.kind = MECH_FAILED, .call = call, .whom = whom};
+    size_t done = 0;
+    return end->mech->send_noted(end->state, &failed, offsetof(__typeof__(failed), text) + sizeof failed.text, &done,
+                                 &note, false);
+}
+
+void due_owe(thirl *end, const struct mech_note *note) {
+    struct due *due = end->due;
+    if (end_enter(end, MECH_OUT, INT64_MAX) != 0) {
+        return;
+    }
+    if (tell(end, note->call, note->whom) == -EAGAIN && due->owed_count < DUE_OWED) {
+        unsigned at = (due->owed_first + due->owed_count) % DUE_OWED;
+        due->owed[at].call = note->call;
+        due->owed[at].whom = note->whom;
+        atomic_store(&due->owed_count, due->owed_count + 1); /* pairs with the load in due_settle */
+    }
+    end_leave(end, MECH_OUT);
+}
+
+void due_settle(thirl *end) {
+    struct due *due = end->due;
+    if (likely(atomic_load(&due->owed_count) == 0) || end_enter(end, MECH_OUT, INT64_MAX) != 0) {
+        return;
+    }
+    for (uint32_t n = due->owed_count; n > 0; n--) {
+        unsigned at = due->owed_first++ % DUE_OWED;
+        uint64_t call = due->owed[at].call, whom = due->owed[at].whom;
+        due->owed_count--;
+        if (tell(end, call, whom) == -EAGAIN) {
+            unsigned last = (due->owed_first + due->owed_count++) % DUE_OWED;
+            due->owed[last].call = call;
+            due->owed[last].whom = whom;
+        }
+    }
+    end_leave(end, MECH_OUT);
+}

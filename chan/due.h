@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a server owes: requests that wait for the user, requests that he has, and callers who are to be told that there will be no
+ * answer. Used by chan, and by the room of the pattern that answers.
+ */
+#ifndef CHAN_DUE_H
+#define CHAN_DUE_H
+
+#include "chan/end.h"
+
+#define DUE_OWED 256
+
+struct due {
+    /* Under the gate of the way IN: requests that came before something that was looked for; in order. */
+    uint8_t pending[THIRL_HELD_MAX];
+    unsigned first, count;
+    /* Under the gate of the way OUT: calls that nobody will answer, and whose callers had no room to hear that. */
+    struct {
+        uint64_t call, whom;
+    } owed[DUE_OWED];
+    unsigned owed_first;
+    uint32_t owed_count;
+};
+
+/* As try_take: the next request for the user. */
+int due_take(thirl *, struct thirl_msg **, bool wait);
+
+/* Takes in what has arrived, without waiting, so that what was cancelled is known; under the gate of the way IN. */
+void due_look(thirl *);
+
+/* A request was given back without an answer: tells its caller, now or later. No gate is held. due_settle tells those who are left. */
+void due_owe(thirl *, const struct mech_note *);
+void due_settle(thirl *);
+
+#endif

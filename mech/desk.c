@@ -1,0 +1,706 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shm:// for CALL and SERVE: the end, its list of conversations, who is spoken to and who is listened to. See desk.h.
+ */
+#define _GNU_SOURCE
+#include "mech/desk.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/futex.h"
+#include "base/weave.h"
+
+#define DESK_QUEUE (256u << 10) /* two for each conversation, and there may be many */
+#define SCAN_NS (10 * CLOCK_MS) /* between two looks for further servers */
+#define LIVES_EACH 16           /* conversations that are not polled: so many are asked for their life in a review */
+#define ASK_EACH 8              /* requests between two looks at how busy a server is */
+#define SEAT(whom) ((uint32_t)(whom)&0xffff)
+#define SAID_BUSY_MOST (UINT32_C(1) << 20)
+
+static bool same(const struct roll_end *a, const struct roll_end *b) {
+    return a->node == b->node && a->number == b->number;
+}
+
+/* ---- open ---- */
+
+static int make_page(struct desk *d) {
+    char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
+    roll_file(file, d->roll.self, d->serves ? "rx" : "tx");
+    (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
+    int rc = seg_make(&d->page, d->roll.dir, unfinished, sizeof(struct desk_page), 0, d->mode, d->address);
+    if (rc != 0) {
+        return rc;
+    }
+    d->own = (struct desk_page *)(void *)d->page.base;
+    d->own->mark =
+        (struct shm_mark){DESK_MAGIC,          SHM_VERSION,      d->heavy ? SHM_HEAVY : 0, sizeof(struct desk_page),
+                          d->roll.self.number, d->roll.self.node};
+    weave("desk.open.page");
+    roll_file(file, d->roll.self, "door"); /* before the page has its name, by which others find both */
+    rc = door_make(&d->door, d->roll.dir, file, d->mode, d->address);
+    d->door.asleep = &d->own->asleep;
+    return rc;
+}
+
+static int desk_open(void *self, const struct mech_open *open) {
+    struct desk *d = self;
+    d->seen = open->seen;
+    d->serves = open->role == THIRL_SERVE;
+    d->mode = open->options.mode;
+    d->queue = open->options.queue;
+    d->heavy = futex_fence_join();
+    (void)strncpy(d->address, open->address, sizeof d->address - 1);
+    if (d->queue > UINT64_C(1) << 30) {
+        return err_say(EINVAL, "%s: a queue in shared memory has at most 1 GiB", open->address);
+    }
+    uint64_t ring = seg_round(1);
+    while (ring < d->queue) {
+        ring *= 2;
+    }
+    uint64_t most = ring - 2 * sizeof(struct lane_head) - sizeof(struct desk_head);
+    d->max = open->options.max < most ? open->options.max : most;
+    int rc = roll_begin(&d->roll, "shm", open->rest, ROLL_CALL, !d->serves, d->serves, d->mode,
+                        clock_after(clock_now(), open->options.timeout));
+    if (rc != 0) {
+        return rc;
+    }
+    (void)pthread_mutex_init(&d->noting, NULL);
+    (void)node_life_word(d->roll.self.number); /* before anybody can look for it */
+    rc = make_page(d);
+    if (rc != 0) {
+        roll_cancel(&d->roll);
+    } else {
+        rc = roll_finish(&d->roll);
+    }
+    if (rc != 0) {
+        seg_unmap(&d->page);
+        door_close(&d->door);
+        return rc;
+    }
+    d->seen->queue = ring;
+    door_mark(&d->door, 0); /* a server's clients may have been here before it */
+    return 0;
+}
+
+static void desk_close(void *self) {
+    struct desk *d = self;
+    atomic_store(&d->own->gone, 1); /* pairs with the load in is_lost */
+    for (uint32_t seat = 1; seat < d->top; seat++) {
+        if (d->in[seat] != NULL) {
+            inlet_close(&d->in[seat]->shm.in); /* first, as for a pair */
+        }
+        if (d->out[seat] != NULL) {
+            outlet_close(&d->out[seat]->shm.out);
+        }
+    }
+    weave("desk.close.shown");
+    roll_leave(&d->roll);
+    (void)pthread_mutex_lock(&d->noting);
+    d->seen = NULL;
+    (void)pthread_mutex_unlock(&d->noting);
+}
+
+static void desk_deinit(void *self) {
+    struct desk *d = self;
+    for (uint32_t seat = 1; seat < d->top; seat++) {
+        struct talk *in = d->in[seat], *out = d->out[seat];
+        if (in != NULL) {
+            talk_leave_in(in);
+        }
+        if (out != NULL) {
+            talk_leave_out(out);
+        }
+    }
+    roll_deinit(&d->roll);
+    seg_unmap(&d->page);
+    door_close(&d->door);
+    (void)pthread_mutex_destroy(&d->noting);
+}
+
+/* ---- meeting ---- */
+
+/* A client's way OUT: begins conversations with the servers that it does not know. What goes wrong is said when there is no other. */
+static int look_for_servers(struct desk *d) {
+    DIR *list = roll_list(d->roll.dir);
+    int rc = -EAGAIN;
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        if (!roll_parse(entry->d_name, &end, &kind) || strcmp(kind, "rx") != 0) {
+            continue;
+        }
+        bool known = false;
+        for (uint32_t seat = 1; !known && seat < d->top; seat++) {
+            known = d->out[seat] != NULL && same(&d->out[seat]->shm.mate, &end);
+        }
+        for (unsigned i = 0; !known && i < sizeof d->barred / sizeof *d->barred; i++) {
+            known = same(&d->barred[i], &end);
+        }
+        if (!known && node_alive(end.node)) {
+            int made = talk_make(d, &end);
+            rc = made == 0 ? rc : made;
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return rc;
+}
+
+/* A server's way IN: accepts those who ask for it. */
+static void accept_clients(struct desk *d) {
+    DIR *list = roll_list(d->roll.dir);
+    bool accepted = false;
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end to, client;
+        const char *kind;
+        unsigned long long node;
+        if (!roll_parse(entry->d_name, &to, &kind) || !same(&to, &d->roll.self) ||
+            sscanf(kind, "call.%16llx.%u", &node, &client.number) != 2) {
+            continue;
+        }
+        client.node = node;
+        int rc = node_alive(client.node) ? talk_make(d, &client) : -EAGAIN;
+        weave("desk.accept.before");
+        if (rc == 0 || rc == -EAGAIN) {
+            (void)unlinkat(d->roll.dir, entry->d_name, 0);
+        } else {
+            atomic_poke(&d->seen->in.refused, d->seen->in.refused + 1); /* it stays posted, for a better time */
+        }
+        accepted |= rc == 0;
+        weave("desk.accept.after");
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    if (accepted) {
+        roll_tell(&d->roll);
+    }
+}
+
+/* ---- the way IN ---- */
+
+static void cool(struct desk *d, struct talk *t) {
+    unsigned i = 0;
+    while (d->hot[i] != t) {
+        i++;
+    }
+    d->warm--;
+    memmove(&d->hot[i], &d->hot[i + 1], (d->warm - i) * sizeof *d->hot);
+    atomic_poke(&t->hot, false);
+}
+
+/* From now on it is polled. The one that has been polled longest makes room. */
+static void warm(struct desk *d, struct talk *t) {
+    if (d->warm == DESK_HOT) {
+        struct talk *oldest = d->hot[0];
+        cool(d, oldest);
+        talk_arm(oldest);
+        if (inlet_ready(&oldest->shm.in)) {
+            door_mark(&d->door, oldest->seat);
+        }
+    }
+    d->hot[d->warm++] = t;
+    atomic_poke(&t->hot, true);
+    if (d->sleepers == 0) {
+        talk_disarm(t);
+        return;
+    }
+    talk_arm(t); /* another thread sleeps: it is to be rung for, again */
+    if (inlet_ready(&t->shm.in)) {
+        door_wake(&d->door);
+    }
+}
+
+/* It is over: the way IN lets go of it, and says so. */
+static int say_gone(struct desk *d, struct talk *t, int code, struct mech_piece *piece, struct mech_note *note) {
+    if (t->hot) {
+        cool(d, t);
+    }
+    note->kind = MECH_GONE;
+    note->whom = t->whom;
+    note->failure = code;
+    *piece = (struct mech_piece){.data = NULL};
+    d->in[t->seat] = NULL;
+    d->taken -= d->serves ? t->finals - atomic_peek(&t->asked) : 0;
+    (void)atomic_sub(&d->count, 1);
+    (void)atomic_add(&d->overs, 1);
+    atomic_store(&t->over, (uint32_t)-code); /* pairs with the load in is_fit */
+    talk_note(d);
+    if (t->held == 0) {
+        talk_leave_in(t);
+    }
+    return 0;
+}
+
+static void show_busy(struct desk *d) {
+    atomic_poke(&d->own->busy, (uint32_t)(d->taken - atomic_peek(&d->answered)));
+}
+
+/* A try at one conversation: 0, -EAGAIN, or an error of this end. */
+static int try_one(struct desk *d, struct talk *t, struct mech_piece *piece, struct mech_note *note) {
+    int rc = talk_take(t, piece, note);
+    if (likely(rc == 0)) {
+        if (d->serves && note->kind == MECH_REQUEST) {
+            t->finals++;
+            d->taken++;
+            show_busy(d);
+        } else if (note->kind == MECH_REPLY || note->kind == MECH_FAILED) {
+            atomic_poke(&t->finals, t->finals + 1);
+        }
+        if (unlikely(d->sleepers != 0)) {
+            door_wake(&d->door); /* there may be more, and this thread goes away with what it has */
+        }
+        return 0;
+    }
+    return rc == -EAGAIN || rc == -EBUSY ? rc : say_gone(d, t, rc, piece, note);
+}
+
+/* Of one that has never spoken: 0; or it is no more, and how. Who has spoken says it there. */
+static uint32_t is_lost(struct desk *d, const struct talk *t) {
+    if (t->shm.in.feed != NULL) {
+        return 0;
+    }
+    if (atomic_load(&t->theirs->gone) != 0) {
+        return THIRL_ECLOSED;
+    }
+    bool there = roll_has(&d->roll, t->shm.mate, d->serves ? "tx" : "rx");
+    return there                                ? 0
+           : atomic_load(&t->theirs->gone) != 0 ? THIRL_ECLOSED /* it may have left, and ended then */
+                                                : THIRL_EPEERDIED;
+}
+
+/* Looks at everybody: at the lanes of all, and at the lives of some. */
+static void review(struct desk *d) {
+    d->reviewed = clock_now();
+    if (d->serves) {
+        accept_clients(d);
+    }
+    unsigned asked = 0;
+    for (uint32_t i = 0, top = atomic_load(&d->top), first = d->asked_for + 1; i < top; i++) {
+        uint32_t seat = (first + i) % top;
+        struct talk *t = atomic_load(&d->in[seat]); /* pairs with the release in talk_make */
+        if (t == NULL) {
+            continue;
+        }
+        bool stirs = inlet_ready(&t->shm.in) || atomic_load(&t->broken) != 0;
+        if (!stirs && (t->hot || asked < LIVES_EACH)) {
+            asked += !t->hot;
+            d->asked_for = t->hot ? d->asked_for : seat;
+            stirs = inlet_look(&t->shm.in) == 0;
+            uint32_t lost = stirs ? 0 : is_lost(d, t);
+            if (lost != 0) {
+                atomic_store(&t->broken, lost);
+                stirs = true;
+            }
+        }
+        if (stirs) {
+            door_mark(&d->door, seat);
+        }
+    }
+}
+
+/* Those who knocked. */
+static __attribute__((noinline)) int try_others(struct desk *d, struct mech_piece *piece, struct mech_note *note) {
+    uint32_t seat;
+    while (door_answer(&d->door, &seat)) {
+        if (seat == 0) {
+            review(d);
+            continue;
+        }
+        struct talk *t = atomic_load(&d->in[seat]);
+        if (t == NULL) {
+            continue;
+        }
+        int rc = try_one(d, t, piece, note);
+        if (d->in[seat] == t && !t->hot && t->shm.in.feed != NULL) {
+            warm(d, t);
+        }
+        if (rc != -EAGAIN) {
+            return rc;
+        }
+    }
+    return -EAGAIN;
+}
+
+static int desk_take(void *self, struct mech_piece *piece, struct mech_note *note) {
+    struct desk *d = self;
+    for (unsigned i = 0; i < d->warm; i++) {
+        d->turn = d->turn + 1 < d->warm ? d->turn + 1 : 0;
+        int rc = try_one(d, d->hot[d->turn], piece, note);
+        if (rc != -EAGAIN) {
+            return rc;
+        }
+    }
+    return door_heard(&d->door) ? try_others(d, piece, note) : -EAGAIN;
+}
+
+static void desk_free(void *self, struct mech_piece *piece, enum mech_way way) {
+    struct talk *t = piece->via;
+    (void)self;
+    (void)way;
+    if (t == NULL) {
+        return; /* an event */
+    }
+    inlet_free(&t->shm.in, piece);
+    t->held--;
+    if (unlikely(t->held == 0 && t->over != 0)) {
+        talk_leave_in(t);
+    }
+}
+
+/* ---- the way OUT ---- */
+
+static void leave(struct desk *d, struct talk *t) {
+    if (t->over == THIRL_EFORMAT) {
+        d->barred[d->bars++ % (sizeof d->barred / sizeof *d->barred)] = t->shm.mate;
+    }
+    d->blocked = d->blocked == t ? NULL : d->blocked;
+    d->out[t->seat] = NULL;
+    (void)atomic_sub(&d->overs, 1);
+    talk_leave_out(t);
+}
+
+/* Lets go of what the way IN has let go of. */
+static __attribute__((noinline)) void clear(struct desk *d) {
+    for (uint32_t seat = 1, top = atomic_load(&d->top); seat < top; seat++) {
+        struct talk *t = atomic_load(&d->out[seat]);
+        if (t != NULL && atomic_load(&t->over) != 0) {
+            leave(d, t);
+        }
+    }
+}
+
+/* The way IN has to say it. */
+static void break_off(struct desk *d, struct talk *t, int code) {
+    atomic_store(&t->broken, (uint32_t)-code); /* pairs with the load in talk_take */
+    (void)door_knock(&d->door, t->seat);
+}
+
+static bool is_fit(struct desk *d, struct talk *t) {
+    if (t == NULL || atomic_load(&t->over) != 0 || atomic_peek(&t->broken) != 0) {
+        return false;
+    }
+    int rc = outlet_open(&t->shm.out);
+    if (unlikely(rc != 0 && rc != -EAGAIN)) {
+        break_off(d, t, rc);
+    }
+    return rc == 0;
+}
+
+/* What a server has to do: for this client, and for others when it was last asked. */
+static uint64_t load_of(struct desk *d, struct talk *t) {
+    uint64_t own = t->asked - atomic_peek(&t->finals);
+    own = own > INT64_MAX ? 0 : own;
+    if (d->choices % ASK_EACH == t->seat % ASK_EACH) {
+        uint32_t busy = atomic_peek(&t->theirs->busy);
+        busy = busy < SAID_BUSY_MOST ? busy : SAID_BUSY_MOST;
+        t->others = busy > own ? busy - (uint32_t)own : 0;
+    }
+    return own + t->others;
+}
+
+static int desk_choose(void *self, uint64_t *whom) {
+    struct desk *d = self;
+    if (unlikely(atomic_load(&d->overs) != 0)) {
+        clear(d);
+    }
+    struct talk *best = NULL;
+    uint64_t least = UINT64_MAX;
+    uint32_t top = atomic_load(&d->top);
+    if (top == 2) {
+        best = is_fit(d, d->out[1]) ? d->out[1] : NULL;
+    }
+    uint32_t first = (uint32_t)++d->choices;
+    for (uint32_t i = 0; top > 2 && i < top; i++) {
+        struct talk *t = atomic_load(&d->out[(i + first) % top]); /* pairs with the release in talk_make */
+        if (is_fit(d, t)) {
+            uint64_t load = load_of(d, t);
+            best = load < least ? t : best;
+            least = load < least ? load : least;
+        }
+    }
+    uint32_t change = atomic_load(d->roll.change) + 1;
+    int rc = -EAGAIN;
+    if (unlikely(change != d->change) && (best == NULL || clock_now() - d->scanned > SCAN_NS)) {
+        d->change = change;
+        d->scanned = clock_now();
+        rc = look_for_servers(d);
+        d->change = rc == -EAGAIN ? change : 0;
+    }
+    if (best == NULL) {
+        d->blocked = NULL;
+        return rc;
+    }
+    *whom = best->whom;
+    return 0;
+}
+
+static int say_over(struct desk *d, const struct talk *t) {
+    uint32_t code = t == NULL ? THIRL_ECLOSED : atomic_load(&t->over);
+    code = code == 0 && t != NULL ? atomic_load(&t->broken) : code;
+    return err_say((int)code, "%s: the %s that this was for %s", d->address, d->serves ? "client" : "server",
+                   code == THIRL_EPEERDIED ? "died" : "is no more");
+}
+
+static int desk_send(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note, bool wait) {
+    struct desk *d = self;
+    (void)done;
+    (void)wait;
+    uint32_t seat = SEAT(note->whom) % DOOR_SEATS;
+    struct talk *t = atomic_load(&d->out[seat]);
+    if (unlikely(t == NULL || t->whom != note->whom || t->over != 0 || t->broken != 0)) {
+        return say_over(d, t != NULL && t->whom == note->whom ? t : NULL);
+    }
+    if (unlikely(size > d->max)) {
+        return err_say(EMSGSIZE,
+                       "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
+                       d->address, size, (unsigned long long)d->max,
+                       (unsigned long long)(size + sizeof(struct desk_head) + 2 * sizeof(struct lane_head)));
+    }
+    struct mech_piece piece;
+    int rc = outlet_loan(&t->shm.out, &piece, size + sizeof(struct desk_head));
+    if (likely(rc == 0)) {
+        struct desk_head head = {note->call, ((uint64_t)note->deadline & ~UINT64_C(15)) | note->kind |
+                                                 (note->again ? DESK_AGAIN : 0)};
+        memcpy(piece.data, &head, sizeof head);
+        lane_copy((char *)piece.data + sizeof head, data, size);
+        piece.size = size + sizeof head;
+        weave("desk.send.written");
+        rc = outlet_put(&t->shm.out, &piece);
+        weave("desk.send.after");
+    }
+    if (likely(rc == 0)) {
+        bool counts = note->kind == MECH_REQUEST || note->kind == MECH_REPLY || note->kind == MECH_FAILED;
+        t->asked += counts;
+        if (unlikely(!d->serves && !atomic_peek(&t->hot))) {
+            door_mark(&d->door, t->seat); /* its life is this end's concern from now on */
+        }
+        if (d->serves && counts) {
+            atomic_poke(&d->answered, d->answered + 1);
+        }
+    } else if (rc == -EAGAIN) {
+        d->blocked = t;
+    } else {
+        break_off(d, t, rc);
+    }
+    return rc;
+}
+
+/* Of a server: have the callers taken their answers? A client's requests are nobody's concern when it goes. */
+static int desk_flush(void *self, uint64_t *left) {
+    struct desk *d = self;
+    *left = 0;
+    int rc = 0;
+    for (uint32_t seat = 1; d->serves && seat < d->top; seat++) {
+        struct talk *t = d->out[seat];
+        uint64_t some = 0;
+        if (t == NULL || !t->shm.out.linked || t->over != 0) {
+            continue;
+        }
+        int one = outlet_flush(&t->shm.out, &some);
+        *left += some;
+        if (one == -EAGAIN) {
+            rc = one;
+            d->blocked = t;
+        }
+    }
+    return rc;
+}
+
+/* ---- waiting ---- */
+
+static int desk_look(void *self, enum mech_way way) {
+    struct desk *d = self;
+    if (way == MECH_OUT) {
+        d->change = 0;
+        return d->blocked != NULL && outlet_look(&d->blocked->shm.out) == 0 ? 0 : -EAGAIN;
+    }
+    if (clock_now() - d->reviewed >= MECH_SLICE_NS / 2) {
+        review(d);
+    }
+    return door_heard(&d->door) ? 0 : -EAGAIN;
+}
+
+static int64_t disarm_in(struct desk *d) {
+    door_disarm(&d->own->asleep);
+    d->sleepers--;
+    for (unsigned i = 0; d->sleepers == 0 && i < d->warm; i++) {
+        talk_disarm(d->hot[i]);
+    }
+    struct feed *feed = d->warm == 0 ? NULL : d->hot[0]->shm.in.feed;
+    return feed == NULL ? 0 : atomic_peek(&feed->theirs->data.at);
+}
+
+static int arm_in(struct desk *d, struct mech_watch *watch) {
+    atomic_poke(&d->seen->in.waits, d->seen->in.waits + 1);
+    watch->kind = MECH_WATCH_WORD;
+    watch->word = &d->door.page->count;
+    watch->value = door_arm(&d->door, &d->own->asleep);
+    d->sleepers++;
+    /* A conversation that is not watched here is looked at by the clock. */
+    bool all = d->count == d->warm;
+    watch->slice = all ? SHM_LIFE_SLICE : MECH_SLICE_NS;
+    watch->timed = d->warm != 0 && bell_timed(&d->hot[0]->shm.in.own->data);
+    bool stirs = false;
+    for (unsigned i = 0; i < d->warm; i++) {
+        struct inlet *in = &d->hot[i]->shm.in;
+        talk_arm(d->hot[i]);
+        int64_t slice = mate_slice(&in->peer, in->bound);
+        watch->slice = slice < watch->slice ? slice : watch->slice;
+        if (in->peer.node.life != NULL && watch->life == NULL) {
+            watch->life = in->peer.node.life;
+            watch->life_value = in->peer.node.life_value;
+        } else if (in->peer.node.life != NULL && watch->also_count < MECH_ALSO) {
+            watch->also[watch->also_count++] = (struct futex_word){in->peer.node.life, in->peer.node.life_value};
+        }
+        stirs = stirs || inlet_ready(in);
+    }
+    weave("desk.arm.armed");
+    if (stirs || door_heard(&d->door)) {
+        (void)disarm_in(d);
+        return 1;
+    }
+    return 0;
+}
+
+/* Several threads may wait for room with several peers, and which of them comes up is not known when it disarms: so none sleeps for
+ * longer than a slice. */
+static int64_t disarm_out(struct desk *d) {
+    int64_t rang = 0;
+    d->pressing--;
+    for (uint32_t seat = 1, top = atomic_load(&d->top); d->pressing == 0 && seat < top; seat++) {
+        struct talk *t = atomic_load(&d->out[seat]);
+        if (t != NULL && t->pressed) {
+            t->pressed = false;
+            rang = outlet_disarm(&t->shm.out);
+        }
+    }
+    return rang;
+}
+
+static int arm_out(struct desk *d, struct mech_watch *watch) {
+    struct talk *t = d->blocked;
+    if (t == NULL || atomic_load(&t->over) != 0) {
+        uint64_t whom;
+        watch->kind = MECH_WATCH_WORD;
+        watch->word = d->roll.change;
+        watch->value = atomic_load(watch->word);
+        watch->slice = MECH_SLICE_NS;
+        d->change = 0; /* look even if nothing seems to have changed */
+        if (t != NULL || desk_choose(d, &whom) != -EAGAIN) {
+            return 1;
+        }
+        d->pressing++;
+        return 0;
+    }
+    if (t->pressed) {
+        t->pressed = false;
+        (void)outlet_disarm(&t->shm.out);
+    }
+    int rc = outlet_arm(&t->shm.out, watch);
+    watch->slice = watch->slice < MECH_SLICE_NS ? watch->slice : MECH_SLICE_NS;
+    if (rc == 0) {
+        t->pressed = true;
+        d->pressing++;
+    }
+    return rc;
+}
+
+static int desk_arm(void *self, enum mech_way way, struct mech_watch *watch) {
+    return way == MECH_IN ? arm_in(self, watch) : arm_out(self, watch);
+}
+
+static int64_t desk_disarm(void *self, enum mech_way way) {
+    return way == MECH_IN ? disarm_in(self) : disarm_out(self);
+}
+
+static void desk_wake(void *self, enum mech_way way) {
+    struct desk *d = self;
+    if (way == MECH_IN) {
+        door_wake(&d->door);
+    } else {
+        (void)futex_wake(d->roll.change, INT_MAX); /* the others look after a slice */
+    }
+}
+
+static bool desk_spin(void *self, enum mech_way way) {
+    struct desk *d = self;
+    struct talk *t = way == MECH_OUT ? d->blocked : d->warm != 0 ? d->hot[d->turn < d->warm ? d->turn : 0] : NULL;
+    return t == NULL || shm_spin(&t->shm, way);
+}
+
+/* ---- what is true of it ---- */
+
+static int desk_fd(void *self, enum mech_way way, int *fd) {
+    const struct desk *d = self;
+    (void)way;
+    (void)fd;
+    return err_say(EOPNOTSUPP, "%s: calls over shared memory have no descriptor for event loops; see thirl_limits",
+                   d->address);
+}
+
+static void desk_limits(void *self, struct thirl_limits *limits) {
+    const struct desk *d = self;
+    limits->message_max = d->max;
+    limits->queue = d->seen != NULL ? d->seen->queue : DESK_QUEUE;
+    limits->reliable = 1;
+    limits->atomic_max = d->max;
+    limits->priorities = 1;
+}
+
+static void desk_claims(struct thirl_limits *limits) {
+    const uint64_t max = DESK_QUEUE - 2 * sizeof(struct lane_head) - sizeof(struct desk_head);
+    limits->message_max = max;
+    limits->queue = DESK_QUEUE;
+    limits->reliable = 1;
+    limits->atomic_max = max;
+    limits->priorities = 1;
+}
+
+static int desk_peer(void *self, struct thirl_peer *peer) {
+    struct desk *d = self;
+    if (d->warm == 0) {
+        return -ENOTCONN;
+    }
+    const struct node_peer *node = &d->hot[d->turn < d->warm ? d->turn : 0]->shm.in.peer.node;
+    struct proc own;
+    proc_self(&own);
+    peer->pid = node->pid_space == own.pid_space ? node->pid : 0;
+    peer->uid = node->uid;
+    peer->gid = node->gid;
+    memcpy(peer->exe, node->exe, sizeof peer->exe);
+    return 0;
+}
+
+const struct mech mech_desk = {
+    .scheme = "shm",
+    .summary = "shared memory, calls: a lane for each direction of each conversation, one sleep for all",
+    .state_size = sizeof(struct desk),
+    .roles = 1u << THIRL_CALL | 1u << THIRL_SERVE,
+    .registry = true,
+    .queue = DESK_QUEUE,
+    .open = desk_open,
+    .close = desk_close,
+    .deinit = desk_deinit,
+    .flush = desk_flush,
+    .send_noted = desk_send,
+    .take_noted = desk_take,
+    .choose = desk_choose,
+    .wake = desk_wake,
+    .free = desk_free,
+    .look = desk_look,
+    .arm = desk_arm,
+    .disarm = desk_disarm,
+    .spin = desk_spin,
+    .fd = desk_fd,
+    .limits = desk_limits,
+    .claims = desk_claims,
+    .peer = desk_peer,
+};

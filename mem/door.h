@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One sleep for many peers: the file of an end behind which it sleeps, and at which those knock who have something for it. It
+ * is the one file of an end that others write to: a word to sleep on, and a bit for each seat, which says who
+ * knocked. All of it is hints, of which a liar can give too many or take some away: the owner looks at everybody from
+ * time to time, and a bit says nothing but "look there".
+ *
+ *     owner                                    a peer
+ *     seen = acquire count                     (what bell_tell saw: the owner wants to hear of this seat)
+ *     asleep += 1                              seats |= its bit; groups |= the bit's group
+ *     full fence                               count += 1               (all three are full fences)
+ *     looks: groups, and what it polls         asleep == 0? done
+ *     FUTEX_WAIT(count, seen)                  FUTEX_WAKE(count, all)
+ *
+ * Either the peer sees asleep, and wakes; or its bit was there before the owner looked. asleep is in the owner's own
+ * memory, which nobody else writes. All threads of the owner wake: which of them is meant is not known here.
+ *
+ * Answering a knock: a group's bit is cleared before its seats are looked at once more, so that none is left behind.
+ */
+#ifndef MEM_DOOR_H
+#define MEM_DOOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+
+#define DOOR_SEATS 4096u
+
+struct door_page { /* the file */
+    LINE_ALIGNED uint32_t count;
+    LINE_ALIGNED uint64_t groups; /* a bit for each word of seats */
+    LINE_ALIGNED uint64_t seats[DOOR_SEATS / 64];
+};
+
+struct door {
+    struct door_page *page; /* NULL: none */
+    const uint32_t *asleep; /* where the owner says how many of its threads sleep */
+};
+
+/* Makes the file in the open directory, with space and mode; or opens a peer's. asleep may be set later, before the first
+ * knock. 0, -ENOENT, -THIRL_EFORMAT: it is none, or an error; what: for sentences. */
+int door_make(struct door *, int dir, const char *file, unsigned mode, const char *what);
+int door_open(struct door *, int dir, const char *file, const char *what);
+void door_close(struct door *);
+
+/* A peer: it has something for the owner, at that seat (taken modulo DOOR_SEATS). true: it took a system call to wake it. Any thread. */
+bool door_knock(const struct door *, uint32_t seat);
+
+/* The owner, for itself: the same without waking; and waking without a seat. */
+void door_mark(const struct door *, uint32_t seat);
+void door_wake(const struct door *);
+
+/* The owner, one thread at a time: somebody knocked: *seat, each once. false: nobody (any more). */
+bool door_answer(struct door *, uint32_t *seat);
+static inline bool door_heard(const struct door *door) {
+    return atomic_load(&door->page->groups) != 0;
+}
+
+/* The owner, one thread at a time; asleep is its own word, that door->asleep points to. Answers what to sleep on: look once more,
+ * then FUTEX_WAIT(&page->count, answer). */
+uint32_t door_arm(const struct door *, uint32_t *asleep);
+void door_disarm(uint32_t *asleep);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The calls of one CALL end that are in flight: who has each, what has come for it that nobody has asked for yet, and how it
+ * failed. A call is named by a number that is never used again: its place in the table and a count.
+ *
+ * Everything here is called under `gate`, which is held for a few instructions only, inside the gates of the end's ways.
+ * Places, stashed answers and copies of requests are kept and used again: nothing is allocated once there are enough.
+ */
+#ifndef PATTERN_FLIGHT_H
+#define PATTERN_FLIGHT_H
+
+#include "chan/end.h"
+
+#define FLIGHT_MOST 65536u                   /* calls of one end at once */
+#define FLIGHT_STASH_MOST ((size_t)16 << 20) /* bytes of answers that wait for their turn */
+#define FLIGHT_WHY 200
+
+enum call_state {
+    CALL_FREE,
+    CALL_LEAVING,  /* the request is about to go to `whom`, or to whom it will be decided */
+    CALL_OUT,      /* the server has it */
+    CALL_HOMELESS, /* its server is gone, and it is to go to another */
+    CALL_OVER      /* nothing more comes: what is stashed, or the code, is the end of it */
+};
+
+struct answer { /* one that came while another was waited for */
+    struct answer *next;
+    size_t size, room;
+    bool last;
+    char data[];
+};
+
+struct call {
+    uint64_t id;
+    uint64_t whom;
+    int64_t deadline;
+    enum call_state state;
+    unsigned wanted;   /* threads that wait for this one by its number */
+    bool again, begun; /* begun: a part has been given to the user, so that it cannot be repeated */
+    bool ready;        /* in the list of those that have something for whoever takes any */
+    bool lost;         /* LEAVING: its server is gone, but may have got it */
+    int code;          /* OVER: how it failed, negative; 0: it did not */
+    char why[FLIGHT_WHY];
+    struct answer *first, *last;
+    void *request; /* ?retry: a copy */
+    size_t size, room;
+    struct call *before, *after; /* in a list */
+};
+
+struct flight {
+    struct gate gate;
+    struct call **place; /* FLIGHT_MOST of them, made as they are needed */
+    unsigned places, count;
+    uint64_t serial;
+    struct call *free; /* by `after` */
+    struct call *ready_first, *ready_last;
+    struct answer *spare;
+    size_t stashed;
+    unsigned homeless;
+    int64_t earliest; /* no deadline is before this */
+};
+
+struct flight *flight_make(void); /* NULL: no memory */
+void flight_free(void *);
+
+/* A call that nobody has yet, or NULL with a sentence: too many, or no memory. */
+struct call *flight_begin(struct flight *, const char *address, int64_t deadline);
+struct call *flight_find(struct flight *, uint64_t id); /* NULL: there is none, or none any more */
+void flight_end(struct flight *, struct call *);
+
+/* Keeps an answer for later. -ENOMEM with a sentence. */
+int flight_stash(struct flight *, struct call *, const void *data, size_t size, bool last);
+
+/* Takes the oldest answer that was kept away from its call; it goes back by flight_used. NULL: there is none. */
+struct answer *flight_stashed(struct flight *, struct call *);
+void flight_used(struct flight *, struct answer *);
+
+/* It is over without an answer. */
+void flight_fail(struct flight *, struct call *, int code, const char *why);
+
+/* Its server is gone: it fails, or waits for another one where that may be. */
+void flight_lose(struct flight *, struct call *, bool retry, int code, const char *why);
+
+/* It has something now: whoever takes any finds it, unless a thread waits for it. */
+void flight_show(struct flight *, struct call *);
+
+#endif
