@@ -3,7 +3,7 @@
 #   make              the library, the tool, the examples and the bench, in build/
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
-#   make arrows lint format bench soak conform-all install uninstall clean
+#   make arrows lint format bench soak wake conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
@@ -61,7 +61,7 @@ SCRIPT := $(filter-out tests/house/% tests/bench/% tests/conform/%,$(SCRIPT))
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr bell cast claim err fd futex gate hold lane node race thread wait weave
+TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane node race thread wait weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=
@@ -86,7 +86,7 @@ EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format bench soak conform-all fuzz fuzzers install uninstall clean FORCE
+.PHONY: all tests check arrows lint format bench soak wake conform-all fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -184,6 +184,10 @@ bench: all
 COUNT ?= 10000
 soak: tests
 	$(TEST_ENVIRONMENT) sh tests/soak.sh $(COUNT)
+
+# COUNT races between a sleeper and its waker over each mechanism, a quarter by each way to wait; WAKE='shm *' for one.
+wake: tests
+	@WAKE_COUNT=$$(($(COUNT) / 8)) CONFORM_SECONDS=86400 $(B)/tests/conform/wake_test '$(or $(WAKE),*)'
 
 # The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.
 WITH ?= spy hurt crc

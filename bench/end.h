@@ -21,6 +21,9 @@ extern const struct work thirl_way;   /* thirl_send and thirl_recv */
 extern const struct work thirl_many;  /* thirl_send_many and thirl_recv_many, 32 messages to a call */
 extern const struct work thirl_place; /* loan, put, take, free: written and read in place */
 
+/* publish.c: one way to so many subscribers; the sender's clock. */
+extern const struct work thirl_publish_0, thirl_publish_1, thirl_publish_8, thirl_publish_64;
+
 /* jobs.c: a work queue: one sender and two workers, one sender and one worker, eight senders and one worker. */
 extern const struct work thirl_jobs, thirl_jobs_one, thirl_jobs_eight;
 

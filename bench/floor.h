@@ -19,6 +19,9 @@ extern const struct work
     floor_slots; /* the same with slots of one size: no messages of any size, but the hardware's limit */
 extern const struct work floor_copy; /* slots with flags: one memcpy in, one memcpy out */
 
+/* publish.c: packed records that nobody reads; the writer's clock. */
+extern const struct work floor_publish;
+
 /* jobs.c: one sender, two workers, who share an index. */
 extern const struct work floor_jobs;
 

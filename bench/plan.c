@@ -114,6 +114,14 @@ static const struct entry stream_bulk[] = {
     OURS(1, "thirl shm send recv", thirl_way, "shm://", "queue=4M", MIB(1), MIB(4), 2, 0.9),
 };
 
+#define PUBLISH(g, bytes)                                                                                              \
+    BARE(g, "bare ring, no reader", floor_publish, bytes, MIB(4), 2),                                                  \
+        OURS(g, "thirl shm, no subscriber", thirl_publish_0, "shm://", "queue=4M", bytes, MIB(4), 2, 0),               \
+        OURS(g, "thirl shm, 1 subscriber", thirl_publish_1, "shm://", "queue=4M", bytes, MIB(4), 2, 0),                \
+        OURS(g, "thirl shm, 8 subscribers", thirl_publish_8, "shm://", "queue=4M", bytes, MIB(4), 2, 0),               \
+        OURS(g, "thirl shm, 64 subscribers", thirl_publish_64, "shm://", "queue=4M", bytes, MIB(4), 2, 0)
+static const struct entry publish[] = {PUBLISH(0, 64), PUBLISH(1, KIB(1))};
+
 static const struct entry zero_copy[] = {
     {.group = 0,
      .variant = "thirl shm hand-over",
@@ -232,6 +240,7 @@ const struct plan plan_table[] = {
     PLAN("work-queue", "shared memory, a work queue: each message to one worker", MEASURE_MESSAGES, false, work_queue),
     PLAN("queue-size", "shared memory, one way, by size of the queue", MEASURE_BYTES, false, queue_size),
     PLAN("stream-bulk", "shared memory, one way, copied in and out", MEASURE_BYTES, true, stream_bulk),
+    PLAN("publish", "shared memory, one to many: the sender's cost, by subscribers", MEASURE_MESSAGES, false, publish),
     PLAN("zero-copy", "shared memory, hand-over and back in place, by size", MEASURE_ROUND, true, zero_copy),
     PLAN("unix-rtt", "Unix sockets, round trip", MEASURE_ROUND, true, unix_rtt),
     PLAN("unix-stream", "Unix sockets, one way", MEASURE_BYTES, true, unix_stream),

@@ -173,18 +173,19 @@ static void arm(struct side *side) {
     end_leave(side->end, side->way);
 }
 
-/* Others may sleep on the word that this thread has slept on, and it may have been woken in their stead. Its memory may be gone,
- * when one of them has learnt that the peer is. */
+/* Others may sleep on the word that this thread has slept on, and it may have been woken in their stead: threads of this process,
+ * and, where the word is not this end's alone, those of others. Its memory may be gone, when one of them has learnt that the peer is. */
 static void pass_on(const struct side *side) {
     const struct mech_watch *watch = &side->watch;
     const struct end_way *ways = side->end->way;
-    if (atomic_load(&ways[0].waiters) + atomic_load(&ways[1].waiters) < 2) {
+    bool alone = atomic_load(&ways[0].waiters) + atomic_load(&ways[1].waiters) < 2;
+    if (alone && side->end->mech->ready != NULL) {
         return;
     }
     if (futex_differs(watch->word, watch->value)) {
-        (void)futex_wake(watch->word, INT_MAX);
+        (void)futex_wake(watch->word, alone ? 1 : INT_MAX);
     }
-    if (watch->life != NULL && futex_differs(watch->life, watch->life_value)) {
+    if (!alone && watch->life != NULL && futex_differs(watch->life, watch->life_value)) {
         (void)futex_wake(watch->life, INT_MAX);
     }
 }
@@ -369,6 +370,9 @@ static void judge(struct side *side, int64_t now, bool last) {
     if (atomic_load(&side->end->closing) == 0) {
         side->ready = side->ready || has_fired(side) ||
                       (side->end->mech->ready != NULL ? is_ready(side) : has_changed(side)) || (late && shows(side));
+    }
+    if (late && side->ready && !has_fired(side) && !has_changed(side)) {
+        weave("stale.choose.found"); /* nobody rang, or only just now */
     }
     disarm(side);
     gate_leave(gate);

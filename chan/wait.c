@@ -275,6 +275,9 @@ static int sleep_once(struct wait *wait) {
     bool closing = atomic_peek(&end->closing);
     if (!closing && (rc == 0 || rc == -EAGAIN)) {
         rc = wait->try(end, wait->arguments, false);
+        if (late && rc == 0) {
+            weave("stale.wait.found"); /* nobody rang, or only just now */
+        }
         wait->handed = way->handed;
     }
     gate_leave(&way->gate);

@@ -218,9 +218,11 @@ int feed_refresh(struct sub *);
 /* Lets those go that left and have nothing more. -THIRL_EPEERDIED for one that died, once for each; 0: nobody did. */
 int feed_tidy(struct sub *);
 
-/* Is there one that has something to say, or about whom there is? feed_stirs also when that has yet to be looked into. */
+/* Asks the kernel whether they live. true: one does not, and has not been told of. */
+bool feed_look(struct sub *);
+
+/* Is there one that has something to say, or about whom there is? */
 bool feed_ready(struct sub *);
-bool feed_stirs(struct sub *);
 
 /* Not listened to any more: it lied, or was too fast for one that it will not wait for. */
 void feed_cut(struct sub *, struct feed *);

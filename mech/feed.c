@@ -187,7 +187,7 @@ static struct feed *find(const struct sub *sub, const struct roll_end *end) {
 static bool make_place(struct sub *sub) {
     if (sub->feeds == sub->room) {
         size_t room = sub->room == 0 ? 8 : 2 * sub->room;
-        struct feed **more = realloc(sub->feed, room * sizeof *more);
+        struct feed **more = realloc(sub->feed, room * sizeof(void *));
         if (more == NULL) {
             return false;
         }
@@ -323,6 +323,18 @@ int feed_tidy(struct sub *sub) {
     return 0;
 }
 
+bool feed_look(struct sub *sub) {
+    bool dead = false;
+    for (size_t i = 0; i < sub->feeds; i++) {
+        struct feed *feed = sub->feed[i];
+        if (feed->theirs != NULL) {
+            feed->dead = feed->dead || !node_peer_alive(&feed->node);
+            dead = dead || feed->dead;
+        }
+    }
+    return dead;
+}
+
 bool feed_ready(struct sub *sub) {
     bool ready = atomic_load(&sub->end->hail->senders) + 1 != sub->senders; /* pairs with hail_count */
     for (size_t i = 0; i < sub->feeds && !ready; i++) {
@@ -337,10 +349,6 @@ bool feed_ready(struct sub *sub) {
         }
     }
     return ready;
-}
-
-bool feed_stirs(struct sub *sub) {
-    return sub->doubt || feed_ready(sub);
 }
 
 void feed_deinit(struct sub *sub) {

@@ -233,7 +233,7 @@ int sub_recv_many(void *fan, void *buffer, size_t capacity, struct iovec *messag
 
 int sub_look(struct sub *sub) {
     sub->doubt = true;
-    return -EAGAIN;
+    return feed_look(sub) ? 0 : -EAGAIN;
 }
 
 /* What wakes whoever sleeps when a publisher dies, and how long one may sleep without. */
@@ -265,21 +265,21 @@ int sub_arm(struct sub *sub, struct mech_watch *watch) {
     watch->word = &sub->end->hail->came.given;
     watch->value = hail_hope(&sub->end->hail->came, sub->end->heavy);
     watch_lives(sub, watch);
-    return feed_stirs(sub) ? 1 : 0;
+    return feed_ready(sub) ? 1 : 0;
 }
 
 void sub_settle(struct sub *sub) {
     if (sub->lamp.fifo < 0) {
         return;
     }
-    if (feed_stirs(sub)) {
+    if (feed_ready(sub)) {
         lamp_light(&sub->lamp);
         return;
     }
     lamp_guard(&sub->lamp, sub->feeds == 1 && sub->feed[0]->theirs != NULL ? &sub->feed[0]->node : NULL);
     lamp_dark(&sub->lamp);
     (void)hail_hope(&sub->end->hail->polled, sub->end->heavy);
-    if (feed_stirs(sub)) {
+    if (feed_ready(sub)) {
         lamp_light(&sub->lamp);
     }
 }

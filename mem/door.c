@@ -77,7 +77,7 @@ void door_mark(const struct door *door, uint32_t seat) {
 
 static bool wake(const struct door *door) {
     (void)atomic_add(&door->page->count, 1);
-    atomic_fence(); /* pairs with the one in door_arm */
+    atomic_fence(); /* pairs with the one in FUTEX_WAIT: what was added is compared there, or asleep is seen here */
     weave("door.knock.counted");
     return atomic_load(door->asleep) != 0 && futex_wake(&door->page->count, INT_MAX) >= 0;
 }
@@ -113,7 +113,6 @@ bool door_answer(struct door *door, uint32_t *seat) {
 uint32_t door_arm(const struct door *door, uint32_t *asleep) {
     uint32_t seen = atomic_load(&door->page->count); /* pairs with the count in wake */
     atomic_store(asleep, atomic_peek(asleep) + 1);
-    atomic_fence();
     return seen;
 }
 

@@ -8,11 +8,12 @@
  *     owner                                    a peer
  *     seen = acquire count                     (what bell_tell saw: the owner wants to hear of this seat)
  *     asleep += 1                              seats |= its bit; groups |= the bit's group
- *     full fence                               count += 1               (all three are full fences)
- *     looks: groups, and what it polls         asleep == 0? done
- *     FUTEX_WAIT(count, seen)                  FUTEX_WAKE(count, all)
+ *     looks: groups, and what it polls         count += 1               (all three are full fences)
+ *     FUTEX_WAIT(count, seen)                  asleep == 0? done
+ *                                              FUTEX_WAKE(count, all)
  *
- * Either the peer sees asleep, and wakes; or its bit was there before the owner looked. asleep is in the owner's own
+ * Either the peer sees asleep, and wakes; or it has counted before the kernel, which is called behind the store of asleep,
+ * compares the count; tests/race/door_test walks all interleavings. asleep is in the owner's own
  * memory, which nobody else writes. All threads of the owner wake: which of them is meant is not known here.
  *
  * Answering a knock: a group's bit is cleared before its seats are looked at once more, so that none is left behind.

@@ -23,8 +23,8 @@ static void subscribe_and_rest(const struct conform *c, struct peer *stage) {
     press_done(&end);
 }
 
-static void dead_subscriber_holds_nobody_up(struct conform *c) {
-    stock_need(press_waits(c), "its publishers wait for nobody");
+/* How long a publisher was held up by a subscriber that was killed. */
+static int64_t held_up(const struct conform *c) {
     struct peer peer;
     conform_start(&peer, c, subscribe_and_rest);
     thirl *pub = conform_open(c, THIRL_PUB, "full=block&queue=16K");
@@ -33,11 +33,22 @@ static void dead_subscriber_holds_nobody_up(struct conform *c) {
     conform_kill(&peer);
     int64_t began = conform_now();
     press_publish(pub, 1, full);
-    must(conform_now() - began < (conform_sanitized() ? 1000 : 100) * MS);
+    int64_t took = conform_now() - began;
     for (uint32_t i = 1; i < 1000; i++) {
         press_publish(pub, 1, full + i);
     }
     press_done(&pub);
+    return took;
+}
+
+static void dead_subscriber_holds_nobody_up(struct conform *c) {
+    stock_need(press_waits(c), "its publishers wait for nobody");
+    int64_t took = INT64_MAX;
+    for (int tries = 0; tries < 4 && took > 100 * MS;
+         tries++) { /* a machine that is busy elsewhere is late by chance */
+        took = held_up(c);
+    }
+    must(took < (conform_sanitized() ? 1000 : 100) * MS);
 }
 
 static void stopped_subscriber_is_waited_for(struct conform *c) {
@@ -122,10 +133,49 @@ static void sleeper_hears_of_death(struct conform *c) {
         conform_kill(&peer[i]);
         int64_t began = conform_now();
         must_be(press_receive(sub, &item, PATIENCE), -THIRL_EPEERDIED);
-        must(conform_now() - began < (conform_sanitized() ? 2000 : 500) * MS);
+        must(conform_now() - began < (conform_sanitized() ? 5000 : 1500) * MS);
     }
     press_expect_nothing(sub);
     press_done(&sub);
+}
+
+static void publish_when_told(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_PUB, NULL);
+    conform_tell(stage, 0);
+    conform_hear(stage);
+    conform_sleep(20 * MS);
+    press_publish(end, 1, 0);
+    conform_hear(stage);
+}
+
+/* Whoever waits for many hears of a message, and of a death; with a descriptor among them, too. */
+static void one_of_many_has_news(struct conform *c) {
+    for (int with_descriptor = 0; with_descriptor < 2; with_descriptor++) {
+        struct peer peer;
+        conform_start(&peer, c, publish_when_told);
+        thirl *sub = conform_open(c, THIRL_SUB, NULL), *other = NULL;
+        must_be(thirl_open(&other, THIRL_SUB, conform_address(c, 1, NULL), NULL), 0);
+        struct thirl_want want[] = {{.end = other, .wanted = THIRL_WANT_MESSAGE},
+                                    {.end = sub, .wanted = THIRL_WANT_MESSAGE},
+                                    {.fd = with_descriptor ? peer.wire : -1, .wanted = POLLRDNORM}};
+        struct press_item item;
+        conform_hear(&peer);
+        (void)press_receive(sub, &item, THIRL_NOW); /* has met the publisher */
+        conform_tell(&peer, 0);
+        int rc;
+        while ((rc = thirl_wait(want, 3, PATIENCE)) > 0 && press_receive(sub, &item, THIRL_NOW) == -EAGAIN) {}
+        must_be(rc, 1);
+        must_be(item.number, 0);
+        must_be(thirl_wait(want, 2, thirl_in_ms(20)), -ETIMEDOUT);
+        must_be(kill(peer.pid, SIGKILL), 0);
+        int64_t began = conform_now();
+        while ((rc = thirl_wait(want, 2, PATIENCE)) > 0 && press_receive(sub, &item, THIRL_NOW) == -EAGAIN) {}
+        must(rc == 1 && conform_now() - began < (conform_sanitized() ? 5000 : 1000) * MS);
+        must_say("died");
+        press_done(&sub);
+        press_done(&other);
+        conform_kill(&peer);
+    }
 }
 
 static void publish_and_leave(const struct conform *c, struct peer *stage) {
@@ -362,10 +412,14 @@ static bool kill_at(struct conform *c, struct lot chosen) {
 static void any_point_may_kill(struct conform *c) {
     stock_need(strncmp(c->with, "hurt", 4) != 0, "what is hurt on purpose comes when it likes");
     unsigned killed[POINTS] = {0};
+    int64_t began = conform_now();
     for (unsigned i = 0; i < 2 * POINTS && !conform_sanitized(); i++) {
         killed[i / 2] += kill_at(c, (struct lot){i / 2, i / 4 % 2 == 0 ? 1 : 3, i % 2 == 0, i / 8 % 2 == 0});
     }
     for (unsigned i = 0; i < POINTS; i++) {
+        if (conform_sanitized() && conform_now() - began > 20000 * MS) {
+            break; /* as many as there was time for */
+        }
         /* What is passed only when another end sleeps just then may have been missed; a sanitizer looks at the code that is
          * passed, not at the moment. */
         for (unsigned tries = 0; killed[i] == 0 && tries < 40; tries++) {
@@ -384,6 +438,7 @@ int main(int argc, char **argv) {
         CONFORM_FOR(stopped_subscriber_is_waited_for, CONFORM_CAST),
         CONFORM_FOR(dead_publisher_is_told_of_once, CONFORM_CAST),
         CONFORM_FOR(sleeper_hears_of_death, CONFORM_CAST),
+        CONFORM_FOR(one_of_many_has_news, CONFORM_CAST),
         CONFORM_FOR(who_left_was_heard, CONFORM_CAST),
         CONFORM_FOR(coming_and_going_harms_nobody, CONFORM_CAST),
         CONFORM_FOR(many_publishers_find_a_seat, CONFORM_CAST),

@@ -114,6 +114,11 @@ static void clean(const struct conform *c) {
     (void)waitpid(pid, NULL, 0);
 }
 
+int stage_ms(void) {
+    const char *seconds = getenv("CONFORM_SECONDS");
+    return seconds == NULL ? 50000 : (int)strtol(seconds, NULL, 10) * 1000;
+}
+
 int stage_await(pid_t pid, int limit_ms) {
     struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
     bool late = true;
