@@ -261,12 +261,15 @@ static int pass_on(struct seal *s, int rc) {
     return rc;
 }
 
-static void drop_descriptors(struct mech_note *note) {
-    for (unsigned i = 0; note != NULL && i < note->count; i++) {
+/* Of a message that is passed over: what came with it, and the message itself where it is to be given back. */
+static void drop(struct seal *s, struct mech_note *note) {
+    for (unsigned i = 0; i < note->count; i++) {
         fd_close(&note->descriptor[i]);
     }
-    if (note != NULL) {
-        note->count = 0;
+    note->count = 0;
+    if (note->keeps && s->wrap.inner->free != NULL) {
+        struct mech_piece piece = {.cookie = note->cookie};
+        CALL(s, free, &piece, MECH_IN);
     }
 }
 
@@ -283,8 +286,10 @@ static int recv_any(struct seal *s, void *buffer, size_t capacity, size_t *size,
         int rc = note != NULL ? CALL(s, recv_noted, to, room, &got, note, wait) : CALL(s, recv, to, room, &got, wait);
         if (likely(rc == 0)) {
             if (unlikely(!is_whole(s, to, got, &d))) {
-                d.number = note != NULL && s->wrap.inner->numbers ? note->number : d.number;
-                drop_descriptors(note);
+                if (note != NULL) {
+                    d.number = s->wrap.inner->numbers ? note->number : d.number;
+                    drop(s, note);
+                }
                 return tell(s, &d);
             }
             *size = got - SEAL;
