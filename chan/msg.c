@@ -155,6 +155,7 @@ int thirl_put(thirl *end, thirl_msg **slot, thirl_time until) {
 /* Receives into the slot's own buffer, growing it to what the message needs. */
 static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
     int rc = grow(msg, end->stream ? STREAM_PIECE : msg->room);
+    msg->note.keeps = end->mech->free != NULL;
     while (rc == 0) {
         size_t size = 0;
         rc = end->mech->recv_noted != NULL
@@ -169,6 +170,7 @@ static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
         msg->piece.lost = msg->note.lost;
         msg->piece.times = msg->note.times;
         msg->piece.again = msg->note.again;
+        msg->piece.cookie = msg->note.cookie;
         break;
     }
     return rc;

@@ -183,6 +183,7 @@ static bool rouse_neighbours(struct chain *e) {
             !e->meet.kind->same(&other->meet, &e->meet) || pthread_mutex_trylock(&other->lock) != 0) {
             continue;
         }
+        other->meet.again = 0; /* its pause was for want of us */
         if (!chain_peered(other) && meet_step(&other->meet, &match) == 1) {
             (void)adopt(other, &match);
         }
@@ -282,9 +283,10 @@ int chain_outcome(struct chain *e, enum mech_way way, struct link *l, int rc) {
         (void)err_say(THIRL_EPEERDIED, "%s: the peer, %s, died", address, who);
         break;
     case -ECONNRESET:
-        (void)err_say(ECONNRESET,
-                      "%s: %s cut this end off, because it took its messages too slowly; the next call joins again",
-                      address, who);
+        (void)err_say(
+            ECONNRESET,
+            "%s: %s cut this end off, because it was too slow to take its messages; the next call joins again", address,
+            who);
         break;
     case -THIRL_EFORMAT:
         (void)(way == MECH_IN

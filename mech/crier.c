@@ -117,6 +117,32 @@ static bool spread(struct crier *f, const void *data, size_t size) {
     return keep;
 }
 
+/* Who is behind catches up, or with ?full=block and fail all wait for it: -EAGAIN. */
+static int let_catch_up(struct crier *f) {
+    catch_all_up(f);
+    const struct spoke *slow = NULL;
+    for (unsigned i = 0; i < f->hub.count && !slow && waits(f); i++) {
+        slow = f->hub.all[i]->next < f->next ? f->hub.all[i] : NULL;
+    }
+    hub_blame(&f->hub, slow);
+    return slow ? -EAGAIN : 0;
+}
+
+/* To everybody, or into the ring. */
+static void say(struct crier *f, const void *data, size_t size) {
+    weave("crier.send.before");
+    bool keep = spread(f, data, size);
+    if (unlikely(keep)) {
+        (void)past_put(&f->past, f->next, data, size); /* without memory who is behind loses it, and will be told */
+    }
+    f->next++;
+    weave("crier.send.after");
+    if (unlikely(keep)) {
+        forget(f);
+    }
+}
+
+/* *done: it is said, and somebody is behind with it: it is waited for, so that a message does not lie here when nobody calls. */
 HOT int crier_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
     struct crier *f = self;
     (void)wait;
@@ -126,26 +152,25 @@ HOT int crier_send(void *self, const void *data, size_t size, size_t *done, bool
         rc = err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %zu that ?max= allows",
                      f->hub.chain.meet.address, size, f->hub.chain.send_max);
     }
-    if (rc == 0 && unlikely(f->behind != 0)) {
-        catch_all_up(f);
-        rc = waits(f) ? -EAGAIN : 0;
-    }
-    if (likely(rc == 0)) {
-        weave("crier.send.before");
-        bool keep = spread(f, data, size);
-        if (unlikely(keep)) {
-            (void)past_put(&f->past, f->next, data, size); /* without memory who is behind loses it, and will be told */
-        }
-        f->next++;
-        *done = size;
-        weave("crier.send.after");
-        if (unlikely(keep)) {
-            forget(f);
-        }
+    rc = rc == 0 && unlikely(f->behind != 0) ? let_catch_up(f) : rc;
+    if (likely(rc == 0 && *done == 0)) {
+        say(f, data, size);
+        *done = size != 0 ? size : 1;
+        rc = waits(f) && f->full == THIRL_FULL_BLOCK ? -EAGAIN : 0;
+    } else if (*done != 0 && rc != -EAGAIN) {
+        rc = 0; /* whatever happens to this end, it has been said */
     }
     hub_light(&f->hub, !waits(f));
     hub_unlock(&f->hub);
     return rc;
+}
+
+int crier_settle(void *self, const void *data, size_t size, size_t done) {
+    (void)self;
+    (void)data;
+    (void)size;
+    (void)done;
+    return 0; /* the ring has it */
 }
 
 int crier_flush(void *self, uint64_t *left) {
@@ -222,6 +247,7 @@ static void joined(struct hub *h, struct spoke *s) {
     kept = kept < f->history ? kept : f->history;
     s->next = f->next - kept;
     f->behind += kept != 0;
+    (void)(s->next != 0 ? tell_send(s->link, FRAME_FIRST, s->next) : 0); /* nothing is in its way yet */
 }
 
 static void left(struct hub *h, struct spoke *s) {

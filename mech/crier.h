@@ -23,6 +23,7 @@ struct crier {
 int crier_open(struct crier *, const struct mech_open *, const struct meet_kind *, void *place);
 
 int crier_send(void *self, const void *data, size_t size, size_t *done, bool wait);
+int crier_settle(void *self, const void *data, size_t size, size_t done);
 int crier_flush(void *self, uint64_t *left);
 bool crier_ready(void *self, enum mech_way);
 int crier_look(void *self, enum mech_way);
@@ -38,7 +39,7 @@ void crier_claims(struct thirl_limits *);
 
 #define CRIER_SLOTS                                                                                                    \
     HUB_SLOTS, .roles = 1u << THIRL_PUB, .full = CRIER_FULL, .history = true, .close = crier_close,                    \
-               .flush = crier_flush, .send = crier_send, .ready = crier_ready, .look = crier_look, .arm = crier_arm,   \
-               .fd = crier_fd
+               .flush = crier_flush, .send = crier_send, .settle = crier_settle, .ready = crier_ready,                 \
+               .look = crier_look, .arm = crier_arm, .fd = crier_fd
 
 #endif

@@ -283,8 +283,8 @@ static void left(struct hub *h, struct spoke *s) {
     s->given = 0;
 }
 
-/* A message is finished. */
-static bool told(struct hub *h, struct spoke *s, uint64_t value) {
+/* A message is finished, or comes back. */
+static bool told(struct hub *h, struct spoke *s, enum frame_type type, uint64_t value) {
     struct deal *d = (struct deal *)h;
     for (struct job **at = &s->jobs; *at; at = &(*at)->next) {
         struct job *job = *at;
@@ -292,7 +292,11 @@ static bool told(struct hub *h, struct spoke *s, uint64_t value) {
             *at = job->next;
             s->last = job->next ? s->last : at;
             s->given--;
-            forget(d, job);
+            if (type == FRAME_DONE) {
+                forget(d, job);
+            } else {
+                put_back(d, job);
+            }
             return true;
         }
     }
@@ -302,7 +306,7 @@ static bool told(struct hub *h, struct spoke *s, uint64_t value) {
 }
 
 static const struct hub_kind pattern = {
-    .joined = joined, .left = left, .told = told, .hears = 1u << FRAME_DONE, .lives = true};
+    .joined = joined, .left = left, .told = told, .hears = 1u << FRAME_DONE | 1u << FRAME_BACK, .lives = true};
 
 int deal_open(struct deal *d, const struct mech_open *open, const struct meet_kind *kind, void *place) {
     d->behind = &d->waiting;

@@ -6,7 +6,7 @@
  *     pusher                        worker
  *     keep a copy
  *     message 7  ---------------->  delivered, in its hands
- *                                   the next receive, or close
+ *                                   freed; or the next receive, or close
  *     forget it  <----------------  DONE 7
  *
  * A copy goes before it is sent and is forgotten after DONE came: killed anywhere in between, a worker leaves it to the others.

@@ -44,6 +44,15 @@ static void show(struct hub *h) {
     }
 }
 
+void hub_blame(struct hub *h, const struct spoke *s) {
+    if (s) {
+        node_end_peer(h->chain.seen, s->link->who.pid, s->link->who.name);
+    } else if (h->blames) {
+        show(h);
+    }
+    h->blames = s != NULL;
+}
+
 /* ---- coming and going ---- */
 
 static bool grow_all(struct hub *h) {
@@ -164,7 +173,7 @@ static bool hear(struct hub *h, struct spoke *s) {
         if (rc != PULL_TOLD) {
             return false; /* an end in order, a death, or a message: nobody sends messages to a hub */
         }
-        if (!h->kind->told || !h->kind->told(h, s, s->link->told)) {
+        if (!h->kind->told || !h->kind->told(h, s, (enum frame_type)s->link->told_type, s->link->told)) {
             link_decide(s->link, LINK_BROKEN);
             return false;
         }

@@ -40,6 +40,7 @@ struct hub {
     unsigned owners;
     int64_t looked, stepped; /* at what callers say, and at the listener; 0: look at once */
     bool lit;                /* the user's descriptor is readable by itself */
+    bool blames;             /* the list and sentences name the one that is waited for */
 };
 
 /* Of a pattern; called under the lock. */
@@ -49,7 +50,7 @@ struct hub_kind {
     /* It is gone; its link goes with it. */
     void (*left)(struct hub *, struct spoke *);
     /* It has told a number. false: a lie. NULL: nobody tells any. */
-    bool (*told)(struct hub *, struct spoke *, uint64_t value);
+    bool (*told)(struct hub *, struct spoke *, enum frame_type, uint64_t value);
     uint32_t hears;
     bool lives; /* the death of a process matters even while another holds its socket; costs a descriptor each */
 };
@@ -86,6 +87,9 @@ bool hub_push(struct spoke *);
 
 /* Should the watch say when it has room? */
 void hub_want(struct hub *, struct spoke *, bool wanted);
+
+/* That one lets all wait: names it, until there is none (NULL). */
+void hub_blame(struct hub *, const struct spoke *);
 
 /* About to sleep: fills in the watch. */
 int hub_arm(struct hub *, struct mech_watch *);

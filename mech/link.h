@@ -108,9 +108,10 @@ struct link {
     uint16_t answered;  /* likewise: number_out at the last wait */
     uint64_t lost;      /* messages that the peer dropped before the next one, by its word */
     bool again;         /* another worker had the next one before, likewise */
-    bool owes;          /* the message that was delivered last is not yet finished */
-    uint64_t delivered; /* messages, where they are to be finished */
-    uint64_t told;      /* the number that TELL_HEARD was answered for */
+    bool owes;          /* the message that was delivered last is finished by the next receive */
+    uint64_t delivered; /* messages, and those that were lost before them */
+    uint8_t told_type;  /* what PULL_TOLD was answered for, */
+    uint64_t told;      /* and its number */
     struct rights_line line;
     struct rights at_hand; /* of the message that was delivered last; the receiving thread's alone */
 

@@ -80,6 +80,8 @@ struct mech_note {
     uint64_t lost;   /* in: as in mech_piece */
     uint64_t number; /* likewise, where the mechanism numbers */
     bool again;      /* likewise; and of a REQUEST, both ways: a server that died had it */
+    bool keeps;      /* in, set before the call: the message is given back by free or requeue, with this */
+    uint64_t cookie; /* in: the mechanism's own, for those */
     uint64_t times;  /* in: how many events this one stands for, where they are counted; 0 elsewhere */
     /* Of CALL and SERVE: */
     enum mech_kind kind;
@@ -175,7 +177,8 @@ struct mech {
 
     /* thirl_loan, thirl_put, thirl_take, thirl_free without the waiting. free gets taken pieces (way IN) and unsent loans
      * (way OUT), under the gate of that way, after close too. All four are NULL where the mechanism has nothing better than
-     * private buffers: chan keeps those and uses send and recv. */
+     * private buffers: chan keeps those and uses send and recv. free alone may be there: for what was taken into a private
+     * buffer by recv_noted. */
     int (*loan)(void *self, struct mech_piece *, size_t size);
     int (*put)(void *self, struct mech_piece *);
     int (*take)(void *self, struct mech_piece *);

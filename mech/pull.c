@@ -385,9 +385,12 @@ static int hear_number(struct link *l, const struct frame_head *head) {
         return l->over ? ended(l) : 1;
     }
     l->told = frame_read_tell(l->box.data + l->box.from + FRAME_HEAD);
+    l->told_type = head->type;
     frame_box_drop(&l->box, FRAME_HEAD + FRAME_TELL);
     if (head->type == FRAME_LOST) {
         l->lost += l->told;
+    } else if (head->type == FRAME_FIRST) {
+        l->delivered = l->told;
     } else if (head->type == FRAME_AGAIN) {
         l->again = l->told != 0;
     } else {

@@ -264,6 +264,8 @@ static const struct mech tcp_sub = {
     .state_size = sizeof(struct tcp_end),
     EAR_SLOTS,
     .roles = 1u << THIRL_SUB,
+    .blocks = true,
+    .numbers = true,
     .full = CRIER_FULL, /* one address for both: it is the publisher who goes by it */
     .history = true,
     .open = open_ear,
@@ -278,6 +280,8 @@ static const struct mech tcp_pull = {
     .state_size = sizeof(struct tcp_end),
     EAR_SLOTS,
     .roles = 1u << THIRL_PULL,
+    .free = ear_free,
+    .requeue = ear_requeue,
     .open = open_ear,
     .limits = limits_pull,
     .claims = claims_pull,

@@ -304,6 +304,8 @@ static const struct mech unix_sub = {
     .state_size = sizeof(struct unix_end),
     EAR_SLOTS,
     .roles = 1u << THIRL_SUB,
+    .blocks = true,
+    .numbers = true,
     .full = CRIER_FULL, /* one address for both: it is the publisher who goes by it */
     .history = true,
     .open = open_ear,
@@ -318,6 +320,8 @@ static const struct mech unix_pull = {
     .state_size = sizeof(struct unix_end),
     EAR_SLOTS,
     .roles = 1u << THIRL_PULL,
+    .free = ear_free,
+    .requeue = ear_requeue,
     .open = open_ear,
     .limits = limits_pull,
     .claims = claims_pull,

@@ -196,7 +196,7 @@ static void slow_one_is_cut_off(void **state) {
         assert_int_equal(m.number, next++);
     }
     assert_int_equal(rc, -ECONNRESET);
-    assert_non_null(strstr(thirl_why(), "slowly"));
+    assert_non_null(strstr(thirl_why(), "too slow"));
     assert_true(next > 0 && next < FLOOD);
     assert_int_equal(crew_take(slow, &m, THIRL_NOW), -EAGAIN); /* it joins again */
     for (uint64_t n = FLOOD; n < FLOOD + 3; n++) {

@@ -97,6 +97,17 @@ static void each_message_to_one(void **state) {
     assert_true(board->by[0] > 0 && board->by[1] > 2 * board->by[0]); /* the idle one takes it */
 }
 
+/* Received by copy: finished when the worker receives again. */
+static uint64_t copied(thirl *pull) {
+    char data[BODY];
+    size_t size;
+    uint64_t number;
+    assert_int_equal(thirl_recv(pull, data, sizeof data, &size, LONG), 0);
+    assert_int_equal(size, sizeof data);
+    memcpy(&number, data, sizeof number);
+    return number;
+}
+
 static void without_workers(void **state) {
     crew_at(*state, NULL);
     thirl *push = crew_open(THIRL_PUSH), *other = NULL;
@@ -119,17 +130,81 @@ static void without_workers(void **state) {
     assert_true(n <= 8);
     assert_int_equal(poll(&out, 1, 0), 0);
     assert_int_equal(poll(&in, 1, 1000), 1);
-    assert_int_equal(crew_next(pull).number, 0);
+    assert_int_equal(copied(pull), 0);
     assert_int_equal(poll(&out, 1, 0), 0); /* it is in its hands */
-    assert_int_equal(crew_next(pull).number, 1);
+    assert_int_equal(copied(pull), 1);
     assert_int_equal(poll(&out, 1, 1000), 1);
     assert_int_equal(crew_send(push, n, BODY, LONG), 0);
     /* The one in hand and those behind it are unfinished. */
     assert_int_equal(thirl_close(&push, thirl_in_ms(30)), n);
     for (uint64_t i = 2; i <= n; i++) {
-        assert_int_equal(crew_next(pull).number, i);
+        assert_int_equal(copied(pull), i);
     }
     assert_int_equal(crew_take(pull, &m, LONG), -THIRL_ECLOSED);
+    assert_int_equal(thirl_close(&pull, LONG), 0);
+}
+
+/* Whoever takes finishes each by itself, in any order, or gives it back. */
+static void jobs_are_done_or_given_back(void **state) {
+    crew_at(*state, NULL);
+    thirl *push = crew_open(THIRL_PUSH), *pull = crew_open(THIRL_PULL), *other = NULL;
+    thirl_msg *msg[4] = {NULL};
+    struct crew_message m;
+    for (uint64_t n = 0; n < 4; n++) {
+        assert_int_equal(crew_send(push, n, BODY, LONG), 0);
+        assert_int_equal(thirl_take(pull, &msg[n], LONG), 0);
+        assert_int_equal(thirl_msg_number(msg[n]), n);
+    }
+    assert_int_equal(crew_send(push, 4, BODY, thirl_in_ms(30)), -ETIMEDOUT); /* taking the next one finishes none */
+    assert_int_equal(thirl_done(&msg[2]), 0);
+    assert_int_equal(crew_send(push, 4, BODY, LONG), 0);
+    assert_int_equal(crew_send(push, 5, BODY, thirl_in_ms(30)), -ETIMEDOUT);
+    assert_int_equal(thirl_requeue(&msg[1]), 0);
+    assert_null(msg[1]);
+    other = crew_open(THIRL_PULL);
+    (void)crew_send(push, 5, BODY, THIRL_NOW);
+    m = crew_next(other);
+    assert_int_equal(m.number, 1);
+    assert_true(m.again);
+    assert_int_equal(crew_next(pull).number, 4);
+    thirl_free(&msg[0]);
+    assert_int_equal(thirl_close(&pull, LONG), 0); /* the one in hand goes to the other */
+    for (int i = 0, rc = -EAGAIN; rc != 0; i++) {
+        assert_true(i < 2000);
+        (void)crew_send(push, 9, BODY, THIRL_NOW);
+        rc = crew_take(other, &m, thirl_in_ms(1));
+        rc = rc == 0 && m.number != 3 ? -EAGAIN : rc;
+    }
+    assert_true(m.again);
+    thirl_free(&msg[3]); /* legal, and nothing */
+    while (crew_take(other, &m, thirl_in_ms(50)) == 0) {}
+    assert_int_equal(thirl_close(&push, LONG), 0);
+    assert_int_equal(thirl_close(&other, LONG), 0);
+}
+
+/* A job outlives its pusher in the worker's hands, but not the way back. */
+static void hold_one(void) {
+    thirl *push = NULL;
+    ok(thirl_open(&push, THIRL_PUSH, crew_address, NULL));
+    ok(thirl_send(push, "12345678", 8, LONG));
+    (void)pause();
+}
+
+static void pusher_of_a_job_dies(void **state) {
+    crew_at(*state, NULL);
+    pid_t pid = peer_start(hold_one);
+    thirl *pull = crew_open(THIRL_PULL);
+    thirl_msg *msg = NULL, *next = NULL;
+    assert_int_equal(thirl_take(pull, &msg, LONG), 0);
+    peer_slay(pid);
+    assert_int_equal(thirl_take(pull, &next, LONG), -THIRL_EPEERDIED);
+    assert_int_equal(thirl_requeue(&msg), -THIRL_EPEERDIED);
+    assert_non_null(strstr(thirl_why(), "gone"));
+    assert_int_equal(thirl_done(&msg), 0);
+    pid = peer_start(hold_one);
+    assert_int_equal(thirl_take(pull, &msg, LONG), 0);
+    thirl_free(&msg);
+    peer_slay(pid);
     assert_int_equal(thirl_close(&pull, LONG), 0);
 }
 
@@ -139,10 +214,11 @@ static void take_and_stop(void) {
     struct crew_message m;
     thirl *pull = NULL;
     ok(thirl_open(&pull, THIRL_PULL, crew_address, NULL));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         ok(crew_take(pull, &m, LONG));
-        (void)atomic_add(&board->came[m.number], 1);
     }
+    thirl_msg *held = NULL;
+    ok(thirl_take(pull, &held, LONG));
     (void)atomic_add(&board->ready, 1);
     (void)raise(SIGSTOP);
 }
@@ -223,15 +299,20 @@ static void work_plainly(void) {
         (void)atomic_add(&board->came[n], 1);
         (void)atomic_add(&board->again[n], (uint32_t)(thirl_msg_again(msg) != 0));
         (void)usleep(200); /* the other one gets some as well */
+        if (n % 10 == 7 && !thirl_msg_again(msg)) {
+            ok(thirl_requeue(&msg));
+            continue;
+        }
         thirl_free(&msg);
     }
     must(rc == -THIRL_ECLOSED || rc == -ETIMEDOUT); /* it may have come too late */
     must(thirl_close(&pull, LONG) == 0);
 }
 
-static const char *const points[] = {"ear.done.before", "ear.done.after",    "ear.take.after",   "tell.send.before",
-                                     "tell.send.after", "meet.hello.before", "meet.hello.after", "chain.link.after",
-                                     "link.bye.before", "link.bye.after",    "haul.close.before"};
+static const char *const points[] = {"ear.done.before",  "ear.done.after",   "ear.take.after",  "ear.back.after",
+                                     "ear.back.before",  "tell.send.before", "tell.send.after", "meet.hello.before",
+                                     "meet.hello.after", "chain.link.after", "link.bye.before", "link.bye.after",
+                                     "haul.close.before"};
 static char order[80];
 
 static void die_at_work(void) {
@@ -324,8 +405,10 @@ static int begin(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        CREW_OVER_ALL(each_message_to_one), CREW_OVER_ALL(without_workers),        CREW_OVER_ALL(worker_dies_with_jobs),
-        CREW_OVER_ALL(killed_anywhere),     CREW_OVER_ALL(pusher_killed_anywhere),
+        CREW_OVER_ALL(each_message_to_one),    CREW_OVER_ALL(without_workers),
+        CREW_OVER_ALL(worker_dies_with_jobs),  CREW_OVER_ALL(jobs_are_done_or_given_back),
+        CREW_OVER_ALL(pusher_of_a_job_dies),   CREW_OVER_ALL(killed_anywhere),
+        CREW_OVER_ALL(pusher_killed_anywhere),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

@@ -60,7 +60,7 @@ static void head_lies(void **state) {
         head.size = FRAME_TELL;
         frame_write_head(wire, &head);
         known = type == FRAME_DATA || type == FRAME_NOTED || type == FRAME_LOST || type == FRAME_AGAIN ||
-                type == FRAME_DONE;
+                type == FRAME_DONE || type == FRAME_BACK || type == FRAME_FIRST;
         assert_int_equal(frame_read_head(wire, &out), known ? 0 : -THIRL_EFORMAT);
     }
     unsigned char number[FRAME_TELL];

@@ -35,6 +35,8 @@ enum frame_type {
     FRAME_LOST,  /* so many were dropped before the next message */
     FRAME_AGAIN, /* not 0: the next message was given to another worker before */
     FRAME_DONE,  /* the message with that number, from 0 on this connection, is finished */
+    FRAME_BACK,  /* that one is given back unfinished */
+    FRAME_FIRST, /* the number of the next message, to who did not hear the first one */
 };
 
 struct frame_head {
@@ -60,7 +62,7 @@ static inline bool frame_is_marked(const void *packet, size_t size) {
 }
 
 static inline bool frame_is_tell(uint8_t type) {
-    return type >= FRAME_LOST && type <= FRAME_DONE;
+    return type >= FRAME_LOST && type <= FRAME_FIRST;
 }
 
 void frame_write_tell(unsigned char out[FRAME_TELL], uint64_t value);

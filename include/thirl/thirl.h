@@ -225,10 +225,11 @@ THIRL_API void thirl_free(thirl_msg **msg);
 /* Of a job, which is a message that a PULL end has: whoever has it is at work on it, and no other worker gets it. Who takes a job
  * says when it is done: thirl_done, or thirl_free; a job in thirl_recv's buffer is done when this end next receives, or is closed,
  * so threads that share an end take. A worker that dies gives its jobs back, and the next one finds them marked: thirl_msg_again.
- * What was taken stays this process's when the end is closed, until it is freed.
+ * What was taken stays this process's when the end is closed, until it is freed; over a connection it goes to another worker then.
  *
  * done sets *msg to NULL. requeue gives the job back undone, for any worker, and sets *msg to NULL; -EOPNOTSUPP where a message is
- * gone once it was received, as everywhere but in shm://: then it is still the caller's. Both: -EINVAL, it was not taken. */
+ * gone once it was received: it is not in shm://, nor from one to many over connections. -THIRL_EPEERDIED: its pusher is gone. After
+ * an error it is still the caller's. Both: -EINVAL, it was not taken. */
 THIRL_API int thirl_done(thirl_msg **msg);
 THIRL_API THIRL_CHECK int thirl_requeue(thirl_msg **msg);
 

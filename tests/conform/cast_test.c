@@ -35,6 +35,7 @@ static void every_subscriber_gets_everything(struct conform *c) {
     for (int i = 0; i < 3; i++) {
         conform_hear(&peer[i]);
     }
+    conform_sleep(stock_meets(c) ? 300 * MS : 0); /* who came before the publisher calls it again and again */
     for (uint32_t i = 0; i < press_few(5000); i++) {
         press_publish(pub, 1, i);
     }
@@ -57,18 +58,22 @@ static void subscriber_may_come_first(struct conform *c) {
     }
     press_expect_nothing(sub);
     press_done(&pub);
-    press_expect_nothing(sub); /* one that left is no error: others may come */
+    if (!stock_meets(c)) {
+        press_expect_nothing(sub); /* one that left is no error: others may come */
+    }
     press_done(&sub);
 }
 
 static void all_sizes_arrive(struct conform *c) {
     thirl *sub = conform_open(c, THIRL_SUB, NULL), *pub = conform_open(c, THIRL_PUB, NULL);
     uint64_t most = stock_limits(pub).message_max;
+    most = stock_meets(c) && most > stock_limits(pub).queue / 4 ? stock_limits(pub).queue / 4 : most;
+    bool whole = most == stock_limits(pub).message_max;
     for (size_t size = 0; size <= most; size = size < 130 ? size + 1 : size * 3) {
         conform_send(pub, size, size);
         conform_recv(sub, size, size);
     }
-    if (most <= 4 << 20) {
+    if (whole && most <= 4 << 20) {
         conform_send(pub, (size_t)most, 7);
         conform_recv(sub, (size_t)most, 7);
         char *large = malloc((size_t)most + 1);
@@ -140,6 +145,7 @@ static void publish_many(const struct conform *c, struct peer *stage) {
 }
 
 static void many_publishers_keep_their_order(struct conform *c) {
+    stock_need(conform_claims(c).senders != 1, "one publisher only");
     enum { PUBLISHERS = 4 };
     struct peer peer[PUBLISHERS];
     for (int i = 0; i < PUBLISHERS; i++) {
@@ -184,6 +190,7 @@ static void late_comer_begins_at_the_end(struct conform *c) {
 }
 
 static void history_comes_first(struct conform *c) {
+    stock_need(conform_claims(c).senders != 1, "one publisher only");
     thirl *pub = conform_open(c, THIRL_PUB, NULL), *other = conform_open(c, THIRL_PUB, NULL), *sub = NULL;
     int rc = thirl_open(&sub, THIRL_SUB, conform_address(c, 0, "history=10"), NULL);
     stock_need(rc != -EOPNOTSUPP, "it keeps no history");
@@ -253,6 +260,7 @@ static void slow_one_delays_nobody(struct conform *c) {
 }
 
 static void latest_is_all_that_comes(struct conform *c) {
+    stock_need(!stock_meets(c), "what has left cannot be taken back");
     thirl *slow = conform_open(c, THIRL_SUB, NULL), *quick = conform_open(c, THIRL_SUB, NULL);
     thirl *pub = press_open_full(c, "full=latest&queue=64K");
     must_be(stock_limits(pub).full, THIRL_FULL_LATEST);
@@ -308,7 +316,7 @@ static void block_waits_for_the_slowest(struct conform *c) {
     }
     must_say("full");
     conform_names(c, peer.pid);
-    must(full > 50);
+    must(full > 20);
     conform_tell(&peer, full + 500);
     for (uint32_t i = full; i < full + 500; i++) {
         press_publish(pub, 1, i); /* is woken when there is room */
@@ -329,6 +337,7 @@ static void fail_says_so_at_once(struct conform *c) {
     must_be(thirl_send(pub, &item, sizeof item, thirl_in_ms(5000)), -EAGAIN);
     must_say("full");
     must(conform_now() - began < 1000 * MS);
+    stock_need(!stock_meets(c), "so far; the last one leaves with the next call, and there is none in between");
     for (uint32_t i = 0; i < full; i++) {
         press_expect(sub, 1, i);
     }
@@ -339,20 +348,21 @@ static void fail_says_so_at_once(struct conform *c) {
 }
 
 static void newest_may_be_dropped(struct conform *c) {
+    stock_need(!stock_meets(c) || !conform_claims(c).cross_host, "the kernel makes room while nobody receives");
     thirl *sub = conform_open(c, THIRL_SUB, NULL), *pub = press_open_full(c, "full=drop-newest&queue=16K");
     uint64_t listed = 0, next = 0, lost = 0;
-    for (uint32_t i = 0; i < 1000; i++) {
+    for (uint32_t i = 0; i < 4000; i++) {
         press_publish(pub, 1, i);
     }
     must_be(thirl_list(stock_lost, &listed), 0);
-    must(listed > 0 && listed < 1000);
+    must(listed > 0 && listed < 4000);
     struct press_item item;
     while (press_receive(sub, &item, thirl_in_ms(50)) == 0) {
         must_be(item.number, next);
         next++;
     }
-    must_be(next + listed, 1000);
-    press_publish(pub, 1, 1000);
+    must_be(next + listed, 4000);
+    press_publish(pub, 1, 4000);
     thirl_msg *msg = NULL;
     must_be(thirl_take(sub, &msg, PATIENCE), 0);
     lost = thirl_msg_lost(msg);
@@ -363,6 +373,7 @@ static void newest_may_be_dropped(struct conform *c) {
 }
 
 static void slow_one_may_be_cut_off(struct conform *c) {
+    stock_need(conform_claims(c).senders != 1, "one publisher only");
     thirl *slow = conform_open(c, THIRL_SUB, NULL), *quick = conform_open(c, THIRL_SUB, NULL);
     thirl *pub = press_open_full(c, "full=disconnect&queue=16K"), *other = conform_open(c, THIRL_PUB, NULL);
     for (uint32_t i = 0; i < 2000; i++) {
@@ -389,6 +400,7 @@ static void slow_one_may_be_cut_off(struct conform *c) {
 static void what_is_not_carried_is_refused(struct conform *c) {
     thirl *end = NULL;
     struct thirl_limits claims = conform_claims(c);
+    stock_need(claims.senders != 1, "one publisher only");
     must_be(claims.senders, 0);
     must_be(claims.receivers, 0);
     must_be(thirl_open(&end, THIRL_SUB, conform_address(c, 0, "full=block"), NULL) != 0, 1);

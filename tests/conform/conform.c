@@ -51,6 +51,8 @@ const struct conform_line conform_lines[] = {
     {"hub-unix", "unix://", true, "", CONFORM_QUEUE},
     {"hub-seqpacket", "unix://@", false, "?type=seqpacket", CONFORM_QUEUE},
     {"hub-tcp", "tcp://127.0.0.1:", false, "", CONFORM_QUEUE},
+    {"cast-unix", "unix://", true, "", CONFORM_CAST},
+    {"cast-tcp", "tcp://127.0.0.1:", false, "", CONFORM_CAST},
     {"shm-event", "shm://", false, "", CONFORM_EVENT},
     {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
