@@ -70,7 +70,7 @@ static int open_feed(struct work *w, const char *tx, struct roll_end end) {
     struct toil *t = &w->in;
     if (t->count == t->room) {
         size_t room = t->room == 0 ? 8 : 2 * t->room;
-        struct feed **feed = realloc(t->feed, room * sizeof *feed);
+        struct feed **feed = realloc(t->feed, room * sizeof(void *));
         if (feed == NULL) {
             return err_say(ENOMEM, "%s: no memory for %zu pushers", w->address, room);
         }
@@ -521,6 +521,7 @@ static bool stirs(struct work *w, bool all, struct mech_watch *watch) {
     struct toil *t = &w->in;
     unsigned returned = 0;
     bool found = discover(w) != 0;
+    struct job job;
     for (size_t i = 0; i < t->count; i++) {
         struct feed *f = t->feed[i];
         advance_low(f);
@@ -529,7 +530,7 @@ static bool stirs(struct work *w, bool all, struct mech_watch *watch) {
         if (all) {
             look_behind(f); /* who freed something may have died before he told */
         }
-        found = next(w, f, SIZE_MAX, false, NULL) == 0 || found;
+        found = next(w, f, SIZE_MAX, false, &job) == 0 || found;
     }
     if (returned != 0) {
         crew_call(w, returned);

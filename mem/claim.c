@@ -137,7 +137,7 @@ static int read_tx(int dir, const char *tx, struct claim_tx *head, const char *w
 
 int claim_map(struct claim *c, int dir, const char *tx, const char *words, uint64_t node, uint32_t number,
               const char *what) {
-    struct claim_tx head;
+    struct claim_tx head = {.version = 0};
     *c = (struct claim){.mask = 0};
     int rc = read_tx(dir, tx, &head, what);
     if (rc != 0) {
@@ -186,7 +186,7 @@ bool claim_beyond(const struct claim *c, uint64_t *number) {
 }
 
 uint64_t claim_rest(int dir, const char *tx, const char *words, uint64_t *bytes, bool *closed) {
-    struct claim_tx head;
+    struct claim_tx head = {.version = 0};
     struct claim c;
     uint64_t rest = 0;
     *bytes = 0;
