@@ -61,7 +61,7 @@ SCRIPT := $(filter-out tests/house/% tests/bench/% tests/conform/%,$(SCRIPT))
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane node race thread wait weave
+TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane node race thread weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=
