@@ -363,7 +363,8 @@ static void finds_flips_among_subscribers(struct conform *c) {
     must_be(thirl_open(&other, THIRL_SUB, conform_address(c, 0, NULL), NULL), -THIRL_EROLE);
     must_say("CRC");
     must_be(thirl_open(&other, THIRL_SUB, conform_address(c, 0, "crc&history=5"), NULL), 0);
-    for (unsigned i = 55; i < 60; i++) { /* kept as it was sent */
+    for (unsigned i = 55; i < 60 && !stock_meets(c);
+         i++) { /* kept as it was sent; over connections, handed out by its next call */
         conform_recv(other, (size_t)i * 11, i);
     }
     must_be(thirl_close(&out, PATIENCE), 0);
