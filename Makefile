@@ -61,7 +61,7 @@ SCRIPT := $(filter-out tests/house/% tests/bench/% tests/conform/%,$(SCRIPT))
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane node race thread wait weave
+TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane node race thread weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=
@@ -190,7 +190,7 @@ wake: tests
 	@WAKE_COUNT=$$(($(COUNT) / 8)) CONFORM_SECONDS=86400 $(B)/tests/conform/wake_test '$(or $(WAKE),*)'
 
 # The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.
-WITH ?= spy hurt
+WITH ?= spy hurt crc
 conform-all: tests
 	@for with in $(WITH); do echo "== $$with"; CONFORM_WITH=$$with TIMEOUT=900 $(TEST_ENVIRONMENT) sh tests/run.sh \
 		$(filter-out %/wrap_test,$(filter $(B)/tests/conform/%,$(TESTS))) || bad=1; done; exit $${bad:-0}

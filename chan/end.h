@@ -119,13 +119,18 @@ static inline void end_count(struct node_count *count, size_t size) {
     atomic_poke(&count->bytes, count->bytes + size);
 }
 
+/* What the user is told of a damaged message. */
+static inline int end_answer(int rc) {
+    return unlikely(rc == -EBADMSG) ? -THIRL_EFORMAT : rc;
+}
+
 /* The number of what the peer sent, or 0 again when that was the last of this peer: for pieces in private buffers. */
 static inline uint64_t end_number(thirl *end, int rc) {
     uint64_t *next = &end->way[MECH_IN].next;
     if (rc == -THIRL_EPEERDIED || rc == -THIRL_EFORMAT) {
         *next = 0;
     }
-    return rc == 0 ? (*next)++ : 0;
+    return rc == 0 || rc == -EBADMSG ? (*next)++ : 0;
 }
 
 /* One try at something, under the gate: 0, a documented answer, -EAGAIN, or an error. */

@@ -119,7 +119,7 @@ static int try_recv_many(thirl *end, void *arguments, bool wait) {
         return err_say(EMSGSIZE, "%s: the message has %zu bytes, the buffer %zu: receive it again with more",
                        end->address, messages->iov_len, receiving->capacity);
     }
-    return rc;
+    return end_answer(rc);
 }
 
 int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *messages, size_t *count,

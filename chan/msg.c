@@ -186,7 +186,7 @@ int end_take(thirl *end, struct thirl_msg **taken, bool wait) {
                                              : recv_private(end, msg, wait);
     if (rc != 0) {
         slot_free(msg);
-        return rc;
+        return end_answer(rc);
     }
     *taken = msg;
     return 0;

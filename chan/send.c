@@ -116,7 +116,7 @@ HOT static int try_recv(thirl *end, void *arguments, bool wait) {
     if (rc == 0) {
         end_count(&end->seen->in, *receiving->size);
     }
-    return rc == -EMSGSIZE ? unfit(end, receiving->capacity, *receiving->size) : rc;
+    return rc == -EMSGSIZE ? unfit(end, receiving->capacity, *receiving->size) : end_answer(rc);
 }
 
 /* As send_on. */
@@ -132,7 +132,7 @@ static __attribute__((noinline)) int recv_on(thirl *end, void *buffer, size_t ca
         return unfit(end, capacity, *size);
     }
     *size = 0;
-    return rc != -EAGAIN ? rc : (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, &receiving, until);
+    return rc != -EAGAIN ? end_answer(rc) : (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, &receiving, until);
 }
 
 HOT static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size,

@@ -305,8 +305,8 @@ static int say_late(const struct wait *wait) {
         if (*who == 0 && refused != 0) {
             return err_say(
                 code,
-                "%s: nothing arrived %s; %llu that came since it was opened were not thirl's, and were refused: "
-                "whoever sends them needs ?raw at both ends, or this version of thirl",
+                "%s: nothing arrived %s; %llu that came since it was opened were not thirl's or damaged, and were "
+                "refused: whoever sends them needs ?raw or ?crc at both ends, or this version of thirl",
                 end->address, when, (unsigned long long)refused);
         }
         return err_say(code, "%s: nothing arrived %s%s%s", end->address, when,

@@ -46,7 +46,7 @@ int carried_peer(void *self, struct thirl_peer *);
 #define CARRIED_SLOTS(name)                                                                                            \
     .state_size = sizeof(struct carried),                                                                              \
     .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ | 1u << THIRL_PUSH | 1u << THIRL_PULL,            \
-    .raw = true, .registry = true, .carrier = &carrier_##name, .open = open_end, .close = carried_close,               \
+    .raw = true, .registry = true, .crc = true, .carrier = &carrier_##name, .open = open_end, .close = carried_close,  \
     .deinit = carried_deinit, .flush = carried_flush, .send = carried_send, .settle = carried_settle,                  \
     .recv = carried_recv, .send_noted = carried_send_noted, .recv_noted = carried_recv_noted, .look = carried_look,    \
     .arm = carried_arm, .disarm = carried_disarm, .fd = carried_fd, .limits = carried_limits, .claims = claims,        \

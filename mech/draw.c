@@ -248,6 +248,18 @@ static inline bool is_plain(const struct queue *q, const struct frag_head *head,
     return head->type == FRAG_DATA && frag_is_whole(head) && head->total <= room && head->total <= q->max;
 }
 
+/* Messages are alike to this room, with a CRC and without; but never to be mistaken for each other. */
+static inline int same_kind(const struct queue *q, struct frag_head *head) {
+    if (unlikely(head->type != FRAG_NOTE && (head->type == FRAG_CRC) != q->crc)) {
+        return err_say(THIRL_EROLE, q->crc
+                                        ? "a packet of a message without a CRC came, and this end wants one (?crc)"
+                                        : "a packet of a message with a CRC came, and this end has none: open it with "
+                                          "?crc");
+    }
+    head->type = head->type == FRAG_CRC ? FRAG_DATA : head->type;
+    return 0;
+}
+
 /* One packet, as accept_packet; or what the conversation's owner wants to know, see queue.h. */
 static inline __attribute__((always_inline)) int draw_packet(struct queue *q, const struct drawing *to,
                                                              struct joining *join, bool wait) {
@@ -270,6 +282,7 @@ static inline __attribute__((always_inline)) int draw_packet(struct queue *q, co
         return rc == -EMSGSIZE ? ignore(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
     }
     rc = frag_read(wire, size, &head);
+    rc = rc == 0 ? same_kind(q, &head) : rc;
     if (unlikely(rc != 0)) {
         return ignore(q, rc);
     }

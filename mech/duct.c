@@ -177,6 +177,7 @@ static int make_half(struct duct *d, struct queue *q, bool sends) {
     q->carried = calloc(1, d->carrier->state_size);
     q->sends = sends;
     q->seen = d->seen;
+    q->crc = d->options.crc != 0;
     q->hail = d->carrier->silent ? hail_of(&d->roll) : NULL;
     q->epoll = q->lit = q->tick = -1;
     memcpy(q->address, d->address, sizeof q->address);
@@ -276,7 +277,8 @@ int duct_open(struct duct *d, const struct carrier *carrier, const struct mech_o
                        carrier->scheme);
     }
     kept_sweep();
-    int rc = roll_begin(&d->roll, carrier->scheme, open->rest, open->stream ? ROLL_STREAM : ROLL_PAIR, open->sends,
+    int rc = roll_begin(&d->roll, carrier->scheme, open->rest,
+                        (open->stream ? ROLL_STREAM : ROLL_PAIR) | (open->options.crc != 0 ? ROLL_CRC : 0), open->sends,
                         open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;

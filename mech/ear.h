@@ -24,8 +24,8 @@ void ear_claims_sub(struct thirl_limits *);
 void ear_claims_pull(struct thirl_limits *);
 
 #define EAR_SLOTS                                                                                                      \
-    .queue = HAUL_QUEUE, .close = ear_close, .deinit = haul_deinit, .flush = haul_flush, .recv = ear_recv,             \
-    .recv_noted = ear_recv_noted, .recv_many = ear_recv_many, .ready = haul_ready, .look = haul_look, .arm = haul_arm, \
-    .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer, .pidfd = haul_pidfd
+    .crc = true, .queue = HAUL_QUEUE, .close = ear_close, .deinit = haul_deinit, .flush = haul_flush,                  \
+    .recv = ear_recv, .recv_noted = ear_recv_noted, .recv_many = ear_recv_many, .ready = haul_ready,                   \
+    .look = haul_look, .arm = haul_arm, .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer, .pidfd = haul_pidfd
 
 #endif

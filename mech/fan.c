@@ -53,8 +53,8 @@ static int fan_open(void *self, const struct mech_open *open) {
     (void)strncpy(end->address, open->address, sizeof end->address - 1);
     int rc = check_options(open);
     rc = rc != 0 ? rc
-                 : roll_begin(&end->roll, "shm", open->rest, ROLL_CAST, open->sends, open->receives, end->mode,
-                              clock_after(clock_now(), open->options.timeout));
+                 : roll_begin(&end->roll, "shm", open->rest, ROLL_CAST | (open->options.crc != 0 ? ROLL_CRC : 0),
+                              open->sends, open->receives, end->mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;
     }
@@ -243,6 +243,7 @@ const struct mech mech_shm_cast = {
     .full = 1u << THIRL_FULL_BLOCK | 1u << THIRL_FULL_DROP_OLDEST | 1u << THIRL_FULL_DROP_NEWEST |
             1u << THIRL_FULL_LATEST | 1u << THIRL_FULL_FAIL | 1u << THIRL_FULL_DISCONNECT,
     .history = true,
+    .crc = true,
     .numbers = true,
     .open = fan_open,
     .close = fan_close,

@@ -78,7 +78,7 @@ static int read_rule(struct harm *harm, const char *address, const char *piece, 
     }
     if (kind == HARM_COUNT || name > length) {
         return refuse(address, piece, length,
-                      "is no kind of harm; there are again, fail, short, delay, lose, double and swap");
+                      "is no kind of harm; there are again, fail, short, delay, lose, double, swap and flip");
     }
     struct harm_rule *rule = &harm->rule[kind];
     if (rule->on) {

@@ -19,7 +19,8 @@
     X(DELAY, "delay", 32, "it takes longer")                                                                           \
     X(LOSE, "lose", 16, "the message is not sent")                                                                     \
     X(DOUBLE, "double", 16, "the message is sent twice")                                                               \
-    X(SWAP, "swap", 8, "a received message lets the next one pass")
+    X(SWAP, "swap", 8, "a received message lets the next one pass")                                                    \
+    X(FLIP, "flip", 16, "a bit of what is received is turned over")
 
 enum harm_kind {
 #define HARM_KIND(kind, name, often, text) HARM_##kind,
@@ -46,6 +47,11 @@ int harm_read(struct harm *, const char *address, const char *text, const struct
 /* Does any of these three come in question? Then messages are copied, and the limits say what is no longer true. */
 static inline bool harm_breaks(const struct harm *harm) {
     return harm->rule[HARM_LOSE].on || harm->rule[HARM_DOUBLE].on || harm->rule[HARM_SWAP].on;
+}
+
+/* And with flip there is nothing in place either, because what a peer wrote is not to be written to. */
+static inline bool harm_copies(const struct harm *harm) {
+    return harm_breaks(harm) || harm->rule[HARM_FLIP].on;
 }
 
 /* The dice of one way; used by one thread at a time. */

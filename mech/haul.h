@@ -42,10 +42,10 @@ int haul_send_noted(void *self, const void *data, size_t size, size_t *done, con
 int haul_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *, bool wait);
 
 #define HAUL_FLOW                                                                                                      \
-    .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ, .blocks = true, .deinit = haul_deinit,           \
-    .flush = haul_flush, .send = haul_send, .settle = haul_settle, .recv = haul_recv, .ready = haul_ready,             \
-    .look = haul_look, .arm = haul_arm, .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer, .pidfd = haul_pidfd,  \
-    .send_many = haul_send_many, .recv_many = haul_recv_many
+    .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ, .blocks = true, .crc = true,                     \
+    .deinit = haul_deinit, .flush = haul_flush, .send = haul_send, .settle = haul_settle, .recv = haul_recv,           \
+    .ready = haul_ready, .look = haul_look, .arm = haul_arm, .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer,  \
+    .pidfd = haul_pidfd, .send_many = haul_send_many, .recv_many = haul_recv_many
 #define HAUL_SLOTS HAUL_FLOW, .queue = HAUL_QUEUE, .close = haul_close
 
 #endif

@@ -60,7 +60,7 @@ static bool grow_all(struct hub *h) {
         return true;
     }
     unsigned room = h->room == 0 ? 16 : 2 * h->room;
-    struct spoke **all = realloc(h->all, room * sizeof(*all));
+    struct spoke **all = realloc(h->all, room * sizeof(*all)); // NOLINT(bugprone-sizeof-expression)
     if (all) {
         h->all = all;
         h->room = room;
@@ -76,9 +76,9 @@ static bool grow_owners(struct hub *h, int fd) {
     while (owners <= (unsigned)fd) {
         owners *= 2;
     }
-    struct spoke **owner = realloc(h->owner, owners * sizeof(*owner));
+    struct spoke **owner = realloc(h->owner, owners * sizeof(*owner)); // NOLINT(bugprone-sizeof-expression)
     if (owner) {
-        memset(owner + h->owners, 0, (owners - h->owners) * sizeof(*owner));
+        memset(owner + h->owners, 0, (owners - h->owners) * sizeof(*owner)); // NOLINT(bugprone-sizeof-expression)
         h->owner = owner;
         h->owners = owners;
     }
@@ -410,8 +410,8 @@ int hub_peer(void *self, struct thirl_peer *peer) {
     char path[40];
     hub_lock(h);
     h->looked = 0;
-    int rc = hub_look(h);
-    rc = h->count == 0 ? -ENOTCONN : 0;
+    (void)hub_look(h);
+    int rc = h->count == 0 ? -ENOTCONN : 0;
     if (rc == 0) {
         const struct link_who *who = &h->all[h->count - 1]->link->who;
         peer->pid = who->pid;

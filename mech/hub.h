@@ -101,6 +101,7 @@ void hub_light(struct hub *, bool lit);
 /* In close: pushes what was kept to all, and goodbye. How many have something kept. */
 unsigned hub_flush(struct hub *);
 
-#define HUB_SLOTS .queue = HAUL_QUEUE, .deinit = haul_deinit, .disarm = hub_disarm, .peer = hub_peer, .pidfd = hub_pidfd
+#define HUB_SLOTS                                                                                                      \
+    .queue = HAUL_QUEUE, .crc = true, .deinit = haul_deinit, .disarm = hub_disarm, .peer = hub_peer, .pidfd = hub_pidfd
 
 #endif

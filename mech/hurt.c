@@ -2,17 +2,14 @@
  *
  * Faults on purpose, see hurt.h. A try answers EAGAIN although it need not, once in a call: whoever waits arms, and is told
  * to try again, because the inner one was not tried and may not know that there is something. Where messages may be lost, doubled or swapped they go through
- * copies, and nothing is lent. Two messages are swapped by the receiver, and only when both are there, so that none is held back.
+ * copies, and nothing is lent; nor where bits are turned over, for what a peer wrote is not to be written to. Two messages are
+ * swapped by the receiver, and only when both are there, so that none is held back.
  */
 #define _GNU_SOURCE
 #include "mech/hurt.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/atomic.h"
 #include "base/clock.h"
@@ -41,7 +38,7 @@ struct hurt {
     size_t base, limit;  /* OUT, on a stream: the piece of the caller's bytes that is on its way; base == limit: none */
     struct held held[2]; /* IN: messages in hand, the next one is held[next] */
     unsigned count, next;
-    int epoll, bell; /* thirl_fd, where messages may be in hand; -1 */
+    struct wrap_bell bell; /* thirl_fd, where messages may be in hand */
     struct node_end *seen;
     char address[NODE_ADDRESS_MAX];
 };
@@ -188,6 +185,15 @@ static int loan_slot(void *self, struct mech_piece *piece, size_t size) {
 
 /* ---- receiving ---- */
 
+/* One bit of what came, in the caller's own memory. */
+static void flip(struct hurt *h, void *data, size_t size) {
+    struct dice *dice = &h->dice[MECH_IN];
+    if (size != 0 && dice_once(dice, HARM_FLIP)) {
+        size_t bit = (size_t)dice_below(dice, (uint64_t)size * 8);
+        ((unsigned char *)data)[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    }
+}
+
 /* A message that is larger than the buffer is asked for again, by the library or its user: that is the same call. */
 static int end_recv(struct hurt *h, int rc) {
     (void)dice_end(&h->dice[MECH_IN], rc == -EMSGSIZE ? -EAGAIN : rc);
@@ -248,15 +254,7 @@ static void drop_descriptors(struct mech_note *note) {
 
 /* thirl_fd stays readable while a message is in hand. */
 static void ring(struct hurt *h) {
-    uint64_t value;
-    if (h->bell < 0) {
-        return;
-    }
-    if (h->count != 0 || h->later[MECH_IN].code != 0) {
-        (void)eventfd_write(h->bell, 1);
-    } else {
-        (void)eventfd_read(h->bell, &value);
-    }
+    wrap_bell_ring(&h->bell, h->count != 0 || h->later[MECH_IN].code != 0);
 }
 
 static int recv_held(struct hurt *h, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
@@ -269,6 +267,7 @@ static int recv_held(struct hurt *h, void *buffer, size_t capacity, size_t *size
             rc = -EMSGSIZE;
         } else {
             memcpy(buffer, m->data, m->size); /* never NULL when capacity is not 0 */
+            flip(h, buffer, m->size);
             if (note != NULL) {
                 *note = m->note;
             } else {
@@ -293,6 +292,9 @@ static int recv_slot(void *self, void *buffer, size_t capacity, size_t *size, bo
         capacity = h->stream ? fewer(dice, capacity) : capacity;
         rc = CALL(h, recv, buffer, capacity, size, wait);
     }
+    if (rc == 0) {
+        flip(h, buffer, *size);
+    }
     return end_recv(h, rc);
 }
 
@@ -307,6 +309,9 @@ static int recv_noted_slot(void *self, void *buffer, size_t capacity, size_t *si
         capacity = h->stream ? fewer(dice, capacity) : capacity;
         rc = CALL(h, recv_noted, buffer, capacity, size, note, wait);
     }
+    if (rc == 0) {
+        flip(h, buffer, *size);
+    }
     return end_recv(h, rc);
 }
 
@@ -315,7 +320,12 @@ static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iove
     struct dice *dice = &h->dice[MECH_IN];
     int rc = before(h, MECH_IN, false);
     *count = rc != 0 ? 0 : fewer(dice, *count);
-    return end_recv(h, rc != 0 ? rc : CALL(h, recv_many, buffer, capacity, messages, count));
+    rc = rc != 0 ? rc : CALL(h, recv_many, buffer, capacity, messages, count);
+    if (rc == 0 && dice_due(dice, HARM_FLIP)) {
+        const struct iovec *one = &messages[dice_below(dice, *count)];
+        flip(h, one->iov_base, one->iov_len);
+    }
+    return end_recv(h, rc);
 }
 
 static int take_slot(void *self, struct mech_piece *piece) {
@@ -357,21 +367,10 @@ static int fd_slot(void *self, enum mech_way way, int *fd) {
     if (rc != 0 || !h->harm.rule[HARM_SWAP].on || way == MECH_OUT) {
         return rc;
     }
-    if (h->epoll < 0) {
-        struct epoll_event event = {.events = EPOLLIN};
-        h->epoll = epoll_create1(EPOLL_CLOEXEC);
-        h->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (h->epoll < 0 || h->bell < 0 || epoll_ctl(h->epoll, EPOLL_CTL_ADD, *fd, &event) != 0 ||
-            epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->bell, &event) != 0) {
-            rc = err_system(errno, "%s: no descriptor for an event loop", h->address);
-            fd_close(&h->epoll);
-            fd_close(&h->bell);
-            return rc;
-        }
-        ring(h);
-    }
-    *fd = h->epoll;
-    return 0;
+    rc = h->bell.epoll >= 0 ? 0 : wrap_bell_make(&h->bell, *fd, h->address);
+    ring(h);
+    *fd = h->bell.epoll;
+    return rc;
 }
 
 /* ---- the end ---- */
@@ -381,7 +380,7 @@ static void limits_slot(void *self, struct thirl_limits *limits) {
     CALL(h, limits, limits);
     limits->reliable &= !h->harm.rule[HARM_LOSE].on && !h->harm.rule[HARM_DOUBLE].on;
     limits->ordered &= !h->harm.rule[HARM_SWAP].on;
-    limits->zero_copy &= !harm_breaks(&h->harm);
+    limits->zero_copy &= !harm_copies(&h->harm);
 }
 
 static int open_slot(void *self, const struct mech_open *open) {
@@ -394,7 +393,7 @@ static int open_slot(void *self, const struct mech_open *open) {
     if (rc != 0) {
         return rc;
     }
-    h->epoll = h->bell = -1;
+    wrap_bell_init(&h->bell);
     h->seen = open->seen;
     (void)strncpy(h->address, open->address, sizeof h->address - 1);
     dice_init(&h->dice[MECH_IN], h->harm.seed, MECH_IN);
@@ -414,8 +413,7 @@ static int open_slot(void *self, const struct mech_open *open) {
 
 static void close_slot(void *self) {
     struct hurt *h = self;
-    fd_close(&h->epoll);
-    fd_close(&h->bell);
+    wrap_bell_close(&h->bell);
     CALL(h, close);
 }
 
@@ -459,12 +457,14 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
     HURT(limits);
 #undef HURT
     outer->settle = settle_slot; /* even where the inner one never stops half-way */
-    if (harm_breaks(&harm)) {    /* message by message, in copies */
+    if (harm_copies(&harm)) {
         outer->loan = NULL;
         outer->put = NULL;
         outer->take = NULL;
         outer->free = outer->take_noted == NULL ? NULL : outer->free;
         outer->requeue = NULL;
+    }
+    if (harm_breaks(&harm)) { /* message by message */
         outer->send_many = NULL;
         outer->recv_many = NULL;
     }

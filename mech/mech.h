@@ -126,6 +126,7 @@ struct mech {
     bool blocks;   /* send and recv make use of wait = true: chan calls them so before it ever arms */
     uint32_t full; /* a bit for each enum thirl_full that it knows, if not only to wait; chan refuses others */
     bool history;  /* it knows ?history=; chan refuses that elsewhere */
+    bool crc;      /* its ends find out whether both have ?crc: it is refused elsewhere */
     bool numbers;  /* recv_noted tells each message's number; else chan counts, where there is no take */
     const struct mech *datagram; /* what carries ?type=datagram of the same scheme; NULL: there is none */
     const struct mech *kin;      /* what carries further roles of the same scheme, see mech_for; NULL: there is none */
@@ -160,7 +161,8 @@ struct mech {
     int (*settle)(void *self, const void *data, size_t size, size_t done);
 
     /* Receives: thirl_recv without the waiting. 0, THIRL_END, -EAGAIN, -EMSGSIZE (*size is set, the message stays; a buffer
-     * of capacity 0 asks for the size) or an error. */
+     * of capacity 0 asks for the size), -EBADMSG (a message was damaged on its way: a sentence says
+     * so, it counts and is passed over; chan makes -THIRL_EFORMAT of it) or an error. */
     int (*recv)(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
 
     /* As many messages as can go, or come, without waiting: *count says how many there are, or may come, and gets how many
@@ -243,7 +245,8 @@ const struct mech *mech_find(const char *scheme, size_t length);
 /* Of that mechanism and its kin the one that carries that role; itself when none does. */
 const struct mech *mech_for(const struct mech *, enum thirl_role);
 
-/* Puts what the options ask for around *mech: hurt, and spy around that. 0 or an error, then *mech is what it was. mech_unwrap gives
+/* Puts what the options ask for around *mech: hurt, the seal of ?crc around that, for what hurt does is to be found by it, and spy
+ * outermost. 0 or an error, then *mech is what it was. mech_unwrap gives
  * back what was put around, when the end that it was made for is gone. */
 int mech_wrap(const struct mech **mech, const char *address, const struct thirl_options *);
 void mech_unwrap(const struct mech *);

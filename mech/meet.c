@@ -243,6 +243,7 @@ static int understand(const struct meet *m, const struct frame_hello *hello) {
         return err_say(EBUSY, "both ends are taken, by %s and another", host);
     }
     int rc = frame_match_roles(m->own.role, hello->role);
+    rc = rc != 0 ? rc : frame_match_features(m->own.features, hello->features);
     if (rc != 0 || hello->kind != FRAME_HELLO_REFUSE) {
         return rc;
     }
@@ -393,6 +394,7 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
         return 0;
     }
     rc = rc == 1 ? frame_match_roles(m->own.role, match->hello.role) : rc;
+    rc = rc == 0 ? frame_match_features(m->own.features, match->hello.features) : rc;
     if (rc != 0) {
         meet_turn_away(m, line, -rc);
         return rc == -THIRL_EFORMAT && m->kind->open_to_all ? err_add(rc, "%s: somebody else writes there", m->address)

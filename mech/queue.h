@@ -50,6 +50,7 @@ struct queue {
     struct roll roll;
     bool joined; /* to the roll: its processes know of each other */
     bool raw, sends;
+    bool crc; /* its messages have a CRC, for those above; it sees only that both sides say so */
     uint64_t max;
     struct node_end *seen;
     char address[NODE_ADDRESS_MAX];

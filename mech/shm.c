@@ -30,7 +30,8 @@ static int shm_open_end(void *self, const struct mech_open *open) {
     if (open->sends && open->options.queue > UINT64_C(1) << 30) {
         return err_say(EINVAL, "%s: a queue in shared memory has at most 1 GiB", open->address);
     }
-    int rc = roll_begin(&end->roll, "shm", open->rest, open->stream ? ROLL_STREAM : ROLL_PAIR, open->sends,
+    int rc = roll_begin(&end->roll, "shm", open->rest,
+                        (open->stream ? ROLL_STREAM : ROLL_PAIR) | (open->options.crc != 0 ? ROLL_CRC : 0), open->sends,
                         open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;
@@ -240,6 +241,7 @@ const struct mech mech_shm = {
     .state_size = sizeof(struct shm),
     .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ,
     .registry = true,
+    .crc = true,
     .queue = SHM_QUEUE,
     .kin = &mech_work,
     .open = shm_open_end,

@@ -368,6 +368,7 @@ const struct mech mech_udp = {
     .state_size = sizeof(struct queue),
     .roles = 1u << THIRL_PUSH | 1u << THIRL_PULL,
     .raw = true,
+    .crc = true,
     .queue = QUEUE,
     .max = LARGEST_4 - FRAG_HEAD,
     .blocks = true,

@@ -14,8 +14,8 @@
 #define WORK_QUEUE (4u << 20)
 
 static int join(struct work *w, const struct mech_open *open) {
-    int rc = roll_begin(&w->roll, "shm", open->rest, ROLL_QUEUE, open->sends, open->receives, open->options.mode,
-                        clock_after(clock_now(), open->options.timeout));
+    int rc = roll_begin(&w->roll, "shm", open->rest, ROLL_QUEUE | (open->options.crc != 0 ? ROLL_CRC : 0), open->sends,
+                        open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;
     }
@@ -180,6 +180,7 @@ const struct mech mech_work = {
     .state_size = sizeof(struct work),
     .roles = 1u << THIRL_PUSH | 1u << THIRL_PULL,
     .registry = true,
+    .crc = true,
     .queue = WORK_QUEUE,
     .full = 1u << THIRL_FULL_BLOCK | 1u << THIRL_FULL_DROP_NEWEST | 1u << THIRL_FULL_FAIL,
     .kin = &mech_shm_cast,

@@ -5,9 +5,12 @@
 #include "mech/wrap.h"
 
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #include "base/atomic.h"
 #include "base/err.h"
+#include "base/fd.h"
 
 #define INNER(self) (((const struct wrap *)(self))->inner)
 #define INSIDE(self) (((const struct wrap *)(self))->inside)
@@ -178,4 +181,33 @@ void wrap_begin(void *self, size_t own, const struct mech_open *open, struct mec
     wrap->inside = (char *)self + round_up(own);
     *copy = *open;
     copy->mech = wrap->inner;
+}
+
+void wrap_bell_init(struct wrap_bell *bell) {
+    bell->epoll = bell->bell = -1;
+}
+
+int wrap_bell_make(struct wrap_bell *bell, int inner, const char *address) {
+    struct epoll_event event = {.events = EPOLLIN};
+    bell->epoll = epoll_create1(EPOLL_CLOEXEC);
+    bell->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (bell->epoll >= 0 && bell->bell >= 0 && epoll_ctl(bell->epoll, EPOLL_CTL_ADD, inner, &event) == 0 &&
+        epoll_ctl(bell->epoll, EPOLL_CTL_ADD, bell->bell, &event) == 0) {
+        return 0;
+    }
+    int rc = err_system(errno, "%s: no descriptor for an event loop", address);
+    wrap_bell_close(bell);
+    return rc;
+}
+
+void wrap_bell_ring(struct wrap_bell *bell, bool on) {
+    eventfd_t value;
+    if (bell->bell >= 0) {
+        (void)(on ? eventfd_write(bell->bell, 1) : eventfd_read(bell->bell, &value));
+    }
+}
+
+void wrap_bell_close(struct wrap_bell *bell) {
+    fd_close(&bell->epoll);
+    fd_close(&bell->bell);
 }

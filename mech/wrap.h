@@ -27,4 +27,14 @@ void wrap_limits(void *self, struct thirl_limits *);
 void wrap_close(void *self);
 void wrap_deinit(void *self);
 
+/* For those who may have something to answer that the inner one knows nothing of: a descriptor that is readable while the inner one's is,
+ * or while it is rung. Of the way IN, under its gate. */
+struct wrap_bell {
+    int epoll, bell; /* -1: not made */
+};
+void wrap_bell_init(struct wrap_bell *);
+int wrap_bell_make(struct wrap_bell *, int inner, const char *address); /* 0 or an error; then wrap_bell_close */
+void wrap_bell_ring(struct wrap_bell *, bool on);                       /* nothing, where it is not made */
+void wrap_bell_close(struct wrap_bell *);
+
 #endif

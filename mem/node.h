@@ -34,7 +34,7 @@ struct node_end {
     LINE_ALIGNED struct node_count {
         uint64_t messages, bytes, waits, wakes;
         uint64_t lost;        /* messages that never became whole, or, where that is known, never came */
-        uint64_t refused;     /* packets that were not thirl's, or lied */
+        uint64_t refused;     /* packets that were not thirl's, or lied, and messages that were damaged */
         uint64_t late, twice; /* packets that came out of order, and again: where they are numbered */
     } out;
     LINE_ALIGNED struct node_count in;

@@ -31,7 +31,7 @@
 struct card {
     char magic[8];
     uint32_t version;
-    uint32_t pattern; /* enum roll_pattern */
+    uint32_t pattern; /* enum roll_pattern, and ROLL_CRC */
 };
 
 /* Record locks belong to the process: within it, this keeps two threads from holding the same one. */
@@ -252,7 +252,8 @@ static int count(int dir, const char *wanted, char *text, size_t size) {
     return found;
 }
 
-static int check_seats(const struct roll *roll, enum roll_pattern pattern) {
+static int check_seats(const struct roll *roll, unsigned pattern) {
+    pattern &= ~ROLL_CRC;
     char who[200] = "";
     if (pattern == ROLL_PAIR && count(roll->dir, "rx", who, sizeof who) >= 2) {
         return err_say(EBUSY, "%s has both its ends: %s; a pair has no third", roll->shown, who);
@@ -290,7 +291,7 @@ static int write_card(int dir, const struct card *card, unsigned mode) {
     return rc == 0 ? 0 : err_system(-rc, "the channel's card cannot be written to the registry");
 }
 
-static int check_card(const struct roll *roll, enum roll_pattern pattern, bool alone, unsigned mode) {
+static int check_card(const struct roll *roll, unsigned pattern, bool alone, unsigned mode) {
     static const char *const patterns[] = {"?",
                                            "messages (pair)",
                                            "a byte stream (write, read)",
@@ -321,9 +322,17 @@ static int check_card(const struct roll *roll, enum roll_pattern pattern, bool a
         return err_say(THIRL_EVERSION, "%s was made by layout %u, this library has layout %d", roll->shown,
                        card.version, CARD_VERSION);
     }
-    if (card.pattern != pattern) {
+    if ((card.pattern & ~ROLL_CRC) != (pattern & ~ROLL_CRC)) {
+        uint32_t carried = card.pattern & ~ROLL_CRC;
         return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
-                       patterns[card.pattern <= ROLL_CALL ? card.pattern : 0], patterns[pattern]);
+                       patterns[carried <= ROLL_CALL ? carried : 0], patterns[pattern & ~ROLL_CRC]);
+    }
+    if (card.pattern != pattern) {
+        return err_say(THIRL_EROLE,
+                       (pattern & ROLL_CRC) == 0
+                           ? "%s carries messages with a CRC, and this end has none: open it with ?crc"
+                           : "%s carries messages without a CRC, and this end has one (?crc): open all ends alike",
+                       roll->shown);
     }
     return 0;
 }
@@ -345,8 +354,8 @@ static int map_change(struct roll *roll) {
     return 0;
 }
 
-int roll_begin(struct roll *roll, const char *scheme, const char *name, enum roll_pattern pattern, bool writes,
-               bool reads, unsigned mode, int64_t until) {
+int roll_begin(struct roll *roll, const char *scheme, const char *name, unsigned pattern, bool writes, bool reads,
+               unsigned mode, int64_t until) {
     *roll = (struct roll){.dir = -1, .lock = -1, .writes = writes, .reads = reads};
     (void)snprintf(roll->shown, sizeof roll->shown, "%s://%s", scheme, name);
     int rc = encode(roll->name, scheme, name);

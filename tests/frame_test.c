@@ -130,8 +130,15 @@ static void hello_lies(void **state) {
         int at;
         unsigned char value;
         int answer;
-    } lies[] = {{8, 9, -THIRL_EVERSION},   {9, 1, -THIRL_EVERSION}, {12, 1, -THIRL_EVERSION}, {14, 1, 0},
-                {10, 63, -THIRL_EFORMAT},  {16, 0, -THIRL_EFORMAT}, {16, 5, -THIRL_EFORMAT},  {18, 2, -THIRL_EFORMAT},
+    } lies[] = {{8, 9, -THIRL_EVERSION},
+                {9, 1, -THIRL_EVERSION},
+                {12, 2, -THIRL_EVERSION},
+                {14, 1, 0},
+                {12, 1, 0},
+                {10, 63, -THIRL_EFORMAT},
+                {16, 0, -THIRL_EFORMAT},
+                {16, 5, -THIRL_EFORMAT},
+                {18, 2, -THIRL_EFORMAT},
                 {23, 0x80, -THIRL_EFORMAT}};
     for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
         memcpy(wire, good, sizeof(wire));
@@ -172,6 +179,13 @@ static void roles(void **state) {
                 fit = fit || (fits[i][0] == a && fits[i][1] == b);
             }
             assert_int_equal(frame_match_roles(a, b), fit ? 0 : -THIRL_EROLE);
+        }
+    }
+    for (uint32_t own = 0; own < 2; own++) {
+        for (uint32_t other = 0; other < 2; other++) {
+            int rc = frame_match_features(own * FRAME_CRC | 0x10000, other * FRAME_CRC);
+            assert_int_equal(rc, own == other ? 0 : -THIRL_EROLE);
+            assert_true(own == other || strstr(thirl_why(), own != 0 ? "without a CRC" : "with a CRC") != NULL);
         }
     }
     (void)frame_match_roles(THIRL_PAIR, THIRL_READ);

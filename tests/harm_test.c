@@ -58,7 +58,7 @@ static void refuses_wrong_texts(void **state) {
     refuses("0", false, "is no seed");
     refuses("x:again", false, "\"x\" in ?hurt= is no seed");
     refuses("99999999999999999999", false, "is no seed");
-    refuses("7:", false, "is no kind of harm; there are again, fail, short, delay, lose, double and swap");
+    refuses("7:", false, "is no kind of harm; there are again, fail, short, delay, lose, double, swap and flip");
     refuses("7:again,", false, "no kind");
     refuses("7,again", false, "is no seed");
     refuses("7:agains", false, "\"agains\"");

@@ -25,6 +25,7 @@
 enum frag_type {
     FRAG_DATA = 1, /* a piece of a message */
     FRAG_NOTE,     /* a message of the engines, never of the user; one packet */
+    FRAG_CRC,      /* FRAG_DATA of a message with a CRC: its receiver must expect one */
 };
 
 struct frag_head {

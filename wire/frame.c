@@ -117,10 +117,11 @@ int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *he
                        hello->version, FRAME_VERSION);
     }
     hello->features = (uint32_t)fetch(in + 12, 4);
-    if (hello->features & 0xffff) {
+    uint32_t unknown = hello->features & 0xffff & ~FRAME_CRC;
+    if (unknown != 0) {
         return err_say(THIRL_EVERSION,
-                       "the peer (wire version %u) wants features 0x%x; this library (version %d) has none",
-                       hello->version, hello->features & 0xffff, FRAME_VERSION);
+                       "the peer (wire version %u) wants features 0x%x, which this library (version %d) does not have",
+                       hello->version, unknown, FRAME_VERSION);
     }
     hello->kind = in[16];
     hello->role = in[17];
@@ -161,6 +162,17 @@ int frame_match_roles(uint32_t own, uint32_t other) {
                    "this end's role is %s and the other's is %s; pair goes with pair, write with read, push with pull, "
                    "pub with sub",
                    role_name(own), role_name(other));
+}
+
+int frame_match_features(uint32_t own, uint32_t other) {
+    if (((own ^ other) & FRAME_CRC) == 0) {
+        return 0;
+    }
+    return err_say(THIRL_EROLE,
+                   (own & FRAME_CRC) == 0
+                       ? "the other end carries messages with a CRC, and this one has none: open it with ?crc"
+                       : "the other end carries messages without a CRC, and this one has one (?crc): open both "
+                         "alike");
 }
 
 int frame_box_room(struct frame_box *b, size_t size) {

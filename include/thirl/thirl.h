@@ -127,6 +127,8 @@ struct thirl_options {
     uint32_t full;    /* ?full=: what a sender does when a queue is full, enum thirl_full */
     uint32_t retry;   /* ?retry: calls of a server that died are sent to another one: they may be done twice */
     uint64_t history; /* ?history=: how many of a publisher's last messages a new subscriber gets first; 0 */
+    uint32_t crc;     /* ?crc: a CRC32C on every message, added and checked from end to end; thirl-crc(7) */
+    uint32_t zero;
 };
 
 /* What happens to a message for which there is no room. What was dropped is counted, and the receiver can see the gap. */
@@ -188,6 +190,8 @@ THIRL_API THIRL_CHECK int thirl_send(thirl *end, const void *data, size_t size, 
  * -EMSGSIZE: the message does not fit; *size gets the size that it needs and the message stays for the next call.
  * What a dead or closed peer had sent is received first; then -THIRL_EPEERDIED once, or -THIRL_ECLOSED; on a stream
  * THIRL_END, with *size 0. A SUB end is told once of each publisher that died, and goes on; of one that closed it is not told.
+ * -THIRL_EFORMAT: with ?crc, this message was damaged and is passed over, the next call goes on; else what the peer says cannot be
+ * understood.
  * -ECONNRESET: it was too slow for a publisher that disconnects those, and goes on with the others. Errors otherwise as
  * thirl_send. */
 THIRL_API THIRL_CHECK int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until);
@@ -409,7 +413,7 @@ struct thirl_seen {
     uint64_t waits, wakes;                               /* how often it slept, how often it woke its peer */
     uint64_t queue;                                      /* bytes of its queue, 0 when it only receives */
     uint64_t lost;        /* messages that never came, or never whole, as far as that is known */
-    uint64_t refused;     /* what came and was not thirl's, or lied */
+    uint64_t refused;     /* what came and was not thirl's, or lied, or was damaged */
     uint64_t late, twice; /* packets that came out of order, and that came again and were dropped: over datagrams */
 };
 

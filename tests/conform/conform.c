@@ -118,7 +118,8 @@ const char *conform_address(const struct conform *c, unsigned n, const char *opt
         snprintf(name, sizeof name, "%s%c%u", c->line->path ? c->directory : token, c->line->path ? '/' : '-', n);
     }
     size_t used = (size_t)snprintf(text, sizeof ring[0], "%s%s%s", c->line->prefix, name, c->line->suffix);
-    const char *more[] = {options, c->with[0] != '\0' ? c->with : NULL};
+    bool plain = c->with[0] == '\0' || (conform_sealed(c) && options != NULL && strstr(options, "raw") != NULL);
+    const char *more[] = {options, plain ? NULL : c->with};
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
         if (more[i] != NULL) {
             char sign = strchr(text, '?') == NULL ? '?' : '&';

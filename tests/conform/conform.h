@@ -72,6 +72,11 @@ int conform_main(const struct conform_test *, size_t count, int argc, char **arg
 /* The address of the test's n-th channel; options may be NULL. Valid until the thread's fourth next call. */
 const char *conform_address(const struct conform *, unsigned n, const char *options);
 
+/* Is every end opened with ?crc? Then there are no streams and no events; what is opened with ?raw is without. */
+static inline bool conform_sealed(const struct conform *c) {
+    return strstr(c->with, "crc") != NULL;
+}
+
 /* Opens channel 0 there. */
 thirl *conform_open(const struct conform *, enum thirl_role, const char *options);
 

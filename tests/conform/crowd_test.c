@@ -266,8 +266,8 @@ static void die_at(uint64_t point, unsigned pass) {
 /* A message of three packets, or as many as there can be; a small queue has room for it, and for little more. */
 static size_t some_pieces(thirl *end) {
     struct thirl_limits limits = stock_limits(end);
-    return limits.atomic_max * 2 + 1 < limits.message_max ? (size_t)limits.atomic_max * 2 + 1
-                                                          : (size_t)limits.message_max;
+    uint64_t size = limits.atomic_max * 2 + 8; /* more than two packets, with a CRC as well */
+    return (size_t)(size < limits.message_max ? size : limits.message_max);
 }
 
 /* A message of several packets, of which two fit into the queue. */

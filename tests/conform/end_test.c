@@ -206,8 +206,9 @@ static int first_word(const struct conform *c, enum thirl_role role) {
 
 static void wants_another_role(const struct conform *c, struct peer *stage) {
     conform_hear(stage);
-    must_be(first_word(c, THIRL_READ), -THIRL_EROLE);
-    must_be(first_word(c, THIRL_WRITE), -THIRL_EROLE);
+    int wrong = conform_sealed(c) ? -EOPNOTSUPP : -THIRL_EROLE;
+    must_be(first_word(c, THIRL_READ), wrong);
+    must_be(first_word(c, THIRL_WRITE), wrong);
     conform_tell(stage, 0);
 }
 
@@ -233,7 +234,7 @@ static void keeps_its_claims(const struct conform *c, const struct thirl_limits 
     must_be(limits->cross_host, claims.cross_host);
     must_be(limits->raw, claims.raw);
     if (c->line->suffix[0] == '\0') {
-        must_be(limits->message_max, claims.message_max);
+        must_be(limits->message_max, claims.message_max - (conform_sealed(c) ? 4 : 0));
         must_be(limits->queue, claims.queue);
         must_be(limits->queue_messages, claims.queue_messages);
     }

@@ -140,6 +140,9 @@ static void work(unsigned turn) {
             complain("take");
             return;
         }
+        if (job % 16 == 0) {
+            room_sleep(MS / 2); /* who dies now has something in his hands */
+        }
         if (i % 50 == 49) {
             rc = thirl_requeue(&msg);
         } else {

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Sealing and opening messages, see seal.h. What is sent by copy is put together in a buffer that grows, or, if it is large and the
+ * mechanism lends room, there; a loan is sealed where it lies. What is received by copy goes straight to where the caller wants it if
+ * the CRC fits there too, else through another such buffer; either way it is checked where no other process can change it. Damage in
+ * the middle of many messages is told by the calls after the one that brings the others.
+ */
+#include "mech/seal.h"
+
+#include <endian.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/atomic.h"
+#include "base/crc.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "mech/wrap.h"
+#include "mem/node.h"
+
+#define ROOM_FIRST ((size_t)4096)  /* of each buffer */
+#define LENT_FROM ((size_t)4096)   /* larger messages are written where they are sent from */
+#define MANY_EACH ((size_t)4096)   /* larger ones go alone; */
+#define MANY_BYTES ((size_t)65536) /* so many bytes go at once, */
+#define MANY_OUT 64                /* so many messages, */
+#define MANY_IN 256                /* and so many come */
+
+struct box {
+    unsigned char *data;
+    size_t room;
+};
+
+struct damage {
+    uint64_t number;
+    size_t size;
+    uint32_t brought, computed;
+};
+
+struct seal {
+    struct wrap wrap;
+    struct node_end *seen;
+    struct box out, in;
+    bool lends;     /* OUT: what is sent by copy may be lent as well, to the same effect */
+    bool under_way; /* OUT: out holds a message of which a part has left */
+    struct iovec many[MANY_OUT];
+    uint64_t number;                 /* IN: of the next message of this peer */
+    struct damage untold[MANY_IN];   /* IN: for the next calls */
+    unsigned untold_from, untold_to; /* alike: none */
+    struct wrap_bell bell;           /* thirl_fd, where something untold is to light it */
+    char address[NODE_ADDRESS_MAX];
+};
+
+#define CALL(self, slot, ...) ((self)->wrap.inner->slot((self)->wrap.inside, ##__VA_ARGS__))
+
+static int reserve(const struct seal *s, struct box *box, size_t size) {
+    if (likely(size <= box->room)) {
+        return 0;
+    }
+    unsigned char *larger = realloc(box->data, size);
+    if (larger == NULL) {
+        return err_say(ENOMEM, "%s: no memory for a message of %zu bytes", s->address, size);
+    }
+    box->data = larger;
+    box->room = size;
+    return 0;
+}
+
+/* ---- sending ---- */
+
+static inline void close_seal(unsigned char *data, size_t size) {
+    uint32_t crc = htole32(crc_add(0, data, size));
+    memcpy(data + size, &crc, SEAL);
+}
+
+static inline void enclose(unsigned char *to, const void *data, size_t size) {
+    if (size != 0) {
+        memcpy(to, data, size);
+    }
+    close_seal(to, size);
+}
+
+static void limits_slot(void *self, struct thirl_limits *limits) {
+    struct seal *s = self;
+    CALL(s, limits, limits);
+    limits->message_max -= limits->message_max < SEAL ? limits->message_max : SEAL;
+    limits->atomic_max -= limits->atomic_max < SEAL ? limits->atomic_max : SEAL;
+}
+
+/* What the mechanism says of sizes is of sealed messages. */
+static int explain(struct seal *s, int rc) {
+    struct thirl_limits limits = {.size = sizeof limits};
+    if (likely(rc != -EMSGSIZE)) {
+        return rc;
+    }
+    limits_slot(s, &limits);
+    return err_add(rc, "%u of these bytes are its CRC, so that %llu are left for the message", SEAL,
+                   (unsigned long long)limits.message_max);
+}
+
+/* Before memory is taken for it: can it be sent at all? */
+static int check_size(struct seal *s, size_t size) {
+    struct thirl_limits limits = {.size = sizeof limits};
+    limits_slot(s, &limits);
+    if (size <= limits.message_max) {
+        return 0;
+    }
+    return err_say(
+        EMSGSIZE,
+        "%s: a message of %zu bytes is larger than the %llu that it can carry with a CRC: see ?max and ?queue",
+        s->address, size, (unsigned long long)limits.message_max);
+}
+
+static int send_lent(struct seal *s, const void *data, size_t size) {
+    struct mech_piece piece = {.data = NULL};
+    int rc = CALL(s, loan, &piece, size + SEAL);
+    if (rc == 0) {
+        enclose(piece.data, data, size);
+        piece.size = size + SEAL;
+        rc = CALL(s, put, &piece);
+    }
+    return rc;
+}
+
+static int send_any(struct seal *s, const void *data, size_t size, size_t *done, const struct mech_note *note,
+                    bool wait) {
+    int rc = 0;
+    if (unlikely(s->under_way && *done == 0)) {
+        return -EAGAIN; /* another thread's message is in the buffer */
+    }
+    if (unlikely(size > s->out.room - SEAL)) {
+        rc = check_size(s, size);
+    }
+    if (rc == 0 && *done == 0 && s->lends && size > LENT_FROM && note == NULL) {
+        rc = send_lent(s, data, size);
+        if (rc != -EBUSY) { /* all that it lends is lent */
+            return explain(s, rc);
+        }
+        rc = 0;
+    }
+    rc = rc == 0 ? reserve(s, &s->out, size + SEAL) : rc;
+    if (unlikely(rc != 0)) {
+        return rc;
+    }
+    if (likely(*done == 0)) {
+        enclose(s->out.data, data, size);
+    }
+    rc = note == NULL ? CALL(s, send, s->out.data, size + SEAL, done, wait)
+                      : CALL(s, send_noted, s->out.data, size + SEAL, done, note, wait);
+    s->under_way = rc == -EAGAIN && *done != 0;
+    return explain(s, rc);
+}
+
+static int send_slot(void *self, const void *data, size_t size, size_t *done, bool wait) {
+    return send_any(self, data, size, done, NULL, wait);
+}
+
+static int send_noted_slot(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note,
+                           bool wait) {
+    return send_any(self, data, size, done, note, wait);
+}
+
+static int settle_slot(void *self, const void *data, size_t size, size_t done) {
+    struct seal *s = self;
+    (void)data;
+    s->under_way = false;
+    return CALL(s, settle, s->out.data, size + SEAL, done);
+}
+
+static int send_many_slot(void *self, const struct iovec *messages, size_t *count) {
+    struct seal *s = self;
+    size_t wanted = *count < MANY_OUT ? *count : MANY_OUT, used = 0, n = 0;
+    *count = 0;
+    int rc = s->under_way ? -EAGAIN : reserve(s, &s->out, MANY_BYTES);
+    if (rc != 0) {
+        return rc;
+    }
+    while (n < wanted && messages[n].iov_len <= MANY_EACH && MANY_BYTES - used >= messages[n].iov_len + SEAL) {
+        s->many[n] = (struct iovec){s->out.data + used, messages[n].iov_len + SEAL};
+        enclose(s->out.data + used, messages[n].iov_base, messages[n].iov_len);
+        used += s->many[n].iov_len;
+        n++;
+    }
+    if (n == 0) {
+        return 1;
+    }
+    rc = CALL(s, send_many, s->many, &n);
+    *count = n;
+    return explain(s, rc);
+}
+
+static int loan_slot(void *self, struct mech_piece *piece, size_t size) {
+    struct seal *s = self;
+    if (size > SIZE_MAX - SEAL) {
+        return check_size(s, size);
+    }
+    int rc = CALL(s, loan, piece, size + SEAL);
+    piece->capacity -= rc == 0 ? SEAL : 0;
+    return explain(s, rc);
+}
+
+static int put_slot(void *self, struct mech_piece *piece) {
+    struct seal *s = self;
+    close_seal(piece->data, piece->size);
+    piece->size += SEAL;
+    piece->capacity += SEAL;
+    return CALL(s, put, piece);
+}
+
+static void free_slot(void *self, struct mech_piece *piece, enum mech_way way) {
+    struct seal *s = self;
+    piece->size += SEAL;
+    piece->capacity += way == MECH_OUT ? SEAL : 0;
+    CALL(s, free, piece, way);
+}
+
+/* ---- receiving ---- */
+
+static int tell(struct seal *s, const struct damage *d) {
+    char who[NODE_PEER_MAX];
+    memcpy(who, s->seen->peer, sizeof who);
+    who[sizeof who - 1] = '\0';
+    const char *from = who[0] != '\0' ? " from " : "";
+    if (d->size < SEAL) {
+        return err_say(EBADMSG,
+                       "%s: message %llu%s%s is damaged: it has %zu bytes, and its CRC alone %u; it was passed over",
+                       s->address, (unsigned long long)d->number, from, who, d->size, SEAL);
+    }
+    return err_say(
+        EBADMSG, "%s: message %llu%s%s is damaged: its CRC is %08x, but its %zu bytes come to %08x; it was passed over",
+        s->address, (unsigned long long)d->number, from, who, d->brought, d->size - SEAL, d->computed);
+}
+
+static int tell_untold(struct seal *s) {
+    int rc = tell(s, &s->untold[s->untold_from++]);
+    wrap_bell_ring(&s->bell, s->untold_from != s->untold_to);
+    return rc;
+}
+
+/* Looks at a sealed message, which counts as received. false: *d says what is wrong. */
+static inline bool is_whole(struct seal *s, const unsigned char *data, size_t size, struct damage *d) {
+    uint64_t number = s->number++;
+    *d = (struct damage){.number = number, .size = size};
+    if (likely(size >= SEAL)) {
+        memcpy(&d->brought, data + size - SEAL, SEAL);
+        d->brought = le32toh(d->brought);
+        d->computed = crc_add(0, data, size - SEAL);
+        if (likely(d->brought == d->computed)) {
+            return true;
+        }
+    }
+    atomic_poke(&s->seen->in.refused, s->seen->in.refused + 1);
+    return false;
+}
+
+/* What the inner one answers besides messages: the next peer's begin with 0. */
+static int pass_on(struct seal *s, int rc) {
+    if (unlikely(rc == -THIRL_EPEERDIED || rc == -THIRL_EFORMAT)) {
+        s->number = 0;
+    }
+    return rc;
+}
+
+/* Of a message that is passed over: what came with it, and the message itself where it is to be given back. */
+static void drop(struct seal *s, struct mech_note *note) {
+    for (unsigned i = 0; i < note->count; i++) {
+        fd_close(&note->descriptor[i]);
+    }
+    note->count = 0;
+    if (note->keeps && s->wrap.inner->free != NULL) {
+        struct mech_piece piece = {.cookie = note->cookie};
+        CALL(s, free, &piece, MECH_IN);
+    }
+}
+
+static int recv_any(struct seal *s, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
+    struct damage d;
+    size_t got = 0;
+    if (unlikely(s->untold_from != s->untold_to)) {
+        return tell_untold(s);
+    }
+    for (;;) {
+        bool straight = capacity >= s->in.room; /* most likely there is room for the CRC, too */
+        void *to = straight ? buffer : s->in.data;
+        size_t room = straight ? capacity : s->in.room - SEAL < capacity ? s->in.room : capacity + SEAL;
+        int rc = note != NULL ? CALL(s, recv_noted, to, room, &got, note, wait) : CALL(s, recv, to, room, &got, wait);
+        if (likely(rc == 0)) {
+            if (unlikely(!is_whole(s, to, got, &d))) {
+                if (note != NULL) {
+                    d.number = s->wrap.inner->numbers ? note->number : d.number;
+                    drop(s, note);
+                }
+                return tell(s, &d);
+            }
+            *size = got - SEAL;
+            if (!straight && *size != 0) {
+                memcpy(buffer, to, *size);
+            }
+            return 0;
+        }
+        *size = rc == -EMSGSIZE ? got - SEAL : 0;
+        if (rc != -EMSGSIZE || *size > capacity) {
+            return pass_on(s, rc);
+        }
+        rc = reserve(s, &s->in, got);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+}
+
+static int recv_slot(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+    return recv_any(self, buffer, capacity, size, NULL, wait);
+}
+
+static int recv_noted_slot(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
+    return recv_any(self, buffer, capacity, size, note, wait);
+}
+
+/* Opens the seals of messages that came, and leaves the damaged out. How many are left. */
+static size_t open_seals(struct seal *s, struct iovec *messages, size_t count) {
+    size_t good = 0;
+    s->untold_from = s->untold_to = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct damage *d = &s->untold[s->untold_to];
+        if (likely(is_whole(s, messages[i].iov_base, messages[i].iov_len, d))) {
+            messages[good++] = (struct iovec){messages[i].iov_base, messages[i].iov_len - SEAL};
+        } else {
+            s->untold_to++;
+        }
+    }
+    return good;
+}
+
+static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+    struct seal *s = self;
+    *count = *count < MANY_IN ? *count : MANY_IN;
+    int rc = s->untold_from != s->untold_to ? tell_untold(s) : CALL(s, recv_many, buffer, capacity, messages, count);
+    if (rc == -EMSGSIZE) { /* because of its CRC, perhaps */
+        rc = recv_any(s, buffer, capacity, &messages->iov_len, NULL, false);
+        messages->iov_base = buffer;
+        *count = 1;
+        return rc;
+    }
+    if (rc != 0) {
+        return pass_on(s, rc);
+    }
+    *count = open_seals(s, messages, *count);
+    rc = *count == 0 ? tell_untold(s) : 0;
+    wrap_bell_ring(&s->bell, s->untold_from != s->untold_to);
+    return rc;
+}
+
+static int requeue_slot(void *self, struct mech_piece *piece) {
+    struct seal *s = self;
+    piece->size += SEAL;
+    return CALL(s, requeue, piece);
+}
+
+static int take_slot(void *self, struct mech_piece *piece) {
+    struct seal *s = self;
+    struct damage d;
+    if (unlikely(s->untold_from != s->untold_to)) {
+        return tell_untold(s);
+    }
+    int rc = CALL(s, take, piece);
+    if (unlikely(rc != 0)) {
+        return pass_on(s, rc);
+    }
+    if (unlikely(!is_whole(s, piece->data, piece->size, &d))) {
+        CALL(s, free, piece, MECH_IN);
+        return tell(s, &d);
+    }
+    piece->size -= SEAL;
+    return 0;
+}
+
+/* ---- waiting ---- */
+
+static bool holds(const struct seal *s, enum mech_way way) {
+    return way == MECH_IN && s->untold_from != s->untold_to;
+}
+
+static int arm_slot(void *self, enum mech_way way, struct mech_watch *watch) {
+    struct seal *s = self;
+    return holds(s, way) ? 1 : CALL(s, arm, way, watch);
+}
+
+static bool ready_slot(void *self, enum mech_way way) {
+    struct seal *s = self;
+    return holds(s, way) || CALL(s, ready, way);
+}
+
+static int look_slot(void *self, enum mech_way way) {
+    struct seal *s = self;
+    return holds(s, way) ? 0 : CALL(s, look, way);
+}
+
+static int fd_slot(void *self, enum mech_way way, int *fd) {
+    struct seal *s = self;
+    int rc = CALL(s, fd, way, fd);
+    if (rc != 0 || way == MECH_OUT || s->wrap.inner->recv_many == NULL) {
+        return rc;
+    }
+    rc = s->bell.epoll >= 0 ? 0 : wrap_bell_make(&s->bell, *fd, s->address);
+    wrap_bell_ring(&s->bell, holds(s, way));
+    *fd = s->bell.epoll;
+    return rc;
+}
+
+/* ---- the end ---- */
+
+static void empty_boxes(struct seal *s) {
+    free(s->out.data);
+    free(s->in.data);
+    s->out.data = s->in.data = NULL;
+}
+
+static int open_slot(void *self, const struct mech_open *open) {
+    struct seal *s = self;
+    struct mech_open copy;
+    wrap_begin(self, sizeof *s, open, &copy);
+    s->seen = open->seen;
+    wrap_bell_init(&s->bell);
+    (void)strncpy(s->address, open->address, sizeof s->address - 1);
+    if (open->stream) {
+        return err_say(EOPNOTSUPP, "%s: ?crc is for messages, and this role has a stream of bytes: use pair",
+                       open->address);
+    }
+    s->lends =
+        open->role == THIRL_PAIR && s->wrap.inner->loan != NULL; /* elsewhere a full queue may drop what is sent */
+    copy.options.max += SEAL;
+    int rc = reserve(s, &s->out, ROOM_FIRST);
+    rc = rc == 0 ? reserve(s, &s->in, ROOM_FIRST) : rc;
+    rc = rc == 0 ? CALL(s, open, &copy) : rc;
+    if (rc != 0) {
+        empty_boxes(s);
+    }
+    return rc;
+}
+
+static void close_slot(void *self) {
+    struct seal *s = self;
+    wrap_bell_close(&s->bell);
+    CALL(s, close);
+}
+
+static void deinit_slot(void *self) {
+    struct seal *s = self;
+    CALL(s, deinit);
+    empty_boxes(s);
+}
+
+int seal_wrap(const struct mech **mech, const char *address, const struct thirl_options *options) {
+    if (options->raw != 0) {
+        return err_say(EOPNOTSUPP, "%s: ?raw adds nothing to what is sent, so there is no ?crc with it", address);
+    }
+    if (!(*mech)->crc) {
+        return err_say(EOPNOTSUPP, "%s: %s has no ?crc in this role: its messages have no place for one", address,
+                       (*mech)->scheme);
+    }
+    struct mech *outer = wrap_make(*mech, sizeof(struct seal));
+    if (outer == NULL) {
+        return -ENOMEM;
+    }
+#define SEALED(slot) outer->slot = outer->slot == NULL ? NULL : slot##_slot
+    SEALED(close);
+    SEALED(deinit);
+    SEALED(send);
+    SEALED(settle);
+    SEALED(recv);
+    SEALED(send_many);
+    SEALED(recv_many);
+    SEALED(send_noted);
+    SEALED(recv_noted);
+    SEALED(loan);
+    SEALED(put);
+    SEALED(take);
+    SEALED(free);
+    SEALED(requeue);
+    SEALED(ready);
+    SEALED(look);
+    SEALED(arm);
+    SEALED(fd);
+    SEALED(limits);
+#undef SEALED
+    outer->open = open_slot;
+    *mech = outer;
+    return 0;
+}
