@@ -167,7 +167,7 @@ enum tool_exit flow_fail(struct flow *f, int code) {
 }
 
 enum tool_exit flow_fail_file(struct flow *f, int error, const char *what) {
-    bool reads = (f->args->verb->bit & FOR_SENDERS) != 0;
+    bool reads = (f->args->verb->bit & (FOR_SENDERS | FOR_CALL)) != 0;
     const char *file = f->args->file && strcmp(f->args->file, "-") != 0 ? f->args->file
                        : reads                                          ? "standard input"
                                                                         : "standard output";

@@ -53,6 +53,23 @@ const struct tool_verb tool_verbs[] = {
      "\n"
      "Example:\n"
      "  thirl pull shm://encode --count 1\n"},
+    {"call", "ADDRESS", "send requests to whoever serves, and print the answers", FOR_CALL, 0, true, tool_call,
+     "Each line of standard input is a request, sent when the one before is answered; each answer is a line. A "
+     "request\n"
+     "that is not answered is said on standard error, and the next one is sent.\n"
+     "\n"
+     "Example:\n"
+     "  thirl call shm://sum --message 'hello, world'\n"},
+    {"serve", "ADDRESS", "answer them with what a program prints", FOR_SERVE, 0, true, tool_serve,
+     "Behind -- stands a command, which is run for each request, with the request as its standard input; what it "
+     "prints is\n"
+     "the answer, without its last newline. When it fails, the caller is told that there is no answer. Several servers "
+     "of\n"
+     "one address share the calls.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl serve shm://sum -- sha256sum\n"
+     "  thirl serve shm://echo --echo\n"},
     {"list", NULL, "show the ends that are open, and what passed through them", FOR_LIST, 0, false, tool_list,
      "Reads the registry directory only ($THIRL_DIR, else /dev/shm/thirl-UID). SENT and RECEIVED are messages and "
      "their\n"
@@ -157,7 +174,7 @@ static enum tool_exit find(struct tool_args *args, const char *word) {
 int main(int argc, char **argv) {
     struct tool_args args = {.timeout = INT64_MAX};
     if (argc < 2) {
-        tool_say(&args, "a verb is needed: send, recv, list, ping, run, ...; thirl help shows them all");
+        tool_say(&args, "a verb is needed: send, recv, pub, sub, call, serve, list, ...; thirl help shows them all");
         return TOOL_USAGE;
     }
     enum tool_exit code = find(&args, argv[1]);

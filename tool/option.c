@@ -186,6 +186,9 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
     case OPTION_BOTH:
         args->both = true;
         break;
+    case OPTION_ECHO:
+        args->echo = true;
+        break;
     case OPTION_KEEP:
         args->keep = true;
         break;
@@ -286,6 +289,9 @@ static enum tool_exit check(const struct tool_args *args) {
         problem = "a command is needed, for example thirl run -- thirl recv {}";
     } else if (args->verb->needs_operand && !args->operand) {
         problem = "an address is needed, for example shm://hello";
+    } else if (args->verb->bit == FOR_SERVE && !args->command == !args->echo) {
+        problem = args->echo ? "--echo and a command exclude each other"
+                             : "a command is needed, for example thirl serve shm://sum -- sha256sum, or --echo";
     } else if (args->verb->bit == FOR_CLEAN && !args->operand == !args->all) {
         problem = "an address is needed, or --all; thirl list shows what is left";
     } else if (args->serve && args->both) {
@@ -296,7 +302,7 @@ static enum tool_exit check(const struct tool_args *args) {
         problem = "--message and --file exclude each other";
     } else if (args->message && args->format != FORMAT_LINES) {
         problem = "--message sends one message; it goes neither with --length nor with --stream";
-    } else if ((args->verb->bit & FOR_RECEIVERS) != 0 && args->json && args->format != FORMAT_LINES) {
+    } else if ((args->verb->bit & (FOR_RECEIVERS | FOR_CALL)) != 0 && args->json && args->format != FORMAT_LINES) {
         problem = "--json is a format of its own; it goes neither with --length nor with --stream";
     } else if (args->count && args->format == FORMAT_STREAM) {
         problem = "--count counts messages; a stream has none";
@@ -316,6 +322,10 @@ enum tool_exit option_parse(struct tool_args *args, int count, char **words) {
         enum tool_exit code = TOOL_DONE;
         if (options && strcmp(word, "--") == 0) {
             options = false;
+            if (args->verb->bit == FOR_SERVE) { /* the rest is the command's own */
+                args->command = words < last ? words : NULL;
+                break;
+            }
         } else if (options && strncmp(word, "--", 2) == 0) {
             code = take_long(args, word + 2, &words);
         } else if (options && *word == '-' && word[1]) {

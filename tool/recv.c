@@ -46,13 +46,7 @@ static void write_json(struct text *out, const thirl_msg *msg) {
     if (thirl_msg_again(msg)) {
         text_print(out, "\"again\":true,");
     }
-    if (text_is_utf8(data, size)) {
-        text_print(out, "\"text\":");
-        text_json(out, data, size);
-    } else {
-        text_print(out, "\"base64\":");
-        text_base64(out, data, size);
-    }
+    text_payload(out, data, size);
     text_bytes(out, "}\n", 2);
 }
 
@@ -104,6 +98,13 @@ static int recv_all(struct recv *r) {
         if (code == -THIRL_EPEERDIED && r->crowd) {
             (void)flow_fail(&r->flow, code); /* the others are still there */
             continue;
+        }
+        if (code == -THIRL_ECLOSED && r->crowd) { /* the only one has left, and another one may come */
+            (void)thirl_close(&r->flow.end, THIRL_NOW);
+            code = thirl_open(&r->flow.end, THIRL_SUB, r->flow.args->operand, NULL);
+            if (code == 0) {
+                continue;
+            }
         }
         if (code != 0) {
             return judge(r, code);

@@ -142,6 +142,12 @@ void text_base64(struct text *t, const void *data, size_t size) {
     text_bytes(t, "\"", 1);
 }
 
+void text_payload(struct text *out, const void *data, size_t size) {
+    bool text = text_is_utf8(data, size);
+    text_print(out, text ? "\"text\":" : "\"base64\":");
+    (text ? text_json : text_base64)(out, data, size);
+}
+
 char *text_clean(char *text) {
     bool utf8 = text_is_utf8(text, strlen(text));
     for (unsigned char *p = (unsigned char *)text; *p; p++) {

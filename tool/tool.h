@@ -48,7 +48,9 @@ enum {
     FOR_SUB = 1024,
     FOR_PUSH = 2048,
     FOR_PULL = 4096,
-    FOR_ALL = 8191,
+    FOR_CALL = 8192,
+    FOR_SERVE = 16384,
+    FOR_ALL = 32767,
     FOR_SENDERS = FOR_SEND | FOR_PUB | FOR_PUSH,
     FOR_RECEIVERS = FOR_RECV | FOR_SUB | FOR_PULL,
     FOR_FLOW = FOR_SENDERS | FOR_RECEIVERS,
@@ -57,14 +59,14 @@ enum {
 
 /* id, name, letter or 0, argument or NULL, verbs, text */
 #define TOOL_OPTIONS(X)                                                                                                \
-    X(INPUT, "file", 'f', "PATH", FOR_SENDERS, "read PATH; - is standard input, which is the default")                 \
+    X(INPUT, "file", 'f', "PATH", FOR_SENDERS | FOR_CALL, "read PATH; - is standard input, which is the default")      \
     X(OUTPUT, "file", 'f', "PATH", FOR_RECEIVERS, "write PATH; - is standard output, which is the default")            \
-    X(MESSAGE, "message", 'm', "TEXT", FOR_SENDERS, "send TEXT as one message and read nothing")                       \
-    X(LENGTH, "length", 'l', NULL, FOR_FLOW | FOR_RUN, "a 4-byte big-endian length before each message")               \
+    X(MESSAGE, "message", 'm', "TEXT", FOR_SENDERS | FOR_CALL, "send TEXT as one message and read nothing")            \
+    X(LENGTH, "length", 'l', NULL, FOR_FLOW | FOR_RUN | FOR_CALL, "a 4-byte big-endian length before each message")    \
     X(STREAM, "stream", 's', NULL, FOR_SEND | FOR_RECV, "one stream of bytes up to its end, without messages")         \
     X(ROLE, "role", 'r', "ROLE", FOR_SEND | FOR_RECV,                                                                  \
       "pair, push, pull, ...; else the first that the address carries")                                                \
-    X(COUNT, "count", 'n', "N", FOR_RECEIVERS, "stop after N messages")                                                \
+    X(COUNT, "count", 'n', "N", FOR_RECEIVERS | FOR_SERVE, "stop after N messages")                                    \
     X(TRIPS, "count", 'n', "N", FOR_PING, "N round trips; 1000 unless said")                                           \
     X(SIZE, "size", 's', "BYTES", FOR_PING, "of each message, from 8; 64 unless said")                                 \
     X(INTERVAL, "interval", 'i', "TIME", FOR_PING, "from one to the next; else at once")                               \
@@ -73,11 +75,14 @@ enum {
     X(OVER, "over", 'o', "ADDRESS", FOR_RUN, "talk to it there; pipe:// unless said")                                  \
     X(KEEP, "keep", 'k', NULL, FOR_RUN, "after the end of the input wait until the child closes its end")              \
     X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
-    X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING, "longest wait for the peer: 100ms, 5s, 2m; else never")    \
-    X(STATS, "stats", 0, NULL, FOR_FLOW, "a summary on standard error at the end")                                     \
-    X(QUIET, "quiet", 'q', NULL, FOR_FLOW, "no progress on a terminal")                                                \
+    X(ECHO, "echo", 'e', NULL, FOR_SERVE, "answer each request with itself")                                           \
+    X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING | FOR_CALL | FOR_SERVE,                                     \
+      "longest wait for the peer: 100ms, 5s, 2m; else never")                                                          \
+    X(STATS, "stats", 0, NULL, FOR_FLOW | FOR_CALL | FOR_SERVE, "a summary on standard error at the end")              \
+    X(QUIET, "quiet", 'q', NULL, FOR_FLOW | FOR_CALL | FOR_SERVE, "no progress on a terminal")                         \
     X(SUMMARY_JSON, "json", 'j', NULL, FOR_SENDERS, "the summary of --stats as a JSON object")                         \
-    X(MESSAGE_JSON, "json", 'j', NULL, FOR_RECEIVERS, "each message as a JSON object on a line; --stats likewise")     \
+    X(MESSAGE_JSON, "json", 'j', NULL, FOR_RECEIVERS | FOR_CALL,                                                       \
+      "each message as a JSON object on a line; --stats likewise")                                                     \
     X(JSON, "json", 'j', NULL, FOR_JSON, "print JSON")                                                                 \
     X(HELP, "help", 'h', NULL, FOR_ALL, "show this help")
 
@@ -102,10 +107,10 @@ enum tool_format { FORMAT_LINES, FORMAT_LENGTH, FORMAT_STREAM };
 struct tool_args {
     const struct tool_verb *verb;
     const char *operand; /* ADDRESS, VERB of help, CMD of run; NULL when there is none */
-    char **command;      /* of run: CMD and its arguments, with a NULL behind them */
+    char **command;      /* of run and serve: CMD and its arguments, with a NULL behind them; else NULL */
     const char *file, *message, *over;
     enum tool_format format;
-    bool json, stats, quiet, help, serve, both, keep, all;
+    bool json, stats, quiet, help, serve, both, keep, all, echo;
     int role;         /* enum thirl_role; 0: see flow_role */
     uint64_t count;   /* 0: no limit, or what the verb does unless told */
     uint64_t size;    /* likewise */
@@ -130,6 +135,8 @@ int tool_list(const struct tool_args *);
 int tool_mechanisms(const struct tool_args *);
 int tool_ping(const struct tool_args *);
 int tool_run(const struct tool_args *);
+int tool_call(const struct tool_args *);
+int tool_serve(const struct tool_args *);
 int tool_clean(const struct tool_args *);
 int tool_version(const struct tool_args *);
 int tool_help(const struct tool_args *);
@@ -160,8 +167,9 @@ struct text {
 void text_init(struct text *, int fd);
 void text_bytes(struct text *, const void *data, size_t size);
 void text_print(struct text *, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void text_json(struct text *, const void *data, size_t size);   /* a quoted JSON string */
-void text_base64(struct text *, const void *data, size_t size); /* likewise quoted */
+void text_json(struct text *, const void *data, size_t size);    /* a quoted JSON string */
+void text_base64(struct text *, const void *data, size_t size);  /* likewise quoted */
+void text_payload(struct text *, const void *data, size_t size); /* "text":"…", or "base64":"…" where it is none */
 bool text_is_utf8(const void *data, size_t size);
 char *text_clean(char *); /* for a terminal: "?" for control characters and what is no UTF-8; returns its argument */
 int text_flush(struct text *); /* 0 or -errno */

@@ -189,7 +189,8 @@ THIRL_API THIRL_CHECK int thirl_send(thirl *end, const void *data, size_t size, 
 /* Receives one message (PAIR), or as many bytes as there are up to capacity (READ), into buffer; *size gets their number.
  * -EMSGSIZE: the message does not fit; *size gets the size that it needs and the message stays for the next call.
  * What a dead or closed peer had sent is received first; then -THIRL_EPEERDIED once, or -THIRL_ECLOSED; on a stream
- * THIRL_END, with *size 0. A SUB end is told once of each publisher that died, and goes on; of one that closed it is not told.
+ * THIRL_END, with *size 0. A SUB end is told once of each publisher that died, and goes on; of one that closed it is not told,
+ * unless there can be no other, as over connections: -THIRL_ECLOSED.
  * -THIRL_EFORMAT: with ?crc, this message was damaged and is passed over, the next call goes on; else what the peer says cannot be
  * understood.
  * -ECONNRESET: it was too slow for a publisher that disconnects those, and goes on with the others. Errors otherwise as

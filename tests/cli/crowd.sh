@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The verbs pub, sub, push and pull, over every address whose mechanism carries them: each message to everybody, each job to one.
+# The verbs pub, sub, push, pull, call and serve, over every address whose mechanism carries them: each message to everybody, each job
+# to one, each request to one and back.
 . "$(dirname "$0")/tap"
 
 lines() {
@@ -46,10 +47,10 @@ publish() {
         begin $subscriber /dev/null "$TOOL" sub --file $subscriber.got --count 200 "$1"
     done
     until_true 100 there sub 3
-    tool pub "$1" <first 2>pub.err
-    published=$code
-    tool pub "$1" <second 2>>pub.err
-    [ "$published$code" = 00 ] || return 1
+    for each in first second; do
+        # Where subscribers can only call when the publisher is there, they are given time to.
+        { sleep 0.5; cat $each; } | timeout -s KILL 30 "$TOOL" pub "$1" 2>>pub.err || return 1
+    done
     for subscriber in a b c; do
         await $subscriber
         [ "$code" = 0 ] || return 1
@@ -60,6 +61,40 @@ each_has_all() {
     for subscriber in a b c; do
         cat first second | cmp -s - $subscriber.got || return 1
     done
+}
+
+# Two servers for one address, and what is answered: ADDRESS
+serve() {
+    for server in a b; do
+        begin $server /dev/null "$TOOL" serve "$1" -- sed 's/^/answer to /'
+    done
+    until_true 100 there serve 2
+    tool call "$1" <first >answers 2>call.err
+    [ "$code" = 0 ] && sed 's/^/answer to /' first | cmp -s - answers
+}
+
+refuses() {
+    begin c /dev/null "$TOOL" serve "$1" -- false
+    for server in a b; do
+        kill -TERM "$(pid_of $server)"
+        await $server
+        [ "$code" = 143 ] || return 1
+    done
+    tool call "$1" --message hello --timeout 10s >answers 2>call.err
+    called=$code
+    kill -TERM "$(pid_of c)"
+    await c
+    [ "$called" = 6 ] && [ ! -s answers ] && contains c.err 'false ended with status 1'
+}
+
+forms() {
+    begin echo /dev/null "$TOOL" serve --echo --count 3 "$1"
+    tool call "$1" --message 'hello, world' --json >json 2>call.err || return 1
+    [ "$(cat json)" = '{"call":0,"more":false,"size":12,"text":"hello, world"}' ] || return 1
+    printf '\000\000\000\003a\nb\000\000\000\000' >lengths
+    tool call "$1" --length <lengths >answers 2>call.err
+    await echo
+    [ "$code" = 0 ] && cmp -s lengths answers
 }
 
 lines job 300 >jobs
@@ -80,6 +115,12 @@ while read -r name roles address; do
         check "$name: three subscribers and two publishers" publish "$address"
         check "$name: each got everything, in order" each_has_all
         rm -f pub.err
+    fi
+    if carries "$roles" serve; then
+        check "$name: two servers and a caller" serve "$address"
+        check "$name: a command that fails is no answer" refuses "$address"
+        check "$name: --echo, --count, --json and --length" forms "$address"
+        rm -f call.err
     fi
 done <every
 finish

@@ -18,13 +18,13 @@ helps() {
     [ "$code" = 0 ] && contains helps.out '^Usage: thirl' && [ ! -s helps.err ]
 }
 
-for verb in send recv pub sub push pull list ping run mechanisms clean version help; do
+for verb in send recv pub sub push pull call serve list ping run mechanisms clean version help; do
     check "thirl help $verb" helps help $verb
     check "thirl $verb --help" helps $verb --help
 done
 check "thirl help" helps help
 check "thirl --help" helps --help
-check "thirl help names each verb" test "$(grep -Ec '^  (send|recv|pub|sub|push|pull|list|ping|run|mechanisms|clean|version|help) ' helps.out)" = 13
+check "thirl help names each verb" test "$(grep -Ec '^  (send|recv|pub|sub|push|pull|call|serve|list|ping|run|mechanisms|clean|version|help) ' helps.out)" = 15
 check "thirl help has the exit codes" test "$(grep -Ec '^ +(0|1|2|3|4|5|6|129|130|141|143)  ' helps.out)" = 11
 
 tool version >out
@@ -49,7 +49,9 @@ check "a bad count" fails 1 'not "0"' recv shm://x --count 0
 check "a bad time" fails 1 'not "5"' recv shm://x --timeout 5
 check "formats exclude each other" fails 1 'exclude each other' recv shm://x --stream --length
 check "a bad role" fails 1 '--role takes pair, push, pull, ..., not "boss"' send --role boss shm://x
-check "a role that is not carried" fails 1 'does not carry the role push' send --role push tcp://127.0.0.1:9
+check "a role that is not carried" fails 1 'does not carry the role push' send --role push fifo:///x
+check "serve wants a command" fails 1 "a command is needed, for example thirl serve" serve shm://x
+check "serve has one way to answer" fails 1 "exclude each other" serve shm://x --echo -- cat
 check "a verb has its role" fails 1 'unknown option "--role"' push --role pull mq://x
 check "a verb's role that is not carried" fails 1 'does not carry the role pub' pub mq://x
 check "a stream has its roles" fails 1 'does not go with --role' recv --stream --role pull mq://x
