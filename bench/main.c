@@ -27,7 +27,7 @@ static const char usage[] =
     "       thirl-bench floor-X | floor-rtt-X          likewise, X one of: stream seqpacket datagram tcp tcp6 udp "
     "pipe\n"
     "                                                  fifo mq sysv; floor-rtt-sig\n"
-    "       thirl-bench count-spin N | count-sleep N    N round trips, for counting system calls\n"
+    "       thirl-bench count-spin N | count-call N | count-sleep N    N round trips, for counting system calls\n"
     "Exit status: 0 measured; 1 a variant failed; 2 wrong usage; 3 a bound is missed, with --gate.\n";
 
 static struct {
@@ -178,14 +178,14 @@ static int count_calls(const char *name, const char *text) {
     const struct stage *stage;
     const char *why;
     char address[80];
-    bool spin = strcmp(name, "count-spin") == 0;
+    bool calls = strcmp(name, "count-call") == 0, spin = calls || strcmp(name, "count-spin") == 0;
     snprintf(address, sizeof address, "shm://thirl-bench-%d?wait=%s", (int)getpid(), spin ? "spin" : "sleep");
     run.address = address;
     if (stage_cpus(run.cpu) < 2 && spin) {
         fprintf(stderr, "thirl-bench: %s: two processes cannot spin on one processor\n", name);
         return EXIT_FAILED;
     }
-    if (stage_run(&thirl_round, &run, &stage, &why)) {
+    if (stage_run(calls ? &thirl_asking : &thirl_round, &run, &stage, &why)) {
         fprintf(stderr, "thirl-bench: %s: %s\n", name, why);
         return EXIT_FAILED;
     }
@@ -226,7 +226,8 @@ static int dispatch(char **names, int count) {
     if (count == 2 && (strcmp(names[0], "rtt") == 0 || strcmp(names[0], "rate") == 0)) {
         return measure_address(names[0], names[1]);
     }
-    if (count == 2 && (strcmp(names[0], "count-spin") == 0 || strcmp(names[0], "count-sleep") == 0)) {
+    if (count == 2 && (strcmp(names[0], "count-spin") == 0 || strcmp(names[0], "count-call") == 0 ||
+                       strcmp(names[0], "count-sleep") == 0)) {
         return count_calls(names[0], names[1]);
     }
     return run_cases(names, count);

@@ -19,6 +19,7 @@
 #define DESK_QUEUE (256u << 10) /* two for each conversation, and there may be many */
 #define SCAN_NS (10 * CLOCK_MS) /* between two looks for further servers */
 #define LIVES_EACH 16           /* conversations that are not polled: so many are asked for their life in a review */
+#define LIST_EACH 32            /* reviews between two looks for clients whose knock was lost */
 #define ASK_EACH 8              /* requests between two looks at how busy a server is */
 #define SEAT(whom) ((uint32_t)(whom)&0xffff)
 #define SAID_BUSY_MOST (UINT32_C(1) << 20)
@@ -279,10 +280,13 @@ static uint32_t is_lost(struct desk *d, const struct talk *t) {
 }
 
 /* Looks at everybody: at the lanes of all, and at the lives of some. */
-static void review(struct desk *d) {
+static void review(struct desk *d, bool knocked) {
     d->reviewed = clock_now();
-    if (d->serves) {
+    /* Listing a directory allocates: not each time that nobody has said anything. */
+    uint32_t come = atomic_load(d->roll.change) + 1;
+    if (d->serves && (knocked || come != d->come || ++d->reviews % LIST_EACH == 0)) {
         accept_clients(d);
+        d->come = atomic_load(d->roll.change) + 1; /* accepting changes it; who came meanwhile knocks */
     }
     unsigned asked = 0;
     for (uint32_t i = 0, top = atomic_load(&d->top), first = d->asked_for + 1; i < top; i++) {
@@ -313,7 +317,7 @@ static __attribute__((noinline)) int try_others(struct desk *d, struct mech_piec
     uint32_t seat;
     while (door_answer(&d->door, &seat)) {
         if (seat == 0) {
-            review(d);
+            review(d, true);
             continue;
         }
         struct talk *t = atomic_load(&d->in[seat]);
@@ -525,7 +529,7 @@ static int desk_look(void *self, enum mech_way way) {
         return d->blocked != NULL && outlet_look(&d->blocked->shm.out) == 0 ? 0 : -EAGAIN;
     }
     if (clock_now() - d->reviewed >= MECH_SLICE_NS / 2) {
-        review(d);
+        review(d, false);
     }
     return door_heard(&d->door) ? 0 : -EAGAIN;
 }

@@ -91,6 +91,8 @@ struct desk {
     unsigned warm, turn, sleepers;
     uint32_t asked_for; /* the seat whose life was looked at last */
     int64_t reviewed;
+    uint32_t come; /* of the roll, when clients were last looked for, plus one */
+    unsigned reviews;
     uint64_t taken;
     /* OUT: */
     LINE_ALIGNED uint32_t change; /* of the roll, when servers were last looked for, plus one */

@@ -860,6 +860,68 @@ static void a_child_is_told(struct conform *c) {
     must_be(thirl_close(&end, PATIENCE), 0);
 }
 
+/* ---- what is shown ---- */
+
+struct listed {
+    unsigned clients, servers;
+    bool right;
+};
+
+static int see(void *context, const struct thirl_seen *seen) {
+    struct listed *listed = context;
+    bool calls = strcmp(seen->role, "call") == 0;
+    if (strcmp(seen->state, "linked") != 0) {
+        return 0;
+    }
+    listed->clients += calls;
+    listed->servers += !calls;
+    bool counts = calls ? (seen->sent == 3 && seen->received == 3) || (seen->sent == 5 && seen->received == 0)
+                        : seen->sent == 3 && seen->received == 8;
+    listed->right = listed->right && counts && strcmp(seen->peer, calls ? "1 server" : "2 clients") == 0;
+    return 0;
+}
+
+static void call_thrice(const struct conform *c, struct peer *stage) {
+    conform_hear(stage);
+    thirl *end = conform_open(c, THIRL_CALL, NULL);
+    for (uint64_t i = 0; i < 3; i++) {
+        (void)call(end, i);
+    }
+    conform_tell(stage, 0);
+    conform_hear(stage);
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+static void the_list_shows_them(struct conform *c) {
+    struct peer client, idle;
+    conform_start(&client, c, call_thrice);
+    conform_start(&idle, c, ask_and_wait);
+    thirl *server = conform_open(c, THIRL_SERVE, NULL);
+    thirl_msg *request, *held[5];
+    for (int i = 0; i < 5; i++) {
+        must_be(thirl_take(server, &held[i], PATIENCE), 0);
+    }
+    conform_hear(&idle);
+    conform_tell(&client, 0);
+    for (int i = 0; i < 3; i++) {
+        must_be(thirl_take(server, &request, PATIENCE), 0);
+        answer(server, &request);
+    }
+    conform_hear(&client);
+    struct listed listed = {.right = true};
+    must_be(thirl_list(see, &listed), 0);
+    must_be(listed.clients, 2);
+    must_be(listed.servers, 1);
+    must(listed.right);
+    for (int i = 0; i < 5; i++) {
+        thirl_free(&held[i]);
+    }
+    conform_tell(&client, 0);
+    conform_join(&client);
+    conform_kill(&idle);
+    must_be(thirl_close(&server, PATIENCE), 0);
+}
+
 /* ---- any point ---- */
 
 static const char *const points[] = {
@@ -1025,6 +1087,7 @@ int main(int argc, char **argv) {
         CONFORM_FOR(a_client_may_close_with_calls_in_flight, CONFORM_CALL),
         CONFORM_FOR(stopped_is_not_dead, CONFORM_CALL),
         CONFORM_FOR(a_child_is_told, CONFORM_CALL),
+        CONFORM_FOR(the_list_shows_them, CONFORM_CALL),
         CONFORM_FOR(any_point_of_opening_may_kill, CONFORM_CALL),
         CONFORM_FOR(any_point_of_sending_may_kill, CONFORM_CALL),
         CONFORM_FOR(any_point_of_meeting_may_kill, CONFORM_CALL),
