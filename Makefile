@@ -60,6 +60,11 @@ ifneq ($(EXTRA),)
 SCRIPT := $(filter-out tests/house/% tests/bench/% tests/conform/%,$(SCRIPT))
 endif
 
+# How late something is, and how many there can be, a sanitizer has nothing to say about.
+ifeq ($(EXTRA),asan)
+TEST := $(filter-out %/time_test.c %/wake_test.c %/throng_test.c,$(TEST))
+endif
+
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
 TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane node race thread weave
 ifeq ($(EXTRA),tsan)

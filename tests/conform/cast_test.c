@@ -31,7 +31,7 @@ static void every_subscriber_gets_everything(struct conform *c) {
     for (int i = 0; i < 3; i++) {
         conform_start(&peer[i], c, subscribe_and_take);
     }
-    thirl *pub = conform_open(c, THIRL_PUB, NULL);
+    thirl *pub = conform_open(c, THIRL_PUB, stock_meets(c) ? "full=block" : NULL); /* else a queue is short there */
     for (int i = 0; i < 3; i++) {
         conform_hear(&peer[i]);
     }

@@ -52,6 +52,7 @@ static void dead_subscriber_holds_nobody_up(struct conform *c) {
 }
 
 static void stopped_subscriber_is_waited_for(struct conform *c) {
+    stock_need(!stock_meets(c), STOCK_ONE_LISTENS);
     struct peer peer;
     conform_start(&peer, c, subscribe_and_rest);
     bool block = press_waits(c);
@@ -89,6 +90,7 @@ static void publish_and_die(const struct conform *c, struct peer *stage) {
 }
 
 static void dead_publisher_is_told_of_once(struct conform *c) {
+    stock_need(!stock_meets(c), STOCK_ONE_LISTENS);
     for (int seen = 0; seen < 2; seen++) {
         struct peer peer;
         conform_start(&peer, c, publish_and_die);
@@ -117,6 +119,7 @@ static void dead_publisher_is_told_of_once(struct conform *c) {
 }
 
 static void sleeper_hears_of_death(struct conform *c) {
+    stock_need(!stock_meets(c), STOCK_ONE_LISTENS);
     struct peer peer[3];
     for (int i = 0; i < 3; i++) {
         conform_start(&peer[i], c, publish_and_die);
@@ -189,6 +192,7 @@ static void publish_and_leave(const struct conform *c, struct peer *stage) {
 
 /* What came and went before the subscriber looked is there, and nothing twice. */
 static void who_left_was_heard(struct conform *c) {
+    stock_need(!stock_meets(c), STOCK_ONE_LISTENS);
     enum { VISITORS = 6 };
     struct peer peer[VISITORS];
     for (int i = 0; i < VISITORS; i++) {
@@ -264,6 +268,7 @@ static void hear_many(const struct conform *c, struct peer *stage) {
 }
 
 static void many_publishers_find_a_seat(struct conform *c) {
+    stock_need(!stock_meets(c), STOCK_ONE_LISTENS);
     struct peer victim[2];
     thirl *pub[PUBLISHERS_MANY];
     stock_need(press_waits(c), "its publishers wait for nobody");
@@ -410,6 +415,7 @@ static bool kill_at(struct conform *c, struct lot chosen) {
 }
 
 static void any_point_may_kill(struct conform *c) {
+    stock_need(!stock_meets(c), STOCK_ONE_LISTENS);
     stock_need(strncmp(c->with, "hurt", 4) != 0, "what is hurt on purpose comes when it likes");
     unsigned killed[POINTS] = {0};
     int64_t began = conform_now();

@@ -14,6 +14,7 @@ void stock_need(bool claimed, const char *why_not);
 
 /* Do its ends know each other? Then the one sender waits until what it sent is finished, and a receiver is told that it closed. */
 bool stock_meets(const struct conform *);
+#define STOCK_ONE_LISTENS "its one publisher listens, and others come and go: see crier_test and hub_test"
 
 /* Nothing more comes, whether or not the sender is still there. */
 void stock_ends(thirl *, const struct conform *);

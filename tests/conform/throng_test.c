@@ -61,6 +61,7 @@ static void gather(struct conform *c, unsigned subscribers, const char *options)
 }
 
 static void sixty_four_subscribers(struct conform *c) {
+    stock_need(!stock_meets(c), STOCK_ONE_LISTENS);
     gather(c, 64, NULL);
     if (press_waits(c)) {
         gather(c, 64, "full=block&queue=4096");
@@ -68,6 +69,7 @@ static void sixty_four_subscribers(struct conform *c) {
 }
 
 static void thousand_subscribers(struct conform *c) {
+    stock_need(!stock_meets(c), STOCK_ONE_LISTENS);
     stock_need(!conform_sanitized() && c->with[0] == '\0', "enough of them elsewhere");
     gather(c, 1000, press_waits(c) ? "full=block&queue=4096" : NULL);
 }
@@ -161,6 +163,7 @@ static void descriptor_tells_of_messages(struct conform *c) {
 }
 
 static void descriptor_tells_of_room(struct conform *c) {
+    stock_need(!stock_meets(c), STOCK_ONE_LISTENS);
     stock_need(press_waits(c), "its publishers wait for nobody");
     thirl *pub = conform_open(c, THIRL_PUB, "full=block&queue=16K"), *sub = conform_open(c, THIRL_SUB, NULL);
     int fd = thirl_fd(pub);
