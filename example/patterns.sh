@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # The patterns, each once and each with a kill -9 in the middle, called by sh ./run: what is published reaches everybody who is left, and
-# every job is done although a worker dies over it. BUILD: where the programs are.
+# every job is done although a worker dies over it, and every call is answered although a server does. BUILD: where the programs are.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -118,8 +118,30 @@ share() {
     finish a c
 }
 
+# Calls are sent one by one; those that the dead server had are sent to the other one.
+call() {
+    address="$1"
+    for name in a b; do
+        "$thirl" serve --quiet --echo "$address" 2>"$work/$name.err" &
+        eval "pid_$name=$!"
+        pids="$pids $!"
+    done
+    until_true there serve 2
+    "$thirl" call --quiet "$address?retry" <"$work/input" >"$work/c" 2>"$work/call.err" &
+    caller=$!
+    until_true has "$work/c" $((lines / 50))
+    answered=$(wc -l <"$work/c")
+    kill -9 "$pid_b"
+    wait "$pid_b" 2>/dev/null
+    wait "$caller" || fail "$address: the caller failed"
+    cmp -s "$work/input" "$work/c" || fail "$address: an answer is another one, or is missing"
+    echo "$address: $lines calls to 2 servers, one of them killed after $answered calls: all were answered, each once"
+    finish a
+}
+
 publish shm://patterns/published
 share shm://patterns/jobs
+call shm://patterns/calls
 "$thirl" push --quiet shm://patterns/next </dev/null # whoever comes next clears up after the dead
 [ -z "$(find "$THIRL_DIR" -mindepth 2)" ] || fail "left in the registry: $(find "$THIRL_DIR" -mindepth 2)"
 echo "nothing is left in the registry"
