@@ -45,7 +45,7 @@ there() {
 
 # has FILE NUMBER: it has that many lines, or more
 has() {
-    [ "$(wc -l <"$1" 2>/dev/null || echo 0)" -ge "$2" ]
+    [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]
 }
 
 # start NAME VERB ADDRESS: one that receives in the background; its lines go to $work/NAME, and $! is noted in $pid_NAME
