@@ -31,7 +31,7 @@ SANITIZE_tsan := -fsanitize=thread
 # `make fuzz` alone uses it, with clang.
 SANITIZE_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # gcc sees uninitialised values that are none once it has instrumented the code.
-SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -Wno-unknown-warning-option -Wno-maybe-uninitialized)
+SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -O1 -Wno-unknown-warning-option -Wno-maybe-uninitialized)
 
 # Empty, so that a file which defines it as well defines the same.
 CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE=
@@ -60,9 +60,10 @@ ifneq ($(EXTRA),)
 SCRIPT := $(filter-out tests/house/% tests/bench/% tests/conform/%,$(SCRIPT))
 endif
 
-# How late something is, and how many there can be, a sanitizer has nothing to say about.
+# How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
 ifeq ($(EXTRA),asan)
-TEST := $(filter-out %/time_test.c %/wake_test.c %/throng_test.c,$(TEST))
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,death mourn poll soak throng time wake)),$(TEST))
+SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,crowd.sh given.sh run.sh transfer.sh)
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
