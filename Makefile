@@ -31,7 +31,7 @@ SANITIZE_tsan := -fsanitize=thread
 # `make fuzz` alone uses it, with clang.
 SANITIZE_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # gcc sees uninitialised values that are none once it has instrumented the code.
-SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -O1 -Wno-unknown-warning-option -Wno-maybe-uninitialized)
+SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -Wno-unknown-warning-option -Wno-maybe-uninitialized)
 
 # Empty, so that a file which defines it as well defines the same.
 CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE=
@@ -58,12 +58,21 @@ FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
 SCRIPT := $(filter-out tests/fuzz/%,$(wildcard tests/*/*.sh))
 ifneq ($(EXTRA),)
 SCRIPT := $(filter-out tests/house/% tests/bench/% tests/conform/%,$(SCRIPT))
+BENCH :=
+EXAMPLE :=
 endif
 
 # How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
 ifeq ($(EXTRA),asan)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,death mourn poll soak throng time wake)),$(TEST))
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,death mourn poll race soak throng time wake)),$(TEST))
 SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,crowd.sh given.sh run.sh transfer.sh)
+endif
+
+# What the parsers have learnt is replayed where a sanitizer watches.
+ifeq ($(EXTRA),)
+REPLAYED :=
+else
+REPLAYED = $(FUZZERS)
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
@@ -72,6 +81,7 @@ ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=
 FUZZ :=
+TOOL :=
 endif
 
 OBJECTS := $(LIBRARY:%.c=$(B)/obj/%.o)
@@ -167,7 +177,7 @@ TEST_ENVIRONMENT = BUILD='$(CURDIR)/$(B)' EXTRA='$(EXTRA)' TOOL='$(addprefix $(C
 tests: all $(TOOL_WEAVE) $(TESTS)
 
 check: tests
-	@$(TEST_ENVIRONMENT) sh tests/run.sh $(TESTS) $(SCRIPT)
+	@$(TEST_ENVIRONMENT) sh tests/run.sh $(filter-out $(FUZZERS),$(TESTS)) $(REPLAYED) $(SCRIPT)
 
 arrows:
 	@sh tests/arrows.sh
