@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Runs test programs, JOBS (five for two processors: they wait a lot) at once: sh tests/run.sh PROGRAM... A *.sh is run by sh. Each
+# Runs test programs, JOBS (two for each processor: they wait a lot) at once: sh tests/run.sh PROGRAM... A *.sh is run by sh. Each
 # gets a registry directory of its own and TIMEOUT seconds (240). Counted are cmocka's tests and lines "ok …", "not ok …",
 # "skip …"; exit 77 means skipped, and the last line of the output is the reason. The last line here is
 # "N passed, N failed, N skipped".
@@ -99,7 +99,7 @@ trap 'exit 130' INT TERM
 export UBSAN_OPTIONS THIRL_TEST_WORK
 : >"$THIRL_TEST_WORK/sums"
 
-printf '%s\n' "$@" | xargs -P "${JOBS:-$((5 * $(nproc) / 2))}" -n 1 sh "$0" --one
+printf '%s\n' "$@" | xargs -P "${JOBS:-$((2 * $(nproc)))}" -n 1 sh "$0" --one
 awk -v programs=$# '
     { p += $1; f += $2; s += $3 }
     END { f += programs - NR; printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f != 0 || p == 0 }' \
