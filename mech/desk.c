@@ -676,12 +676,7 @@ static int desk_peer(void *self, struct thirl_peer *peer) {
         return -ENOTCONN;
     }
     const struct node_peer *node = &d->hot[d->turn < d->warm ? d->turn : 0]->shm.in.peer.node;
-    struct proc own;
-    proc_self(&own);
-    peer->pid = node->pid_space == own.pid_space ? node->pid : 0;
-    peer->uid = node->uid;
-    peer->gid = node->gid;
-    memcpy(peer->exe, node->exe, sizeof peer->exe);
+    mate_describe(node, peer);
     return 0;
 }
 

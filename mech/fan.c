@@ -11,12 +11,9 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
+#include "mem/pace.h"
 
 #define FAN_QUEUE (4u << 20)
-#define HEAD_LEAST (2 * CLOCK_US) /* a publisher gets ahead by so much time, */
-#define HEAD_MOST (8 * CLOCK_US)  /* and up to this after a long run, */
-#define HEAD_EACH 80              /* by so many ns for each message of it */
-#define HEAD_RUN 4
 
 int fan_check(const struct fan *end, const struct seg *seg, const char *magic, size_t size, const struct roll_end *of) {
     struct fan_mark mark;
@@ -132,23 +129,6 @@ static int64_t fan_disarm(void *self, enum mech_way way) {
     return 0;
 }
 
-/* As in shared memory between two: a reader that asks for every next record the moment it is there takes its cache line away
- * from the writer. After a run of them it lets the writer get ahead, the farther the longer the run was. */
-static void let_run(struct sub *sub, bool elsewhere) {
-    uint64_t run = sub->number - sub->caught_up;
-    sub->caught_up = sub->number;
-    if (!elsewhere || run < HEAD_RUN) {
-        return;
-    }
-    int64_t head = run < HEAD_MOST / HEAD_EACH ? (int64_t)run * HEAD_EACH : HEAD_MOST;
-    int64_t until = clock_now() + (head < HEAD_LEAST ? HEAD_LEAST : head);
-    do {
-        for (int i = 0; i < 8; i++) {
-            atomic_pause();
-        }
-    } while (clock_now() < until);
-}
-
 /* Shows where this thread runs; false when the one who is waited for ran here last. */
 static bool fan_spin(void *self, enum mech_way way) {
     struct fan *end = self;
@@ -163,7 +143,7 @@ static bool fan_spin(void *self, enum mech_way way) {
         const struct feed *last = end->sub.last;
         atomic_poke(&end->sub.own->cpu, cpu);
         theirs = last != NULL && last->theirs != NULL ? atomic_peek(&last->theirs->cpu) : cpu;
-        let_run(&end->sub, theirs != cpu);
+        pace_let_run(&end->sub.caught_up, end->sub.number, theirs != cpu);
     }
     return theirs != cpu;
 }

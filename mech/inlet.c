@@ -12,6 +12,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mech/shm.h"
+#include "mem/pace.h"
 #include "mem/run.h"
 
 int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
@@ -284,7 +285,7 @@ static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
     for (;;) {
         int found = lane_look(&in->lane, span, size);
         if (likely(found == 1 && (*size & LANE_SKIP) == 0)) {
-            if (in->number - in->caught_up >= SHM_RUN) {
+            if (in->number - in->caught_up >= PACE_RUN) {
                 lane_fetch(lane_at(&in->lane, in->lane.at), *span);
             }
             return 0;
@@ -361,7 +362,7 @@ int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait
         return recv_with_care(in, buffer, capacity, size);
     }
     uint64_t number = in->number;
-    if (likely(number - in->caught_up >= SHM_RUN)) {
+    if (likely(number - in->caught_up >= PACE_RUN)) {
         lane_fetch(head, span);
     }
     *size = bytes;

@@ -11,11 +11,9 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
+#include "mem/pace.h"
 
-#define HEAD_LEAST (2 * CLOCK_US) /* a writer gets ahead by so much time, */
-#define HEAD_MOST (8 * CLOCK_US)  /* and up to this after a long run, */
-#define HEAD_EACH 80              /* by so many ns for each record of it */
-#define SHM_QUEUE (4u << 20)      /* measured: thirl-bench queue-size, see doc/house.md */
+#define SHM_QUEUE (4u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
 
 static int shm_open_end(void *self, const struct mech_open *open) {
     struct shm *end = self;
@@ -137,24 +135,6 @@ static int64_t shm_disarm(void *self, enum mech_way way) {
     return way == MECH_OUT ? outlet_disarm(&end->out) : inlet_disarm(&end->in);
 }
 
-/* A reader that has caught up with a busy writer and asks for every next record the moment it is there takes the cache line
- * away from the writer each time: both get slower by a multiple. So after a run of records it lets the writer get ahead, the
- * farther the longer the run was: a writer that is slower than HEAD_EACH is not waited for again and again. */
-static void let_run(struct inlet *in, bool elsewhere) {
-    uint64_t run = in->number - in->caught_up;
-    in->caught_up = in->number;
-    if (!elsewhere || run < SHM_RUN) {
-        return;
-    }
-    int64_t head = run < HEAD_MOST / HEAD_EACH ? (int64_t)run * HEAD_EACH : HEAD_MOST;
-    int64_t until = clock_now() + (head < HEAD_LEAST ? HEAD_LEAST : head);
-    do {
-        for (int i = 0; i < 8; i++) {
-            atomic_pause();
-        }
-    } while (clock_now() < until);
-}
-
 /* Shows the peer where this thread runs; false when the peer ran here last, and so cannot run while this thread spins. */
 bool shm_spin(void *self, enum mech_way way) {
     struct shm *end = self;
@@ -169,7 +149,7 @@ bool shm_spin(void *self, enum mech_way way) {
         theirs = end->out.linked ? atomic_peek(&end->out.theirs->cpu) : cpu;
     } else {
         theirs = end->in.bound ? atomic_peek(&end->in.feed->theirs->cpu) : cpu;
-        let_run(&end->in, theirs != cpu);
+        pace_let_run(&end->in.caught_up, end->in.number, theirs != cpu);
     }
     return theirs != cpu;
 }
@@ -226,12 +206,7 @@ static int shm_peer(void *self, struct thirl_peer *peer) {
     if (node == NULL) {
         return -ENOTCONN;
     }
-    struct proc own;
-    proc_self(&own);
-    peer->pid = node->pid_space == own.pid_space ? node->pid : 0;
-    peer->uid = node->uid;
-    peer->gid = node->gid;
-    memcpy(peer->exe, node->exe, sizeof peer->exe);
+    mate_describe(node, peer);
     return 0;
 }
 

@@ -23,7 +23,6 @@
 
 #define SHM_VERSION 1
 #define SHM_HEAVY 1u                             /* feature: its process has the heavy fence */
-#define SHM_RUN 4                                /* records received without waiting that make a stream of them */
 #define SHM_LIFE_SLICE (1000 * INT64_C(1000000)) /* sleep that long where a death wakes: only against a lost wake-up */
 #define SHM_DOUBT_SLICE INT64_C(1000000)         /* and so long while a peer seems to be ending */
 
@@ -183,6 +182,9 @@ bool mate_lost(struct shm *, struct shm_mute *);
 
 /* Notes in the list who is there (NULL: nobody). */
 void mate_note(struct shm *, const struct shm_peer *);
+
+/* Who that is, for thirl_peer: as this process sees it. */
+void mate_describe(const struct node_peer *, struct thirl_peer *);
 
 /* Opens the FIFO of the peer for the bell, so that it can be rung there too. */
 void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *, const char *kind);

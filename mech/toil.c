@@ -22,6 +22,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mech/work.h"
+#include "mem/pace.h"
 
 #define NOWHERE UINT64_MAX
 #define TURN_LEAST                                                                                                     \
@@ -29,10 +30,6 @@
 #define TURN_MOST 1024
 #define TURN_EACH CLOCK_US
 #define NEAR 64 /* records whose holders are looked at before each sleep; all are after MECH_SLICE_NS */
-#define RUN 4   /* records without waiting that make a stream, and how far its pusher gets ahead after one: */
-#define AHEAD_LEAST (2 * CLOCK_US)
-#define AHEAD_MOST (8 * CLOCK_US)
-#define AHEAD_EACH 80
 
 struct job {
     struct feed *feed;
@@ -580,23 +577,6 @@ void toil_settle(struct work *w) {
     }
 }
 
-/* As for a pair: who has caught up with a busy pusher and asks for every next record the moment it is there takes the cache line
- * away from him each time. */
-static void let_run(struct toil *t, bool elsewhere) {
-    uint64_t run = t->jobs - t->caught_up;
-    t->caught_up = t->jobs;
-    if (!elsewhere || run < RUN) {
-        return;
-    }
-    int64_t ahead = run < AHEAD_MOST / AHEAD_EACH ? (int64_t)run * AHEAD_EACH : AHEAD_MOST;
-    int64_t until = clock_now() + (ahead < AHEAD_LEAST ? AHEAD_LEAST : ahead);
-    do {
-        for (int i = 0; i < 8; i++) {
-            atomic_pause();
-        }
-    } while (clock_now() < until);
-}
-
 bool toil_spin(struct work *w) {
     struct toil *t = &w->in;
     uint32_t cpu = proc_cpu();
@@ -606,7 +586,7 @@ bool toil_spin(struct work *w) {
     struct feed *f = t->feed[t->current];
     bool elsewhere = atomic_peek(&f->claim.from->cpu) != cpu;
     atomic_poke(&f->claim.shared->room.cpu, cpu);
-    let_run(t, elsewhere);
+    pace_let_run(&t->caught_up, t->jobs, elsewhere);
     return elsewhere;
 }
 
