@@ -19,6 +19,7 @@ struct thirl_msg {
     struct mech_note note;
     void *buffer; /* private, kept for the next use of this slot; NULL until the mechanism needs one */
     size_t room;  /* bytes of it */
+    char *topic;  /* of the mechanism that tells it, kept likewise */
     uint8_t way;  /* enum mech_way */
     uint8_t slot;
     bool owed;      /* a request that is to be answered */
@@ -67,6 +68,7 @@ struct thirl {
     int64_t timeout;
     struct node_end *seen;
     char address[NODE_ADDRESS_MAX];
+    char topic[THIRL_TOPIC_MAX];        /* the address without scheme and options */
     LINE_ALIGNED struct end_way way[2]; /* by enum mech_way */
 };
 

@@ -41,7 +41,8 @@ const struct tool_verb tool_verbs[] = {
      "lost before each.\n"
      "\n"
      "Example:\n"
-     "  thirl sub shm://log --json\n"},
+     "  thirl sub shm://log --json\n"
+     "  thirl sub 'shm://camera/*' --topic\n"},
     {"push", "ADDRESS", "put jobs into a queue, each for one worker", FOR_PUSH, THIRL_PUSH, true, tool_send,
      "As thirl send, but each message goes to one of the workers that pull, to one that is idle.\n"
      "\n"

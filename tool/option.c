@@ -189,6 +189,9 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
     case OPTION_ECHO:
         args->echo = true;
         break;
+    case OPTION_TOPIC:
+        args->topic = true;
+        break;
     case OPTION_KEEP:
         args->keep = true;
         break;
@@ -302,6 +305,8 @@ static enum tool_exit check(const struct tool_args *args) {
         problem = "--message and --file exclude each other";
     } else if (args->message && args->format != FORMAT_LINES) {
         problem = "--message sends one message; it goes neither with --length nor with --stream";
+    } else if (args->topic && args->format != FORMAT_LINES) {
+        problem = "--topic goes with lines; --json shows the topic, too";
     } else if ((args->verb->bit & (FOR_RECEIVERS | FOR_CALL)) != 0 && args->json && args->format != FORMAT_LINES) {
         problem = "--json is a format of its own; it goes neither with --length nor with --stream";
     } else if (args->count && args->format == FORMAT_STREAM) {

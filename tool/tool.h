@@ -76,6 +76,7 @@ enum {
     X(KEEP, "keep", 'k', NULL, FOR_RUN, "after the end of the input wait until the child closes its end")              \
     X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
     X(ECHO, "echo", 'e', NULL, FOR_SERVE, "answer each request with itself")                                           \
+    X(TOPIC, "topic", 0, NULL, FOR_SUB, "the topic and a tab before each message")                                     \
     X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING | FOR_CALL | FOR_SERVE,                                     \
       "longest wait for the peer: 100ms, 5s, 2m; else never")                                                          \
     X(STATS, "stats", 0, NULL, FOR_FLOW | FOR_CALL | FOR_SERVE, "a summary on standard error at the end")              \
@@ -110,7 +111,7 @@ struct tool_args {
     char **command;      /* of run and serve: CMD and its arguments, with a NULL behind them; else NULL */
     const char *file, *message, *over;
     enum tool_format format;
-    bool json, stats, quiet, help, serve, both, keep, all, echo;
+    bool json, stats, quiet, help, serve, both, keep, all, echo, topic;
     int role;         /* enum thirl_role; 0: see flow_role */
     uint64_t count;   /* 0: no limit, or what the verb does unless told */
     uint64_t size;    /* likewise */
