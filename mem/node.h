@@ -23,6 +23,8 @@
 
 enum node_end_state { NODE_END_FREE, NODE_END_WAITING, NODE_END_LINKED, NODE_END_CLOSED };
 
+#define NODE_ROLE_STATE 64 /* beside enum thirl_role: lines of what is no end */
+
 /* One end's line. Written by its own process only; whoever reads it elsewhere may see it change. The two counter groups
  * have cache lines of their own, because the two ways of an end write them at the same time. */
 struct node_end {
