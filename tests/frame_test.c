@@ -60,7 +60,7 @@ static void head_lies(void **state) {
         head.size = FRAME_TELL;
         frame_write_head(wire, &head);
         known = type == FRAME_DATA || type == FRAME_NOTED || type == FRAME_LOST || type == FRAME_AGAIN ||
-                type == FRAME_DONE || type == FRAME_BACK || type == FRAME_FIRST;
+                type == FRAME_DONE || type == FRAME_BACK || type == FRAME_FIRST || type == FRAME_EVENT;
         assert_int_equal(frame_read_head(wire, &out), known ? 0 : -THIRL_EFORMAT);
     }
     unsigned char number[FRAME_TELL];
@@ -169,9 +169,10 @@ static void noise(void **state) {
 
 static void roles(void **state) {
     (void)state;
-    static const uint32_t fits[][2] = {{THIRL_PAIR, THIRL_PAIR}, {THIRL_WRITE, THIRL_READ}, {THIRL_READ, THIRL_WRITE},
-                                       {THIRL_PUSH, THIRL_PULL}, {THIRL_PULL, THIRL_PUSH},  {THIRL_PUB, THIRL_SUB},
-                                       {THIRL_SUB, THIRL_PUB}};
+    static const uint32_t fits[][2] = {
+        {THIRL_PAIR, THIRL_PAIR}, {THIRL_WRITE, THIRL_READ},   {THIRL_READ, THIRL_WRITE},
+        {THIRL_PUSH, THIRL_PULL}, {THIRL_PULL, THIRL_PUSH},    {THIRL_PUB, THIRL_SUB},
+        {THIRL_SUB, THIRL_PUB},   {THIRL_NOTIFY, THIRL_WATCH}, {THIRL_WATCH, THIRL_NOTIFY}};
     for (uint32_t a = 0; a < 14; a++) {
         for (uint32_t b = 0; b < 14; b++) {
             bool fit = false;

@@ -39,6 +39,7 @@ enum frame_type {
     FRAME_DONE,  /* the message with that number, from 0 on this connection, is finished */
     FRAME_BACK,  /* that one is given back unfinished */
     FRAME_FIRST, /* the number of the next message, to who did not hear the first one */
+    FRAME_EVENT, /* an event, 31 bits, and how often it was told, the low 32 bits */
 };
 
 struct frame_head {
@@ -69,7 +70,7 @@ static inline bool frame_is_marked(const void *packet, size_t size) {
 }
 
 static inline bool frame_is_tell(uint8_t type) {
-    return type >= FRAME_LOST && type <= FRAME_FIRST;
+    return type >= FRAME_LOST && type <= FRAME_EVENT;
 }
 
 void frame_write_tell(unsigned char out[FRAME_TELL], uint64_t value);

@@ -272,6 +272,7 @@ static const char *const elsewhere[] = {
     "sig.",                                                /* conform/event_test */
     "catch.",                                              /* conform/event_test */
     "tally.",     "event.",                                /* conform/event_test */
+    "herald.",    "heed.",                                 /* conform/herald_test */
     "stale.",                                              /* never passed, says conform/wake_test */
     "choose.",                                             /* conform/wait_test */
     "push.",                                               /* conform/crowd_test, and all that follow */
