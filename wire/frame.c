@@ -204,7 +204,7 @@ void frame_box_free(struct frame_box *b) {
     *b = (struct frame_box){0};
 }
 
-uint8_t frame_box_ends(const struct frame_box *b, size_t skip) {
+uint8_t frame_box_ends(const struct frame_box *b, size_t skip, bool packets) {
     size_t held = frame_box_held(b);
     while (skip <= held && held - skip >= FRAME_HEAD) {
         const unsigned char *in = b->data + b->from + skip;
@@ -214,7 +214,8 @@ uint8_t frame_box_ends(const struct frame_box *b, size_t skip) {
         if (in[6] == FRAME_BYE || in[6] == FRAME_CUT) {
             return fetch(in, 4) == 0 ? in[6] : 0;
         }
-        skip += FRAME_HEAD + (size_t)fetch(in, 4);
+        size_t size = (size_t)fetch(in, 4);
+        skip += (packets ? FRAME_HEAD : frame_ahead(size)) + size;
     }
     return 0;
 }
