@@ -16,6 +16,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mech/fan.h"
+#include "mem/card.h"
 #include "wire/topic.h"
 
 #define STREAK 16                    /* messages of one topic before the next one's turn */
@@ -107,7 +108,7 @@ static int meet(void *context, const char *channel) {
         return -EAGAIN;
     }
     if (!roll_decode(channel, name) || !topic_fits(t->pattern, name) || find(t, name) != NULL ||
-        roll_peek(channel, &pattern) != 0 || (pattern & 0xffff) != ROLL_CAST) {
+        card_peek(channel, &pattern) != 0 || (pattern & 0xffff) != ROLL_CAST) {
         return 0;
     }
     int rc = join(t, name);

@@ -464,15 +464,6 @@ bool roll_decode(const char *channel, char name[256]) {
     return n != 0;
 }
 
-int roll_peek(const char *channel, uint32_t *pattern) {
-    struct card card = {.version = 0};
-    int dir = open_channel(channel);
-    int rc = dir < 0 ? -errno : read_card(dir, &card);
-    fd_close(&dir);
-    *pattern = card.pattern;
-    return rc;
-}
-
 int roll_each(int (*seen)(void *context, const char *channel), void *context) {
     int chan = openat(node_dir(), "chan", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *list = chan < 0 ? NULL : fdopendir(chan);

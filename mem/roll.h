@@ -74,8 +74,6 @@ void roll_renounce(const char *channel, struct roll_end);
 
 /* The name that a shm:// channel had, by that of its directory: false, it is another scheme's, or no name. */
 bool roll_decode(const char *channel, char name[256]);
-/* What is in the card of that channel: 0 or an error, without a sentence. */
-int roll_peek(const char *channel, uint32_t *pattern);
 /* Calls seen for the directory of every channel until it returns nonzero, and returns that, or an error. */
 int roll_each(int (*seen)(void *context, const char *channel), void *context);
 
