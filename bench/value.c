@@ -70,11 +70,14 @@ static thirl_state *open_state(struct run *run, enum stage_side side) {
 }
 
 static int ping(struct run *run) {
-    unsigned char *buffer = aligned_alloc(64, (run->size + 63) / 64 * 64);
-    thirl_state *state = buffer ? open_state(run, STAGE_PING) : NULL;
+    thirl_state *state = open_state(run, STAGE_PING);
     size_t size = 0;
     if (!state) {
         return -1;
+    }
+    unsigned char *buffer = aligned_alloc(64, (run->size + 63) / 64 * 64);
+    if (!buffer) {
+        return stage_fail(run, STAGE_PING, "no memory for the value");
     }
     stage_meet(run, STAGE_PING);
     int bad = 0;
@@ -85,14 +88,13 @@ static int ping(struct run *run) {
 }
 
 static int pong(struct run *run) {
-    unsigned char *buffer = malloc(run->size);
-    thirl_state *state = buffer ? open_state(run, STAGE_PONG) : NULL;
+    static unsigned char value[STAGE_CONTROL];
+    thirl_state *state = open_state(run, STAGE_PONG);
     if (!state) {
         return -1;
     }
-    memset(buffer, 7, run->size);
-    int bad = thirl_state_set(state, buffer, run->size, THIRL_SOON);
-    free(buffer);
+    memset(value, 7, run->size);
+    int bad = thirl_state_set(state, value, run->size, THIRL_SOON);
     stage_meet(run, STAGE_PONG);
     thirl_state_close(&state);
     return bad ? end_fail(run, STAGE_PONG, "thirl_state_set") : 0;
