@@ -106,7 +106,7 @@ bool chain_peered(struct chain *e) {
     e->noted = e->links;
     eventfd_t count;
     (void)eventfd_read(e->came, &count);
-    e->final = link_code(l) == -THIRL_ECLOSED;
+    e->final = link_code(l) == -THIRL_ECLOSED && !e->returns;
     if (e->final) {
         weave("chain.final.before");
         meet_retire(&e->meet);
@@ -278,7 +278,11 @@ int chain_outcome(struct chain *e, enum mech_way way, struct link *l, int rc) {
         return link_code(l) != 0 ? 1 : -EAGAIN;
     case -THIRL_ECLOSED:
         chain_attend(e);
-        return err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", address, who);
+        (void)err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", address, who);
+        if (!e->returns) {
+            return rc;
+        }
+        break;
     case -THIRL_EPEERDIED:
         (void)err_say(THIRL_EPEERDIED, "%s: the peer, %s, died", address, who);
         break;

@@ -40,6 +40,8 @@ struct chain {
     unsigned descriptors; /* likewise */
     size_t send_max, recv_max;
     bool sends, receives, packets, bytes, raw;
+    size_t extra; /* bytes of each message that are not the user's */
+    bool returns; /* after a peer's goodbye there may be another one */
     bool carries; /* descriptors can go over its connections */
     bool quiet;   /* ?wait=sleep */
     bool final;   /* the peer said goodbye */

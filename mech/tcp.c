@@ -15,6 +15,8 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
+#include "mech/caller.h"
+#include "mech/clerk.h"
 #include "mech/deal.h"
 #include "mech/ear.h"
 #include "mech/crier.h"
@@ -37,6 +39,16 @@ struct tcp_end {
 
 struct tcp_crier {
     struct crier crier;
+    struct place place;
+};
+
+struct tcp_clerk {
+    struct clerk clerk;
+    struct place place;
+};
+
+struct tcp_caller {
+    struct caller caller;
     struct place place;
 };
 
@@ -231,6 +243,18 @@ static int open_deal(void *self, const struct mech_open *open) {
     return rc != 0 ? rc : deal_open(&t->deal, open, &kind, &t->place);
 }
 
+static int open_clerk(void *self, const struct mech_open *open) {
+    struct tcp_clerk *t = self;
+    int rc = prepare(&t->clerk.hub.chain, &t->place, open);
+    return rc != 0 ? rc : clerk_open(&t->clerk, open, &kind, &t->place);
+}
+
+static int open_caller(void *self, const struct mech_open *open) {
+    struct tcp_caller *t = self;
+    int rc = prepare(&t->caller.chain, &t->place, open);
+    return rc != 0 ? rc : caller_open(&t->caller, open, &kind, &t->place);
+}
+
 static void limits_slot(void *self, struct thirl_limits *limits) {
     haul_limits(self, limits);
     limits->cross_host = 1;
@@ -257,9 +281,33 @@ FAR(sub, ear_limits, ear_claims_sub)
 FAR(pull, ear_limits, ear_claims_pull)
 FAR(crier, crier_limits, crier_claims)
 FAR(deal, deal_limits, deal_claims)
+FAR(clerk, clerk_limits, clerk_claims)
+FAR(caller, caller_limits, caller_claims)
+
+static const struct mech tcp_caller = {
+    .scheme = "tcp",
+    .summary = "TCP connection: a client of who serves there",
+    .state_size = sizeof(struct tcp_caller),
+    CALLER_SLOTS,
+    .open = open_caller,
+    .limits = limits_caller,
+    .claims = claims_caller,
+};
+
+static const struct mech tcp_clerk = {
+    .scheme = "tcp",
+    .kin = &tcp_caller,
+    .summary = "TCP connections, from all who call to one server",
+    .state_size = sizeof(struct tcp_clerk),
+    CLERK_SLOTS,
+    .open = open_clerk,
+    .limits = limits_clerk,
+    .claims = claims_clerk,
+};
 
 static const struct mech tcp_sub = {
     .scheme = "tcp",
+    .kin = &tcp_clerk,
     .summary = "TCP connection: a subscriber of who publishes there",
     .state_size = sizeof(struct tcp_end),
     EAR_SLOTS,

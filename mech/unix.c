@@ -17,6 +17,8 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
+#include "mech/caller.h"
+#include "mech/clerk.h"
 #include "mech/deal.h"
 #include "mech/ear.h"
 #include "mech/crier.h"
@@ -37,6 +39,16 @@ struct unix_end {
 
 struct unix_crier {
     struct crier crier;
+    struct place place;
+};
+
+struct unix_clerk {
+    struct clerk clerk;
+    struct place place;
+};
+
+struct unix_caller {
+    struct caller caller;
     struct place place;
 };
 
@@ -273,6 +285,18 @@ static int open_deal(void *self, const struct mech_open *open) {
     return rc != 0 ? rc : deal_open(&u->deal, open, &kind, &u->place);
 }
 
+static int open_clerk(void *self, const struct mech_open *open) {
+    struct unix_clerk *u = self;
+    int rc = prepare(&u->clerk.hub.chain, &u->place, open);
+    return rc != 0 ? rc : clerk_open(&u->clerk, open, &kind, &u->place);
+}
+
+static int open_caller(void *self, const struct mech_open *open) {
+    struct unix_caller *u = self;
+    int rc = prepare(&u->caller.chain, &u->place, open);
+    return rc != 0 ? rc : caller_open(&u->caller, open, &kind, &u->place);
+}
+
 static void limits_slot(void *self, struct thirl_limits *limits) {
     haul_limits(self, limits);
     limits->identity = 1;
@@ -297,9 +321,33 @@ KNOWN(sub, ear_limits, ear_claims_sub)
 KNOWN(pull, ear_limits, ear_claims_pull)
 KNOWN(crier, crier_limits, crier_claims)
 KNOWN(deal, deal_limits, deal_claims)
+KNOWN(clerk, clerk_limits, clerk_claims)
+KNOWN(caller, caller_limits, caller_claims)
+
+static const struct mech unix_caller = {
+    .scheme = "unix",
+    .summary = "Unix socket: a client of who serves there",
+    .state_size = sizeof(struct unix_caller),
+    CALLER_SLOTS,
+    .open = open_caller,
+    .limits = limits_caller,
+    .claims = claims_caller,
+};
+
+static const struct mech unix_clerk = {
+    .scheme = "unix",
+    .kin = &unix_caller,
+    .summary = "Unix sockets, from all who call to one server",
+    .state_size = sizeof(struct unix_clerk),
+    CLERK_SLOTS,
+    .open = open_clerk,
+    .limits = limits_clerk,
+    .claims = claims_clerk,
+};
 
 static const struct mech unix_sub = {
     .scheme = "unix",
+    .kin = &unix_clerk,
     .summary = "Unix socket: a subscriber of who publishes there",
     .state_size = sizeof(struct unix_end),
     EAR_SLOTS,
