@@ -56,7 +56,9 @@ int caller_send(void *self, const void *data, size_t size, size_t *done, const s
     if (unlikely(rc != 0)) {
         rc = chain_outcome(e, MECH_OUT, l, rc);
         if (rc == 1) {
-            leave(e, MECH_OUT, l);
+            if (e->way[MECH_OUT].at == l) {
+                leave(e, MECH_OUT, l);
+            }
             rc = say_over(e);
         }
     }
@@ -131,7 +133,6 @@ int caller_flush(void *self, uint64_t *left) {
 int caller_open(struct caller *c, const struct mech_open *open, const struct meet_kind *kind, void *place) {
     c->letter.crc = open->options.crc != 0;
     c->chain.part = MEET_CALLER;
-    c->chain.returns = true;
     c->chain.extra = slip_size(c->letter.crc);
     return haul_open(&c->chain, open, kind, place);
 }

@@ -58,6 +58,9 @@ const struct conform_line conform_lines[] = {
     {"call-tcp4", "tcp://127.0.0.1:", false, "", CONFORM_CALL},
     {"call-tcp6", "tcp://[::1]:", false, "", CONFORM_CALL},
     {"shm-event", "shm://", false, "", CONFORM_EVENT},
+    {"event-unix", "unix://", true, "", CONFORM_EVENT},
+    {"event-seqpacket", "unix://@", false, "?type=seqpacket", CONFORM_EVENT},
+    {"event-tcp", "tcp://127.0.0.1:", false, "", CONFORM_EVENT},
     {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };
