@@ -52,6 +52,8 @@ void node_end_free(struct node_end *);
 /* Notes the peer for the list, and the state that goes with it: LINKED, or WAITING when name is "". pid is 0 where the name says
  * all. */
 void node_end_peer(struct node_end *, int64_t pid, const char *name);
+/* Its name alone, all bytes of it. */
+void node_end_name(struct node_end *, const char who[NODE_PEER_MAX]);
 
 /* A copy of the peer's name, for threads that are not under the gate of its way. */
 void node_end_who(const struct node_end *, char who[NODE_PEER_MAX]);
