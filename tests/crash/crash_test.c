@@ -281,7 +281,8 @@ static const char *const elsewhere[] = {
     "rouse.",     "offer.",  "toil.",  "orphan.",  "pub.",   /* conform/mourn_test, and all that follow */
     "sub.",       "feed.",   "crowd.", "fan.",     "cast.",
     "post.all",   "topics.", "wish.",  "post.one", "roll.retire", /* conform/topic_test */
-    "desk.",      "talk.",   "door.",  "call.",    "serve.",      /* conform/call_test */
+    "desk.",      "talk.",   "door.",  "call.",    "serve.",      /* conform/gone_test */
+    "letter.",    "caller.", "clerk.",
 };
 
 static bool is_elsewhere(const char *name) {
