@@ -40,7 +40,7 @@ LINK = $(CC) -pthread $(SANITIZE) $(LDFLAGS_ADD)
 
 # ---- what there is --------------------------------------------------------------------------------------------------
 
-LIBRARY := $(wildcard $(addsuffix /*.c,base mem wire mech chan pattern serve))
+LIBRARY := $(wildcard $(addsuffix /*.c,base mem sync wire mech chan pattern serve))
 TOOL := $(wildcard tool/*.c)
 BENCH := $(wildcard bench/*.c)
 # Event loops that are no part of libc: each example is built where pkg-config knows its library.
