@@ -85,27 +85,35 @@ static int take_turns(void *order) {
     return self == 0;
 }
 
+/* Was the one who takes orders killed? Whether he comes by, and so often, is up to who meets whom. */
+static bool kill_at(const char *name, unsigned pass) {
+    char order[96];
+    (void)clear(NULL);
+    (void)snprintf(order, sizeof order, "%s:%u:kill", name, pass);
+    pid_t other = room_fork(take_turns, NULL);
+    int status = room_run(take_turns, order);
+    assert_true(status == 0 || status == 128 + SIGKILL);
+    assert_int_equal(room_reap(other), 0);
+    assert_int_equal(board->turns[0], 60);
+    assert_true(board->count - board->turns[0] - board->turns[1] <= 1);
+    return status != 0;
+}
+
 static void survives_a_kill_at_each_point(void **state) {
     (void)state;
     size_t count;
-    unsigned killed = 0;
     struct weave_point *point = weave_points(&count);
     for (size_t i = 0; i < count; i++) {
-        bool mine = strncmp(point[i].name, "own.", 4) == 0 && strcmp(point[i].name, "own.take.dead") != 0;
-        for (int pass = 1; (mine || strcmp(point[i].name, "test.own.half") == 0) && pass <= 5; pass += 2) {
-            char order[96];
-            (void)clear(NULL);
-            (void)snprintf(order, sizeof order, "%s:%d:kill", point[i].name, pass);
-            pid_t other = room_fork(take_turns, NULL);
-            int status = room_run(take_turns, order);
-            assert_true(status == 0 || status == 128 + SIGKILL);
-            assert_int_equal(room_reap(other), 0);
-            assert_int_equal(board->turns[0], 60);
-            assert_true(board->count - board->turns[0] - board->turns[1] <= 1);
-            killed += status != 0;
+        if ((strncmp(point[i].name, "own.", 4) == 0 && strcmp(point[i].name, "own.take.dead") != 0) ||
+            strcmp(point[i].name, "test.own.half") == 0) {
+            bool killed = false;
+            for (unsigned tries = 0; tries < 20 && !killed; tries++) {
+                killed = kill_at(point[i].name, 1);
+            }
+            assert_true(killed);
+            (void)kill_at(point[i].name, 3);
         }
     }
-    assert_true(killed >= 9);
 }
 
 static int die_inside(void *nothing) {

@@ -14,11 +14,6 @@ extern "C" {
 
 typedef struct thirl_state thirl_state;
 
-enum thirl_access {
-    THIRL_ACCESS_WRITE, /* read and write; what is not there is made */
-    THIRL_ACCESS_READ,  /* maps it read-only: such a process cannot change it, not even by mistake */
-};
-
 struct thirl_state_options {
     size_t size; /* sizeof (struct thirl_state_options): set it first */
     uint64_t

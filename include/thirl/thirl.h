@@ -399,6 +399,12 @@ THIRL_API THIRL_CHECK int thirl_peer(thirl *end, struct thirl_peer *peer);
  * process has ended, and names it even when its pid is used again. -ENOTCONN, -EOPNOTSUPP where there is none to be had. */
 THIRL_API THIRL_CHECK int thirl_peer_pidfd(thirl *end);
 
+/* What a process may do with what is shared and belongs to nobody: thirl/state.h, thirl/area.h. */
+enum thirl_access {
+    THIRL_ACCESS_WRITE, /* read and write; what is not there is made */
+    THIRL_ACCESS_READ,  /* maps it read-only: such a process cannot change it, not even by mistake */
+};
+
 /* ---- what runs --------------------------------------------------------------------------------------------------- */
 
 /* One end of a channel as the registry shows it. Strings are valid during the callback only. */

@@ -261,6 +261,7 @@ static int by_size(const void *a, const void *b) {
 /* How the names of the points begin that no pair passes; each is killed at by a test of its own. */
 static const char *const elsewhere[] = {
     "bare.",                                               /* bare_test */
+    "arena.",     "redo.",  "area.",                       /* arena_test, area_test */
     "cell.",      "lot.",   "own.",   "test.",             /* state_test, own_test */
     "link.noted",                                          /* rights_test */
     "pipe.",                                               /* pipe_test */
