@@ -76,7 +76,7 @@ REPLAYED = $(FUZZERS)
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane node race state thread wait weave
+TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane mutex node race state thread wait weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=
