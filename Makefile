@@ -64,7 +64,7 @@ endif
 
 # How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
 ifeq ($(EXTRA),asan)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,death mourn poll race soak throng time wake)),$(TEST))
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,death locks mourn poll race soak throng time wake)),$(TEST))
 SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,crowd.sh given.sh run.sh transfer.sh)
 endif
 
