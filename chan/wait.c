@@ -236,7 +236,8 @@ static bool sleep_on_fd(thirl *end, const struct mech_watch *watch, int nudge, i
                               {.fd = kick, .events = POLLIN},
                               {.fd = nudge, .events = POLLIN}};
     struct timespec rest = clock_spec(until > now ? until - now : 0);
-    return ppoll(polled, sizeof polled / sizeof *polled, until == INT64_MAX ? NULL : &rest, NULL) == 0;
+    nfds_t count = nudge < 0 ? 3 : 4; /* as few as can be: there may be no more of them than RLIMIT_NOFILE */
+    return ppoll(polled, count, until == INT64_MAX ? NULL : &rest, NULL) == 0;
 }
 
 /* What a sleep has taught: how long the peer let this way wait, and how long the wake-up took. */
