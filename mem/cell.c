@@ -48,12 +48,11 @@ static void fill(void *to, const void *from, size_t size) {
 
 uint64_t cell_write(struct cell *cell, const void *data, size_t size) {
     uint64_t number = atomic_peek(&cell->head->now) + 1;
-    struct cell_slot *slot = cell_slot(cell, number);
     weave("cell.write.before");
     atomic_fence_stores(); /* pairs with the load fence in cell_read */
-    atomic_poke(&slot->size, (uint64_t)size);
+    atomic_poke(&cell->head->bytes[number % CELL_SLOTS], (uint64_t)size);
     weave("cell.write.size");
-    fill(slot->bytes, data, size);
+    fill(cell_slot(cell, number), data, size);
     weave("cell.write.filled");
     atomic_store(&cell->head->now, number); /* pairs with the load in cell_read */
     weave("cell.write.said");

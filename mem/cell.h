@@ -6,7 +6,7 @@
  *     writer (its turn: own.h)                     reader
  *     n = now + 1                                  v = acquire now                       pairs with (3)
  *     store fence                          (1)     copies slot[v % 4]
- *     slot[n % 4] = size, bytes            (2)     load fence                            pairs with (1)
+ *     bytes[n % 4], slot[n % 4]            (2)     load fence                            pairs with (1)
  *     release now = n                      (3)     now - v > 2: (2) may have been v + 4: again with the new v
  *
  * Who has seen a byte of number v + 4 sees now >= v + 3 behind the fence. A writer that is killed at any instruction leaves `now` at
@@ -35,12 +35,9 @@ struct cell_head { /* shared; written by who has its turn */
     uint64_t max;           /* largest value, in bytes */
     uint64_t registry[2];   /* whose nodes `turn` names */
     LINE_ALIGNED struct own turn;
-    LINE_ALIGNED uint64_t now; /* number of the newest value; 0: there is none yet */
-};
-
-struct cell_slot {
-    LINE_ALIGNED uint64_t size;
-    unsigned char bytes[];
+    /* One line tells a reader all that he has to know, and values begin at lines of their own. */
+    LINE_ALIGNED uint64_t now;  /* number of the newest value; 0: there is none yet */
+    uint64_t bytes[CELL_SLOTS]; /* how large the value is, of each slot */
 };
 
 struct cell { /* what a process knows of it, checked once */
@@ -51,7 +48,7 @@ struct cell { /* what a process knows of it, checked once */
 
 /* Bytes of a cell for values up to max. */
 static inline uint64_t cell_stride(uint64_t max) {
-    return (sizeof(struct cell_slot) + max + 2 * CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    return (max + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 }
 static inline uint64_t cell_bytes(uint64_t max) {
     return sizeof(struct cell_head) + CELL_SLOTS * cell_stride(max);
@@ -63,8 +60,8 @@ void cell_begin(struct cell_head *, uint64_t max);
 /* Looks at a mapping of that many bytes. 0, -THIRL_EFORMAT, -THIRL_EVERSION; what names it in sentences. */
 int cell_check(struct cell *, void *map, size_t size, const char *what);
 
-static inline struct cell_slot *cell_slot(const struct cell *cell, uint64_t number) {
-    return (struct cell_slot *)(uintptr_t)(cell->slot + (number % CELL_SLOTS) * cell->stride);
+static inline unsigned char *cell_slot(const struct cell *cell, uint64_t number) {
+    return (unsigned char *)(uintptr_t)(cell->slot + (number % CELL_SLOTS) * cell->stride);
 }
 
 /* Writes a value of at most max bytes; it is this thread's turn. Returns its number. */
@@ -91,10 +88,9 @@ static inline int cell_read(const struct cell *cell, void *buffer, size_t capaci
         if (unlikely(v == 0)) {
             return -ENODATA;
         }
-        const struct cell_slot *slot = cell_slot(cell, v);
-        uint64_t bytes = atomic_peek(&slot->size);
+        uint64_t bytes = atomic_peek(&cell->head->bytes[v % CELL_SLOTS]);
         if (likely(bytes <= capacity && bytes <= cell->max)) {
-            cell_copy(buffer, slot->bytes, (size_t)bytes);
+            cell_copy(buffer, cell_slot(cell, v), (size_t)bytes);
         }
         atomic_fence_loads(); /* pairs with the fence in cell_write */
         if (likely(atomic_peek(&cell->head->now) - v <= CELL_SLOTS - 2)) {
@@ -106,6 +102,26 @@ static inline int cell_read(const struct cell *cell, void *buffer, size_t capaci
         }
     }
     return -EAGAIN;
+}
+
+/* The same for a small value, in one try and without a call. false: cell_read tells more. */
+static inline bool cell_read_short(const struct cell *cell, void *buffer, size_t capacity, size_t *size,
+                                   uint64_t *number) {
+    const struct cell_head *head = cell->head;
+    uint64_t v = atomic_load(&head->now); /* pairs with the store in cell_write */
+    uint64_t bytes = atomic_peek(&head->bytes[v % CELL_SLOTS]);
+    if (bytes > LANE_SHORT || bytes > capacity || bytes > cell->max || v == 0) {
+        return false;
+    }
+#if defined(__SANITIZE_THREAD__)
+    cell_copy(buffer, cell_slot(cell, v), (size_t)bytes);
+#else
+    lane_copy_short(buffer, cell_slot(cell, v), (size_t)bytes);
+#endif
+    atomic_fence_loads(); /* pairs with the fence in cell_write */
+    *size = (size_t)bytes;
+    *number = v;
+    return likely(atomic_peek(&head->now) - v <= CELL_SLOTS - 2);
 }
 
 #endif

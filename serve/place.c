@@ -42,12 +42,11 @@ static bool has_huge(void) {
 }
 
 static void advise_huge(struct thirl_area *area) {
-    if (area->unit == HUGE_PAGE) {
-        area->huge = 1;
-    } else if (!has_huge()) {
+    bool set_aside = area->unit == HUGE_PAGE;
+    if (!set_aside && !has_huge()) {
         note(area, "no huge pages: %s",
              "/sys/kernel/mm/transparent_hugepage/shmem_enabled does not allow them, and none are set aside");
-    } else if (madvise(area->base, area->mapped, MADV_HUGEPAGE) != 0) {
+    } else if (!set_aside && madvise(area->base, area->mapped, MADV_HUGEPAGE) != 0) {
         note(area, "no huge pages: %s", strerror(errno));
     } else {
         area->huge = 1;

@@ -33,7 +33,7 @@ struct thirl_state {
     char shown[LOT_SHOWN_MAX];
 };
 
-static int refuse(const thirl_state *state) {
+__attribute__((cold, noinline)) static int refuse(const thirl_state *state) {
     return state == NULL ? err_say(EINVAL, "there is no state (NULL)")
                          : err_say(THIRL_EFORKED, "%s was opened before fork, by the parent process", state->shown);
 }
@@ -194,7 +194,7 @@ HOT int thirl_state_set(thirl_state *state, const void *data, size_t size, thirl
     return 0;
 }
 
-static int explain(const thirl_state *state, int rc, size_t capacity, size_t size) {
+__attribute__((cold, noinline)) static int explain(const thirl_state *state, int rc, size_t capacity, size_t size) {
     switch (rc) {
     case -ENODATA:
         return err_say(ENODATA, "%s has no value yet", state->shown);
@@ -207,20 +207,35 @@ static int explain(const thirl_state *state, int rc, size_t capacity, size_t siz
     }
 }
 
-HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_t *size, uint64_t *version) {
+/* A function of its own, so that small values pay for no registers that a call needs. */
+__attribute__((noinline)) static int get(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
+                                         uint64_t *version) {
     size_t bytes = 0;
     uint64_t number = 0;
-    if (!is_mine(state)) {
-        return refuse(state);
-    }
     int rc = cell_read(&state->cell, buffer, buffer != NULL ? capacity : 0, &bytes, &number);
-    if (likely(size != NULL)) {
+    if (size != NULL) {
         *size = bytes;
     }
     if (version != NULL) {
         *version = number;
     }
     return likely(rc == 0) ? 0 : explain(state, rc, capacity, bytes);
+}
+
+HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_t *size, uint64_t *version) {
+    size_t bytes;
+    uint64_t number;
+    if (!is_mine(state)) {
+        return refuse(state);
+    }
+    if (unlikely(buffer == NULL || size == NULL) || !cell_read_short(&state->cell, buffer, capacity, &bytes, &number)) {
+        return get(state, buffer, capacity, size, version);
+    }
+    *size = bytes;
+    if (version != NULL) {
+        *version = number;
+    }
+    return 0;
 }
 
 /* One sleep: until it changes, or the slice is over. */

@@ -167,7 +167,7 @@ enum { OPS = 6 };
 
 /* Each of them from the same beginning: word 1 refers to a block, there are holes, and a hand has two blocks. */
 static int work(const struct arena_view *view, int op, void (*mark)(void)) {
-    uint64_t block[6], word[2], at = 0;
+    uint64_t block[6] = {0}, word[2], at = 0;
     int rc = arena_lock(view, INT64_MAX);
     for (int i = 0; i < 6 && rc >= 0; i++) {
         rc = arena_alloc(view, 200 + (uint64_t)i * 40, &block[i], NULL);
