@@ -42,6 +42,8 @@ struct end_way {
     int64_t wake;         /* how long a wake-up takes: likewise */
     uint64_t next;        /* number of the next message that arrives in a private buffer */
     uint32_t handed;      /* counts what one thread's try has left for another's: end_hand */
+    uint32_t dozing;      /* of calls: threads that sleep on a descriptor, and on */
+    int nudge; /* this eventfd besides, which is readable until all of them have come up; -1 until there is one */
     struct thirl_msg *msg; /* THIRL_HELD_MAX of them */
 };
 

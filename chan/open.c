@@ -143,6 +143,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     for (int way = 0; way < 2; way++) {
         end->way[way].msg = msg + (size_t)way * THIRL_HELD_MAX;
         end->way[way].wake = 30 * CLOCK_US; /* until measured */
+        end->way[way].nudge = -1;
         gate_init(&end->way[way].gate);
         bool spins = end->wait == THIRL_WAIT_SPIN;
         bool counts =
@@ -156,6 +157,8 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
 
 static void give_back(thirl *end) {
     fd_close(&end->kick);
+    fd_close(&end->way[MECH_IN].nudge);
+    fd_close(&end->way[MECH_OUT].nudge);
     for (int i = 0; i < 2 * THIRL_HELD_MAX; i++) {
         free(end->way[0].msg[i].buffer);
     }

@@ -127,6 +127,7 @@ struct mech {
     uint32_t full; /* a bit for each enum thirl_full that it knows, if not only to wait; chan refuses others */
     bool history;  /* it knows ?history=; chan refuses that elsewhere */
     bool crc;      /* its ends find out whether both have ?crc: it is refused elsewhere */
+    bool checks;   /* that CRC is its own affair: nothing is put around it */
     bool numbers;  /* recv_noted tells each message's number; else chan counts, where there is no take */
     const struct mech *datagram; /* what carries ?type=datagram of the same scheme; NULL: there is none */
     const struct mech *kin;      /* what carries further roles of the same scheme, see mech_for; NULL: there is none */
@@ -193,7 +194,7 @@ struct mech {
      * choose, of a CALL end, way OUT: the conversation that the next request is best sent to, by what the servers have to do. A server that
      * is dead or leaving is none. -EAGAIN: there is none now, arm OUT and try again.
      * wake: all threads that have armed that way come up and try again, also those that are about to sleep; may be called under the gate
-     * of either way. */
+     * of either way. NULL where it arms descriptors: chan has one of its own for that. */
     int (*take_noted)(void *self, struct mech_piece *, struct mech_note *);
     int (*choose)(void *self, uint64_t *whom);
     void (*wake)(void *self, enum mech_way);

@@ -102,6 +102,13 @@ const struct tool_verb tool_verbs[] = {
     {"mechanisms", NULL, "show what the mechanisms claim on this machine", FOR_MECHANISMS, 0, false, tool_mechanisms,
      "A line for each, as it is with default options: roles, largest message, and what holds. ATOMIC is the largest\n"
      "message that the kernel takes whole, ENDS how many senders and receivers a channel can have.\n"},
+    {"state", "NAME", "print or write the latest value of a shared state", FOR_STATE, 0, true, tool_state,
+     "Prints the value and a newline. A state stays when its writers have ended.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl state robot/mode --message idle\n"
+     "  thirl state robot/mode\n"
+     "  thirl state robot/mode --watch\n"},
     {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, 0, false, tool_clean,
      "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
      "that nobody has open, with the messages in them, and prints how many those were.\n"},

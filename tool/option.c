@@ -160,6 +160,7 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
         args->file = value;
         break;
     case OPTION_MESSAGE:
+    case OPTION_VALUE:
         args->message = value;
         break;
     case OPTION_LENGTH:
@@ -185,6 +186,9 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
         break;
     case OPTION_BOTH:
         args->both = true;
+        break;
+    case OPTION_WATCH:
+        args->watch = true;
         break;
     case OPTION_ECHO:
         args->echo = true;

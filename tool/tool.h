@@ -50,7 +50,8 @@ enum {
     FOR_PULL = 4096,
     FOR_CALL = 8192,
     FOR_SERVE = 16384,
-    FOR_ALL = 32767,
+    FOR_STATE = 32768,
+    FOR_ALL = 65535,
     FOR_SENDERS = FOR_SEND | FOR_PUB | FOR_PUSH,
     FOR_RECEIVERS = FOR_RECV | FOR_SUB | FOR_PULL,
     FOR_FLOW = FOR_SENDERS | FOR_RECEIVERS,
@@ -62,6 +63,8 @@ enum {
     X(INPUT, "file", 'f', "PATH", FOR_SENDERS | FOR_CALL, "read PATH; - is standard input, which is the default")      \
     X(OUTPUT, "file", 'f', "PATH", FOR_RECEIVERS, "write PATH; - is standard output, which is the default")            \
     X(MESSAGE, "message", 'm', "TEXT", FOR_SENDERS | FOR_CALL, "send TEXT as one message and read nothing")            \
+    X(VALUE, "message", 'm', "TEXT", FOR_STATE, "write TEXT as the new value, and make the state if it is not there")  \
+    X(WATCH, "watch", 'w', NULL, FOR_STATE, "print each new value until the time limit or a signal")                   \
     X(LENGTH, "length", 'l', NULL, FOR_FLOW | FOR_RUN | FOR_CALL, "a 4-byte big-endian length before each message")    \
     X(STREAM, "stream", 's', NULL, FOR_SEND | FOR_RECV, "one stream of bytes up to its end, without messages")         \
     X(ROLE, "role", 'r', "ROLE", FOR_SEND | FOR_RECV,                                                                  \
@@ -76,7 +79,7 @@ enum {
     X(KEEP, "keep", 'k', NULL, FOR_RUN, "after the end of the input wait until the child closes its end")              \
     X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
     X(ECHO, "echo", 'e', NULL, FOR_SERVE, "answer each request with itself")                                           \
-    X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING | FOR_CALL | FOR_SERVE,                                     \
+    X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING | FOR_CALL | FOR_SERVE | FOR_STATE,                         \
       "longest wait for the peer: 100ms, 5s, 2m; else never")                                                          \
     X(STATS, "stats", 0, NULL, FOR_FLOW | FOR_CALL | FOR_SERVE, "a summary on standard error at the end")              \
     X(QUIET, "quiet", 'q', NULL, FOR_FLOW | FOR_CALL | FOR_SERVE, "no progress on a terminal")                         \
@@ -110,7 +113,7 @@ struct tool_args {
     char **command;      /* of run and serve: CMD and its arguments, with a NULL behind them; else NULL */
     const char *file, *message, *over;
     enum tool_format format;
-    bool json, stats, quiet, help, serve, both, keep, all, echo;
+    bool json, stats, quiet, help, serve, both, keep, all, echo, watch;
     int role;         /* enum thirl_role; 0: see flow_role */
     uint64_t count;   /* 0: no limit, or what the verb does unless told */
     uint64_t size;    /* likewise */
@@ -137,6 +140,7 @@ int tool_ping(const struct tool_args *);
 int tool_run(const struct tool_args *);
 int tool_call(const struct tool_args *);
 int tool_serve(const struct tool_args *);
+int tool_state(const struct tool_args *);
 int tool_clean(const struct tool_args *);
 int tool_version(const struct tool_args *);
 int tool_help(const struct tool_args *);
