@@ -57,6 +57,22 @@ static const struct entry rtt_one_core[] = {
     OURS(1, "thirl shm adaptive", thirl_round, "shm://", "wait=adaptive", 48, KIB(4), 1, 1.2),
 };
 
+/* Without a scheme: a mutex has no address. */
+#define MUTEX(g, text, what, processors, limit)                                                                        \
+    {                                                                                                                  \
+        .group = (g), .variant = (text), .work = &(what), .size = 8, .ring = KIB(16), .cpus = (processors),            \
+        .bound = (limit)                                                                                               \
+    }
+static const struct entry mutex[] = {
+    BARE(0, "glibc plain", floor_mutex_plain, 8, KIB(16), 2),
+    MUTEX(0, "glibc robust, shared", floor_mutex_robust, 2, 0),
+    MUTEX(0, "thirl", thirl_mutex_alone, 2, 1.3),
+    BARE(1, "glibc robust, two at it", floor_mutex_contended, 8, KIB(16), 2),
+    MUTEX(1, "thirl, two at it", thirl_mutex_contended, 2, 1.1),
+    BARE(2, "glibc robust, two at it", floor_mutex_contended, 8, KIB(16), 1),
+    MUTEX(2, "thirl, two at it", thirl_mutex_contended, 1, 1.1),
+};
+
 static const struct entry call[] = {
     BARE(0, "bare line", floor_line, 8, KIB(4), 2),
     OURS(0, "thirl shm spin", thirl_asking, "shm://", "wait=spin", 8, KIB(4), 2, 2.4),
@@ -247,6 +263,7 @@ const struct plan plan_table[] = {
     PLAN("rtt-sleep", "shared memory, round trip, both sides sleep", MEASURE_ROUND, true, rtt_sleep),
     PLAN("rtt-hot", "shared memory, round trip, adaptive against spinning", MEASURE_ROUND, true, rtt_hot),
     PLAN("rtt-one-core", "shared memory, round trip, both on one processor", MEASURE_ROUND, true, rtt_one_core),
+    PLAN("mutex", "a lock and an unlock, alone and with another process", MEASURE_ROUND, false, mutex),
     PLAN("call", "shared memory, a call and its answer", MEASURE_ROUND, true, call),
     PLAN("stream-small", "shared memory, one way, small messages", MEASURE_MESSAGES, true, stream_small),
     PLAN("work-queue", "shared memory, a work queue: each message to one worker", MEASURE_MESSAGES, false, work_queue),

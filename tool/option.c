@@ -176,6 +176,7 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
     case OPTION_SUMMARY_JSON:
     case OPTION_MESSAGE_JSON:
     case OPTION_JSON:
+    case OPTION_RUN_JSON:
         args->json = true;
         break;
     case OPTION_HELP:
@@ -216,6 +217,11 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
     case OPTION_TRIPS:
         if (!read_count(value, &args->count)) {
             return say_value(args, "--count takes a number from 1 up", value);
+        }
+        break;
+    case OPTION_JOBS:
+        if (!read_count(value, &args->jobs) || args->jobs > 4096) {
+            return say_value(args, "--jobs takes a number of workers from 1 to 4096", value);
         }
         break;
     case OPTION_TIMEOUT:
@@ -298,6 +304,10 @@ static enum tool_exit check(const struct tool_args *args) {
                              : "a command is needed, for example thirl serve shm://sum -- sha256sum, or --echo";
     } else if (args->verb->bit == FOR_CLEAN && !args->operand == !args->all) {
         problem = "an address is needed, or --all; thirl list shows what is left";
+    } else if (args->verb->bit == FOR_RUN && args->json && !args->jobs) {
+        problem = "--json tells of workers: it goes with --jobs";
+    } else if (args->jobs && args->keep) {
+        problem = "--keep is for one child; with --jobs the end of the work is the end";
     } else if (args->serve && args->both) {
         problem = "--serve and --both exclude each other";
     } else if (args->role && args->format == FORMAT_STREAM) {
