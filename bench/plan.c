@@ -239,6 +239,12 @@ static const struct entry sig_rtt[] = {
     BARE(1, "bare sigqueue", floor_word, 8, KIB(4), 1),
     OURS(1, "thirl sig", thirl_word, "sig://", "", 8, KIB(4), 1, CALL_TIME),
 };
+static const struct entry event_rtt[] = {
+    BARE(0, "bare unix stream", floor_stream_round, 8, KIB(256), 2),
+    OURS(0, "thirl unix, notify and watch", thirl_word, "unix://@", "", 8, KIB(256), 2, 1.3),
+    BARE(1, "bare unix stream", floor_stream_round, 8, KIB(256), 1),
+    OURS(1, "thirl unix, notify and watch", thirl_word, "unix://@", "", 8, KIB(256), 1, 1.3),
+};
 static const struct entry mq_rtt[] = {CALLS_ROUND(0, MQ)}, mq_stream[] = {CALLS_WAY(0, MQ)};
 
 /* A sixth slower than the bare lock at most: 1 / 1.2. */
@@ -283,6 +289,8 @@ const struct plan plan_table[] = {
     PLAN("mq-stream", "POSIX message queues, one way", MEASURE_BYTES, true, mq_stream),
     PLAN("sysv-rtt", "System V message queues, round trip", MEASURE_ROUND, true, sysv_rtt),
     PLAN("sysv-stream", "System V message queues, one way", MEASURE_BYTES, true, sysv_stream),
+    PLAN("event-rtt", "events over a Unix stream socket, round trip of a word beside 8 bytes with their length",
+         MEASURE_ROUND, true, event_rtt),
     PLAN("sig-rtt", "real-time signals, round trip of a word", MEASURE_ROUND, true, sig_rtt),
 };
 const size_t plan_count = LENGTH(plan_table);
