@@ -676,7 +676,7 @@ static int desk_peer(void *self, struct thirl_peer *peer) {
         return -ENOTCONN;
     }
     const struct node_peer *node = &d->hot[d->turn < d->warm ? d->turn : 0]->shm.in.peer.node;
-    mate_describe(node, peer);
+    node_describe(node, peer);
     return 0;
 }
 

@@ -128,4 +128,9 @@ struct node_line {
 };
 int node_list(int (*seen)(void *context, const struct node_line *), void *context);
 
+struct thirl_peer;
+
+/* Who that is, for thirl_peer: as this process sees it. */
+void node_describe(const struct node_peer *, struct thirl_peer *);
+
 #endif

@@ -331,3 +331,12 @@ int node_list(int (*seen)(void *context, const struct node_line *), void *contex
     free(lines.line);
     return rc;
 }
+
+void node_describe(const struct node_peer *node, struct thirl_peer *peer) {
+    struct proc own;
+    proc_self(&own);
+    peer->pid = node->pid_space == own.pid_space ? node->pid : 0;
+    peer->uid = node->uid;
+    peer->gid = node->gid;
+    memcpy(peer->exe, node->exe, sizeof peer->exe);
+}
