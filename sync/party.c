@@ -49,11 +49,12 @@ static int join_process(uint32_t epoch) {
     if (all.epoch == epoch) {
         return 0;
     }
-    if (!all.watched) {
+    int rc = party_lodge(&all.host);
+    /* Not before: what is registered last is locked first when somebody forks, and joining takes the registry's lock second. */
+    if (rc == 0 && !all.watched) {
         all.watched =
             pthread_key_create(&all.key, thread_ends) == 0 && pthread_atfork(before_fork, after_fork, after_fork) == 0;
     }
-    int rc = party_lodge(&all.host);
     if (rc == 0) {
         all.epoch = epoch;
         all.numbers = (uint32_t)(all.host.id >> 16) * UINT32_C(0x9e3779b1);

@@ -49,7 +49,8 @@ static int settle(struct mutex *m, const struct party *me, bool died) {
         weave("urgent.take.told");
         (void)atomic_and(&m->futex, ~DIED);
     }
-    atomic_store(&m->holder, me->id);
+    (void)atomic_swap(&m->holder,
+                      me->id); /* pairs with the release in urgent_give, whoever handed it on: the kernel or a cas */
     weave("urgent.take.named");
     uint64_t word = atomic_load(&m->word);
     if ((word & OWNER_CONDEMNED) != 0) {
