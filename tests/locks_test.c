@@ -23,6 +23,7 @@
 #include "base/weave.h"
 #include "include/thirl/lock.h"
 #include "tests/member.h"
+#include "tests/point.h"
 #include "tests/room.h"
 
 #define TURNS 16
@@ -104,14 +105,6 @@ static void anew(uint32_t flags) {
     assert_int_equal(thirl_mutex_init(&board->mutex, flags), 0);
 }
 
-static bool is_of_locks(const char *name) {
-    static const char *const prefix[] = {"mutex.", "owner.", "urgent.", "test.mutex."};
-    for (size_t i = 0; i < sizeof prefix / sizeof *prefix; i++) {
-        if (strncmp(name, prefix[i], strlen(prefix[i])) == 0) return true;
-    }
-    return false;
-}
-
 /* Goes on when the victim has stopped: whoever is only stopped is not dead, and nobody takes the mutex from him. Its end. */
 static int watch(pid_t victim) {
     int status;
@@ -161,25 +154,21 @@ static bool succession(char *order, uint32_t flags, bool killed) {
 }
 
 static void at_each_point(bool killed) {
-    size_t count;
-    struct weave_point *point = weave_points(&count);
-    for (size_t i = 0; i < count; i++) {
+    size_t at = 0;
+    for (const char *name; (name = point_next(&at, "mutex. owner. urgent. test.mutex.")) != NULL;) {
         unsigned met = 0;
-        if (!is_of_locks(point[i].name)) {
-            continue;
-        }
         for (int inherits = 0; inherits < 2; inherits++) {
             uint32_t flags = inherits ? THIRL_LOCK_INHERIT : 0;
-            bool other_kind = strncmp(point[i].name, inherits ? "owner." : "urgent.", inherits ? 6 : 7) == 0;
+            bool other_kind = strncmp(name, inherits ? "owner." : "urgent.", inherits ? 6 : 7) == 0;
             for (int pass = 1; pass <= (killed ? PASSES : 1) && !other_kind; pass += PASSES - 1) {
                 char order[96];
-                (void)snprintf(order, sizeof order, "%s:%d:%s", point[i].name, pass, killed ? "kill" : "stop");
+                (void)snprintf(order, sizeof order, "%s:%d:%s", name, pass, killed ? "kill" : "stop");
                 met += trial(order, flags, killed);
                 met += succession(order, flags, killed);
             }
         }
         if (met == 0) {
-            print_message("%s was never passed\n", point[i].name);
+            print_message("%s was never passed\n", name);
         }
         assert_true(met != 0);
     }

@@ -116,15 +116,20 @@ static void answers_between_processes(void **state) {
     }
 }
 
+/* A mutex whose holder was killed. */
+static void orphan(uint32_t flags) {
+    anew(flags);
+    pid_t child = room_fork(hold, NULL);
+    assert_true(wait_word(&board->ready, 1));
+    kill(child, SIGKILL);
+    assert_int_equal(room_reap(child), 128 + SIGKILL);
+}
+
 /* The holder dies: whoever waits is told within a slice or two, mends, and the next one knows nothing of it. */
 static void the_next_owner_is_told(void **state) {
     (void)state;
     for (size_t i = 0; i < FLAGS; i++) {
-        anew((uint32_t)with_each_flag[i]);
-        pid_t child = room_fork(hold, NULL);
-        assert_true(wait_word(&board->ready, 1));
-        kill(child, SIGKILL);
-        assert_int_equal(room_reap(child), 128 + SIGKILL);
+        orphan((uint32_t)with_each_flag[i]);
         int64_t began = clock_now();
         assert_int_equal(thirl_mutex_lock(&board->mutex, thirl_in_ms(9000)), THIRL_OWNER_DIED);
         assert_true(clock_now() - began < CLOCK_S);
@@ -152,14 +157,10 @@ static int expect_condemned(void *argument) {
 static void a_try_is_told_and_sleepers_of_a_condemned_one_wake(void **state) {
     (void)state;
     for (size_t i = 0; i < FLAGS; i++) {
-        anew((uint32_t)with_each_flag[i]);
-        pid_t child = room_fork(hold, NULL);
-        assert_true(wait_word(&board->ready, 1));
-        kill(child, SIGKILL);
-        assert_int_equal(room_reap(child), 128 + SIGKILL);
+        orphan((uint32_t)with_each_flag[i]);
         assert_int_equal(thirl_mutex_lock(&board->mutex, THIRL_NOW), THIRL_OWNER_DIED);
         atomic_store(&board->ready, 0);
-        child = room_fork(expect_condemned, NULL);
+        pid_t child = room_fork(expect_condemned, NULL);
         assert_true(wait_word(&board->ready, 1));
         room_sleep(10 * CLOCK_MS);
         int64_t began = clock_now();
