@@ -279,8 +279,8 @@ static void a_server_that_leaves_is_named(struct conform *c) {
 /* ---- any point ---- */
 
 static const char *const shared[] = {
-    "desk.open.page",      "desk.accept.before", "desk.accept.after", "desk.send.written", "desk.send.after",
-    "desk.arm.armed",      "desk.close.shown",   "talk.make.before",  "talk.make.named",   "talk.post.before",
+    "desk.open.page",      "hark.accept.before", "hark.accept.after", "desk.send.written", "desk.send.after",
+    "hark.arm.armed",      "desk.close.shown",   "talk.make.before",  "talk.make.named",   "talk.post.before",
     "talk.post.after",     "talk.end.file",      "door.make.created", "door.knock.seat",   "door.knock.counted",
     "door.answer.cleared", "call.ask.sent",      "call.answer.taken", "serve.reply.sent",
 };
