@@ -111,7 +111,6 @@ int caller_recv(void *self, void *buffer, size_t capacity, size_t *size, struct 
     }
     if (unlikely(rc == -EAGAIN)) {
         chain_attend(e);
-        wait = false;
     }
     if (unlikely(rc != 0 && rc != -EAGAIN && rc != -EMSGSIZE && rc != -ENOMEM)) {
         rc = say_gone(c, l, rc, size, note);

@@ -322,13 +322,9 @@ static int ask(struct fan *fan, const struct ask *ask) {
 static int next(struct topics *t, const struct ask *wanted) {
     size_t most = wanted->count != NULL ? *wanted->count : 0;
     bool idle = false;
-    int rc = -EAGAIN;
-    if (unlikely(has_news(t))) {
-        rc = refresh(t);
-        if (rc != 0) {
-            return rc;
-        }
-        rc = -EAGAIN;
+    int rc = unlikely(has_news(t)) ? refresh(t) : 0;
+    if (rc != 0) {
+        return rc;
     }
     for (size_t i = 0, count = t->count; i < count; i++) {
         struct fan *fan = t->topic[t->at];

@@ -249,13 +249,16 @@ static int ring(const struct asked *asked, int dir, const struct want *want, str
     (void)end;
     uint64_t other = want->news ^ (uint64_t)clock_now() ^ atomic_add(&rung, 1) << 48 ^ node_id();
     int fd = openat(dir, "want", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-    ssize_t ignored = fd >= 0 ? pwrite(fd, &other, sizeof other, 0) : 0;
+    if (fd >= 0) {
+        (void)!pwrite(fd, &other, sizeof other, 0);
+    }
     fd_close(&fd);
     weave("wish.ring.said");
     /* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
     fd = openat(dir, WISH_BELL, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    ignored = fd >= 0 ? write(fd, &byte, 1) : 0;
-    (void)ignored;
+    if (fd >= 0) {
+        (void)!write(fd, &byte, 1);
+    }
     fd_close(&fd);
     return 0;
 }

@@ -88,8 +88,8 @@ static void every_topic_that_fits_is_heard(struct conform *c) {
     expect(one, "camera/back", 5);
     expect(all, "camera/back", 5);
     expect_nothing(plain);
-    thirl *ends[] = {front, deep, other, pair, one, all, plain, back};
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+    thirl *ends[] = {front, deep, other, pair, one, all, plain, back, NULL};
+    for (size_t i = 0; ends[i] != NULL; i++) {
         must_be(thirl_close(&ends[i], PATIENCE), 0);
     }
     must_be(entries(c, "chan"), 0);
