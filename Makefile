@@ -35,7 +35,9 @@ SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -Wno-unknown-warning-option -Wno-
 
 # Empty, so that a file which defines it as well defines the same.
 CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE=
-COMPILE = $(CC) $(CPPFLAGS) -std=gnu11 -O2 -g $(WARN) -fvisibility=hidden -fPIC -fno-plt -pthread $(SANITIZE) $(CFLAGS_ADD)
+# A sanitizer names lines, and needs nothing else.
+DEBUG := $(if $(EXTRA),-g1,-g)
+COMPILE = $(CC) $(CPPFLAGS) -std=gnu11 -O2 $(DEBUG) $(WARN) -fvisibility=hidden -fPIC -fno-plt -pthread $(SANITIZE) $(CFLAGS_ADD)
 LINK = $(CC) -pthread $(SANITIZE) $(LDFLAGS_ADD)
 
 # ---- what there is --------------------------------------------------------------------------------------------------
