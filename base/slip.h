@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The slip that a thread leaves for others to see: what it holds, what it waits for, since when and from where in the program.
- * It lies in the file of its own process, which others read: plain stores of the thread that it belongs to, nothing else.
+ * It lies in the file of its own process, which others read: plain stores of the thread that it belongs to, nothing else. Beside the
+ * slips lies what a reader needs to make names of addresses.
  *
  *     thread                                     whoever reads (a waiter, thirl doctor)
  *     lists what it is about to take             copies the slip
@@ -12,6 +13,7 @@
 #ifndef BASE_SLIP_H
 #define BASE_SLIP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +31,7 @@ enum slip_kind {
 #undef SLIP_KIND
 };
 
+#define SLIP_KIND_BITS 15
 #define SLIP_HOLDS 16
 
 struct slip_hold {
@@ -50,6 +53,27 @@ struct slip {
         uint32_t gives_up; /* it would be told of a circle */
     } wait;
     struct slip_hold hold[SLIP_HOLDS];
+};
+
+/* A program or library, as a process has it in its memory. */
+struct slip_module {
+    uint64_t start, end;
+    uint64_t bias;  /* an address less this is what the file calls it */
+    char path[232]; /* NUL-terminated by its process; whoever reads sees to that himself */
+};
+
+/* What a process has left: copies, valid during a callback only. They were made while its threads went on, so a slip may mix moments; whoever
+ * reads looks twice. */
+struct slip_process {
+    uint64_t id;
+    int64_t pid;        /* as it sees itself */
+    int64_t here;       /* as the reader sees it; 0: it is dead, or in no PID namespace of the reader's */
+    uint64_t pid_space; /* its PID namespace */
+    const char *exe;
+    bool alive;
+    const struct slip *slip;
+    const struct slip_module *module;
+    uint32_t slips, modules;
 };
 
 /* Lists an object; pairs with slip_drop. Before it is taken. */

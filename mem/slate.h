@@ -15,17 +15,8 @@ int slate_open(void);
 struct slip *slate_take(void);
 void slate_give(struct slip *);
 
-/* One thread of some process; slip is a copy. */
-struct slate_seen {
-    uint64_t id, pid_space;
-    int64_t pid;
-    const char *exe;
-    bool alive;
-    const struct slip *slip;
-};
-
-/* Every thread that has a slip, of all processes, the dead whose files are still there among them; until seen returns nonzero, and
- * returns that. Allocates. */
-int slate_each(int (*seen)(void *context, const struct slate_seen *), void *context);
+/* Every process, with what it has left; those that are dead, and whose files are still there, among them; until seen returns nonzero, and
+ * returns that. This process need not have joined. */
+int slate_each(int (*seen)(void *context, const struct slip_process *), void *context);
 
 #endif
