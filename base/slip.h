@@ -62,6 +62,21 @@ struct slip_module {
     char path[232]; /* NUL-terminated by its process; whoever reads sees to that himself */
 };
 
+/* That some thread of a process took one object while it held another. */
+struct slip_pair {
+    uint64_t before, after; /* their tags */
+    uint64_t before_object, after_object, before_site, after_site;
+    int32_t thread;
+    uint32_t state; /* 0 free, 1 being written, 2 written for good */
+};
+
+/* All of these: each pair once, those for which there is no place near where they belong counted. */
+#define SLIP_PAIRS 1024
+struct slip_pairs {
+    uint32_t missed;
+    __attribute__((aligned(64))) struct slip_pair pair[SLIP_PAIRS];
+};
+
 /* What a process has left: copies, valid during a callback only. They were made while its threads went on, so a slip may mix moments; whoever
  * reads looks twice. */
 struct slip_process {
@@ -73,11 +88,12 @@ struct slip_process {
     bool alive;
     const struct slip *slip;
     const struct slip_module *module;
+    const struct slip_pairs *pairs; /* NULL: none */
     uint32_t slips, modules;
 };
 
-/* Lists an object; pairs with slip_drop. Before it is taken. */
-static inline void slip_hold(struct slip *slip, uint64_t tag, const void *object, const void *site) {
+/* Lists an object; pairs with slip_drop. Before it is taken. How many it held before. */
+static inline uint32_t slip_hold(struct slip *slip, uint64_t tag, const void *object, const void *site) {
     uint32_t held = atomic_peek(&slip->held);
     if (likely(held < SLIP_HOLDS)) {
         struct slip_hold *hold = &slip->hold[held];
@@ -86,6 +102,7 @@ static inline void slip_hold(struct slip *slip, uint64_t tag, const void *object
         atomic_poke(&hold->site, (uint64_t)(uintptr_t)site);
     }
     atomic_store(&slip->held, held + 1); /* pairs with the reader's load of held */
+    return held;
 }
 
 /* Likewise one that is not the last: the others move up, and what was not listed stays so. */

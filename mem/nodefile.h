@@ -20,7 +20,8 @@
  * their space at a time. */
 #define NODE_PARTS(X)                                                                                                  \
     X(SLIPS, struct slip, 512, 16)                                                                                     \
-    X(MODULES, struct slip_module, 64, 8)
+    X(MODULES, struct slip_module, 64, 8)                                                                              \
+    X(PAIRS, struct slip_pairs, 1, 1)
 
 enum node_part {
 #define NODE_PART(name, type, most, step) NODE_##name,

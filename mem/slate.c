@@ -84,6 +84,10 @@ void slate_give(struct slip *slip) {
     atomic_store(&slip->thread, 0);
 }
 
+struct slip_pairs *slate_pairs(void) {
+    return node_part(NODE_PAIRS, 1);
+}
+
 struct tour {
     int (*seen)(void *context, const struct slip_process *);
     void *context;
@@ -92,7 +96,8 @@ struct tour {
 static int show(void *context, int fd, uint64_t id, bool alive, int64_t here) {
     const struct tour *tour = context;
     struct node_file file;
-    void *slips = NULL, *modules = NULL;
+    void *slips = NULL, *modules = NULL, *pairs = NULL;
+    uint32_t tables = 0;
     if (node_read_file(fd, id, &file) != 0) {
         return 0; /* one that cannot be read, another version's, hides no other */
     }
@@ -104,11 +109,14 @@ static int show(void *context, int fd, uint64_t id, bool alive, int64_t here) {
                                 .alive = alive};
     int rc = node_read_part(fd, &file, NODE_SLIPS, &slips, &seen.slips);
     rc = rc == 0 ? node_read_part(fd, &file, NODE_MODULES, &modules, &seen.modules) : rc;
+    rc = rc == 0 ? node_read_part(fd, &file, NODE_PAIRS, &pairs, &tables) : rc;
     seen.slip = slips;
+    seen.pairs = tables != 0 ? pairs : NULL;
     seen.module = modules;
     rc = rc == 0 ? tour->seen(tour->context, &seen) : rc;
     free(slips);
     free(modules);
+    free(pairs);
     return rc;
 }
 

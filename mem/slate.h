@@ -15,6 +15,9 @@ int slate_open(void);
 struct slip *slate_take(void);
 void slate_give(struct slip *);
 
+/* Likewise: its table of pairs, or NULL. */
+struct slip_pairs *slate_pairs(void);
+
 /* Every process, with what it has left; those that are dead, and whose files are still there, among them; until seen returns nonzero, and
  * returns that. This process need not have joined. */
 int slate_each(int (*seen)(void *context, const struct slip_process *), void *context);

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "include/thirl/doctor.h"
 #include "sync/order.h"
+#include "sync/rank.h"
 
 /* A look, with all that its pointers lead to. */
 struct look {
@@ -22,7 +23,15 @@ struct look {
     const struct thirl_circle **circles;
     size_t *member;
     size_t members, member_room;
+    struct rank rank;
+    struct thirl_step *step;
+    struct thirl_order *order;
+    const struct thirl_order **orders;
 };
+
+static int say_full(void) {
+    return err_say(ENOMEM, "no memory to look at who waits for whom");
+}
 
 static struct thirl_site locate(const struct knot_process *process, uint64_t address) {
     struct thirl_site site = {.address = address, .path = ""};
@@ -67,6 +76,7 @@ static void show_thread(struct look *look, unsigned i, size_t *blockers) {
     const struct knot_thread *from = &look->knot.thread[i];
     const struct knot_process *process = &look->knot.process[from->process];
     const struct slip *slip = &from->slip;
+    const struct web *web = &look->knot.web;
     struct thirl_object *object = look->object + (size_t)i * (SLIP_HOLDS + 1);
     struct thirl_thread *thread = &look->thread[i];
     *thread = (struct thirl_thread){.process = process->id,
@@ -78,8 +88,8 @@ static void show_thread(struct look *look, unsigned i, size_t *blockers) {
                                     .hold = object + 1,
                                     .held = slip->held,
                                     .blocker = look->blocker + *blockers,
-                                    .blockers = from->blockers,
-                                    .stuck = from->stuck};
+                                    .blockers = web->start[i + 1] - web->start[i],
+                                    .stuck = web->stays[i]};
     for (uint32_t j = 0, listed = knot_held(slip); j < listed; j++) {
         const struct slip_hold *hold = &slip->hold[j];
         if (hold->tag != 0) {
@@ -87,8 +97,8 @@ static void show_thread(struct look *look, unsigned i, size_t *blockers) {
                 describe(process, (uint32_t)(hold->tag & SLIP_KIND_BITS), hold->tag, hold->object, hold->site);
         }
     }
-    for (unsigned j = 0; j < from->blockers; j++) {
-        look->blocker[(*blockers)++] = from->blocker[j];
+    for (unsigned j = web->start[i]; j < web->start[i + 1]; j++) {
+        look->blocker[(*blockers)++] = web->to[j];
     }
     if (slip->wait.kind != SLIP_NOTHING && process->alive) {
         *object = describe(process, slip->wait.kind, slip->wait.tag, slip->wait.object, slip->wait.site);
@@ -100,14 +110,11 @@ static void show_thread(struct look *look, unsigned i, size_t *blockers) {
 }
 
 static bool show_threads(struct look *look) {
-    size_t count = look->knot.count, edges = 1, shown = 0;
-    for (size_t i = 0; i < count; i++) {
-        edges += look->knot.thread[i].blockers;
-    }
+    size_t count = look->knot.count, shown = 0;
     look->thread = calloc(count + 1, sizeof *look->thread);
     look->threads = calloc(count + 1, sizeof *look->threads);
     look->object = calloc((count + 1) * (SLIP_HOLDS + 1), sizeof *look->object);
-    look->blocker = calloc(edges, sizeof *look->blocker);
+    look->blocker = calloc((size_t)look->knot.web.start[count] + 1, sizeof *look->blocker);
     look->circle = calloc(count + 1, sizeof *look->circle);
     look->circles = calloc(count + 1, sizeof *look->circles);
     if (look->thread == NULL || look->threads == NULL || look->object == NULL || look->blocker == NULL ||
@@ -164,7 +171,50 @@ static bool show_circles(struct look *look, const struct knot *before) {
     return fits;
 }
 
+static void show_step(const struct look *look, struct thirl_step *step, const struct rank_pair *from) {
+    const struct knot_process *process = &look->knot.process[from->process];
+    const struct slip_pair *pair = &from->pair;
+    *step = (struct thirl_step){.process = process->id,
+                                .pid = process->pid,
+                                .here = process->here,
+                                .thread = pair->thread,
+                                .exe = process->exe,
+                                .held = describe(process, (uint32_t)(pair->before & SLIP_KIND_BITS), pair->before,
+                                                 pair->before_object, pair->before_site),
+                                .taken = describe(process, (uint32_t)(pair->after & SLIP_KIND_BITS), pair->after,
+                                                  pair->after_object, pair->after_site)};
+}
+
+static int show_orders(struct look *look) {
+    int rc = rank_look(&look->rank, &look->knot);
+    size_t count = look->rank.circles, steps = 0, at = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        steps += look->rank.length[i];
+    }
+    look->step = calloc(steps + 1, sizeof *look->step);
+    look->order = calloc(count + 1, sizeof *look->order);
+    look->orders = calloc(count + 1, sizeof *look->orders);
+    if (rc != 0 || look->step == NULL || look->order == NULL || look->orders == NULL) {
+        return rc != 0 ? rc : say_full();
+    }
+    for (size_t i = 0; i < count; i++) {
+        look->order[i] = (struct thirl_order){look->step + at, look->rank.length[i]};
+        look->orders[i] = &look->order[i];
+        for (unsigned j = 0; j < look->rank.length[i]; j++, at++) {
+            show_step(look, &look->step[at], &look->rank.pair[at]);
+        }
+    }
+    look->seen.order = look->orders;
+    look->seen.orders = count;
+    look->seen.missed = look->rank.missed;
+    return 0;
+}
+
 static void discard(struct look *look) {
+    rank_free(&look->rank);
+    free(look->step);
+    free(look->order);
+    free(look->orders);
     knot_free(&look->knot);
     free(look->thread);
     free(look->threads);
@@ -182,14 +232,15 @@ int thirl_doctor_look(struct thirl_doctor **seen) {
     if (seen == NULL || look == NULL) {
         free(look);
         return seen == NULL ? err_say(EINVAL, "thirl_doctor_look: there is no place for what is seen (NULL)")
-                            : err_say(ENOMEM, "no memory to look at who waits for whom");
+                            : say_full();
     }
     look->knot.all = true;
     int rc = order_look(&before);
     rc = rc == 0 ? order_look(&look->knot) : rc;
     if (rc == 0 && !(show_threads(look) && show_circles(look, &before))) {
-        rc = err_say(ENOMEM, "no memory to look at who waits for whom");
+        rc = say_full();
     }
+    rc = rc == 0 ? show_orders(look) : rc;
     knot_free(&before);
     *seen = rc == 0 ? &look->seen : NULL;
     if (rc != 0) {

@@ -48,6 +48,16 @@ static int add_threads(struct knot *knot, const struct slip_process *seen) {
     return 0;
 }
 
+/* A copy, NULL of nothing. */
+static bool keep(void *copy, const void *from, size_t size) {
+    void *made = size == 0 ? NULL : malloc(size);
+    if (made != NULL) {
+        memcpy(made, from, size);
+    }
+    memcpy(copy, &made, sizeof made);
+    return size == 0 || made != NULL;
+}
+
 int knot_add(struct knot *knot, const struct slip_process *seen) {
     struct knot_process *more = grow(knot->process, knot->processes, &knot->process_room, sizeof *more);
     if (more == NULL) {
@@ -58,14 +68,11 @@ int knot_add(struct knot *knot, const struct slip_process *seen) {
     *process = (struct knot_process){
         .id = seen->id, .pid = seen->pid, .here = seen->here, .pid_space = seen->pid_space, .alive = seen->alive};
     (void)snprintf(process->exe, sizeof process->exe, "%s", seen->exe);
-    if (knot->all && seen->modules != 0) {
-        process->module = malloc(seen->modules * sizeof *process->module);
-        if (process->module == NULL) {
-            return say_full();
-        }
-        memcpy(process->module, seen->module, seen->modules * sizeof *process->module);
-        process->modules = seen->modules;
+    if (knot->all && !(keep(&process->module, seen->module, seen->modules * sizeof *process->module) &&
+                       keep(&process->pairs, seen->pairs, seen->pairs != NULL ? sizeof *process->pairs : 0))) {
+        return say_full();
     }
+    process->modules = process->module != NULL ? seen->modules : 0;
     return add_threads(knot, seen);
 }
 
@@ -123,139 +130,51 @@ static unsigned find_holders(const struct slip *slip, const struct held *held, s
     return found;
 }
 
-static int find_edges(struct knot *knot) {
-    size_t count, edges = 0, room = 0;
-    struct held *held = sort_held(knot, &count);
-    unsigned *more = held == NULL ? NULL : knot->edge;
-    for (unsigned i = 0; held != NULL && i < knot->count; i++) {
-        if (room - edges < KNOT_BLOCKERS) {
-            room = 2 * room + (size_t)16 * KNOT_BLOCKERS;
-            more = realloc(knot->edge, room * sizeof *more);
-            if (more == NULL) break;
-            knot->edge = more;
-        }
-        struct knot_thread *thread = &knot->thread[i];
-        bool alive = knot->process[thread->process].alive; /* the dead wait for nothing */
-        thread->blockers = alive ? find_holders(&thread->slip, held, count, knot->edge + edges) : 0;
-        edges += thread->blockers;
-    }
-    free(held);
-    edges = 0;
-    for (unsigned i = 0; i < knot->count; i++) { /* not before: it has moved */
-        knot->thread[i].blocker = knot->edge + edges;
-        edges += knot->thread[i].blockers;
-    }
-    return knot->count != 0 && more == NULL ? say_full() : 0;
+/* A permit may be given back by any thread of its process, so whoever waits for one is never known to be stuck; the dead wait for nothing. */
+static bool may_be_stuck(const struct knot *knot, const struct knot_thread *thread) {
+    return knot->process[thread->process].alive && thread->slip.wait.kind != SLIP_SEM;
 }
 
-/* Edges the other way round: who waits for a thread stands in by[start[thread]] and behind it. NULL: no memory. */
-static unsigned *turn_round(const struct knot *knot, unsigned *start) {
+static bool find_edges(struct knot *knot, const struct held *held, size_t count) {
     size_t edges = 0;
+    unsigned holder[KNOT_BLOCKERS];
     for (unsigned i = 0; i < knot->count; i++) {
-        edges += knot->thread[i].blockers;
-        for (unsigned j = 0; j < knot->thread[i].blockers; j++) start[knot->thread[i].blocker[j] + 1]++;
+        edges += find_holders(&knot->thread[i].slip, held, count, holder);
     }
-    for (unsigned i = 0; i < knot->count; i++) start[i + 1] += start[i];
-    unsigned *by = malloc((edges + 1) * sizeof *by), *next = malloc((knot->count + 1) * sizeof *next);
-    if (by != NULL && next != NULL) {
-        memcpy(next, start, (knot->count + 1) * sizeof *next);
-        for (unsigned i = 0; i < knot->count; i++) {
-            for (unsigned j = 0; j < knot->thread[i].blockers; j++) by[next[knot->thread[i].blocker[j]]++] = i;
-        }
+    if (edges > UINT32_MAX || !web_make(&knot->web, knot->count, edges)) {
+        return false;
     }
-    bool full = next == NULL;
-    free(next);
-    if (full) {
-        free(by);
-        by = NULL;
+    for (unsigned i = 0, at = 0; i < knot->count; i++) {
+        const struct knot_thread *thread = &knot->thread[i];
+        bool alive = knot->process[thread->process].alive;
+        at += alive ? find_holders(&thread->slip, held, count, knot->web.to + at) : 0;
+        knot->web.start[i + 1] = at;
+        knot->web.stays[i] = may_be_stuck(knot, thread);
     }
-    return by;
-}
-
-/* A permit may be given back by any thread of its process, so whoever waits for one is never known to be stuck. */
-static bool may_be_stuck(const struct knot_thread *thread) {
-    return thread->blockers != 0 && thread->slip.wait.kind != SLIP_SEM;
-}
-
-/* Whoever waits for none that is stuck is not stuck: until nobody is left of whom that is true. */
-static int find_stuck(struct knot *knot) {
-    unsigned *start = calloc((size_t)knot->count + 1, sizeof *start), *left = calloc(knot->count + 1, sizeof *left);
-    unsigned *free_now = calloc((size_t)knot->count + 1, sizeof *free_now), tail = 0;
-    unsigned *by = start == NULL ? NULL : turn_round(knot, start);
-    bool full = by == NULL || left == NULL || free_now == NULL;
-    for (unsigned i = 0; !full && i < knot->count; i++) {
-        struct knot_thread *thread = &knot->thread[i];
-        left[i] = thread->blockers;
-        thread->stuck = may_be_stuck(thread);
-        if (!thread->stuck) free_now[tail++] = i;
-    }
-    for (unsigned head = 0; !full && head < tail; head++) {
-        for (unsigned j = start[free_now[head]]; j < start[free_now[head] + 1]; j++) {
-            struct knot_thread *waiter = &knot->thread[by[j]];
-            if (waiter->stuck && --left[by[j]] == 0) {
-                waiter->stuck = false;
-                free_now[tail++] = by[j];
-            }
-        }
-    }
-    free(start);
-    free(left);
-    free(free_now);
-    free(by);
-    return full ? say_full() : 0;
+    return true;
 }
 
 int knot_tie(struct knot *knot) {
-    int rc = find_edges(knot);
-    return rc == 0 ? find_stuck(knot) : rc;
+    size_t count;
+    struct held *held = sort_held(knot, &count);
+    bool fits = held != NULL && find_edges(knot, held, count) && web_prune(&knot->web);
+    free(held);
+    return fits ? 0 : say_full();
 }
 
 void knot_free(struct knot *knot) {
     for (unsigned i = 0; i < knot->processes; i++) {
         free(knot->process[i].module);
+        free(knot->process[i].pairs);
     }
     free(knot->process);
     free(knot->thread);
-    free(knot->edge);
+    web_free(&knot->web);
     *knot = (struct knot){.all = knot->all};
 }
 
-/* Breadth first from a thread back to it; came[x] is where x was reached from, plus one. The last of the circle, or the thread itself
- * plus count: there is none. */
-static unsigned search(const struct knot *knot, unsigned thread, unsigned *came, unsigned *queue) {
-    unsigned head = 0, tail = 0;
-    for (queue[tail++] = thread; head < tail; head++) {
-        const struct knot_thread *at = &knot->thread[queue[head]];
-        for (unsigned i = 0; i < at->blockers; i++) {
-            unsigned next = at->blocker[i];
-            if (next == thread) {
-                return queue[head];
-            }
-            if (knot->thread[next].stuck && came[next] == 0) {
-                came[next] = queue[head] + 1;
-                queue[tail++] = next;
-            }
-        }
-    }
-    return knot->count;
-}
-
 unsigned knot_circle(const struct knot *knot, unsigned thread, unsigned *circle, unsigned most) {
-    unsigned *came = knot->thread[thread].stuck ? calloc(knot->count, 2 * sizeof *came) : NULL, length = 0;
-    if (came == NULL) {
-        return 0;
-    }
-    unsigned last = search(knot, thread, came, came + knot->count);
-    if (last != knot->count) {
-        length = 1;
-        for (unsigned at = last; at != thread; at = came[at] - 1) length++;
-        for (unsigned at = last, i = length; i > 0; at = at == thread ? at : came[at] - 1) {
-            i--;
-            if (i < most) circle[i] = at;
-        }
-    }
-    free(came);
-    return length;
+    return web_circle(&knot->web, thread, circle, most);
 }
 
 const struct knot_thread *knot_find(const struct knot *knot, uint64_t id, uint32_t number) {
@@ -272,7 +191,7 @@ bool knot_same(const struct knot *knot, const struct knot *later, const unsigned
     for (unsigned i = 0; i < length; i++) {
         const struct knot_thread *before = &knot->thread[circle[i]];
         const struct knot_thread *after = knot_find(later, knot->process[before->process].id, before->slip.number);
-        if (after == NULL || !after->stuck || after->slip.round != before->slip.round ||
+        if (after == NULL || !later->web.stays[after - later->thread] || after->slip.round != before->slip.round ||
             after->slip.wait.kind != before->slip.wait.kind || after->slip.wait.tag != before->slip.wait.tag ||
             after->slip.held != before->slip.held) {
             return false;

@@ -6,6 +6,7 @@
 #define SYNC_KNOT_H
 
 #include "base/slip.h"
+#include "sync/web.h"
 
 #define KNOT_EXE 256
 #define KNOT_BLOCKERS 64 /* of one thread are looked at */
@@ -16,15 +17,13 @@ struct knot_process {
     bool alive;
     char exe[KNOT_EXE];
     struct slip_module *module; /* when all was asked for */
+    struct slip_pairs *pairs;   /* likewise */
     unsigned modules;
 };
 
 /* A thread that holds or waits. */
 struct knot_thread {
     unsigned process;
-    bool stuck; /* nobody but threads that are stuck could end its wait */
-    unsigned blockers;
-    const unsigned *blocker; /* threads that it waits for */
     struct slip slip;
 };
 
@@ -32,7 +31,8 @@ struct knot {
     struct knot_process *process;
     struct knot_thread *thread;
     unsigned processes, count, process_room, room;
-    unsigned *edge;
+    struct web
+        web; /* an edge: that thread waits for this one; stays: stuck, nobody but threads that are stuck could end its wait */
     bool all; /* before processes are added: with their modules, and threads that neither hold nor wait */
 };
 

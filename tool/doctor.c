@@ -55,15 +55,15 @@ static long long number(const struct thirl_thread *t) {
 }
 
 #define OBJECT_MAX (PLACE_MAX + 64)
-static const char *object(char out[OBJECT_MAX], const struct thirl_thread *t, const struct thirl_object *o) {
+static const char *object(char out[OBJECT_MAX], int64_t here, const char *exe, const struct thirl_object *o) {
     struct place place;
-    place_name(&place, t, &o->at, false);
+    place_name(&place, here, exe, &o->at, false);
     snprintf(out, OBJECT_MAX, "%s %04llx at %s", o->kind, (unsigned long long)(o->name >> 4 & 0xffff), place.text);
     return out;
 }
 
-static const char *from(struct place *place, const struct thirl_thread *t, const struct thirl_object *o) {
-    place_name(place, t, &o->from, true);
+static const char *from(struct place *place, int64_t here, const char *exe, const struct thirl_object *o) {
+    place_name(place, here, exe, &o->from, true);
     return place->text;
 }
 
@@ -89,8 +89,8 @@ static void say_wait(struct doctor *d, unsigned depth, size_t number_of) {
     const struct thirl_thread *t = at(d, number_of);
     char name[WHO_MAX], what[OBJECT_MAX];
     struct place place;
-    say(d, depth, "%s, has waited %.1f s for %s, in %s", who(name, t), waited(d, t), object(what, t, t->wait),
-        from(&place, t, t->wait));
+    say(d, depth, "%s, has waited %.1f s for %s, in %s", who(name, t), waited(d, t),
+        object(what, t->here, t->exe, t->wait), from(&place, t->here, t->exe, t->wait));
     d->told[number_of] = true;
 }
 
@@ -141,7 +141,7 @@ static void show_circle(struct doctor *d, size_t number_of) {
         struct place place;
         say_wait(d, 1, circle->thread[i]);
         say(d, 2, "which %s holds%s%s", who(name, holder), held ? ", since it took it in " : "",
-            held ? from(&place, holder, held) : "");
+            held ? from(&place, holder->here, holder->exe, held) : "");
         told = told || t->gives_up;
     }
     for (size_t i = 0; i < circle->count; i++) {
@@ -174,7 +174,7 @@ static void show_waiters(struct doctor *d, unsigned depth, size_t holder) {
         struct place place;
         say_wait(d, depth, i);
         if (held) {
-            say(d, depth + 1, "taken in %s", from(&place, at(d, holder), held));
+            say(d, depth + 1, "taken in %s", from(&place, at(d, holder)->here, at(d, holder)->exe, held));
         }
         show_waiters(d, depth + 1, i);
     }
@@ -226,8 +226,8 @@ static void show_others(struct doctor *d) {
             say_wait(d, 0, i);
         }
         for (size_t j = 0; j < t->holds && !idle; j++) {
-            say(d, 0, "%s, %s, holds %s, taken in %s", who(name, t), healths[t->health], object(what, t, &t->hold[j]),
-                from(&place, t, &t->hold[j]));
+            say(d, 0, "%s, %s, holds %s, taken in %s", who(name, t), healths[t->health],
+                object(what, t->here, t->exe, &t->hold[j]), from(&place, t->here, t->exe, &t->hold[j]));
         }
         if (t->holds && !idle) {
             bool was = d->ill;
@@ -244,9 +244,9 @@ static void add_text(struct text *out, const char *name, const char *value) {
     text_json(out, value, strlen(value));
 }
 
-static void add_place(struct doctor *d, const struct thirl_thread *t, const struct thirl_site *site, bool call) {
+static void add_place(struct doctor *d, int64_t here, const char *exe, const struct thirl_site *site, bool call) {
     struct place place;
-    place_name(&place, t, site, call);
+    place_name(&place, here, exe, site, call);
     text_print(&d->out, "{\"address\":\"0x%llx\"", (unsigned long long)site->address);
     add_text(&d->out, "file", place.path);
     text_print(&d->out, ",\"offset\":%llu", (unsigned long long)place.offset);
@@ -255,11 +255,11 @@ static void add_place(struct doctor *d, const struct thirl_thread *t, const stru
     text_bytes(&d->out, "}", 1);
 }
 
-static void add_object(struct doctor *d, const struct thirl_thread *t, const struct thirl_object *o) {
+static void add_object(struct doctor *d, int64_t here, const char *exe, const struct thirl_object *o) {
     text_print(&d->out, "{\"kind\":\"%s\",\"name\":\"%016llx\",\"at\":", o->kind, (unsigned long long)o->name);
-    add_place(d, t, &o->at, false);
+    add_place(d, here, exe, &o->at, false);
     text_print(&d->out, ",\"from\":");
-    add_place(d, t, &o->from, true);
+    add_place(d, here, exe, &o->from, true);
     text_bytes(&d->out, "}", 1);
 }
 
@@ -274,11 +274,11 @@ static void add_thread(struct doctor *d, size_t number_of) {
                (unsigned long long)t->held);
     for (size_t i = 0; i < t->holds; i++) {
         text_print(out, "%s", i ? "," : "");
-        add_object(d, t, &t->hold[i]);
+        add_object(d, t->here, t->exe, &t->hold[i]);
     }
     text_print(out, "],\"waits\":");
     if (t->wait) {
-        add_object(d, t, t->wait);
+        add_object(d, t->here, t->exe, t->wait);
         text_print(out, ",\"waited\":%.3f", waited(d, t));
     } else {
         text_print(out, "null");
@@ -291,6 +291,22 @@ static void add_thread(struct doctor *d, size_t number_of) {
         text_print(out, "%s%zu", i ? "," : "", t->blocker[i]);
     }
     text_print(out, "]}");
+}
+
+static void add_order(struct doctor *d, const struct thirl_order *order) {
+    text_bytes(&d->out, "[", 1);
+    for (size_t i = 0; i < order->count; i++) {
+        const struct thirl_step *s = &order->step[i];
+        text_print(&d->out, "%s{\"process\":\"%016llx\",\"pid\":%lld,\"here\":%lld,\"thread\":%d", i ? "," : "",
+                   (unsigned long long)s->process, (long long)s->pid, (long long)s->here, (int)s->thread);
+        add_text(&d->out, "exe", s->exe);
+        text_print(&d->out, ",\"held\":");
+        add_object(d, s->here, s->exe, &s->held);
+        text_print(&d->out, ",\"taken\":");
+        add_object(d, s->here, s->exe, &s->taken);
+        text_bytes(&d->out, "}", 1);
+    }
+    text_bytes(&d->out, "]", 1);
 }
 
 static void print_json(struct doctor *d) {
@@ -308,10 +324,32 @@ static void print_json(struct doctor *d) {
         }
         text_bytes(&d->out, "]", 1);
     }
-    text_print(&d->out, "]}\n");
+    text_print(&d->out, "],\n\"orders\":[");
+    for (size_t i = 0; i < d->seen->orders; i++) {
+        text_print(&d->out, "%s", i ? ",\n " : "");
+        add_order(d, d->seen->order[i]);
+    }
+    text_print(&d->out, "],\"missed\":%llu}\n", (unsigned long long)d->seen->missed);
 }
 
 /* ---- all ---- */
+
+/* ---- orders ---- */
+
+static void show_order(struct doctor *d, const struct thirl_order *order) {
+    say(d, 0, "RISK: %zu locks are taken in orders that make a circle", order->count);
+    for (size_t i = 0; i < order->count; i++) {
+        const struct thirl_step *s = &order->step[i];
+        const struct thirl_thread t = {.pid = s->pid, .here = s->here, .thread = s->thread, .exe = s->exe};
+        char name[WHO_MAX], held[OBJECT_MAX], taken[OBJECT_MAX];
+        struct place place;
+        say(d, 1, "%s, has held %s, taken in %s,", who(name, &t), object(held, s->here, s->exe, &s->held),
+            from(&place, s->here, s->exe, &s->held));
+        say(d, 2, "while it took %s, in %s", object(taken, s->here, s->exe, &s->taken),
+            from(&place, s->here, s->exe, &s->taken));
+    }
+    say(d, 1, "=> when these meet they wait for each other for ever: take the locks in one order everywhere");
+}
 
 static void print(struct doctor *d, const struct tool_args *args) {
     for (size_t i = 0; i < d->seen->circles; i++) {
@@ -319,12 +357,18 @@ static void print(struct doctor *d, const struct tool_args *args) {
     }
     show_trees(d);
     show_others(d);
+    for (size_t i = 0; i < d->seen->orders; i++) {
+        show_order(d, d->seen->order[i]);
+    }
+    if (d->seen->missed) {
+        tool_say(args, "%llu orders of locks found no room and are not known", (unsigned long long)d->seen->missed);
+    }
     bool any = false;
     for (size_t i = 0; i < d->seen->threads; i++) {
         any = any || d->told[i];
     }
     if (!any && d->out.used == 0) {
-        tool_say(args, "nobody waits for a lock");
+        tool_say(args, "nobody waits, and no locks are taken both ways");
     }
 }
 
@@ -350,6 +394,7 @@ int tool_doctor(const struct tool_args *args) {
         tool_say(args, "no memory for what is seen");
     }
     free(d.told);
+    code = code != TOOL_DONE ? code : d.ill ? TOOL_ILL : seen->orders ? TOOL_RISK : TOOL_DONE;
     thirl_doctor_free(&seen);
-    return code == TOOL_DONE && d.ill ? TOOL_ILL : code;
+    return code;
 }

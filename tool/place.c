@@ -21,19 +21,19 @@ static struct asked {
 static size_t asked_count;
 
 /* Where a file of that process can be opened: as the process sees it, also when it was replaced meanwhile, or is in a container. */
-static void reach(const struct thirl_thread *thread, const char *path, char out[REACH_MAX]) {
-    snprintf(out, REACH_MAX, "/proc/%lld/exe", (long long)thread->here);
-    if (thread->here != 0 && strcmp(path, thread->exe) == 0 && access(out, R_OK) == 0) {
+static void reach(int64_t here, const char *exe, const char *path, char out[REACH_MAX]) {
+    snprintf(out, REACH_MAX, "/proc/%lld/exe", (long long)here);
+    if (here != 0 && strcmp(path, exe) == 0 && access(out, R_OK) == 0) {
         return;
     }
-    snprintf(out, REACH_MAX, "/proc/%lld/root%s", (long long)thread->here, path);
-    if (thread->here == 0 || access(out, R_OK) != 0) {
+    snprintf(out, REACH_MAX, "/proc/%lld/root%s", (long long)here, path);
+    if (here == 0 || access(out, R_OK) != 0) {
         snprintf(out, REACH_MAX, "%s", path);
     }
 }
 
 /* The line, or at least the symbol. A call's address is the one behind it. NULL: enough has been asked for. */
-static const struct symbol *look_up(const struct thirl_thread *thread, const char *path, uint64_t address, bool call) {
+static const struct symbol *look_up(int64_t here, const char *exe, const char *path, uint64_t address, bool call) {
     for (size_t i = 0; i < asked_count; i++) {
         if (asked[i].address == address && strcmp(asked[i].path, path) == 0) {
             return &asked[i].symbol;
@@ -44,7 +44,7 @@ static const struct symbol *look_up(const struct thirl_thread *thread, const cha
     }
     struct asked *a = &asked[asked_count++];
     char file[REACH_MAX];
-    reach(thread, path, file);
+    reach(here, exe, path, file);
     snprintf(a->path, sizeof a->path, "%s", path);
     a->address = address;
     uint64_t inside = call && address ? address - 1 : address;
@@ -58,15 +58,15 @@ static const struct symbol *look_up(const struct thirl_thread *thread, const cha
 }
 
 /* What a living process has mapped, as text; read once for the threads of one process, which come one after the other. */
-static const char *maps_of(const struct thirl_thread *thread) {
+static const char *maps_of(int64_t here) {
     static char text[MAPS_MAX];
     static int64_t whose;
     char name[64];
-    if (whose == thread->here) {
+    if (whose == here) {
         return text;
     }
-    whose = thread->here;
-    snprintf(name, sizeof name, "/proc/%lld/maps", (long long)thread->here);
+    whose = here;
+    snprintf(name, sizeof name, "/proc/%lld/maps", (long long)here);
     FILE *maps = whose == 0 ? NULL : fopen(name, "re");
     size_t got = maps ? fread(text, 1, sizeof text - 1, maps) : 0;
     text[got] = 0;
@@ -77,9 +77,8 @@ static const char *maps_of(const struct thirl_thread *thread) {
 }
 
 /* Looks for the address there: the file, and what that calls the place. */
-static bool find_mapped(const struct thirl_thread *thread, uint64_t address, char *path, size_t room,
-                        uint64_t *offset) {
-    for (const char *line = maps_of(thread), *end; (end = strchr(line, '\n')); line = end + 1) {
+static bool find_mapped(int64_t here, uint64_t address, char *path, size_t room, uint64_t *offset) {
+    for (const char *line = maps_of(here), *end; (end = strchr(line, '\n')); line = end + 1) {
         unsigned long long first, last, begins;
         int behind = 0;
         if (sscanf(line, "%llx-%llx %*s %llx %*s %*s %n", &first, &last, &begins, &behind) != 3 || behind <= 0 ||
@@ -105,10 +104,9 @@ static const char *short_name(const char *path) {
 }
 
 /* In a program or library: how it is called there. false: it has no name. */
-static bool in_file(struct place *place, const struct thirl_thread *thread, const char *path, uint64_t address,
-                    bool call) {
+static bool in_file(struct place *place, int64_t here, const char *exe, const char *path, uint64_t address, bool call) {
     static const struct symbol unknown;
-    const struct symbol *s = look_up(thread, path, address, call);
+    const struct symbol *s = look_up(here, exe, path, address, call);
     s = s ? s : &unknown;
     const char *file = short_name(path), *name = s->name;
     snprintf(place->path, sizeof place->path, "%s", path);
@@ -130,20 +128,20 @@ static bool in_file(struct place *place, const struct thirl_thread *thread, cons
     return *s->line || *name;
 }
 
-void place_name(struct place *place, const struct thirl_thread *thread, const struct thirl_site *site, bool call) {
+void place_name(struct place *place, int64_t here, const char *exe, const struct thirl_site *site, bool call) {
     char path[PLACE_MAX], file[REACH_MAX];
     uint64_t offset, address;
     memset(place, 0, sizeof *place);
     snprintf(place->text, sizeof place->text, site->address ? "0x%llx" : "?", (unsigned long long)site->address);
-    if (site->address == 0 || (*site->path && in_file(place, thread, site->path, site->offset, call))) {
+    if (site->address == 0 || (*site->path && in_file(place, here, exe, site->path, site->offset, call))) {
         return;
     }
-    if (!find_mapped(thread, site->address, path, sizeof path, &offset)) {
+    if (!find_mapped(here, site->address, path, sizeof path, &offset)) {
         return;
     }
-    reach(thread, path, file);
+    reach(here, exe, path, file);
     if (symbol_address(file, offset, &address)) { /* a program or library that came later */
-        in_file(place, thread, path, address, call);
+        in_file(place, here, exe, path, address, call);
         return;
     }
     snprintf(place->path, sizeof place->path, "%s", path);

@@ -26,6 +26,7 @@
     X(DENIED, 5, "no permission")                                                                                      \
     X(OTHER, 6, "another error; the sentence on standard error says which")                                            \
     X(ILL, 7, "thirl doctor: somebody waits for what nobody will let go of")                                           \
+    X(RISK, 8, "thirl doctor: locks are taken in orders that may become a deadlock")                                   \
     X(HANGUP, 129, "ended by SIGHUP")                                                                                  \
     X(INTERRUPT, 130, "ended by SIGINT")                                                                               \
     X(PIPE, 141, "nobody reads standard output any more")                                                              \
@@ -309,8 +310,9 @@ struct place {
     char symbol[128], line[256]; /* as in struct symbol */
 };
 
-/* What a place in the memory of that thread's process is called; call: it is the address behind a call. */
-void place_name(struct place *, const struct thirl_thread *, const struct thirl_site *, bool call);
+/* What a place in the memory of a process is called; call: it is the address behind a call. The process: as this one sees it (0: not), and
+ * its program. */
+void place_name(struct place *, int64_t here, const char *exe, const struct thirl_site *, bool call);
 
 /* ---- flow.c: what send and recv share ----------------------------------------------------------------------------- */
 

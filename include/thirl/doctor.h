@@ -64,12 +64,32 @@ struct thirl_circle {
     size_t count;
 };
 
+/* That some thread took, or waited for, one lock while it held another. */
+struct thirl_step {
+    uint64_t process;
+    int64_t pid, here;
+    int32_t thread;
+    const char *exe;
+    struct thirl_object held, taken;
+};
+
+/* Locks that are taken in orders that make a circle: what each step takes, the next one has held, and the last takes what the first has
+ * held. When those happen at one time they are a deadlock, unless a further lock keeps them apart. */
+struct thirl_order {
+    const struct thirl_step *step;
+    size_t count;
+};
+
 /* Numbers of threads are places in `thread`. Structs may grow at their ends; each is behind a pointer of its own. */
 struct thirl_doctor {
     const struct thirl_thread *const *thread;
     size_t threads;
     const struct thirl_circle *const *circle;
     size_t circles;
+    const struct thirl_order *const *order;
+    size_t orders;
+    uint64_t
+        missed; /* of what was taken while something was held: what found no room in the table of its process, where 1,024 have some */
 };
 
 /* Looks at all processes of the registry directory ($THIRL_DIR, else /dev/shm/thirl-UID), twice: a circle counts when it stood still
