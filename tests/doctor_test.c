@@ -284,6 +284,7 @@ struct way {
     bool tries;
     const char *killed_at;
 };
+#define WAY(number, ...) ((struct way){.lock = {__VA_ARGS__}, .count = (number)})
 
 static int take_in_order(void *argument) {
     const struct way *way = argument;
@@ -315,16 +316,17 @@ static int orders_of(const struct way *way, int count) {
 
 static void orders_that_make_a_circle_are_named(void **state) {
     (void)state;
-    assert_int_equal(orders_of((struct way[]){{{0, 1}, 2}, {{0, 1}, 2}}, 2), 0);
-    assert_int_equal(orders_of((struct way[]){{{0, 1}, 2}, {{1, 0}, 2, .tries = true}}, 2), 0); /* a try never waits */
-    assert_int_equal(orders_of((struct way[]){{{0, 1}, 2}, {{1, 2}, 2}, {{0, 2}, 2}}, 3), 0);
-    assert_int_equal(orders_of((struct way[]){{{0, 1}, 2}, {{1, 0}, 2}}, 2), 8);
+    struct way tries = {.lock = {1, 0}, .count = 2, .tries = true};
+    assert_int_equal(orders_of((struct way[]){WAY(2, 0, 1), WAY(2, 0, 1)}, 2), 0);
+    assert_int_equal(orders_of((struct way[]){WAY(2, 0, 1), tries}, 2), 0); /* a try never waits */
+    assert_int_equal(orders_of((struct way[]){WAY(2, 0, 1), WAY(2, 1, 2), WAY(2, 0, 2)}, 3), 0);
+    assert_int_equal(orders_of((struct way[]){WAY(2, 0, 1), WAY(2, 1, 0)}, 2), 8);
     assert_true(says("RISK: 2 locks are taken in orders that make a circle"));
     assert_true(says("has held mutex"));
     if (has_lines()) assert_true(says("doctor_test.c:%d (take_in_order)", board->line[1]));
-    assert_int_equal(orders_of((struct way[]){{{0, 1}, 2}, {{1, 2}, 2}, {{2, 0}, 2}}, 3), 8);
+    assert_int_equal(orders_of((struct way[]){WAY(2, 0, 1), WAY(2, 1, 2), WAY(2, 2, 0)}, 3), 8);
     assert_true(says("RISK: 3 locks"));
-    assert_int_equal(orders_of((struct way[]){{{0, 1, 2}, 3}, {{2, 0}, 2}}, 2), 8); /* not the last that was held */
+    assert_int_equal(orders_of((struct way[]){WAY(3, 0, 1, 2), WAY(2, 2, 0)}, 2), 8); /* not the last that was held */
     assert_true(says("RISK: 2 locks"));
 }
 
@@ -337,7 +339,7 @@ static void killed_at_each_point_of_noting(void **state) {
         char order[96];
         struct thirl_doctor *seen;
         (void)snprintf(order, sizeof order, "%s:1:kill", name);
-        struct way way = {{0, 1}, 2, .killed_at = order}, back = {{1, 0}, 2};
+        struct way way = {.lock = {0, 1}, .count = 2, .killed_at = order}, back = WAY(2, 1, 0);
         anew();
         assert_int_equal(room_run(take_in_order, &way), 128 + SIGKILL);
         bool noted = strcmp(name, "rank.note.after") == 0;
