@@ -107,7 +107,19 @@ static inline uint32_t slip_hold(struct slip *slip, uint64_t tag, const void *ob
     return held;
 }
 
-/* Likewise one that is not the last: the others move up, and what was not listed stays so. */
+/* The same of the first, which is most often the only one. false: there are others. */
+static inline bool slip_hold_first(struct slip *slip, uint64_t tag, const void *object, const void *site) {
+    if (unlikely(atomic_peek(&slip->held) != 0)) {
+        return false;
+    }
+    atomic_poke(&slip->hold[0].tag, tag);
+    atomic_poke(&slip->hold[0].object, (uint64_t)(uintptr_t)object);
+    atomic_poke(&slip->hold[0].site, (uint64_t)(uintptr_t)site);
+    atomic_store(&slip->held, 1u); /* pairs with the reader's load of held */
+    return true;
+}
+
+/* Takes one off the list that is not the last: the others move up, and what was not listed stays so. */
 static inline void slip_drop_middle(struct slip *slip, uint64_t tag) {
     uint32_t held = atomic_peek(&slip->held), listed = held < SLIP_HOLDS ? held : SLIP_HOLDS, at = listed;
     while (at > 0 && slip->hold[at - 1].tag != tag) {

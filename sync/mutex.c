@@ -166,7 +166,7 @@ static inline int lock_listed(struct mutex *m, const struct party *me, int64_t u
 /* The thread holds something else. */
 __attribute__((noinline)) static int lock_another(struct mutex *m, int64_t until, const void *site) {
     const struct party *me = party_me();
-    if (until != 0) {
+    if (slip_hold(me->slip, m->tag, m, site) != 0 && until != 0) {
         rank_note(me);
     }
     return lock_listed(m, me, until, site);
@@ -181,8 +181,8 @@ int mutex_lock(struct mutex *m, int64_t until, const void *site) {
     if (unlikely(tag == 0)) {
         return refuse();
     }
-    return unlikely(slip_hold(me->slip, tag, m, site) != 0) ? lock_another(m, until, site)
-                                                            : lock_listed(m, me, until, site);
+    return likely(slip_hold_first(me->slip, tag, m, site)) ? lock_listed(m, me, until, site)
+                                                           : lock_another(m, until, site);
 }
 
 int thirl_mutex_lock(thirl_mutex *mutex, thirl_time until) {

@@ -159,35 +159,56 @@ static const struct rank_pair *pair_of(const struct rank_pair *all, unsigned cou
     return NULL;
 }
 
-/* Adds a circle that goes through these nodes; lock[node] is the tag of each. */
-static void add(struct rank *rank, unsigned *used, const struct rank_pair *all, unsigned count, const uint64_t *lock,
-                const unsigned *circle, unsigned length) {
-    for (unsigned i = 0; i < length; i++) {
-        const struct rank_pair *pair = pair_of(all, count, lock[circle[i]], lock[circle[(i + 1) % length]]);
-        rank->pair[(*used)++] = *pair;
+/* Pairs that are there both ways: circles of two, each of them one. */
+static unsigned find_twos(struct rank *rank, const struct rank_pair *all, unsigned count) {
+    unsigned used = 0;
+    for (unsigned i = 0; i < count && rank->circles < RANK_CIRCLES; i++) {
+        const struct slip_pair *pair = &all[i].pair;
+        const struct rank_pair *back =
+            pair->before < pair->after ? pair_of(all, count, pair->after, pair->before) : NULL;
+        if (back != NULL) {
+            rank->pair[used++] = all[i];
+            rank->pair[used++] = *back;
+            rank->length[rank->circles++] = 2;
+        }
     }
-    rank->length[rank->circles++] = length;
+    return used;
 }
 
-/* A circle through each lock that is in any, unless one was found already that it is in. */
+/* Adds a larger circle that goes through these nodes, unless two of them are a circle already. */
+static unsigned add(struct rank *rank, unsigned used, const struct rank_pair *all, unsigned count, const uint64_t *lock,
+                    const unsigned *circle, unsigned length) {
+    for (unsigned i = 0; i < length; i++) {
+        for (unsigned j = 0; j < i; j++) {
+            uint64_t one = lock[circle[i]], other = lock[circle[j]];
+            if (pair_of(all, count, one, other) != NULL && pair_of(all, count, other, one) != NULL) return used;
+        }
+    }
+    for (unsigned i = 0; i < length; i++) {
+        rank->pair[used++] = *pair_of(all, count, lock[circle[i]], lock[circle[(i + 1) % length]]);
+    }
+    rank->length[rank->circles++] = length;
+    return used;
+}
+
+/* And one through each lock that is in any, unless one was found already that it is in. */
 static bool find_circles(struct rank *rank, const struct web *web, const struct rank_pair *all, unsigned count,
                          const unsigned *node) {
     uint64_t *lock = calloc((size_t)web->count + 1, sizeof *lock);
     bool *told = calloc((size_t)web->count + 1, sizeof *told);
     bool fits = lock != NULL && told != NULL;
     for (unsigned i = 0; fits && i < count; i++) lock[node[i]] = all[i].pair.before;
-    unsigned circle[LENGTH_MOST], used = 0;
+    unsigned circle[LENGTH_MOST], used = fits ? find_twos(rank, all, count) : 0;
     for (unsigned i = 0, looks = 0; fits && i < web->count && looks < RANK_CIRCLES; i++) {
         if (!web->stays[i] || told[i]) {
             continue;
         }
         looks++;
         unsigned length = web_circle(web, i, circle, LENGTH_MOST);
-        if (length == 0 || length > LENGTH_MOST) {
-            continue;
+        if (length > 2 && length <= LENGTH_MOST && rank->circles < RANK_CIRCLES) {
+            used = add(rank, used, all, count, lock, circle, length);
+            for (unsigned j = 0; j < length; j++) told[circle[j]] = true;
         }
-        add(rank, &used, all, count, lock, circle, length);
-        for (unsigned j = 0; j < length; j++) told[circle[j]] = true;
     }
     free(lock);
     free(told);
