@@ -11,16 +11,6 @@
 #include "base/futex.h"
 #include "include/thirl/lock.h"
 
-#define SPINS 40 /* an owner that lets go at once is not slept for */
-
-static const uint32_t *lower(const uint64_t *word) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    return (const uint32_t *)(const void *)word;
-#else
-    return (const uint32_t *)(const void *)word + 1;
-#endif
-}
-
 int64_t owner_until(int64_t ns) {
     return ns >= 0 ? ns : clock_after(clock_now(), 30 * CLOCK_S);
 }
@@ -61,7 +51,7 @@ static int inherit(uint64_t *word, const struct party *me, uint64_t seen) {
 }
 
 int owner_spin(uint64_t *word, const struct party *me) {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < OWNER_SPINS; i++) {
         uint64_t seen = atomic_load(word);
         int rc = attempt(word, me, &seen, 0);
         if (rc != -EAGAIN || (seen & OWNER_WAITERS) != 0) {
@@ -95,7 +85,7 @@ int owner_take(uint64_t *word, const struct party *me, int64_t until) {
             return inherit(word, me, seen) == THIRL_OWNER_DIED ? THIRL_OWNER_DIED : -ETIMEDOUT;
         }
         weave("owner.wait.asleep");
-        int slept = futex_wait(lower(word), (uint32_t)seen, owner_slice(now, until));
+        int slept = futex_wait(owner_half(word), (uint32_t)seen, owner_slice(now, until));
         weave("owner.wait.awake");
         waiters = OWNER_WAITERS;
         if (slept == -ETIMEDOUT) {
@@ -115,7 +105,7 @@ void owner_give_slowly(uint64_t *word, const struct party *me) {
     while (!atomic_cas(word, &seen, seen & OWNER_DIED)) continue;
     weave("owner.give.between");
     if ((seen & OWNER_WAITERS) != 0) {
-        (void)futex_wake(lower(word), 1);
+        (void)futex_wake(owner_half(word), 1);
     }
     weave("owner.give.after");
 }
@@ -130,5 +120,5 @@ void owner_condemn(uint64_t *word) {
     weave("owner.condemn.before");
     atomic_store(word, OWNER_CONDEMNED); /* waiters that come in between read it anew before they sleep */
     weave("owner.condemn.after");
-    (void)futex_wake(lower(word), INT32_MAX);
+    (void)futex_wake(owner_half(word), INT32_MAX);
 }

@@ -30,6 +30,15 @@
 
 #define OWNER_SLICE_NS (50 * INT64_C(1000000))
 
+#ifndef OWNER_SPINS
+#define OWNER_SPINS 40 /* an owner that lets go at once is not slept for */
+#endif
+
+/* What is slept on: the lower half of a word. */
+static inline const uint32_t *owner_half(const uint64_t *word) {
+    return (const uint32_t *)(const void *)word + (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 1);
+}
+
 /* 0, THIRL_OWNER_DIED, or without it -EAGAIN (until 0), -ETIMEDOUT, -ENOTRECOVERABLE. until: CLOCK_MONOTONIC, INT64_MAX never. Pairs with
  * owner_give. Owned by the same process it waits too: threads are told apart above. */
 int owner_take(uint64_t *word, const struct party *, int64_t until);
