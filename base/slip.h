@@ -18,7 +18,10 @@
 #include "base/atomic.h"
 
 /* What can be held or waited for; the lowest four bits of its tag. */
-#define SLIP_KINDS(X) X(MUTEX, "mutex") X(COND, "condition variable")
+#define SLIP_KINDS(X)                                                                                                  \
+    X(MUTEX, "mutex")                                                                                                  \
+    X(SEM, "semaphore")                                                                                                \
+    X(COND, "condition variable")
 
 enum slip_kind {
     SLIP_NOTHING,
