@@ -57,7 +57,7 @@ int token_take(uint64_t *word, int64_t until) {
 
 static void wake(uint64_t *word, uint64_t seen) {
     weave("token.post.between");
-    if (futex_wake(rest_half(word), 1) == 0) {
+    if (futex_wake(owner_half(word), 1) == 0) {
         weave("token.post.nobody");
         (void)atomic_cas(word, &seen, seen & ~TOKEN_WAITERS);
     }

@@ -18,15 +18,15 @@
 #include "tests/race/loom.h"
 #include "tests/race/players.h"
 
-#include "sync/owner.c"
+#include "sync/owner.c" /* NOLINT(bugprone-suspicious-include): the code as it is */
 
 #define inside mutex_inside
 #define refuse mutex_refuse
-#include "sync/mutex.c"
+#include "sync/mutex.c" /* NOLINT(bugprone-suspicious-include): the code as it is */
 #undef inside
 #undef refuse
 
-#include "sync/cond.c"
+#include "sync/cond.c" /* NOLINT(bugprone-suspicious-include): the code as it is */
 
 static unsigned more; /* switches, by the first argument */
 
