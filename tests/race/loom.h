@@ -61,6 +61,9 @@ int64_t loom_now(void);
 #undef atomic_and
 #undef atomic_swap
 #undef atomic_cas
+#undef atomic_total_load
+#undef atomic_total_add
+#undef atomic_total_cas
 #define atomic_load(p) (loom_step(), __atomic_load_n((p), __ATOMIC_SEQ_CST))
 #define atomic_store(p, v) (loom_step(), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
 #define atomic_peek(p) __atomic_load_n((p), __ATOMIC_RELAXED)
@@ -72,6 +75,9 @@ int64_t loom_now(void);
 #define atomic_swap(p, v) (loom_step(), __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
 #define atomic_cas(p, expected, v)                                                                                     \
     (loom_step(), __atomic_compare_exchange_n((p), (expected), (v), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+#define atomic_total_load atomic_load
+#define atomic_total_add atomic_add
+#define atomic_total_cas atomic_cas
 #define atomic_pause loom_pause
 #define futex_wait loom_futex_wait
 #define futex_wake loom_futex_wake
