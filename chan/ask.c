@@ -189,6 +189,10 @@ static int show(void *context, const struct node_line *line) {
         .refused = end->in.refused,
         .late = end->in.late,
         .twice = end->in.twice,
+        .pool = end->pool,
+        .pool_bytes = end->reserved,
+        .held = end->in.holds,
+        .held_bytes = end->in.held,
     };
     return listing->seen(listing->context, &seen);
 }

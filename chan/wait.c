@@ -322,6 +322,14 @@ static int say_late(const struct wait *wait) {
     if (wait->way == MECH_IN) {
         return err_say(code, "%s: %s sent nothing %s", end->address, who, when);
     }
+    uint64_t wanted = atomic_peek(&end->seen->wanted);
+    if (wanted != 0) {
+        return err_say(code,
+                       "%s: no place for a message of %llu bytes in the pool of %llu: %s holds %llu messages, %llu "
+                       "bytes, and freed none %s; it has to free some, or open this end with a larger ?pool=",
+                       end->address, (unsigned long long)wanted, (unsigned long long)end->seen->pool, who,
+                       (unsigned long long)end->seen->out.holds, (unsigned long long)end->seen->out.held, when);
+    }
     const char *more = end->mech->more;
     return err_say(code, "%s: the queue (%llu bytes) is full and %s made no room %s%s%s", end->address,
                    (unsigned long long)end->seen->queue, who, when, more == NULL ? "" : "; ", more == NULL ? "" : more);

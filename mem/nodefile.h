@@ -11,7 +11,7 @@
 #include "mem/node.h"
 
 #define NODE_MAGIC "thirlnod"
-#define NODE_VERSION 1
+#define NODE_VERSION 2
 #define NODE_LIVES 64
 #define NODE_ENDS 16384
 

@@ -28,9 +28,17 @@ static const char *traffic(char cell[TRAFFIC_MAX], uint64_t messages, uint64_t b
 }
 
 static void add_row(struct list *l, const struct thirl_seen *s) {
-    char pid[24], sent[TRAFFIC_MAX], received[TRAFFIC_MAX], waits[24], queue[TEXT_SIZE_MAX];
+    char pid[24], sent[TRAFFIC_MAX], received[TRAFFIC_MAX], waits[24], queue[2 * TEXT_SIZE_MAX + 4],
+        pool[TEXT_SIZE_MAX];
     snprintf(pid, sizeof pid, "%lld", (long long)s->pid);
     snprintf(waits, sizeof waits, "%llu", (unsigned long long)s->waits);
+    if (s->queue) {
+        (void)text_size(queue, (double)s->queue);
+    }
+    if (s->queue && s->pool_bytes) { /* what large messages take beside it */
+        size_t used = strlen(queue);
+        snprintf(queue + used, sizeof queue - used, " + %s", text_size(pool, (double)s->pool_bytes));
+    }
     const char *cells[COLUMNS] = {s->address,
                                   s->role,
                                   s->state,
@@ -39,7 +47,7 @@ static void add_row(struct list *l, const struct thirl_seen *s) {
                                   traffic(sent, s->sent, s->sent_bytes),
                                   traffic(received, s->received, s->received_bytes),
                                   waits,
-                                  s->queue ? text_size(queue, (double)s->queue) : NULL};
+                                  s->queue ? queue : NULL};
     text_row(&l->table, cells);
 }
 
@@ -60,11 +68,19 @@ static void add_object(struct list *l, const struct thirl_seen *s) {
     const struct {
         const char *name;
         uint64_t value;
-    } numbers[] = {{"sent", s->sent},         {"sent_bytes", s->sent_bytes},
-                   {"received", s->received}, {"received_bytes", s->received_bytes},
-                   {"waits", s->waits},       {"wakes", s->wakes},
-                   {"queue", s->queue},       {"lost", s->lost},
-                   {"refused", s->refused}};
+    } numbers[] = {{"sent", s->sent},
+                   {"sent_bytes", s->sent_bytes},
+                   {"received", s->received},
+                   {"received_bytes", s->received_bytes},
+                   {"waits", s->waits},
+                   {"wakes", s->wakes},
+                   {"queue", s->queue},
+                   {"lost", s->lost},
+                   {"refused", s->refused},
+                   {"pool", s->pool},
+                   {"pool_bytes", s->pool_bytes},
+                   {"held", s->held},
+                   {"held_bytes", s->held_bytes}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         text_print(&l->out, "%s\"%s\":%llu", i ? "," : "", numbers[i].name, (unsigned long long)numbers[i].value);
     }

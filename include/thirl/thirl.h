@@ -129,6 +129,7 @@ struct thirl_options {
     uint64_t history; /* ?history=: how many of a publisher's last messages a new subscriber gets first; 0 */
     uint32_t crc;     /* ?crc: a CRC32C on every message, added and checked from end to end; thirl-crc(7) */
     uint32_t zero;
+    uint64_t pool; /* ?pool=: bytes that large messages may take beside the queue, until they are freed; shm:// */
 };
 
 /* What happens to a message for which there is no room. What was dropped is counted, and the receiver can see the gap. */
@@ -369,6 +370,9 @@ struct thirl_limits {
         queue_messages; /* messages (packets, above atomic_max) that can wait in one direction; 0: only bytes count */
     uint32_t full;      /* what it does when a queue is full, enum thirl_full */
     uint32_t more_zero;
+    uint64_t pool;  /* bytes that large messages may take beside the queue; 0: they have no place of their own */
+    uint64_t lends; /* loans of that size or more lie there, and hold back nothing while they are held; 0: none does */
+    uint64_t holds; /* messages that may be taken and not yet freed, and loans not yet put, at once */
 };
 THIRL_API THIRL_CHECK int thirl_limits(thirl *end, struct thirl_limits *limits);
 
@@ -416,6 +420,8 @@ struct thirl_seen {
     uint64_t lost;        /* messages that never came, or never whole, as far as that is known */
     uint64_t refused;     /* what came and was not thirl's, or lied, or was damaged */
     uint64_t late, twice; /* packets that came out of order, and that came again and were dropped: over datagrams */
+    uint64_t pool, pool_bytes; /* how large its pool may grow, and what it takes of the file system now */
+    uint64_t held, held_bytes; /* messages in pools that it has taken and not yet freed */
 };
 
 /* Calls seen for each end in the registry directory ($THIRL_DIR, else /dev/shm/thirl-UID), in the order of addresses, until
