@@ -206,7 +206,6 @@ static void give_up(struct pool *pool, uint32_t at) {
     /* Whoever reads the hole afterwards had no business there. */
     (void)fallocate(pool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                     (off_t)(pool->seg->head + pool->seg->ring + chunk->offset), (off_t)bytes(pool, at));
-    weave("pool.trim.punched");
     if (chunk->left != POOL_NONE) {
         pool->chunk[chunk->left].right = chunk->right;
     } else {

@@ -260,24 +260,25 @@ static int by_size(const void *a, const void *b) {
 
 /* How the names of the points begin that no pair passes; each is killed at by a test of its own. */
 static const char *const elsewhere[] = {
-    "bare.",                                               /* bare_test */
-    "link.noted",                                          /* rights_test */
-    "pipe.",                                               /* pipe_test */
-    "udp.",                                                /* udp_test */
-    "dgram.",                                              /* dgram_test */
-    "hose.",                                               /* path_test */
-    "ear.",       "deal.",  "tell.",                       /* deal_test */
-    "hub.",       "crier.",                                /* deal_test, crier_test */
-    "sig.",                                                /* conform/event_test */
-    "catch.",                                              /* conform/event_test */
-    "tally.",     "event.",                                /* conform/event_test */
-    "stale.",                                              /* never passed, says conform/wake_test */
-    "choose.",                                             /* conform/wait_test */
-    "push.",                                               /* conform/crowd_test, and all that follow */
-    "draw.",      "turn.",  "queue.", "kept.",   "claim.", /* conform/work_test, and all that follow */
-    "rouse.",     "offer.", "toil.",  "orphan.", "pub.",   /* conform/mourn_test, and all that follow */
-    "sub.",       "feed.",  "crowd.", "fan.",    "cast.",  "post.all",
-    "desk.",      "talk.",  "door.",  "call.",   "serve.", /* conform/call_test */
+    "bare.",                                                                /* bare_test */
+    "inlet.keep", "inlet.drop", "outlet.refer", "outlet.away", "pool.make", /* pool_test */
+    "link.noted",                                                           /* rights_test */
+    "pipe.",                                                                /* pipe_test */
+    "udp.",                                                                 /* udp_test */
+    "dgram.",                                                               /* dgram_test */
+    "hose.",                                                                /* path_test */
+    "ear.",       "deal.",      "tell.",                                    /* deal_test */
+    "hub.",       "crier.",                                                 /* deal_test, crier_test */
+    "sig.",                                                                 /* conform/event_test */
+    "catch.",                                                               /* conform/event_test */
+    "tally.",     "event.",                                                 /* conform/event_test */
+    "stale.",                                                               /* never passed, says conform/wake_test */
+    "choose.",                                                              /* conform/wait_test */
+    "push.",                                                             /* conform/crowd_test, and all that follow */
+    "draw.",      "turn.",      "queue.",       "kept.",       "claim.", /* conform/work_test, and all that follow */
+    "rouse.",     "offer.",     "toil.",        "orphan.",     "pub.",   /* conform/mourn_test, and all that follow */
+    "sub.",       "feed.",      "crowd.",       "fan.",        "cast.",     "post.all",
+    "desk.",      "talk.",      "door.",        "call.",       "serve.", /* conform/call_test */
 };
 
 static bool is_elsewhere(const char *name) {
