@@ -40,7 +40,7 @@ LINK = $(CC) -pthread $(SANITIZE) $(LDFLAGS_ADD)
 
 # ---- what there is --------------------------------------------------------------------------------------------------
 
-LIBRARY := $(wildcard $(addsuffix /*.c,base mem wire mech chan pattern))
+LIBRARY := $(wildcard $(addsuffix /*.c,base mem wire mech chan pattern serve))
 TOOL := $(wildcard tool/*.c)
 BENCH := $(wildcard bench/*.c)
 # Event loops that are no part of libc: each example is built where pkg-config knows its library.
@@ -76,7 +76,7 @@ REPLAYED = $(FUZZERS)
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane node race thread weave
+TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane node race state thread wait weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=
@@ -227,7 +227,7 @@ EACH_OTHER_NAME = for page in $(MAN); do for name in $$(sed -n '/^\.Nd/q; s/^\.N
 
 install: all
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/include/thirl $(TO_LIB)/pkgconfig $(DESTDIR)$(PREFIX)/bin
-	$(INSTALL) -m 644 include/thirl/thirl.h $(DESTDIR)$(PREFIX)/include/thirl/
+	$(INSTALL) -m 644 include/thirl/*.h $(DESTDIR)$(PREFIX)/include/thirl/
 	$(INSTALL) -m 644 $(STATIC) $(TO_LIB)/
 	$(INSTALL) -m 755 $(B)/$(SONAME) $(TO_LIB)/libthirl.so.$(VERSION)
 	ln -sf libthirl.so.$(VERSION) $(TO_LIB)/$(SONAME)
@@ -241,7 +241,7 @@ install: all
 	$(EACH_OTHER_NAME) ln -sf $${page##*/} $$link; done; done
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/include/thirl/thirl.h $(TO_LIB)/libthirl.a $(TO_LIB)/libthirl.so* \
+	rm -f $(patsubst %,$(DESTDIR)$(PREFIX)/%,$(wildcard include/thirl/*.h)) $(TO_LIB)/libthirl.a $(TO_LIB)/libthirl.so* \
 		$(TO_LIB)/pkgconfig/thirl.pc $(DESTDIR)$(PREFIX)/bin/thirl
 	for page in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	$(EACH_OTHER_NAME) rm -f $$link; done; done

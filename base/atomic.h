@@ -39,6 +39,15 @@ static inline void atomic_fence_loads(void) {
 #endif
 }
 
+/* Earlier stores before later ones, whoever looks: what was said stands before what is changed because of it. */
+static inline void atomic_fence_stores(void) {
+#if defined(__SANITIZE_THREAD__)
+    atomic_fence();
+#else
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+#endif
+}
+
 /* Orders the compiler only: the other side makes the processor's order with fence_heavy(). */
 #define atomic_order() __asm__ __volatile__("" ::: "memory")
 

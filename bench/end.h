@@ -27,6 +27,9 @@ extern const struct work thirl_publish_0, thirl_publish_1, thirl_publish_8, thir
 /* jobs.c: a work queue: one sender and two workers, one sender and one worker, eight senders and one worker. */
 extern const struct work thirl_jobs, thirl_jobs_one, thirl_jobs_eight;
 
+/* value.c: reads of a state. */
+extern const struct work thirl_value;
+
 /* word.c: round trips of a word by signals. */
 extern const struct work thirl_word;
 

@@ -25,6 +25,9 @@ extern const struct work floor_publish;
 /* jobs.c: one sender, two workers, who share an index. */
 extern const struct work floor_jobs;
 
+/* value.c: reads of a sequence lock. */
+extern const struct work floor_value;
+
 /* word.c: round trips of a word by signals; the size says nothing. */
 extern const struct work floor_word;
 

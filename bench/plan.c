@@ -225,6 +225,12 @@ static const struct entry sig_rtt[] = {
 };
 static const struct entry mq_rtt[] = {CALLS_ROUND(0, MQ)}, mq_stream[] = {CALLS_WAY(0, MQ)};
 
+/* A sixth slower than the bare lock at most: 1 / 1.2. */
+#define VALUE(g, size)                                                                                                 \
+    BARE(g, "bare sequence lock", floor_value, size, KIB(4), 2),                                                       \
+        OURS(g, "thirl state", thirl_value, "shm://", "", size, KIB(4), 2, 0.83)
+static const struct entry state[] = {VALUE(0, 8), VALUE(1, 64), VALUE(2, 1024), VALUE(3, 4096)};
+
 #define PLAN(text, about, what, first, list)                                                                           \
     {                                                                                                                  \
         .name = (text), .summary = (about), .kind = (what), .headline = (first), .entries = (list),                    \
@@ -241,6 +247,7 @@ const struct plan plan_table[] = {
     PLAN("queue-size", "shared memory, one way, by size of the queue", MEASURE_BYTES, false, queue_size),
     PLAN("stream-bulk", "shared memory, one way, copied in and out", MEASURE_BYTES, true, stream_bulk),
     PLAN("publish", "shared memory, one to many: the sender's cost, by subscribers", MEASURE_MESSAGES, false, publish),
+    PLAN("state", "shared state: reads of the latest value", MEASURE_MESSAGES, false, state),
     PLAN("zero-copy", "shared memory, hand-over and back in place, by size", MEASURE_ROUND, true, zero_copy),
     PLAN("unix-rtt", "Unix sockets, round trip", MEASURE_ROUND, true, unix_rtt),
     PLAN("unix-stream", "Unix sockets, one way", MEASURE_BYTES, true, unix_stream),

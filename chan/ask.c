@@ -172,7 +172,10 @@ static int show(void *context, const struct node_line *line) {
     struct thirl_seen seen = {
         .size = sizeof seen,
         .address = end->address,
-        .role = end->role < sizeof roles / sizeof *roles ? roles[end->role] : "?",
+        .role = end->role == NODE_ROLE_STATE               ? "state"
+                : end->role == NODE_ROLE_AREA              ? "area"
+                : end->role < sizeof roles / sizeof *roles ? roles[end->role]
+                                                           : "?",
         .state = !line->alive                                  ? "dead"
                  : end->state < sizeof states / sizeof *states ? states[end->state]
                                                                : "?",

@@ -48,7 +48,8 @@ int batch_send(struct link *l, const struct iovec *messages, size_t *count) {
     for (size_t i = 0; i < n && at < (size_t)went; i++) {
         size_t frame = FRAME_HEAD + messages[i].iov_len, left = (size_t)went - at;
         if (left < frame) { /* its rest leaves before anything else does */
-            memcpy(l->head, l->small + at, FRAME_HEAD);
+            memcpy(l->front, l->small + at, FRAME_HEAD);
+            l->ahead = FRAME_HEAD;
             l->sent = left;
             rc = link_settle(l, messages[i].iov_base, messages[i].iov_len);
         } else {
@@ -69,7 +70,8 @@ static bool is_whole(struct link *l, size_t capacity) {
     (void)gate_enter(&l->reading, INT64_MAX);
     size_t held = frame_box_held(&l->box);
     bool whole = held >= FRAME_HEAD && frame_read_head(l->box.data + l->box.from, &head) == 0 &&
-                 head.type == FRAME_DATA && held - FRAME_HEAD >= head.size && head.size <= capacity;
+                 head.type == FRAME_DATA && head.size < FRAME_LARGE && held - FRAME_HEAD >= head.size &&
+                 head.size <= capacity;
     gate_leave(&l->reading);
     return whole;
 }

@@ -106,7 +106,7 @@ bool chain_peered(struct chain *e) {
     e->noted = e->links;
     eventfd_t count;
     (void)eventfd_read(e->came, &count);
-    e->final = link_code(l) == -THIRL_ECLOSED;
+    e->final = link_code(l) == -THIRL_ECLOSED && e->part != MEET_CALLER;
     if (e->final) {
         weave("chain.final.before");
         meet_retire(&e->meet);
@@ -277,6 +277,10 @@ int chain_outcome(struct chain *e, enum mech_way way, struct link *l, int rc) {
         chain_attend(e);
         return link_code(l) != 0 ? 1 : -EAGAIN;
     case -THIRL_ECLOSED:
+        if (e->part == MEET_CALLER) { /* another one may come: what is called is a place, not a process */
+            pass(e, way);
+            return 1;
+        }
         chain_attend(e);
         return err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", address, who);
     case -THIRL_EPEERDIED:
@@ -320,7 +324,9 @@ void chain_light(struct chain *e, enum mech_way way) {
     }
     (void)pthread_mutex_lock(&e->lock);
     int64_t when = -1;
-    if (w->at) {
+    if (e->holds && way == MECH_IN) {
+        when = 0;
+    } else if (w->at) {
         when = way == MECH_IN && pull_ready(w->at) ? 0 : way == MECH_OUT && dim(e, w->at) ? LINK_NAP_NS : -1;
     } else if (w->next < e->links) {
         when = 0;

@@ -196,7 +196,7 @@ bool crier_ready(void *self, enum mech_way way) {
     hub_lock(&f->hub);
     f->hub.looked = 0;
     int rc = hub_look(&f->hub);
-    if (rc == 0 && waits(f)) {
+    if (f->behind != 0) {
         catch_all_up(f);
     }
     bool ready = rc == 0 ? !waits(f) : rc != -EAGAIN;
@@ -211,6 +211,9 @@ int crier_look(void *self, enum mech_way way) {
     hub_lock(&f->hub);
     f->hub.looked = 0;
     int rc = hub_look(&f->hub);
+    if (f->behind != 0) {
+        catch_all_up(f);
+    }
     hub_unlock(&f->hub);
     return rc == 0 ? -EAGAIN : rc;
 }
@@ -234,6 +237,9 @@ int crier_fd(void *self, enum mech_way way, int *fd) {
     hub_lock(&f->hub);
     int rc = hub_fd(&f->hub, fd);
     if (rc == 0) {
+        if (f->behind != 0) {
+            catch_all_up(f);
+        }
         hub_light(&f->hub, !waits(f));
     }
     hub_unlock(&f->hub);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * PUB over connections: every message to everybody who is there, with one system call each. What a subscriber's socket does not
- * take waits in one ring of the hub's, from which those who are behind catch up with the publisher's next calls, or is dropped: ?full=
+ * take waits in one ring of the hub's, from which those who are behind catch up with the publisher's next call, whatever it asks
+ * (a send, thirl_wait, thirl_fd) and when it closes; or is dropped: ?full=
  * says which. Whoever lost messages is told how many before the next one.
  */
 #ifndef MECH_CRIER_H

@@ -398,7 +398,9 @@ int draw_look(struct queue *q) {
     struct draw *in = &q->in;
     if (in->turn != NULL) {
         turn_check(in->turn, &q->roll);
-        turn_who(in->turn, &q->roll, q->seen->peer);
+        char who[NODE_PEER_MAX] = "";
+        turn_who(in->turn, &q->roll, who);
+        node_end_name(q->seen, who);
     }
     if (!q->joined) {
         drop_quiet(q);

@@ -152,11 +152,8 @@ void duct_guard(const struct duct_peer *peer, struct mech_watch *watch) {
 
 void duct_note(struct duct *d, const struct duct_peer *peer) {
     (void)pthread_mutex_lock(&d->noting);
-    if (d->seen != NULL && peer == NULL) {
-        node_end_peer(d->seen, 0, "");
-    } else if (d->seen != NULL) {
-        (void)snprintf(d->seen->peer, sizeof d->seen->peer, "%s", peer->who);
-        atomic_store(&d->seen->state, NODE_END_LINKED);
+    if (d->seen != NULL) {
+        node_end_peer(d->seen, 0, peer == NULL ? "" : peer->who);
     }
     (void)pthread_mutex_unlock(&d->noting);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * SUB and PULL over connections: an end that calls a hub and has that one connection, as the ends of haul.h have theirs, and calls the
- * next hub when that one died. It never listens.
+ * next hub when that one died, which is told once, or closed, which is no news. It never listens.
  */
 #ifndef MECH_EAR_H
 #define MECH_EAR_H

@@ -16,6 +16,7 @@
 #include "base/weave.h"
 #include "mech/lamp.h"
 #include "mech/mech.h"
+#include "mech/toll.h"
 #include "mem/roll.h"
 #include "mem/tally.h"
 
@@ -159,14 +160,6 @@ static int check(struct event *e) {
 
 /* ---- send ---- */
 
-static __attribute__((noinline)) int say_unfit(const struct event *e, size_t size, uint32_t event) {
-    if (size != EVENT_WORD) {
-        return err_say(size > EVENT_WORD ? EMSGSIZE : EINVAL, "%s: an event is one word of %d bytes, not %zu",
-                       e->address, EVENT_WORD, size);
-    }
-    return err_say(EINVAL, "%s: an event has 31 bits, and the top bit of %#x is not among them", e->address, event);
-}
-
 /* The watcher's descriptor wants a byte. */
 static __attribute__((noinline)) void ring_fifo(struct event *e, uint32_t wants) {
     const char byte = 1;
@@ -193,7 +186,7 @@ HOT static int send_slot(void *self, const void *data, size_t size, size_t *done
         memcpy(&event, data, EVENT_WORD);
     }
     if (unlikely(size != EVENT_WORD || event >> 31 != 0)) {
-        return say_unfit(e, size, event);
+        return toll_read(e->address, data, size, &event);
     }
     if (unlikely(e->final)) {
         return say_final(e);

@@ -23,6 +23,9 @@
 
 #define CALLS_PER_LOOK 1024        /* sends or receives between two looks at who else wants to join */
 #define ANSWER_NS (300 * CLOCK_MS) /* how long open gives a listener that is awake to answer */
+/* And a hub. It looks who has called before it sends, unless it has looked less than HUB_LOOK_NS ago: so whoever has waited longer misses
+ * nothing that is sent from now on. What is more is for a refusal to come at once, where the hub is awake. */
+#define HUB_ANSWER_NS (5 * CLOCK_MS)
 
 /* note: NULL when there is none, and known to be so where it is inlined. */
 static inline __attribute__((always_inline)) int send_with(struct chain *e, const void *data, size_t size, size_t *done,
@@ -284,10 +287,16 @@ void haul_deinit(void *self) {
 /* Goes as far as this end can alone: until it listens, or has heard whether it may join. Where nobody ever listens the other end
  * may well be ours to open. */
 static int begin(struct chain *e, int64_t timeout) {
-    int64_t until = clock_now() + (timeout < ANSWER_NS ? timeout : ANSWER_NS);
+    int64_t now = clock_now(), until = now + (timeout < ANSWER_NS ? timeout : ANSWER_NS);
+    bool called = false;
     for (;;) {
         int rc = chain_advance(e);
-        int64_t left = until - clock_now();
+        now = clock_now();
+        if (e->part == MEET_CALLER && meet_joins(&e->meet) && e->meet.greeted && !called) {
+            called = true;
+            until = until < now + HUB_ANSWER_NS ? until : now + HUB_ANSWER_NS;
+        }
+        int64_t left = until - now;
         if (rc != -EAGAIN) {
             return rc;
         }

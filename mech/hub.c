@@ -383,6 +383,7 @@ void hub_close(void *self) {
     chain_leave(e);
     hub_lock(h);
     weave("hub.close.before");
+    h->leaves = true;
     while (h->count != 0) {
         struct spoke *s = h->all[h->count - 1];
         if (link_code(s->link) == 0) {

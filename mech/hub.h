@@ -12,6 +12,7 @@
 
 #include "mech/chain.h"
 #include "mech/haul.h"
+#include "mech/toll.h"
 
 #define HUB_LOOK_NS (200 * CLOCK_US)
 
@@ -29,6 +30,7 @@ struct spoke {
     unsigned given;           /* how many */
     uint64_t count;           /* given ever: the number of the next one */
     bool marked;              /* it was told that the next one is given again */
+    struct toll toll;         /* herald: events that had no room */
 };
 
 struct hub {
@@ -40,6 +42,7 @@ struct hub {
     unsigned owners;
     int64_t looked, stepped; /* at what callers say, and at the listener; 0: look at once */
     bool lit;                /* the user's descriptor is readable by itself */
+    bool leaves;             /* it is being closed: who goes now is sent away */
     bool blames;             /* the list and sentences name the one that is waited for */
 };
 
@@ -101,7 +104,8 @@ void hub_light(struct hub *, bool lit);
 /* In close: pushes what was kept to all, and goodbye. How many have something kept. */
 unsigned hub_flush(struct hub *);
 
-#define HUB_SLOTS                                                                                                      \
-    .queue = HAUL_QUEUE, .crc = true, .deinit = haul_deinit, .disarm = hub_disarm, .peer = hub_peer, .pidfd = hub_pidfd
+#define HUB_PLAIN_SLOTS                                                                                                \
+    .queue = HAUL_QUEUE, .deinit = haul_deinit, .disarm = hub_disarm, .peer = hub_peer, .pidfd = hub_pidfd
+#define HUB_SLOTS HUB_PLAIN_SLOTS, .crc = true
 
 #endif

@@ -173,21 +173,21 @@ static inline ssize_t send_part(struct link *l, const void *data, size_t size, b
 
 /* One system call for what is left of a frame. Bytes, -EAGAIN, or an error. */
 static ssize_t push(struct link *l, const void *data, size_t size, bool wait) {
-    size_t total = FRAME_HEAD + size;
+    size_t total = l->ahead + size;
     ssize_t went;
-    if (l->sent >= FRAME_HEAD) {
+    if (l->sent >= l->ahead) {
         size_t left = total - l->sent;
-        went = send_part(l, (const char *)data + (l->sent - FRAME_HEAD), left < LINK_CALL_MAX ? left : LINK_CALL_MAX,
-                         wait);
+        went =
+            send_part(l, (const char *)data + (l->sent - l->ahead), left < LINK_CALL_MAX ? left : LINK_CALL_MAX, wait);
     } else if (size <= LINK_SMALL_MAX) {
-        memcpy(l->small, l->head, FRAME_HEAD);
+        memcpy(l->small, l->front, FRAME_HEAD);
         if (size) {
             memcpy(l->small + FRAME_HEAD, data, size);
         }
         went = send_part(l, l->small + l->sent, total - l->sent, wait);
     } else {
         size_t part = size < LINK_CALL_MAX ? size : LINK_CALL_MAX;
-        struct iovec parts[2] = {{l->head + l->sent, FRAME_HEAD - l->sent}, {(void *)(uintptr_t)data, part}};
+        struct iovec parts[2] = {{l->front + l->sent, l->ahead - l->sent}, {(void *)(uintptr_t)data, part}};
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
         went = l->terms.pipes ? write_pipe(l, parts, 2, wait)
                               : sendmsg(l->fd, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
@@ -243,8 +243,7 @@ HOT static int push_frame(struct link *l, const void *data, size_t size, bool wa
         return push_packet(l, data, size, NULL, wait);
     }
     if (l->sent == 0) {
-        const struct frame_head head = {.size = (uint32_t)size, .number = l->number_out, .type = FRAME_DATA};
-        frame_write_head(l->head, &head);
+        link_front(l, size, FRAME_DATA);
     }
     for (;;) {
         ssize_t went = push(l, data, size, wait);
@@ -252,7 +251,7 @@ HOT static int push_frame(struct link *l, const void *data, size_t size, bool wa
             return (int)went;
         }
         l->sent += (size_t)went;
-        if (likely(l->sent == FRAME_HEAD + size)) {
+        if (likely(l->sent == l->ahead + size)) {
             l->sent = 0;
             l->number_out++;
             return 0;
@@ -269,18 +268,18 @@ HOT static int push_frame(struct link *l, const void *data, size_t size, bool wa
 
 /* Keeps the rest of the frame, which leaves before anything else does. */
 static int keep(struct link *l, const void *data, size_t size) {
-    size_t total = FRAME_HEAD + size;
+    size_t total = l->ahead + size;
     int rc = frame_box_room(&l->tail, total - l->sent);
     if (rc != 0) {
         return rc;
     }
-    size_t of_head = l->sent < FRAME_HEAD ? FRAME_HEAD - l->sent : 0;
-    size_t of_data = total - l->sent - of_head;
-    memcpy(l->tail.data + l->tail.to, l->head + FRAME_HEAD - of_head, of_head);
+    size_t of_front = l->sent < l->ahead ? l->ahead - l->sent : 0;
+    size_t of_data = total - l->sent - of_front;
+    memcpy(l->tail.data + l->tail.to, l->front + l->ahead - of_front, of_front);
     if (of_data) {
-        memcpy(l->tail.data + l->tail.to + of_head, (const char *)data + (size - of_data), of_data);
+        memcpy(l->tail.data + l->tail.to + of_front, (const char *)data + (size - of_data), of_data);
     }
-    l->tail.to += of_head + of_data;
+    l->tail.to += of_front + of_data;
     l->sent = 0;
     l->number_out++;
     return 0;
@@ -393,13 +392,13 @@ static inline int send_message(struct link *l, const void *data, size_t size, si
         *done = rc == 0 ? size : *done;
         return rc;
     }
-    if (l->sent <= FRAME_HEAD) {
+    if (l->sent <= l->ahead) {
         *done = size;
         rc = keep(l, data, size);
         spill(l);
         return rc; /* no number between 0 and size says that only the head has left */
     }
-    *done = l->sent - FRAME_HEAD;
+    *done = l->sent - l->ahead;
     return -EAGAIN;
 }
 
@@ -436,18 +435,17 @@ static int push_noted(struct link *l, const void *data, size_t size, const struc
     if (l->terms.packets) {
         return push_packet(l, data, size, note, wait);
     }
-    const struct frame_head head = {.size = (uint32_t)size, .number = l->number_out, .type = FRAME_NOTED};
-    struct iovec parts[2] = {{l->head, FRAME_HEAD},
+    link_front(l, size, FRAME_NOTED);
+    struct iovec parts[2] = {{l->front, l->ahead},
                              {(void *)(uintptr_t)data, size < LINK_CALL_MAX ? size : LINK_CALL_MAX}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    frame_write_head(l->head, &head);
     ssize_t went = rights_send(l->fd, &message, note, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
     if (went < 0) {
         return refused(l, size);
     }
     l->sent = (size_t)went;
     weave("link.noted.after");
-    if (l->sent < FRAME_HEAD + size) {
+    if (l->sent < l->ahead + size) {
         return 1;
     }
     l->sent = 0;

@@ -116,17 +116,19 @@ struct link {
     struct rights at_hand; /* of the message that was delivered last; the receiving thread's alone */
 
     /* Out. */
-    LINE_ALIGNED size_t sent; /* bytes of the current frame that are on their way, head included; 0 between frames */
-    size_t room_out;          /* what the peer was told */
+    LINE_ALIGNED size_t
+        sent; /* bytes of the current frame that are on their way, those before its payload included; 0 between frames */
+    size_t room_out; /* what the peer was told */
     uint16_t number_out;
     size_t
         usual; /* bytes that the pipe out held before it was made to hold the rest of a given up frame; 0: it was not */
-    bool filled; /* the last write left a pipe full */
-    bool said;   /* goodbye is on its way: nothing may follow */
-    bool cuts;   /* and that will say: too slow */
-    unsigned char head[FRAME_HEAD];
-    unsigned char *small;  /* where short frames are put together */
-    struct frame_box tail; /* rest of a frame that its sender gave up, or of a piece */
+    bool filled;                     /* the last write left a pipe full */
+    bool said;                       /* goodbye is on its way: nothing may follow */
+    bool cuts;                       /* and that will say: too slow */
+    size_t ahead;                    /* bytes of the current frame before its payload, */
+    unsigned char front[FRAME_WIDE]; /* and they */
+    unsigned char *small;            /* where short frames are put together */
+    struct frame_box tail;           /* rest of a frame that its sender gave up, or of a piece */
 };
 
 /* Takes over fd, out (of pipes; otherwise -1) and who.pidfd, also when it fails. 0, -ENOMEM, or what the kernel said. */
@@ -182,6 +184,12 @@ void link_decide(struct link *, enum link_fate);
 int link_send_slowly(struct link *, const void *data, size_t size, size_t *done, bool wait);
 int link_send_on(struct link *, const void *data, size_t size, size_t *done, bool wait, ssize_t went);
 
+/* Begins a frame. */
+static inline void link_front(struct link *l, size_t size, uint8_t type) {
+    frame_write_head(l->front, &(struct frame_head){.size = (uint32_t)size, .number = l->number_out, .type = type});
+    l->ahead = frame_ahead(size);
+}
+
 /* One plain send, inlined: after a sleep in the kernel the processor predicts each return wrong, 20 ns each. */
 static inline int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
     const int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
@@ -196,18 +204,17 @@ static inline int link_send(struct link *l, const void *data, size_t size, size_
         ssize_t went = send(l->fd, data, size, flags);
         return likely(went >= 0) ? 0 : link_send_on(l, data, size, done, wait, went);
     }
-    const struct frame_head head = {.size = (uint32_t)size, .number = l->number_out, .type = FRAME_DATA};
-    size_t total = FRAME_HEAD + size;
     ssize_t went;
-    frame_write_head(l->head, &head);
+    link_front(l, size, FRAME_DATA);
+    size_t total = l->ahead + size;
     if (size <= LINK_SMALL_MAX) {
-        memcpy(l->small, l->head, FRAME_HEAD);
+        memcpy(l->small, l->front, FRAME_HEAD);
         if (size != 0) {
             memcpy(l->small + FRAME_HEAD, data, size);
         }
         went = send(l->fd, l->small, total, flags);
     } else {
-        struct iovec parts[2] = {{l->head, FRAME_HEAD},
+        struct iovec parts[2] = {{l->front, l->ahead},
                                  {(void *)(uintptr_t)data, size < LINK_CALL_MAX ? size : LINK_CALL_MAX}};
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
         went = sendmsg(l->fd, &message, flags);

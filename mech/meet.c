@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/tube.h"
 #include "base/weave.h"
+#include "mech/greet.h"
 #include "mech/local.h"
 
 #define ACCEPTS 16 /* callers taken in by one step */
@@ -94,75 +95,8 @@ void meet_play(struct meet *m, enum meet_part part) {
     save_spare(m);
 }
 
-static bool is_pipes(const struct meet_line *line) {
-    return line->in != line->out;
-}
-
-/* Who cannot be told is noticed when it is read. */
-static void utter(const struct meet_line *line, const void *data, size_t size) {
-    if (is_pipes(line)) {
-        (void)tube_write(line->out, &(struct iovec){(void *)(uintptr_t)data, size}, 1, false);
-        return;
-    }
-    (void)send(line->out, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-static void say(const struct meet *m, const struct meet_line *line, enum frame_hello_kind kind, int code, int64_t pid) {
-    unsigned char text[FRAME_HELLO];
-    if (m->raw) {
-        return;
-    }
-    struct frame_hello hello = m->own;
-    hello.kind = (uint8_t)kind;
-    hello.code = (uint32_t)code;
-    hello.pid[0] = getpid();
-    hello.pid[1] = pid;
-    frame_write_hello(text, &hello);
-    utter(line, text, sizeof(text));
-}
-
 void meet_turn_away(const struct meet *m, const struct meet_line *line, int code) {
-    say(m, line, FRAME_HELLO_REFUSE, code, 0);
-}
-
-/* A pipe that nobody has opened for writing yet reads like one that everybody has closed. Since it was read, somebody may have
- * opened it and written. */
-static bool is_awaited(const struct meet_line *line) {
-    struct pollfd polled[2] = {{.fd = line->in, .events = POLLIN}, {.fd = line->out}};
-    return is_pipes(line) && poll(polled, 2, 0) >= 0 &&
-           ((polled[0].revents & POLLIN) != 0 || (polled[0].revents == 0 && (polled[1].revents & POLLERR) == 0));
-}
-
-/* Hears on. 1: a whole greeting; 0: the line is dead; -EAGAIN; or an error: that is none. A stranger is taken for one who
- * greets as we would like it. */
-static int listen_to(const struct meet *m, struct meet_line *line, enum frame_hello_kind due,
-                     struct frame_hello *hello) {
-    static const uint32_t others[] = {
-        [THIRL_PAIR] = THIRL_PAIR, [THIRL_WRITE] = THIRL_READ, [THIRL_READ] = THIRL_WRITE};
-    if (m->raw) {
-        *hello = (struct frame_hello){.kind = (uint8_t)due,
-                                      .role = (uint8_t)others[m->own.role],
-                                      .max = UINT64_MAX,
-                                      .descriptors = THIRL_DESCRIPTORS_MAX};
-        return 1;
-    }
-    ssize_t got = read(line->in, line->said + line->had, FRAME_HELLO - line->had);
-    if (got < 0 && errno == ECONNRESET) {
-        got = read(line->in, line->said + line->had, FRAME_HELLO - line->had); /* what it said before is still there */
-    }
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-        return -EAGAIN;
-    }
-    if (got <= 0) {
-        return got == 0 && is_awaited(line) ? -EAGAIN : 0;
-    }
-    line->had += (size_t)got;
-    if (line->had == FRAME_HELLO || !frame_may_greet(line->said, line->had)) {
-        int rc = frame_read_hello(line->said, hello);
-        return rc != 0 ? rc : 1;
-    }
-    return m->packets ? err_say(THIRL_EFORMAT, "the peer does not speak thirl (its greeting has %zd bytes)", got)
-                      : -EAGAIN;
+    greet_say(m, line, FRAME_HELLO_REFUSE, code, 0);
 }
 
 /* No new call before a while, which grows. */
@@ -180,7 +114,7 @@ static void end_call(struct meet *m) {
 static void greet_host(struct meet *m) {
     weave("meet.hello.before");
     m->greeted = true;
-    say(m, &m->joining, FRAME_HELLO_CALL, 0, 0);
+    greet_say(m, &m->joining, FRAME_HELLO_CALL, 0, 0);
     weave("meet.hello.after");
     meet_attend(m, m->joining.in, EPOLLIN);
 }
@@ -264,7 +198,7 @@ static int understand(const struct meet *m, const struct frame_hello *hello) {
 static int hear(struct meet *m, struct meet_match *match) {
     struct pollfd host = {.fd = m->host.pidfd, .events = POLLIN};
     bool dead = m->host.pidfd >= 0 && poll(&host, 1, 0) == 1;
-    int rc = listen_to(m, &m->joining, FRAME_HELLO_JOIN, &match->hello);
+    int rc = greet_hear(m, &m->joining, FRAME_HELLO_JOIN, &match->hello);
     if (rc == -EAGAIN && !dead) {
         return -EAGAIN;
     }
@@ -381,7 +315,7 @@ static int admit(struct meet *m, struct meet_line *line) {
 
 /* Hears a guest out: 1 it is the peer, 0 it is sent away, -EAGAIN it has not said all yet; or an error for the user. */
 static int greet(struct meet *m, struct meet_line *line, struct meet_match *match) {
-    int rc = listen_to(m, line, FRAME_HELLO_CALL, &match->hello);
+    int rc = greet_hear(m, line, FRAME_HELLO_CALL, &match->hello);
     if (rc == -EAGAIN) {
         return clock_now() - line->since > MEET_GUEST_NS ? 0 : -EAGAIN;
     }
@@ -390,7 +324,7 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
     }
     rc = rc == 1 && match->hello.kind != FRAME_HELLO_CALL ? -THIRL_EFORMAT : rc;
     if (rc == 1 && m->part == MEET_HOST && match->hello.role == m->own.role) {
-        say(m, line, FRAME_HELLO_BUSY, EBUSY, 0);
+        greet_say(m, line, FRAME_HELLO_BUSY, EBUSY, 0);
         return 0;
     }
     rc = rc == 1 ? frame_match_roles(m->own.role, match->hello.role) : rc;
@@ -410,7 +344,7 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
         return 0;
     }
     weave("meet.join.before");
-    say(m, line, FRAME_HELLO_JOIN, 0, 0);
+    greet_say(m, line, FRAME_HELLO_JOIN, 0, 0);
     weave("meet.join.after");
     return 1;
 }
@@ -479,7 +413,7 @@ int meet_step(struct meet *m, struct meet_match *match) {
 static void refuse(struct meet *m, struct meet_line *line, int64_t pid) {
     unsigned char text[FRAME_HELLO];
     (void)!read(line->in, text, sizeof(text)); /* unread, it would be an error there */
-    say(m, line, FRAME_HELLO_BUSY, EBUSY, pid);
+    greet_say(m, line, FRAME_HELLO_BUSY, EBUSY, pid);
 }
 
 void meet_refuse(struct meet *m, int64_t pid) {
@@ -524,7 +458,7 @@ void meet_retire(struct meet *m) {
         frame_write_mark(bye, &head);
         size_t skip = m->packets ? 0 : FRAME_MARK - FRAME_HEAD;
         if (m->greeted && !m->raw) {
-            utter(&m->joining, bye + skip, sizeof(bye) - skip);
+            greet_utter(&m->joining, bye + skip, sizeof(bye) - skip);
         }
         end_call(m);
     }

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/weave.h"
 #include "mech/sig.h"
+#include "mech/toll.h"
 
 int notify_aim(struct sig *s) {
     s->pidfd = proc_pidfd(s->pid);
@@ -166,14 +167,6 @@ int notify_check(struct sig *s, bool sure) {
 
 /* ---- send ---- */
 
-static __attribute__((noinline)) int say_unfit(const struct sig *s, size_t size, uint32_t word) {
-    if (size != SIG_WORD) {
-        return err_say(size > SIG_WORD ? EMSGSIZE : EINVAL, "%s: an event is one word of %d bytes, not %zu", s->address,
-                       SIG_WORD, size);
-    }
-    return err_say(EINVAL, "%s: an event has 31 bits, and the top bit of %#x is not among them", s->address, word);
-}
-
 static int emit(struct sig *s, uint32_t word) {
     siginfo_t info;
     memset(&info, 0, sizeof info);
@@ -208,7 +201,7 @@ int notify_send(void *self, const void *data, size_t size, size_t *done, bool wa
         memcpy(&word, data, SIG_WORD);
     }
     if (unlikely(size != SIG_WORD || (word >> 31 != 0 && !s->raw))) {
-        return say_unfit(s, size, word);
+        return toll_read(s->address, data, size, &word);
     }
     if (unlikely(s->final)) {
         return say_final(s);

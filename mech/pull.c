@@ -211,6 +211,11 @@ static int ended(struct link *l) {
     return link_code(l);
 }
 
+/* Bytes before a payload of that size in the box. */
+static inline size_t ahead(const struct link *l, size_t size) {
+    return l->terms.packets ? FRAME_HEAD : frame_ahead(size);
+}
+
 /* Looks at the first head in the box: 1 it is a message's, PULL_TOLD a number's, 0 it is not there yet, or an error. */
 static int look_at_head(struct link *l, struct frame_head *head) {
     if (frame_box_held(&l->box) < FRAME_HEAD) {
@@ -230,7 +235,7 @@ static int look_at_head(struct link *l, struct frame_head *head) {
         } else if (unlikely(l->noted && l->terms.takes == 0)) {
             rc = err_say(THIRL_EFORMAT, "the peer sent descriptors, and this end takes none");
         } else {
-            return frame_is_tell(head->type) ? PULL_TOLD : 1;
+            return frame_is_tell(head->type) ? PULL_TOLD : frame_box_held(&l->box) >= ahead(l, head->size);
         }
     }
     if (rc != 0) {
@@ -241,10 +246,10 @@ static int look_at_head(struct link *l, struct frame_head *head) {
     return link_code(l);
 }
 
-/* Puts head and payload that were read elsewhere back in front of the box's other bytes, which begin at `from`. */
-static int put_back(struct link *l, const struct frame_head *head, const void *data, size_t size, size_t from) {
+/* Puts what was read elsewhere back into the box, at `at`, before the box's other bytes, which begin at `from`. */
+static int put_back(struct link *l, size_t at, const void *data, size_t size, size_t from) {
     size_t extra = l->box.to - from;
-    size_t need = FRAME_HEAD + size;
+    size_t need = at + size;
     int rc = need + extra > l->box.capacity ? frame_box_room(&l->box, need + extra) : 0;
     if (rc != 0) {
         link_decide(l, LINK_BROKEN);
@@ -252,9 +257,8 @@ static int put_back(struct link *l, const struct frame_head *head, const void *d
     }
     memmove(l->box.data + need, l->box.data + from, extra);
     if (size) {
-        memcpy(l->box.data + FRAME_HEAD, data, size);
+        memcpy(l->box.data + at, data, size);
     }
-    frame_write_head(l->box.data, head);
     l->box.from = 0;
     l->box.to = need + extra;
     return 0;
@@ -263,9 +267,10 @@ static int put_back(struct link *l, const struct frame_head *head, const void *d
 /* The head is out of the box, `have` bytes of the payload are in the buffer, the box is empty: reads the rest. What
  * cannot be had now is collected in the box from then on. */
 static int finish(struct link *l, const struct frame_head *head, unsigned char *buffer, size_t have, bool wait) {
+    const size_t front = frame_ahead(head->size); /* and as long as the next one's, likely */
     int64_t late = 0;
     while (have < head->size) {
-        struct iovec parts[2] = {{buffer + have, head->size - have}, {l->box.data, FRAME_HEAD}};
+        struct iovec parts[2] = {{buffer + have, head->size - have}, {l->box.data, front}};
         ssize_t got = pull(l, parts, 2, wait);
         if (got > 0) {
             size_t part = (size_t)got < head->size - have ? (size_t)got : head->size - have;
@@ -281,7 +286,8 @@ static int finish(struct link *l, const struct frame_head *head, unsigned char *
             }
         }
         l->box.from = l->box.to = 0;
-        int rc = put_back(l, head, buffer, have, 0);
+        int rc = put_back(l, front, buffer, have, 0);
+        frame_write_head(l->box.data, head);
         l->partial = true;
         return rc != 0 ? rc : got == 0 ? ended(l) : got < 0 ? (int)got : -EAGAIN;
     }
@@ -290,7 +296,7 @@ static int finish(struct link *l, const struct frame_head *head, unsigned char *
 }
 
 static void note_size(struct link *l, size_t size) {
-    l->expect = size < PULL_BOX - 2 * FRAME_HEAD ? size : PULL_BOX - 2 * FRAME_HEAD;
+    l->expect = size < PULL_BOX - 2 * FRAME_WIDE ? size : PULL_BOX - 2 * FRAME_WIDE;
 }
 
 /* The box is empty: receives a packet, straight into the buffer when that holds all that the peer may send. 1: it is in
@@ -331,27 +337,27 @@ HOT static int take_packet(struct link *l, unsigned char *buffer, size_t capacit
  * 1: the message is in the buffer, *size says how much of it; 0: everything is in the box. */
 HOT static int guess(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
     size_t room = capacity < l->expect ? capacity : l->expect;
-    size_t more = room == l->expect ? FRAME_HEAD : 0;
+    size_t front = frame_ahead(l->expect), more = room == l->expect ? front : 0;
     struct frame_head head;
     l->box.from = l->box.to = 0;
-    struct iovec parts[3] = {{l->box.data, FRAME_HEAD}, {buffer, room}, {l->box.data + FRAME_HEAD, more}};
+    struct iovec parts[3] = {{l->box.data, front}, {buffer, room}, {l->box.data + front, more}};
     ssize_t got = pull(l, parts, more ? 3 : 2, wait);
     if (got <= 0) {
         return got < 0 ? (int)got : ended(l);
     }
-    l->box.to = (size_t)got < FRAME_HEAD ? (size_t)got : FRAME_HEAD;
+    l->box.to = (size_t)got < front ? (size_t)got : front;
     int rc = look_at_head(l, &head);
-    if (rc <= 0) {
-        return rc;
+    if (rc < 0 || (size_t)got <= front) {
+        return rc < 0 ? rc : 0;
     }
-    size_t have = (size_t)got - FRAME_HEAD < room ? (size_t)got - FRAME_HEAD : room;
-    size_t extra = (size_t)got - FRAME_HEAD - have;
-    l->box.to = FRAME_HEAD + extra;
-    if (rc == PULL_TOLD || head.size < have ||
+    size_t have = (size_t)got - front < room ? (size_t)got - front : room;
+    size_t extra = (size_t)got - front - have;
+    l->box.to = front + extra;
+    if (rc != 1 || frame_ahead(head.size) != front || head.size < have ||
         (!l->terms.bytes && (head.size > capacity || (extra && head.size != have)))) {
-        return put_back(l, &head, buffer, have, FRAME_HEAD);
+        return put_back(l, front, buffer, have, front);
     }
-    frame_box_drop(&l->box, FRAME_HEAD);
+    frame_box_drop(&l->box, front);
     *size = have;
     note_size(l, head.size);
     if (l->terms.bytes || head.size == have) {
@@ -421,7 +427,7 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
         if (unlikely(rc < 0)) {
             return rc;
         }
-        size_t have = frame_box_held(&l->box) - FRAME_HEAD;
+        const size_t front = ahead(l, head.size), have = frame_box_held(&l->box) - front;
         if (unlikely(l->over && have < head.size)) {
             return ended(l);
         }
@@ -429,13 +435,13 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
         if (unlikely(head.size > capacity)) {
             return -EMSGSIZE;
         }
-        const unsigned char *payload = l->box.data + l->box.from + FRAME_HEAD;
+        const unsigned char *payload = l->box.data + l->box.from + front;
         note_size(l, head.size);
         if (likely(have >= head.size)) {
             if (head.size) {
                 memcpy(buffer, payload, head.size);
             }
-            frame_box_drop(&l->box, FRAME_HEAD + head.size);
+            frame_box_drop(&l->box, front + head.size);
             l->partial = false;
             l->number_in++;
             return 0;
@@ -457,7 +463,7 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
 /* The box is empty and l->rest bytes of a piece are to come: reads them into the buffer. */
 static ssize_t take_rest(struct link *l, unsigned char *buffer, size_t capacity, bool wait) {
     size_t want = l->rest < capacity ? l->rest : capacity;
-    struct iovec parts[2] = {{buffer, want}, {l->box.data, FRAME_HEAD}};
+    struct iovec parts[2] = {{buffer, want}, {l->box.data, frame_ahead(l->expect)}};
     ssize_t got = pull(l, parts, want == l->rest ? 2 : 1, wait);
     if (got > 0) {
         size_t part = (size_t)got < want ? (size_t)got : want;
@@ -492,7 +498,7 @@ static int take_bytes(struct link *l, unsigned char *buffer, size_t capacity, si
         }
         rc = look_at_head(l, &head);
         if (rc == 1) {
-            frame_box_drop(&l->box, FRAME_HEAD);
+            frame_box_drop(&l->box, ahead(l, head.size));
             l->rest = head.size;
             l->number_in++;
             note_size(l, head.size);
@@ -578,7 +584,7 @@ int pull_rest(struct link *l) {
         }
     }
     if (l->over || rc != -EAGAIN) {
-        uint8_t last = frame_box_ends(&l->box, l->rest);
+        uint8_t last = frame_box_ends(&l->box, l->rest, l->terms.packets);
         bool cut = last == FRAME_CUT && (l->terms.hears & 1u << FRAME_CUT) != 0;
         link_decide(l, cut ? LINK_CUT : last == FRAME_BYE ? LINK_CLOSED : LINK_DIED);
     }
@@ -593,7 +599,8 @@ bool pull_ready(struct link *l) {
     bool ready = l->over || (l->terms.raw ? held != 0 : l->rest && held);
     if (!ready && !l->terms.raw && !l->rest && held >= FRAME_HEAD) {
         int rc = look_at_head(l, &head);
-        ready = rc < 0 || (rc > 0 && (l->terms.bytes ? held > FRAME_HEAD : held - FRAME_HEAD >= head.size));
+        size_t front = rc == 1 ? ahead(l, head.size) : FRAME_HEAD;
+        ready = rc < 0 || (rc > 0 && (l->terms.bytes ? held > front : held - front >= head.size));
     }
     gate_leave(&l->reading);
     return ready;

@@ -218,7 +218,7 @@ static void free_slot(void *self, struct mech_piece *piece, enum mech_way way) {
 
 static int tell(struct seal *s, const struct damage *d) {
     char who[NODE_PEER_MAX];
-    memcpy(who, s->seen->peer, sizeof who);
+    node_end_who(s->seen, who);
     who[sizeof who - 1] = '\0';
     const char *from = who[0] != '\0' ? " from " : "";
     if (d->size < SEAL) {

@@ -15,12 +15,10 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
-#include "mech/deal.h"
-#include "mech/ear.h"
-#include "mech/crier.h"
 #include "mech/far.h"
 #include "mech/haul.h"
 #include "mech/host.h"
+#include "mech/kin.h"
 
 #define SYN_TRIES 2 /* of one call, 7 s in all: a host that comes up later is found by the next one */
 
@@ -32,16 +30,6 @@ struct place {
 
 struct tcp_end {
     struct chain chain;
-    struct place place;
-};
-
-struct tcp_crier {
-    struct crier crier;
-    struct place place;
-};
-
-struct tcp_deal {
-    struct deal deal;
     struct place place;
 };
 
@@ -213,105 +201,26 @@ static int open_slot(void *self, const struct mech_open *open) {
     return rc != 0 ? rc : haul_open(&t->chain, open, &kind, &t->place);
 }
 
-static int open_ear(void *self, const struct mech_open *open) {
-    struct tcp_end *t = self;
-    int rc = prepare(&t->chain, &t->place, open);
-    return rc != 0 ? rc : ear_open(&t->chain, open, &kind, &t->place);
-}
-
-static int open_crier(void *self, const struct mech_open *open) {
-    struct tcp_crier *t = self;
-    int rc = prepare(&t->crier.hub.chain, &t->place, open);
-    return rc != 0 ? rc : crier_open(&t->crier, open, &kind, &t->place);
-}
-
-static int open_deal(void *self, const struct mech_open *open) {
-    struct tcp_deal *t = self;
-    int rc = prepare(&t->deal.hub.chain, &t->place, open);
-    return rc != 0 ? rc : deal_open(&t->deal, open, &kind, &t->place);
+static void know(struct thirl_limits *limits, bool claimed) {
+    limits->queue *= claimed ? 2 : 1; /* a host at either end keeps some */
+    limits->cross_host = 1;
 }
 
 static void limits_slot(void *self, struct thirl_limits *limits) {
     haul_limits(self, limits);
-    limits->cross_host = 1;
+    know(limits, false);
 }
 
 static void claims_slot(struct thirl_limits *limits) {
     haul_claims(limits);
-    limits->queue *= 2; /* a host at either end keeps some */
-    limits->cross_host = 1;
+    know(limits, true);
 }
 
-/* The limits and claims of a pattern, as they are between hosts. */
-#define FAR(name, limits, claims)                                                                                      \
-    static void limits_##name(void *self, struct thirl_limits *far) {                                                  \
-        limits(self, far);                                                                                             \
-        far->cross_host = 1;                                                                                           \
-    }                                                                                                                  \
-    static void claims_##name(struct thirl_limits *far) {                                                              \
-        claims(far);                                                                                                   \
-        far->queue *= 2;                                                                                               \
-        far->cross_host = 1;                                                                                           \
-    }
-FAR(sub, ear_limits, ear_claims_sub)
-FAR(pull, ear_limits, ear_claims_pull)
-FAR(crier, crier_limits, crier_claims)
-FAR(deal, deal_limits, deal_claims)
-
-static const struct mech tcp_sub = {
-    .scheme = "tcp",
-    .summary = "TCP connection: a subscriber of who publishes there",
-    .state_size = sizeof(struct tcp_end),
-    EAR_SLOTS,
-    .roles = 1u << THIRL_SUB,
-    .blocks = true,
-    .numbers = true,
-    .full = CRIER_FULL, /* one address for both: it is the publisher who goes by it */
-    .history = true,
-    .open = open_ear,
-    .limits = limits_sub,
-    .claims = claims_sub,
-};
-
-static const struct mech tcp_pull = {
-    .scheme = "tcp",
-    .kin = &tcp_sub,
-    .summary = "TCP connection: a worker of who pushes there",
-    .state_size = sizeof(struct tcp_end),
-    EAR_SLOTS,
-    .roles = 1u << THIRL_PULL,
-    .free = ear_free,
-    .requeue = ear_requeue,
-    .open = open_ear,
-    .limits = limits_pull,
-    .claims = claims_pull,
-};
-
-static const struct mech tcp_crier = {
-    .scheme = "tcp",
-    .kin = &tcp_pull,
-    .summary = "TCP connections, from one to all who call",
-    .state_size = sizeof(struct tcp_crier),
-    CRIER_SLOTS,
-    .open = open_crier,
-    .limits = limits_crier,
-    .claims = claims_crier,
-};
-
-static const struct mech tcp_deal = {
-    .scheme = "tcp",
-    .kin = &tcp_crier,
-    .summary = "TCP connections, each message to one of those who call",
-    .state_size = sizeof(struct tcp_deal),
-    DEAL_SLOTS,
-    .open = open_deal,
-    .limits = limits_deal,
-    .claims = claims_deal,
-};
+KIN("tcp", "TCP connection")
 
 const struct mech mech_tcp = {
     .scheme = "tcp",
-    .kin = &tcp_deal,
+    .kin = &kin_push,
     .summary = "TCP connection, on this host or to another one",
     .state_size = sizeof(struct tcp_end),
     HAUL_SLOTS,

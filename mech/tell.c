@@ -15,6 +15,7 @@ int tell_send(struct link *l, enum frame_type type, uint64_t value) {
     int rc = link_begin(l, false);
     rc = rc == 0 && l->sent != 0 ? -EAGAIN : rc; /* a message is half on its way */
     rc = rc != 0 ? rc : link_announce(l, sizeof(text), false);
+    rc = rc != 0 ? rc : frame_box_room(&l->tail, sizeof(text)); /* half of a number would break the connection */
     if (rc != 0) {
         return rc;
     }
@@ -28,12 +29,11 @@ int tell_send(struct link *l, enum frame_type type, uint64_t value) {
         return (int)went;
     }
     size_t rest = size - (size_t)went;
-    rc = rest == 0 ? 0 : frame_box_room(&l->tail, rest);
-    if (rc == 0 && rest != 0) {
+    if (rest != 0) {
         memcpy(l->tail.data + l->tail.to, text + sizeof(text) - rest, rest);
         l->tail.to += rest;
     }
-    return rc;
+    return 0;
 }
 
 void tell_take(struct link *l, uint64_t *lost, bool *again) {

@@ -21,10 +21,10 @@
 #include "base/fd.h"
 #include "base/futex.h"
 #include "base/weave.h"
+#include "mech/giver.h"
 #include "mech/work.h"
 #include "mem/pace.h"
 
-#define NOWHERE UINT64_MAX
 #define TURN_LEAST                                                                                                     \
     8 /* records of one pusher in a row, while others wait; more, if they take no longer than this each: */
 #define TURN_MOST 1024
@@ -61,90 +61,6 @@ int toil_init(struct work *w) {
     return rc == 0 ? 0 : err_system(-rc, "%s: the registry cannot be written", w->address);
 }
 
-/* ---- pushers ---- */
-
-static int open_feed(struct work *w, const char *tx, struct roll_end end) {
-    struct toil *t = &w->in;
-    if (t->count == t->room) {
-        size_t room = t->room == 0 ? 8 : 2 * t->room;
-        struct feed **feed = realloc(t->feed, room * sizeof(void *));
-        if (feed == NULL) {
-            return err_say(ENOMEM, "%s: no memory for %zu pushers", w->address, room);
-        }
-        t->feed = feed;
-        t->room = room;
-    }
-    struct feed *f = calloc(1, sizeof *f);
-    char claims[ROLL_FILE_MAX];
-    roll_file(claims, end, "claim");
-    int rc = f == NULL ? err_say(ENOMEM, "%s: no memory for a pusher", w->address)
-                       : claim_map(&f->claim, w->roll.dir, tx, claims, end.node, end.number, w->address);
-    if (rc != 0) {
-        free(f);
-        return rc == -ENOENT ? 0 : rc; /* it has gone in between */
-    }
-    rc = node_peer_open(&f->node, end.node, end.number);
-    if (rc != 0 && rc != -ESRCH) {
-        claim_unmap(&f->claim);
-        free(f);
-        return rc;
-    }
-    f->dead = f->over = rc == -ESRCH;
-    f->node.id = end.node;
-    f->end = end;
-    claim_warm(&f->claim, false);
-    f->lane = claim_lane(&f->claim);
-    f->back = NOWHERE;
-    f->returned = atomic_load(&f->claim.shared->room.returned);
-    f->at = f->low = atomic_load(&f->claim.from->floor);
-    t->feed[t->count++] = f;
-    return 0;
-}
-
-static bool is_known(const struct toil *t, struct roll_end end) {
-    for (size_t i = 0; i < t->count; i++) {
-        if (t->feed[i]->end.node == end.node && t->feed[i]->end.number == end.number) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Looks for pushers if something has changed. 0, or why one of them cannot be heard. */
-static int discover(struct work *w) {
-    struct toil *t = &w->in;
-    uint32_t change = atomic_load(w->roll.change) + 1;
-    if (likely(change == t->change)) {
-        return 0;
-    }
-    DIR *list = roll_list(w->roll.dir);
-    int rc = 0;
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        struct roll_end end;
-        const char *kind;
-        if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "tx") == 0 && !is_known(t, end)) {
-            int one = open_feed(w, entry->d_name, end);
-            rc = rc == 0 ? one : rc;
-        }
-    }
-    bool later = list == NULL || (rc != 0 && rc != -THIRL_EFORMAT && rc != -THIRL_EVERSION);
-    t->change = later ? 0 : change; /* what is wrong with a file is said once */
-    if (list != NULL) {
-        (void)closedir(list);
-    }
-    return rc;
-}
-
-static void drop_feed(struct work *w, size_t i) {
-    struct toil *t = &w->in;
-    struct feed *f = t->feed[i];
-    node_peer_close(&f->node);
-    claim_unmap(&f->claim);
-    free(f);
-    t->feed[i] = t->feed[--t->count];
-    t->current = t->current < t->count ? t->current : 0;
-}
-
 /* ---- looking for work ---- */
 
 static void advance_low(struct feed *f) {
@@ -161,7 +77,7 @@ static void look_behind(struct feed *f) {
     f->returned = atomic_load(&f->claim.shared->room.returned);
     advance_low(f);
     f->at = f->low;
-    f->back = NOWHERE;
+    f->back = GIVER_NOWHERE;
 }
 
 /* At its position is nothing. true: it has another one. */
@@ -169,12 +85,12 @@ static __attribute__((noinline)) bool go_on(struct feed *f) {
     uint64_t floor = atomic_load(&f->claim.from->floor); /* pairs with the store in offer's make_room */
     if (floor > f->at) {                                 /* a lap ahead */
         f->at = floor;
-        f->back = NOWHERE;
+        f->back = GIVER_NOWHERE;
         return true;
     }
-    if (f->back != NOWHERE) {
+    if (f->back != GIVER_NOWHERE) {
         f->at = f->back;
-        f->back = NOWHERE;
+        f->back = GIVER_NOWHERE;
         return true;
     }
     uint64_t next = f->at;
@@ -189,9 +105,9 @@ static __attribute__((noinline)) bool go_on(struct feed *f) {
 
 static inline void step(struct feed *f) {
     f->at++;
-    if (unlikely(f->back != NOWHERE && f->at % CLAIM_LINE == 0)) {
+    if (unlikely(f->back != GIVER_NOWHERE && f->at % CLAIM_LINE == 0)) {
         f->at = f->back;
-        f->back = NOWHERE;
+        f->back = GIVER_NOWHERE;
     }
 }
 
@@ -313,7 +229,7 @@ static int find(struct work *w, size_t capacity, struct job *job) {
     if (unlikely(++t->turn % TURN_LEAST == 0 && is_over(t))) {
         t->turn = 0;
         t->current = t->current + 1 < t->count ? t->current + 1 : 0;
-        (void)discover(w);
+        (void)giver_find(w);
     }
     for (int rc = 0;;) {
         for (size_t i = 0; i < t->count; i++) {
@@ -326,7 +242,7 @@ static int find(struct work *w, size_t capacity, struct job *job) {
             t->current = t->current + 1 < t->count ? t->current + 1 : 0;
         }
         size_t before = t->count;
-        rc = discover(w);
+        rc = giver_find(w);
         if (rc != 0 || t->count == before) {
             return rc != 0 ? rc : -EAGAIN;
         }
@@ -349,7 +265,7 @@ static __attribute__((noinline)) void wake_pusher(struct work *w, struct feed *f
     }
     atomic_fence();
     advance_low(f);
-    if (number != NOWHERE && f->low + 1 < want) { /* who runs dry rings in any case */
+    if (number != GIVER_NOWHERE && f->low + 1 < want) { /* who runs dry rings in any case */
         return;
     }
     if (want != 0 && atomic_swap(&room->want, 0) != 0) {
@@ -365,7 +281,7 @@ static __attribute__((noinline)) void wake_pusher(struct work *w, struct feed *f
     }
 }
 
-/* After that record was done; NOWHERE: this worker runs dry. */
+/* After that record was done; GIVER_NOWHERE: this worker runs dry. */
 static inline void tell_room(struct work *w, struct feed *f, uint64_t number) {
     const struct claim_room *room = &f->claim.shared->room;
     if (unlikely(!w->heavy || atomic_peek(&room->fenced) != 0)) {
@@ -509,7 +425,7 @@ static void clear_up(struct work *w) {
         (void)unlinkat(w->roll.dir, tx, 0);
         weave("toil.clear.between");
         (void)unlinkat(w->roll.dir, claims, 0);
-        drop_feed(w, i);
+        giver_drop(w, i);
     }
 }
 
@@ -517,7 +433,7 @@ static void clear_up(struct work *w) {
 static bool stirs(struct work *w, bool all, struct mech_watch *watch) {
     struct toil *t = &w->in;
     unsigned returned = 0;
-    bool found = discover(w) != 0;
+    bool found = giver_find(w) != 0;
     struct job job;
     for (size_t i = 0; i < t->count; i++) {
         struct feed *f = t->feed[i];
@@ -550,7 +466,7 @@ int toil_arm(struct work *w, struct mech_watch *watch) {
     watch->slice = MECH_SLICE_NS;
     watch->value = rouse_arm(w->rouse, &w->sleep, w->heavy);
     for (size_t i = 0; i < t->count; i++) {
-        tell_room(w, t->feed[i], NOWHERE); /* a pusher that waits for more room gets none from those who sleep */
+        tell_room(w, t->feed[i], GIVER_NOWHERE); /* a pusher that waits for more room gets none from those who sleep */
     }
     if (stirs(w, false, watch)) {
         rouse_disarm(&w->sleep);
@@ -569,7 +485,7 @@ void toil_settle(struct work *w) {
     lamp_dark(&w->lamp);
     rouse_poll(w->rouse, w->heavy);
     for (size_t i = 0; i < w->in.count; i++) {
-        tell_room(w, w->in.feed[i], NOWHERE);
+        tell_room(w, w->in.feed[i], GIVER_NOWHERE);
     }
     clear_up(w);
     if (stirs(w, true, NULL)) {
@@ -600,7 +516,7 @@ void toil_close(struct work *w) {
 
 void toil_deinit(struct work *w) {
     while (w->in.count != 0) {
-        drop_feed(w, 0);
+        giver_drop(w, 0);
     }
     free(w->in.feed);
     w->in.feed = NULL;

@@ -17,10 +17,8 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
-#include "mech/deal.h"
-#include "mech/ear.h"
-#include "mech/crier.h"
 #include "mech/haul.h"
+#include "mech/kin.h"
 #include "mech/local.h"
 
 struct place {
@@ -32,16 +30,6 @@ struct place {
 
 struct unix_end {
     struct chain chain;
-    struct place place;
-};
-
-struct unix_crier {
-    struct crier crier;
-    struct place place;
-};
-
-struct unix_deal {
-    struct deal deal;
     struct place place;
 };
 
@@ -255,104 +243,28 @@ static int open_slot(void *self, const struct mech_open *open) {
     return rc != 0 ? rc : haul_open(&u->chain, open, &kind, &u->place);
 }
 
-static int open_ear(void *self, const struct mech_open *open) {
-    struct unix_end *u = self;
-    int rc = prepare(&u->chain, &u->place, open);
-    return rc != 0 ? rc : ear_open(&u->chain, open, &kind, &u->place);
-}
-
-static int open_crier(void *self, const struct mech_open *open) {
-    struct unix_crier *u = self;
-    int rc = prepare(&u->crier.hub.chain, &u->place, open);
-    return rc != 0 ? rc : crier_open(&u->crier, open, &kind, &u->place);
-}
-
-static int open_deal(void *self, const struct mech_open *open) {
-    struct unix_deal *u = self;
-    int rc = prepare(&u->deal.hub.chain, &u->place, open);
-    return rc != 0 ? rc : deal_open(&u->deal, open, &kind, &u->place);
+static void know(struct thirl_limits *limits, bool claimed) {
+    (void)claimed;
+    limits->identity = 1; /* the kernel says who is there */
 }
 
 static void limits_slot(void *self, struct thirl_limits *limits) {
     haul_limits(self, limits);
-    limits->identity = 1;
+    know(limits, false);
 }
 
 static void claims_slot(struct thirl_limits *limits) {
     haul_claims(limits);
-    limits->identity = limits->descriptors = 1;
+    know(limits, true);
+    limits->descriptors = 1;
 }
 
-/* The limits and claims of a pattern, and that the kernel says who is there. */
-#define KNOWN(name, limits, claims)                                                                                    \
-    static void limits_##name(void *self, struct thirl_limits *known) {                                                \
-        limits(self, known);                                                                                           \
-        known->identity = 1;                                                                                           \
-    }                                                                                                                  \
-    static void claims_##name(struct thirl_limits *known) {                                                            \
-        claims(known);                                                                                                 \
-        known->identity = 1;                                                                                           \
-    }
-KNOWN(sub, ear_limits, ear_claims_sub)
-KNOWN(pull, ear_limits, ear_claims_pull)
-KNOWN(crier, crier_limits, crier_claims)
-KNOWN(deal, deal_limits, deal_claims)
-
-static const struct mech unix_sub = {
-    .scheme = "unix",
-    .summary = "Unix socket: a subscriber of who publishes there",
-    .state_size = sizeof(struct unix_end),
-    EAR_SLOTS,
-    .roles = 1u << THIRL_SUB,
-    .blocks = true,
-    .numbers = true,
-    .full = CRIER_FULL, /* one address for both: it is the publisher who goes by it */
-    .history = true,
-    .open = open_ear,
-    .limits = limits_sub,
-    .claims = claims_sub,
-};
-
-static const struct mech unix_pull = {
-    .scheme = "unix",
-    .kin = &unix_sub,
-    .summary = "Unix socket: a worker of who pushes there",
-    .state_size = sizeof(struct unix_end),
-    EAR_SLOTS,
-    .roles = 1u << THIRL_PULL,
-    .free = ear_free,
-    .requeue = ear_requeue,
-    .open = open_ear,
-    .limits = limits_pull,
-    .claims = claims_pull,
-};
-
-static const struct mech unix_crier = {
-    .scheme = "unix",
-    .kin = &unix_pull,
-    .summary = "Unix sockets, from one to all who call",
-    .state_size = sizeof(struct unix_crier),
-    CRIER_SLOTS,
-    .open = open_crier,
-    .limits = limits_crier,
-    .claims = claims_crier,
-};
-
-static const struct mech unix_deal = {
-    .scheme = "unix",
-    .kin = &unix_crier,
-    .summary = "Unix sockets, each message to one of those who call",
-    .state_size = sizeof(struct unix_deal),
-    DEAL_SLOTS,
-    .open = open_deal,
-    .limits = limits_deal,
-    .claims = claims_deal,
-};
+KIN("unix", "Unix socket")
 
 const struct mech mech_unix = {
     .scheme = "unix",
     .datagram = &mech_dgram,
-    .kin = &unix_deal,
+    .kin = &kin_push,
     .summary = "Unix socket, stream or seqpacket, by path or abstract name",
     .state_size = sizeof(struct unix_end),
     HAUL_SLOTS,

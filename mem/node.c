@@ -257,6 +257,12 @@ void node_end_free(struct node_end *end) {
     }
 }
 
+void node_end_name(struct node_end *end, const char who[NODE_PEER_MAX]) {
+    for (size_t i = 0; i < NODE_PEER_MAX; i++) {
+        atomic_poke(&end->peer[i], who[i]); /* somebody may be reading it, for a sentence */
+    }
+}
+
 void node_end_peer(struct node_end *end, int64_t pid, const char *name) {
     char who[NODE_PEER_MAX] = "";
     if (pid != 0) {
@@ -264,9 +270,7 @@ void node_end_peer(struct node_end *end, int64_t pid, const char *name) {
     } else {
         (void)snprintf(who, sizeof who, "%s", name);
     }
-    for (size_t i = 0; i < sizeof who; i++) {
-        atomic_poke(&end->peer[i], who[i]); /* somebody may be reading it, for a sentence */
-    }
+    node_end_name(end, who);
     atomic_store(&end->state, who[0] == '\0' ? NODE_END_WAITING : NODE_END_LINKED);
 }
 

@@ -23,6 +23,9 @@
 
 enum node_end_state { NODE_END_FREE, NODE_END_WAITING, NODE_END_LINKED, NODE_END_CLOSED };
 
+#define NODE_ROLE_AREA 65
+#define NODE_ROLE_STATE 64 /* beside enum thirl_role: lines of what is no end */
+
 /* One end's line. Written by its own process only; whoever reads it elsewhere may see it change. The two counter groups
  * have cache lines of their own, because the two ways of an end write them at the same time. */
 struct node_end {
@@ -53,6 +56,8 @@ void node_end_free(struct node_end *);
 /* Notes the peer for the list, and the state that goes with it: LINKED, or WAITING when name is "". pid is 0 where the name says
  * all. */
 void node_end_peer(struct node_end *, int64_t pid, const char *name);
+/* Its name alone, all bytes of it. */
+void node_end_name(struct node_end *, const char who[NODE_PEER_MAX]);
 
 /* A copy of the peer's name, for threads that are not under the gate of its way. */
 void node_end_who(const struct node_end *, char who[NODE_PEER_MAX]);

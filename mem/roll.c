@@ -22,17 +22,10 @@
 #include "base/fd.h"
 #include "base/futex.h"
 #include "base/weave.h"
+#include "mem/card.h"
 #include "mem/claim.h"
 
-#define CARD_MAGIC "thirlcrd"
-#define CARD_VERSION 1
 #define ROLL_SIZE 4096
-
-struct card {
-    char magic[8];
-    uint32_t version;
-    uint32_t pattern; /* enum roll_pattern, and ROLL_CRC */
-};
 
 /* Record locks belong to the process: within it, this keeps two threads from holding the same one. */
 static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
@@ -267,76 +260,6 @@ static int check_seats(const struct roll *roll, unsigned pattern) {
     return 0;
 }
 
-static int read_card(int dir, struct card *card) {
-    int fd = openat(dir, "card", O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0) {
-        return -errno;
-    }
-    ssize_t got = fd_read_at(fd, card, sizeof *card, 0);
-    fd_close(&fd);
-    return got == (ssize_t)sizeof *card && memcmp(card->magic, CARD_MAGIC, sizeof card->magic) == 0 ? 0
-                                                                                                    : -THIRL_EFORMAT;
-}
-
-static int write_card(int dir, const struct card *card, unsigned mode) {
-    (void)unlinkat(dir, "card~", 0);
-    int fd = openat(dir, "card~", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    int rc = fd < 0 ? -errno : fd_write(fd, card, sizeof *card);
-    fd_close(&fd);
-    weave("roll.card.written");
-    if (rc == 0 && linkat(dir, "card~", dir, "card", 0) != 0) {
-        rc = -errno;
-    }
-    (void)unlinkat(dir, "card~", 0);
-    return rc == 0 ? 0 : err_system(-rc, "the channel's card cannot be written to the registry");
-}
-
-static int check_card(const struct roll *roll, unsigned pattern, bool alone, unsigned mode) {
-    static const char *const patterns[] = {"?",
-                                           "messages (pair)",
-                                           "a byte stream (write, read)",
-                                           "a queue (push, pull)",
-                                           "events (notify, watch)",
-                                           "messages for all (pub, sub)",
-                                           "calls (call, serve)"};
-    const struct card mine = {CARD_MAGIC, CARD_VERSION, pattern};
-    struct card card = {.version = 0};
-    int rc = read_card(roll->dir, &card);
-    bool other = rc == -THIRL_EFORMAT || (rc == 0 && (card.version != CARD_VERSION || card.pattern != pattern));
-    if (alone && other) {
-        (void)unlinkat(roll->dir, "card", 0); /* of those who are gone */
-        rc = -ENOENT;
-    }
-    if (rc == -ENOENT) {
-        return write_card(roll->dir, &mine, mode);
-    }
-    if (rc == -THIRL_EFORMAT) {
-        return err_say(THIRL_EFORMAT,
-                       "the registry file chan/%s/card is not thirl's, or is damaged: remove that directory",
-                       roll->name);
-    }
-    if (rc != 0) {
-        return err_system(-rc, "the card of %s cannot be read", roll->shown);
-    }
-    if (card.version != CARD_VERSION) {
-        return err_say(THIRL_EVERSION, "%s was made by layout %u, this library has layout %d", roll->shown,
-                       card.version, CARD_VERSION);
-    }
-    if ((card.pattern & ~ROLL_CRC) != (pattern & ~ROLL_CRC)) {
-        uint32_t carried = card.pattern & ~ROLL_CRC;
-        return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
-                       patterns[carried <= ROLL_CALL ? carried : 0], patterns[pattern & ~ROLL_CRC]);
-    }
-    if (card.pattern != pattern) {
-        return err_say(THIRL_EROLE,
-                       (pattern & ROLL_CRC) == 0
-                           ? "%s carries messages with a CRC, and this end has none: open it with ?crc"
-                           : "%s carries messages without a CRC, and this end has one (?crc): open all ends alike",
-                       roll->shown);
-    }
-    return 0;
-}
-
 /* ---- joining and leaving ---- */
 
 static void unlock(struct roll *roll) {
@@ -369,7 +292,7 @@ int roll_begin(struct roll *roll, const char *scheme, const char *name, unsigned
     weave("roll.begin.locked");
     roll->self = (struct roll_end){node_id(), ++numbers};
     bool alone = clean(roll->dir);
-    rc = check_card(roll, pattern, alone, mode);
+    rc = card_check(roll, pattern, alone, mode);
     rc = rc != 0 ? rc : check_seats(roll, pattern);
     rc = rc != 0 ? rc : map_change(roll);
     if (rc != 0) {

@@ -60,7 +60,7 @@ static void head_lies(void **state) {
         head.size = FRAME_TELL;
         frame_write_head(wire, &head);
         known = type == FRAME_DATA || type == FRAME_NOTED || type == FRAME_LOST || type == FRAME_AGAIN ||
-                type == FRAME_DONE || type == FRAME_BACK || type == FRAME_FIRST;
+                type == FRAME_DONE || type == FRAME_BACK || type == FRAME_FIRST || type == FRAME_EVENT;
         assert_int_equal(frame_read_head(wire, &out), known ? 0 : -THIRL_EFORMAT);
     }
     unsigned char number[FRAME_TELL];
@@ -169,9 +169,10 @@ static void noise(void **state) {
 
 static void roles(void **state) {
     (void)state;
-    static const uint32_t fits[][2] = {{THIRL_PAIR, THIRL_PAIR}, {THIRL_WRITE, THIRL_READ}, {THIRL_READ, THIRL_WRITE},
-                                       {THIRL_PUSH, THIRL_PULL}, {THIRL_PULL, THIRL_PUSH},  {THIRL_PUB, THIRL_SUB},
-                                       {THIRL_SUB, THIRL_PUB}};
+    static const uint32_t fits[][2] = {
+        {THIRL_PAIR, THIRL_PAIR}, {THIRL_WRITE, THIRL_READ},   {THIRL_READ, THIRL_WRITE},
+        {THIRL_PUSH, THIRL_PULL}, {THIRL_PULL, THIRL_PUSH},    {THIRL_PUB, THIRL_SUB},
+        {THIRL_SUB, THIRL_PUB},   {THIRL_NOTIFY, THIRL_WATCH}, {THIRL_WATCH, THIRL_NOTIFY}};
     for (uint32_t a = 0; a < 14; a++) {
         for (uint32_t b = 0; b < 14; b++) {
             bool fit = false;
@@ -229,20 +230,39 @@ static size_t put(struct frame_box *box, uint32_t size, uint8_t type) {
 static void box_ends(void **state) {
     (void)state;
     struct frame_box box = {0};
-    assert_false(frame_box_ends(&box, 0));
+    assert_false(frame_box_ends(&box, 0, false));
     size_t first = put(&box, 40, FRAME_DATA);
     (void)put(&box, 0, FRAME_DATA);
     (void)put(&box, 17, FRAME_DATA);
-    assert_false(frame_box_ends(&box, 0));
+    assert_false(frame_box_ends(&box, 0, false));
     (void)put(&box, 0, FRAME_BYE);
-    assert_int_equal(frame_box_ends(&box, 0), FRAME_BYE);
+    assert_int_equal(frame_box_ends(&box, 0, false), FRAME_BYE);
     frame_box_drop(&box, FRAME_HEAD + 10); /* in the midst of the first payload */
-    assert_true(frame_box_ends(&box, first - FRAME_HEAD - 10));
-    assert_false(frame_box_ends(&box, 3));
-    assert_false(frame_box_ends(&box, 100000));
+    assert_true(frame_box_ends(&box, first - FRAME_HEAD - 10, false));
+    assert_false(frame_box_ends(&box, 3, false));
+    assert_false(frame_box_ends(&box, 100000, false));
     box.to--;
-    assert_false(frame_box_ends(&box, first - FRAME_HEAD - 10));
+    assert_false(frame_box_ends(&box, first - FRAME_HEAD - 10, false));
     frame_box_free(&box);
+}
+
+/* Between a head and a large payload there is more, unless it came as a packet. */
+static void box_ends_behind_large(void **state) {
+    (void)state;
+    assert_int_equal(frame_ahead(FRAME_LARGE - 1), FRAME_HEAD);
+    assert_int_equal(frame_ahead(FRAME_LARGE), FRAME_WIDE);
+    for (int packets = 0; packets < 2; packets++) {
+        struct frame_box box = {0};
+        (void)put(&box, FRAME_LARGE, FRAME_DATA);
+        size_t between = packets ? 0 : FRAME_WIDE - FRAME_HEAD;
+        assert_int_equal(frame_box_room(&box, between), 0);
+        memset(box.data + box.to, FRAME_LAST, between);
+        box.to += between;
+        (void)put(&box, 0, FRAME_BYE);
+        assert_int_equal(frame_box_ends(&box, 0, packets), FRAME_BYE);
+        assert_int_equal(frame_box_ends(&box, 0, !packets), 0);
+        frame_box_free(&box);
+    }
 }
 
 int main(void) {
@@ -251,7 +271,8 @@ int main(void) {
         cmocka_unit_test(head_lies),       cmocka_unit_test(hello_round_trip),
         cmocka_unit_test(hello_lies),      cmocka_unit_test(noise),
         cmocka_unit_test(roles),           cmocka_unit_test(box_keeps_order),
-        cmocka_unit_test(box_ends),        cmocka_unit_test(mark_lies),
+        cmocka_unit_test(box_ends),        cmocka_unit_test(box_ends_behind_large),
+        cmocka_unit_test(mark_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -285,7 +285,7 @@ static void half_a_head(void **state) {
 static void boasts(void **state) {
     for (int allowed = 0; allowed < 2; allowed++) {
         settle(state);
-        unsigned char wire[FRAME_HEAD];
+        unsigned char wire[FRAME_WIDE] = {0};
         size_t size;
         thirl_msg *msg = NULL;
         int stranger;

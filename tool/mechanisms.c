@@ -1,19 +1,29 @@
 /* SPDX-License-Identifier: MIT
  *
- * The verb mechanisms: what each claims on this machine, with default options.
+ * The verb mechanisms: what each claims on this machine, with default options. A line each, and below it what differs by role.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "tool/tool.h"
 
-enum { COLUMNS = 9 };
+enum { SCHEME, ROLES_OF, MAX, ATOMIC, QUEUE, SLOTS, ENDS, CLAIMS, WHAT, COLUMNS };
+#define GROUPS 16 /* of roles, of one mechanism */
+#define CELL 160
+
+/* Roles of a mechanism for which the same is true. */
+struct group {
+    uint32_t roles;
+    char cells[COLUMNS][CELL];
+};
 
 struct claims {
     struct text out;
     struct text_table table;
     bool json;
     size_t objects;
+    struct group group[GROUPS]; /* of the mechanism that is being read */
+    size_t groups;
 };
 
 static const struct role {
@@ -60,22 +70,73 @@ static const char *number(char out[24], uint64_t value, const char *none) {
     return value ? out : none;
 }
 
-static void add_row(struct claims *c, const struct thirl_mechanism *m) {
+/* The line of a mechanism, with all its roles; below it those for whom something else is true, and what. */
+static void show(struct claims *c) {
+    char carried[CELL];
+    uint32_t all = 0;
+    for (size_t i = 0; i < c->groups; i++) {
+        all |= c->group[i].roles;
+    }
+    for (size_t i = 0; i < c->groups; i++) {
+        const char *cells[COLUMNS];
+        for (size_t k = 0; k < COLUMNS; k++) {
+            bool same = i != 0 && strcmp(c->group[i].cells[k], c->group[0].cells[k]) == 0;
+            cells[k] = same ? " " : c->group[i].cells[k];
+        }
+        cells[ROLES_OF] = list_roles(carried, i == 0 ? all : c->group[i].roles, "", ",");
+        text_row(&c->table, cells);
+    }
+    c->groups = 0;
+}
+
+static bool says_the_same(const struct group *a, const struct group *b) {
+    for (size_t k = MAX; k < WHAT; k++) {
+        if (strcmp(a->cells[k], b->cells[k]) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void fill(struct group *group, const struct thirl_mechanism *m) {
     const struct thirl_limits *l = &m->limits;
-    char carried[160], claimed[160], max[TEXT_SIZE_MAX], atomic[TEXT_SIZE_MAX], queue[TEXT_SIZE_MAX], senders[24],
-        receivers[24], ends[56];
-    snprintf(ends, sizeof ends, "%s:%s", number(senders, l->senders, "any"), number(receivers, l->receivers, "any"));
-    char slots[24];
-    const char *cells[COLUMNS] = {m->scheme,
-                                  list_roles(carried, m->roles, "", ","),
-                                  text_size(max, (double)l->message_max),
-                                  l->atomic_max ? text_size(atomic, (double)l->atomic_max) : NULL,
-                                  text_size(queue, (double)l->queue),
-                                  number(slots, l->queue_messages, "-"),
-                                  ends,
-                                  holds(claimed, l),
-                                  m->summary};
-    text_row(&c->table, cells);
+    char size[TEXT_SIZE_MAX], senders[24], receivers[24];
+    group->roles = m->roles;
+    *group->cells[ROLES_OF] = 0;
+    snprintf(group->cells[SCHEME], CELL, "%s", m->scheme);
+    snprintf(group->cells[MAX], CELL, "%s", text_size(size, (double)l->message_max));
+    snprintf(group->cells[ATOMIC], CELL, "%s", l->atomic_max ? text_size(size, (double)l->atomic_max) : "-");
+    snprintf(group->cells[QUEUE], CELL, "%s", text_size(size, (double)l->queue));
+    (void)number(group->cells[SLOTS], l->queue_messages, "-");
+    if (l->queue_messages == 0) {
+        snprintf(group->cells[SLOTS], CELL, "-");
+    }
+    snprintf(group->cells[ENDS], CELL, "%s:%s", number(senders, l->senders, "any"),
+             number(receivers, l->receivers, "any"));
+    (void)holds(group->cells[CLAIMS], l);
+    snprintf(group->cells[WHAT], CELL, "%s", m->summary);
+}
+
+/* One mechanism's rooms come one after the other, each with other roles. */
+static void add(struct claims *c, const struct thirl_mechanism *m) {
+    uint32_t all = 0;
+    struct group next;
+    for (size_t i = 0; i < c->groups; i++) {
+        all |= c->group[i].roles;
+    }
+    if (c->groups != 0 && ((all & m->roles) != 0 || strcmp(c->group[0].cells[SCHEME], m->scheme) != 0)) {
+        show(c);
+    }
+    fill(&next, m);
+    for (size_t i = 0; i < c->groups; i++) {
+        if (says_the_same(&c->group[i], &next)) {
+            c->group[i].roles |= next.roles;
+            return;
+        }
+    }
+    if (c->groups < GROUPS) {
+        c->group[c->groups++] = next;
+    }
 }
 
 static void add_object(struct claims *c, const struct thirl_mechanism *m) {
@@ -115,7 +176,7 @@ static int see(void *context, const struct thirl_mechanism *mechanism) {
     if (c->json) {
         add_object(c, mechanism);
     } else {
-        add_row(c, mechanism);
+        add(c, mechanism);
     }
     return 0;
 }
@@ -137,6 +198,7 @@ int tool_mechanisms(const struct tool_args *args) {
     if (c.json) {
         text_bytes(&c.out, "]\n", 2);
     } else {
+        show(&c);
         text_table(&c.out, &c.table);
     }
     return text_finish(&c.out, args);

@@ -99,13 +99,6 @@ static int recv_all(struct recv *r) {
             (void)flow_fail(&r->flow, code); /* the others are still there */
             continue;
         }
-        if (code == -THIRL_ECLOSED && r->crowd) { /* the only one has left, and another one may come */
-            (void)thirl_close(&r->flow.end, THIRL_NOW);
-            code = thirl_open(&r->flow.end, THIRL_SUB, r->flow.args->operand, NULL);
-            if (code == 0) {
-                continue;
-            }
-        }
         if (code != 0) {
             return judge(r, code);
         }

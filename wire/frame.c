@@ -153,14 +153,15 @@ static const char *role_name(uint32_t role) {
 
 int frame_match_roles(uint32_t own, uint32_t other) {
     static const uint8_t match[] = {
-        [THIRL_PAIR] = THIRL_PAIR, [THIRL_WRITE] = THIRL_READ, [THIRL_READ] = THIRL_WRITE, [THIRL_PUSH] = THIRL_PULL,
-        [THIRL_PULL] = THIRL_PUSH, [THIRL_PUB] = THIRL_SUB,    [THIRL_SUB] = THIRL_PUB};
+        [THIRL_PAIR] = THIRL_PAIR, [THIRL_WRITE] = THIRL_READ,   [THIRL_READ] = THIRL_WRITE,
+        [THIRL_PUSH] = THIRL_PULL, [THIRL_PULL] = THIRL_PUSH,    [THIRL_PUB] = THIRL_SUB,
+        [THIRL_SUB] = THIRL_PUB,   [THIRL_NOTIFY] = THIRL_WATCH, [THIRL_WATCH] = THIRL_NOTIFY};
     if (own < sizeof(match) && match[own] != 0 && match[own] == other) {
         return 0;
     }
     return err_say(THIRL_EROLE,
                    "this end's role is %s and the other's is %s; pair goes with pair, write with read, push with pull, "
-                   "pub with sub",
+                   "pub with sub, notify with watch",
                    role_name(own), role_name(other));
 }
 
@@ -203,7 +204,7 @@ void frame_box_free(struct frame_box *b) {
     *b = (struct frame_box){0};
 }
 
-uint8_t frame_box_ends(const struct frame_box *b, size_t skip) {
+uint8_t frame_box_ends(const struct frame_box *b, size_t skip, bool packets) {
     size_t held = frame_box_held(b);
     while (skip <= held && held - skip >= FRAME_HEAD) {
         const unsigned char *in = b->data + b->from + skip;
@@ -213,7 +214,8 @@ uint8_t frame_box_ends(const struct frame_box *b, size_t skip) {
         if (in[6] == FRAME_BYE || in[6] == FRAME_CUT) {
             return fetch(in, 4) == 0 ? in[6] : 0;
         }
-        skip += FRAME_HEAD + (size_t)fetch(in, 4);
+        size_t size = (size_t)fetch(in, 4);
+        skip += (packets ? FRAME_HEAD : frame_ahead(size)) + size;
     }
     return 0;
 }

@@ -17,6 +17,8 @@
 #include "include/thirl/thirl.h"
 
 #define FRAME_HEAD 8                 /* bytes before each payload */
+#define FRAME_WIDE 64                /* and on a stream before a large one: the head, then nothing that is looked at. */
+#define FRAME_LARGE 32768u           /* So large. The kernel copies faster what begins a cache line */
 #define FRAME_WORD "\x9dthirl\r\x1b" /* eight bytes that a marked packet begins with; then a head, then a payload */
 #define FRAME_MARK 16                /* bytes before the payload of a marked packet: the word and a head */
 #define FRAME_HELLO 64               /* bytes of a greeting */
@@ -37,6 +39,7 @@ enum frame_type {
     FRAME_DONE,  /* the message with that number, from 0 on this connection, is finished */
     FRAME_BACK,  /* that one is given back unfinished */
     FRAME_FIRST, /* the number of the next message, to who did not hear the first one */
+    FRAME_EVENT, /* an event, 31 bits, and how often it was told, the low 32 bits */
 };
 
 struct frame_head {
@@ -55,6 +58,11 @@ static inline void frame_write_head(unsigned char out[FRAME_HEAD], const struct 
     out[7] = FRAME_LAST;
 }
 
+/* Bytes before a payload of that size, on a stream. */
+static inline size_t frame_ahead(size_t size) {
+    return size < FRAME_LARGE ? FRAME_HEAD : FRAME_WIDE;
+}
+
 /* A packet's own bytes may begin with the word too: then it is sent as a marked one, and so is an empty message, which
  * would look like the end. */
 static inline bool frame_is_marked(const void *packet, size_t size) {
@@ -62,7 +70,7 @@ static inline bool frame_is_marked(const void *packet, size_t size) {
 }
 
 static inline bool frame_is_tell(uint8_t type) {
-    return type >= FRAME_LOST && type <= FRAME_FIRST;
+    return type >= FRAME_LOST && type <= FRAME_EVENT;
 }
 
 void frame_write_tell(unsigned char out[FRAME_TELL], uint64_t value);
@@ -133,7 +141,8 @@ static inline void frame_box_drop(struct frame_box *b, size_t size) {
 int frame_box_room(struct frame_box *, size_t size);
 void frame_box_free(struct frame_box *);
 
-/* Walks the frames held, the first of which begins after `skip` bytes: FRAME_BYE or FRAME_CUT when they end with that, else 0. */
-uint8_t frame_box_ends(const struct frame_box *, size_t skip);
+/* Walks the frames held, the first of which begins after `skip` bytes: FRAME_BYE or FRAME_CUT when they end with that, else 0.
+ * Of packets no payload is large. */
+uint8_t frame_box_ends(const struct frame_box *, size_t skip, bool packets);
 
 #endif

@@ -80,8 +80,8 @@ THIRL_API const char *thirl_error_name(int code);
 
 /* PAIR: one of two ends that both send and receive messages. WRITE and READ: the ends of a byte stream. PUSH: one of the
  * senders of a queue of messages, each of which one receiver gets; PULL: one of its receivers. They need not know each other,
- * nor live at the same time where the mechanism keeps messages. NOTIFY: one of those who tell events to the one WATCH; an event
- * is a message of at most thirl_limits.message_max bytes, often a single word. PUB: one of those who publish messages, each of which
+ * nor live at the same time where the mechanism keeps messages. NOTIFY: tells events to who WATCHes: many to one, or over
+ * connections one to many, see thirl_limits. An event is a message of at most thirl_limits.message_max bytes, often a single word. PUB: one of those who publish messages, each of which
  * goes to everybody who subscribes; SUB: a subscriber, who gets what is published from its opening on, each publisher's messages
  * in order. CALL: one of those who send requests and get answers; SERVE: one of the servers that share them. */
 #define THIRL_ROLES(X)                                                                                                 \
@@ -402,6 +402,12 @@ THIRL_API THIRL_CHECK int thirl_peer(thirl *end, struct thirl_peer *peer);
 /* A pidfd of the process at the other end: a new descriptor, close-on-exec, which the caller closes. It is readable once that
  * process has ended, and names it even when its pid is used again. -ENOTCONN, -EOPNOTSUPP where there is none to be had. */
 THIRL_API THIRL_CHECK int thirl_peer_pidfd(thirl *end);
+
+/* What a process may do with what is shared and belongs to nobody: thirl/state.h, thirl/area.h. */
+enum thirl_access {
+    THIRL_ACCESS_WRITE, /* read and write; what is not there is made */
+    THIRL_ACCESS_READ,  /* maps it read-only: such a process cannot change it, not even by mistake */
+};
 
 /* ---- what runs --------------------------------------------------------------------------------------------------- */
 

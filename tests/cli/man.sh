@@ -12,7 +12,7 @@ else
     skip "mandoc is not installed: the pages are not linted"
 fi
 
-functions=$(tr '\n' ' ' <"$root/include/thirl/thirl.h" | grep -o 'THIRL_API [^;]*;' | sed 's/THIRL_CHECK//' |
+functions=$(cat "$root"/include/thirl/*.h | tr '\n' ' ' | grep -o 'THIRL_API [^;]*;' | sed 's/THIRL_CHECK//' |
     grep -o 'thirl_[a-z_]*(' | tr -d '(' | sort -u)
 check "functions are found in the header" test "$(echo "$functions" | wc -l)" -ge 20
 for name in $functions; do

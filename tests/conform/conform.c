@@ -54,6 +54,9 @@ const struct conform_line conform_lines[] = {
     {"cast-unix", "unix://", true, "", CONFORM_CAST},
     {"cast-tcp", "tcp://127.0.0.1:", false, "", CONFORM_CAST},
     {"shm-event", "shm://", false, "", CONFORM_EVENT},
+    {"event-unix", "unix://", true, "", CONFORM_EVENT},
+    {"event-seqpacket", "unix://@", false, "?type=seqpacket", CONFORM_EVENT},
+    {"event-tcp", "tcp://127.0.0.1:", false, "", CONFORM_EVENT},
     {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };

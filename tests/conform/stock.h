@@ -12,7 +12,7 @@ struct thirl_limits stock_limits(thirl *);
 /* What the line cannot do it says itself: then there is nothing to try. */
 void stock_need(bool claimed, const char *why_not);
 
-/* Do its ends know each other? Then the one sender waits until what it sent is finished, and a receiver is told that it closed. */
+/* Do its ends know each other? Then the one sender waits until what it sent is finished. */
 bool stock_meets(const struct conform *);
 #define STOCK_ONE_LISTENS "its one publisher listens, and others come and go: see crier_test and hub_test"
 
@@ -36,5 +36,8 @@ struct stock_left stock_left(void);
  * lost. */
 bool stock_is_kept(const struct conform *);
 bool stock_keeps(const struct conform *);
+
+/* What the ends of this process have refused, by the registry. */
+uint64_t stock_refused(void);
 
 #endif

@@ -262,6 +262,8 @@ static int by_size(const void *a, const void *b) {
 static const char *const elsewhere[] = {
     "bare.",                                                                /* bare_test */
     "inlet.keep", "inlet.drop", "outlet.refer", "outlet.away", "pool.make", /* pool_test */
+    "arena.",     "redo.",      "area.",                                    /* arena_test, area_test */
+    "cell.",      "lot.",       "own.",         "test.",                    /* state_test, own_test */
     "link.noted",                                                           /* rights_test */
     "pipe.",                                                                /* pipe_test */
     "udp.",                                                                 /* udp_test */
@@ -272,6 +274,7 @@ static const char *const elsewhere[] = {
     "sig.",                                                                 /* conform/event_test */
     "catch.",                                                               /* conform/event_test */
     "tally.",     "event.",                                                 /* conform/event_test */
+    "herald.",    "heed.",                                                  /* conform/herald_test */
     "stale.",                                                               /* never passed, says conform/wake_test */
     "choose.",                                                              /* conform/wait_test */
     "push.",                                                             /* conform/crowd_test, and all that follow */

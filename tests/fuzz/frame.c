@@ -50,7 +50,7 @@ static void fill_box(struct food *food) {
             memcpy(box.data + box.to, from, size);
             box.to += size;
         }
-        (void)frame_box_ends(&box, skip);
+        (void)frame_box_ends(&box, skip, false);
         size_t held = frame_box_held(&box);
         frame_box_drop(&box, skip % 3 == 0 && held != 0 ? skip % held : 0);
         must(box.from <= box.to && box.to <= box.capacity);

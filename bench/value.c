@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What it costs to read the latest value of a state: ping reads it again and again, pong has written it. Floor: a bare sequence lock, which
+ * is read by two loads of its number and a copy.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <thirl/state.h>
+
+#include "bench/end.h"
+#include "bench/floor.h"
+
+/* Keeps the compiler from leaving a copy out. */
+#define USE(buffer) __asm__ __volatile__("" : : "r"(buffer) : "memory")
+
+/* Warms up, and then counts. */
+#define READ_ALL(run, read)                                                                                            \
+    do {                                                                                                               \
+        for (uint64_t i = 0; i < (run)->warm; i++) {                                                                   \
+            read;                                                                                                      \
+        }                                                                                                              \
+        (run)->stage->begin = stage_now();                                                                             \
+        for (uint64_t i = 0; i < (run)->count; i++) {                                                                  \
+            read;                                                                                                      \
+        }                                                                                                              \
+        (run)->stage->end = stage_now();                                                                               \
+    } while (0)
+
+/* A call, as any library's is. */
+__attribute__((noinline)) static void read_bare(const uint64_t *number, const unsigned char *value, void *buffer,
+                                                size_t size) {
+    uint64_t before;
+    do {
+        before = stage_load(number);
+        memcpy(buffer, value, size);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    } while ((before & 1) != 0 || __atomic_load_n(number, __ATOMIC_RELAXED) != before);
+    USE(buffer);
+}
+
+static int ping_bare(struct run *run) {
+    uint64_t *number = (uint64_t *)(void *)run->control;
+    unsigned char *buffer = aligned_alloc(64, (run->size + 63) / 64 * 64);
+    if (!buffer) {
+        return stage_fail(run, STAGE_PING, "no memory for the value");
+    }
+    stage_meet(run, STAGE_PING);
+    READ_ALL(run, read_bare(number, run->control + STAGE_PAIR, buffer, run->size));
+    free(buffer);
+    return 0;
+}
+
+static int pong_bare(struct run *run) {
+    memset(run->control + STAGE_PAIR, 7, run->size);
+    stage_store((uint64_t *)(void *)run->control, 2);
+    stage_meet(run, STAGE_PONG);
+    return 0;
+}
+
+const struct work floor_value = {.ping = ping_bare, .pong = pong_bare, .area = true};
+
+static thirl_state *open_state(struct run *run, enum stage_side side) {
+    struct thirl_state_options options = {.size = sizeof options, .max = run->size};
+    thirl_state *state = NULL;
+    if (thirl_state_open(&state, run->address, &options)) {
+        (void)end_fail(run, side, "thirl_state_open");
+    }
+    return state;
+}
+
+static int ping(struct run *run) {
+    thirl_state *state = open_state(run, STAGE_PING);
+    size_t size = 0;
+    if (!state) {
+        return -1;
+    }
+    unsigned char *buffer = aligned_alloc(64, (run->size + 63) / 64 * 64);
+    if (!buffer) {
+        return stage_fail(run, STAGE_PING, "no memory for the value");
+    }
+    stage_meet(run, STAGE_PING);
+    int bad = 0;
+    READ_ALL(run, bad |= thirl_state_get(state, buffer, run->size, &size, NULL));
+    thirl_state_close(&state);
+    free(buffer);
+    return bad || size != run->size ? end_fail(run, STAGE_PING, "thirl_state_get") : 0;
+}
+
+static int pong(struct run *run) {
+    static unsigned char value[STAGE_CONTROL];
+    thirl_state *state = open_state(run, STAGE_PONG);
+    if (!state) {
+        return -1;
+    }
+    memset(value, 7, run->size);
+    int bad = thirl_state_set(state, value, run->size, THIRL_SOON);
+    stage_meet(run, STAGE_PONG);
+    thirl_state_close(&state);
+    return bad ? end_fail(run, STAGE_PONG, "thirl_state_set") : 0;
+}
+
+const struct work thirl_value = {.ping = ping, .pong = pong};

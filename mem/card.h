@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a channel carries, in its directory: written by the first who joins, under the channel's lock, and compared by everybody else.
+ */
+#ifndef MEM_CARD_H
+#define MEM_CARD_H
+
+#include "mem/roll.h"
+
+/* Of the channel that roll has open and locked: does it carry that pattern (enum roll_pattern, and ROLL_CRC)? alone: nobody else is in it,
+ * so another card is of those who are gone, and replaced. 0; -THIRL_EROLE; -THIRL_EVERSION; -THIRL_EFORMAT; or what the kernel says. */
+int card_check(const struct roll *, unsigned pattern, bool alone, unsigned mode);
+
+#endif

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Making, finding and removing what stands in area/.
+ */
+#define _GNU_SOURCE
+#include "mem/lot.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/weave.h"
+#include "mem/node.h"
+
+#define TRIES 16 /* somebody removes it as often as this one finds it */
+
+int lot_name(char file[LOT_NAME_MAX], char shown[LOT_SHOWN_MAX], const char *kind, const char *name) {
+    size_t n = 0;
+    if (name == NULL || strncmp(name, "shm://", 6) == 0) {
+        name = name == NULL ? "" : name + 6;
+    } else if (strstr(name, "://") != NULL) {
+        return err_say(THIRL_EADDRESS, "\"%.80s\" is no name of a %s: NAME or shm://NAME is", name, kind);
+    }
+    for (const char *c = name; *c != '\0'; c++) {
+        bool plain = *c > ' ' && *c < 127 && *c != '/' && *c != '%' && *c != '?' && *c != '+' && !(*c == '.' && n == 0);
+        if (n + 3 > LOT_NAME_MAX - 8) {
+            return err_say(ENAMETOOLONG, "the name \"%.40s…\" of a %s is longer than a file name may be", name, kind);
+        }
+        n += (size_t)snprintf(file + n, LOT_NAME_MAX - n, plain ? "%c" : "%%%02X", (unsigned char)*c);
+    }
+    if (n == 0) {
+        return err_say(THIRL_EADDRESS, "a %s needs a name", kind);
+    }
+    (void)snprintf(shown, LOT_SHOWN_MAX, "%s shm://%.250s", kind, name);
+    return 0;
+}
+
+void lot_registry(uint64_t registry[2]) {
+    struct stat status;
+    bool known = fstat(node_dir(), &status) == 0;
+    registry[0] = known ? (uint64_t)status.st_dev : 0;
+    registry[1] = known ? (uint64_t)status.st_ino : 0;
+}
+
+int lot_reserve(int fd, uint64_t from, uint64_t to, const char *what) {
+    if (to > INT64_MAX || !fd_may_grow((size_t)to)) {
+        return err_say(EFBIG, "%s needs a file of %llu bytes, more than this process may make: raise ulimit -f", what,
+                       (unsigned long long)to);
+    }
+    while (fallocate(fd, 0, (off_t)from, (off_t)(to - from)) != 0) {
+        if (errno == ENOSPC) {
+            return err_say(ENOSPC,
+                           "%s needs %llu bytes, and the file system it lies in is full: make room there, point "
+                           "THIRL_DIR elsewhere, or ask for less",
+                           what, (unsigned long long)to);
+        }
+        if (errno != EINTR) {
+            return err_system(errno, "%s cannot take %llu bytes for itself", what, (unsigned long long)to);
+        }
+    }
+    return 0;
+}
+
+static int map(struct lot *lot, size_t bytes, const char *what) {
+    int protection = lot->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    void *at = mmap(NULL, bytes, protection, MAP_SHARED, lot->fd, 0);
+    if (at == MAP_FAILED) {
+        return err_system(errno, "%s cannot be mapped", what);
+    }
+    (void)madvise(at, bytes, MADV_DONTFORK);
+    lot->map = at;
+    lot->mapped = bytes;
+    return 0;
+}
+
+static int give_name(struct lot *lot, int dir, const struct lot_plan *plan) {
+    char path[40];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", lot->fd);
+    weave("lot.make.before");
+    int rc = linkat(AT_FDCWD, path, dir, plan->file, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
+    weave("lot.make.after");
+    return rc == 0 || rc == -EEXIST ? rc : err_system(-rc, "%s cannot get its name in the registry", plan->what);
+}
+
+/* -EEXIST: somebody was faster. */
+static int make(struct lot *lot, int dir, const struct lot_plan *plan) {
+    lot->fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+    if (lot->fd < 0) {
+        return err_system(errno, "%s cannot be made in the registry", plan->what);
+    }
+    lot->size = (size_t)plan->bytes;
+    int rc = lot_reserve(lot->fd, 0, plan->bytes, plan->what);
+    if (rc == 0 && fchmod(lot->fd, plan->mode) != 0) {
+        rc = err_system(errno, "%s cannot get the mode 0%o", plan->what, plan->mode);
+    }
+    rc = rc != 0 ? rc : map(lot, plan->map > lot->size ? (size_t)plan->map : lot->size, plan->what);
+    if (rc == 0) {
+        plan->begin(lot->map, plan->context);
+        rc = give_name(lot, dir, plan);
+    }
+    lot->made = rc == 0;
+    return rc;
+}
+
+static int find(struct lot *lot, int dir, const struct lot_plan *plan) {
+    int access = (plan->writable ? O_RDWR : O_RDONLY) | O_NONBLOCK; /* were it a FIFO, it would block */
+    struct stat status;
+    lot->fd = openat(dir, plan->file, access | O_CLOEXEC | O_NOFOLLOW);
+    if (lot->fd < 0) {
+        return errno == ENOENT ? -ENOENT : err_system(errno, "%s cannot be opened", plan->what);
+    }
+    if (fstat(lot->fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= 0) {
+        return err_say(THIRL_EFORMAT, "%s is no file in the registry, or is empty", plan->what);
+    }
+    lot->size = (size_t)status.st_size;
+    return map(lot, plan->map > lot->size ? (size_t)plan->map : lot->size, plan->what);
+}
+
+int lot_open(struct lot *lot, const struct lot_plan *plan) {
+    *lot = (struct lot){.fd = -1, .writable = plan->writable};
+    int base = node_dir();
+    if (base < 0) {
+        return base;
+    }
+    if (plan->make && mkdirat(base, "area", 0700) != 0 && errno != EEXIST) {
+        return err_system(errno, "%s cannot be made in the registry", plan->what);
+    }
+    int dir = openat(base, "area", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    int rc = dir >= 0 ? -EEXIST : errno == ENOENT ? -ENOENT : err_system(errno, "%s cannot be looked for", plan->what);
+    for (int tries = 0; rc == -EEXIST && tries < TRIES; tries++) {
+        rc = find(lot, dir, plan);
+        if (rc == -ENOENT && plan->make) {
+            lot_close(lot);
+            rc = make(lot, dir, plan);
+        }
+        if (rc != 0) {
+            lot_close(lot);
+        }
+    }
+    fd_close(&dir);
+    return rc == -EEXIST ? err_say(EAGAIN, "%s is made and removed again and again", plan->what) : rc;
+}
+
+void lot_close(struct lot *lot) {
+    if (lot->map != NULL) {
+        (void)munmap(lot->map, lot->mapped);
+        lot->map = NULL;
+    }
+    fd_close(&lot->fd);
+}
+
+int lot_remove(const char *file, const char *what) {
+    char path[LOT_NAME_MAX + 8];
+    int base = node_dir();
+    if (base < 0) {
+        return base;
+    }
+    (void)snprintf(path, sizeof path, "area/%s", file);
+    weave("lot.remove.before");
+    return unlinkat(base, path, 0) == 0 ? 0
+           : errno == ENOENT            ? err_say(ENOENT, "there is no %s in the registry", what)
+                                        : err_system(errno, "%s cannot be removed", what);
+}

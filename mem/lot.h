@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Passive shared things of the registry: files area/<name> that belong to no process and stay until their name is removed. A file is
+ * filled in before it has a name, and named by link(2): whoever finds it finds it whole, and of two makers the first wins. Until then it
+ * has no name at all, so a maker that is killed leaves nothing.
+ */
+#ifndef MEM_LOT_H
+#define MEM_LOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct lot {
+    int fd;
+    bool writable, made; /* made: by this very call */
+    size_t size;         /* bytes that the file has */
+    void *map;           /* NULL: not mapped */
+    size_t mapped;
+};
+
+#define LOT_NAME_MAX 256
+#define LOT_SHOWN_MAX 320
+
+/* The file of "name" or "shm://name"; shown gets "state shm://name", for sentences: kind is its first word. */
+int lot_name(char file[LOT_NAME_MAX], char shown[LOT_SHOWN_MAX], const char *kind, const char *name);
+
+/* Which registry this is: nodes of another one say nothing here. */
+void lot_registry(uint64_t registry[2]);
+
+struct lot_plan {
+    const char *file, *what;
+    bool writable, make; /* make: if it is not there */
+    uint64_t bytes;      /* of a new one; taken from the file system before anything touches it */
+    uint64_t map;        /* bytes to map, at least; 0: what the file has */
+    unsigned mode;
+    void (*begin)(void *map, void *context); /* fills in a new one */
+    void *context;
+};
+
+/* Opens and maps it. The process has joined the registry. -ENOENT (no sentence): it is not there and was not to be made. lot_close
+ * unmaps. */
+int lot_open(struct lot *, const struct lot_plan *);
+void lot_close(struct lot *);
+
+/* Takes the name away; who has it open keeps it. */
+int lot_remove(const char *file, const char *what);
+
+/* Makes sure that the file has that many bytes of its own. */
+int lot_reserve(int fd, uint64_t from, uint64_t to, const char *what);
+
+#endif

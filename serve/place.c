@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Memory for areas: anonymous files, huge pages, NUMA nodes, and the segments of programs that do not know thirl. What the machine has
+ * not is noted, for thirl_area_info.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "serve/area.h"
+
+#define HUGE_PAGE (UINT64_C(1) << 21)
+#define BIND 2 /* MPOL_BIND */
+
+static void note(struct thirl_area *area, const char *format, const char *reason) {
+    size_t used = strlen(area->note);
+    (void)snprintf(area->note + used, sizeof area->note - used, "%s", used != 0 ? "; " : "");
+    used = strlen(area->note);
+    (void)snprintf(area->note + used, sizeof area->note - used, format, reason);
+}
+
+/* Whether the kernel gives huge pages to a file in memory that asks for them. */
+static bool has_huge(void) {
+    char text[128] = "";
+    int fd = open("/sys/kernel/mm/transparent_hugepage/shmem_enabled", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t got = fd_read_at(fd, text, sizeof text - 1, 0);
+        text[got > 0 ? got : 0] = '\0';
+    }
+    fd_close(&fd);
+    return strstr(text, "[advise]") != NULL || strstr(text, "[always]") != NULL ||
+           strstr(text, "[within_size]") != NULL;
+}
+
+static void advise_huge(struct thirl_area *area) {
+    bool set_aside = area->unit == HUGE_PAGE;
+    if (!set_aside && !has_huge()) {
+        note(area, "no huge pages: %s",
+             "/sys/kernel/mm/transparent_hugepage/shmem_enabled does not allow them, and none are set aside");
+    } else if (!set_aside && madvise(area->base, area->mapped, MADV_HUGEPAGE) != 0) {
+        note(area, "no huge pages: %s", strerror(errno));
+    } else {
+        area->huge = 1;
+    }
+}
+
+static void bind_node(struct thirl_area *area, uint32_t numa) {
+    unsigned long mask[16] = {0};
+    unsigned node = numa - 1, bits = 8 * (unsigned)sizeof *mask;
+    if (node >= bits * 16) {
+        note(area, "no memory of the NUMA node: %s", "there are no such numbers");
+        return;
+    }
+    mask[node / bits] = 1ul << node % bits;
+    if (syscall(SYS_mbind, area->base, area->mapped, BIND, mask, (unsigned long)bits * 16 + 1, 0) != 0) {
+        note(area, "no memory of the NUMA node: %s", errno == ENOSYS ? "the kernel knows none" : strerror(errno));
+        return;
+    }
+    area->numa = numa;
+}
+
+/* Before the first byte is taken: where it lies is decided then. */
+static void ask(struct thirl_area *area, const struct thirl_area_options *o) {
+    if (o->huge != 0) {
+        advise_huge(area);
+    }
+    if (o->numa != 0) {
+        bind_node(area, o->numa);
+    }
+}
+
+int place_map(struct thirl_area *area, uint64_t limit, const struct thirl_area_options *o) {
+    int protection = area->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    limit = (limit + area->unit - 1) / area->unit * area->unit;
+    void *base = limit > SIZE_MAX / 2 ? MAP_FAILED
+                                      : mmap(NULL, (size_t)limit, protection, MAP_SHARED | MAP_NORESERVE, area->fd, 0);
+    if (base == MAP_FAILED) {
+        return err_say(ENOMEM, "%s: no address space for the %llu bytes that it may grow to: ask for a lower limit",
+                       area->shown, (unsigned long long)limit);
+    }
+    (void)madvise(base, (size_t)limit, MADV_DONTFORK);
+    area->base = base;
+    area->mapped = limit;
+    ask(area, o);
+    return 0;
+}
+
+int place_anonymous(struct thirl_area *area, const struct thirl_area_options *o) {
+    area->unit = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (o->huge != 0) {
+        area->fd = memfd_create("thirl area", MFD_CLOEXEC | MFD_HUGETLB | MFD_ALLOW_SEALING);
+        /* Are there any? The first is taken now, and stays. */
+        if (area->fd >= 0 && fallocate(area->fd, 0, 0, (off_t)HUGE_PAGE) == 0) {
+            area->unit = HUGE_PAGE;
+            return 0;
+        }
+        fd_close(&area->fd);
+    }
+    area->fd = memfd_create("thirl area", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (area->fd < 0) {
+        return err_system(errno, "%s: the kernel makes no file without a name", area->shown);
+    }
+    (void)fchmod(area->fd, o->mode);
+    return 0;
+}
+
+/* ---- what other programs know ---- */
+
+static int open_posix(struct thirl_area *area, const char *name, const struct thirl_area_options *o) {
+    int access = area->writable ? O_RDWR : O_RDONLY;
+    struct stat status;
+    area->unit = 1;
+    area->fd = shm_open(name, access | O_CLOEXEC, 0);
+    if (area->fd < 0 && errno == ENOENT && area->writable) {
+        area->fd = shm_open(name, access | O_CREAT | O_CLOEXEC, o->mode);
+    }
+    if (area->fd < 0) {
+        return err_system(errno, "%s: shm_open", area->shown);
+    }
+    int rc = fstat(area->fd, &status) != 0 ? err_system(errno, "%s", area->shown) : 0;
+    uint64_t limit = (uint64_t)status.st_size > o->limit ? (uint64_t)status.st_size : o->limit;
+    area->unit = (uint64_t)sysconf(_SC_PAGESIZE);
+    rc = rc != 0 ? rc : place_map(area, limit, o);
+    return rc == 0 && area->writable && (uint64_t)status.st_size < o->bytes
+               ? lot_reserve(area->fd, 0, o->bytes, area->shown)
+               : rc;
+}
+
+static bool read_key(const char *text, key_t *key) {
+    char *end;
+    unsigned long number = strtoul(text, &end, 16);
+    *key = (key_t)(uint32_t)number;
+    return strncmp(text, "0x", 2) == 0 && *end == '\0' && end > text + 2 && number <= UINT32_MAX && number != 0;
+}
+
+/* Whose pages are counted when it is made, but taken when they are touched: so they are touched here, by a call that can fail. */
+static int attach(struct thirl_area *area, int id, bool made, const struct thirl_area_options *o) {
+    struct shmid_ds about;
+    void *base = shmctl(id, IPC_STAT, &about) == 0 ? shmat(id, NULL, area->writable ? 0 : SHM_RDONLY) : (void *)-1;
+    if (base == (void *)-1) {
+        return err_system(errno, "%s cannot be attached", area->shown);
+    }
+    area->base = base;
+    area->mapped = about.shm_segsz;
+    (void)madvise(base, about.shm_segsz, MADV_DONTFORK);
+    ask(area, o);
+#ifdef MADV_POPULATE_WRITE
+    if (made && madvise(base, about.shm_segsz, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
+        (void)shmctl(id, IPC_RMID, NULL);
+        return err_system(errno, "%s: no memory for %zu bytes", area->shown, (size_t)about.shm_segsz);
+    }
+#endif
+    return 0;
+}
+
+int place_raw(struct thirl_area *area, const char *address, const struct thirl_area_options *o) {
+    char name[256];
+    key_t key;
+    (void)snprintf(area->shown, sizeof area->shown, "raw area %.280s", address != NULL ? address : "");
+    if (address != NULL && strncmp(address, "shm://", 6) == 0 && address[6] != '\0' && strlen(address) < 250 &&
+        strchr(address + 6, '/') == NULL) {
+        (void)snprintf(name, sizeof name, "/%s", address + 6);
+        return open_posix(area, name, o);
+    }
+    if (address == NULL || strncmp(address, "sysv://", 7) != 0 || !read_key(address + 7, &key)) {
+        return err_say(THIRL_EADDRESS, "\"%.80s\" is no raw area: shm://NAME (shm_open) and sysv://0xKEY are",
+                       address != NULL ? address : "");
+    }
+    area->sysv = true;
+    int id = shmget(key, 0, 0);
+    bool made = id < 0 && errno == ENOENT && area->writable;
+    if (made) {
+        id = shmget(key, (size_t)o->bytes, IPC_CREAT | IPC_EXCL | (int)o->mode);
+    }
+    return id < 0 ? err_system(errno, "%s: shmget", area->shown) : attach(area, id, made, o);
+}
+
+int place_raw_remove(const char *address) {
+    char name[256];
+    key_t key;
+    if (address != NULL && strncmp(address, "sysv://", 7) == 0 && read_key(address + 7, &key)) {
+        int id = shmget(key, 0, 0);
+        return id >= 0 && shmctl(id, IPC_RMID, NULL) == 0 ? 0 : err_system(errno, "%s cannot be removed", address);
+    }
+    if (address == NULL || strncmp(address, "shm://", 6) != 0 || strlen(address) > 250) {
+        return err_say(THIRL_EADDRESS, "\"%.80s\" is no raw area", address != NULL ? address : "");
+    }
+    (void)snprintf(name, sizeof name, "/%s", address + 6);
+    return shm_unlink(name) == 0 ? 0 : err_system(errno, "%s cannot be removed", address);
+}
