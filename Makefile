@@ -35,12 +35,14 @@ SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -Wno-unknown-warning-option -Wno-
 
 # Empty, so that a file which defines it as well defines the same.
 CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE=
-COMPILE = $(CC) $(CPPFLAGS) -std=gnu11 -O2 -g $(WARN) -fvisibility=hidden -fPIC -fno-plt -pthread $(SANITIZE) $(CFLAGS_ADD)
+# A sanitizer names lines, and needs nothing else.
+DEBUG := $(if $(EXTRA),-g1,-g)
+COMPILE = $(CC) $(CPPFLAGS) -std=gnu11 -O2 $(DEBUG) $(WARN) -fvisibility=hidden -fPIC -fno-plt -pthread $(SANITIZE) $(CFLAGS_ADD)
 LINK = $(CC) -pthread $(SANITIZE) $(LDFLAGS_ADD)
 
 # ---- what there is --------------------------------------------------------------------------------------------------
 
-LIBRARY := $(wildcard $(addsuffix /*.c,base mem wire mech chan pattern serve))
+LIBRARY := $(wildcard $(addsuffix /*.c,base mem sync wire mech chan pattern serve))
 TOOL := $(wildcard tool/*.c)
 BENCH := $(wildcard bench/*.c)
 # Event loops that are no part of libc: each example is built where pkg-config knows its library.
@@ -64,7 +66,7 @@ endif
 
 # How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
 ifeq ($(EXTRA),asan)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,death mourn poll race soak throng time wake)),$(TEST))
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,death locks mourn poll race soak throng time wake)),$(TEST))
 SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,crowd.sh given.sh run.sh transfer.sh)
 endif
 
@@ -76,7 +78,7 @@ REPLAYED = $(FUZZERS)
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane node race state thread wait weave
+TSAN_TEST ?= addr bell door cast claim err fd futex gate hold lane mutex node race state thread wait weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=

@@ -57,6 +57,22 @@ static const struct entry rtt_one_core[] = {
     OURS(1, "thirl shm adaptive", thirl_round, "shm://", "wait=adaptive", 48, KIB(4), 1, 1.2),
 };
 
+/* Without a scheme: a mutex has no address. */
+#define MUTEX(g, text, what, processors, limit)                                                                        \
+    {                                                                                                                  \
+        .group = (g), .variant = (text), .work = &(what), .size = 8, .ring = KIB(16), .cpus = (processors),            \
+        .bound = (limit)                                                                                               \
+    }
+static const struct entry mutex[] = {
+    BARE(0, "glibc plain", floor_mutex_plain, 8, KIB(16), 2),
+    MUTEX(0, "glibc robust, shared", floor_mutex_robust, 2, 0),
+    MUTEX(0, "thirl", thirl_mutex_alone, 2, 1.3),
+    BARE(1, "glibc robust, two at it", floor_mutex_contended, 8, KIB(16), 2),
+    MUTEX(1, "thirl, two at it", thirl_mutex_contended, 2, 1.1),
+    BARE(2, "glibc robust, two at it", floor_mutex_contended, 8, KIB(16), 1),
+    MUTEX(2, "thirl, two at it", thirl_mutex_contended, 1, 1.1),
+};
+
 static const struct entry call[] = {
     BARE(0, "bare line", floor_line, 8, KIB(4), 2),
     OURS(0, "thirl shm spin", thirl_asking, "shm://", "wait=spin", 8, KIB(4), 2, 2.4),
@@ -223,6 +239,12 @@ static const struct entry sig_rtt[] = {
     BARE(1, "bare sigqueue", floor_word, 8, KIB(4), 1),
     OURS(1, "thirl sig", thirl_word, "sig://", "", 8, KIB(4), 1, CALL_TIME),
 };
+static const struct entry event_rtt[] = {
+    BARE(0, "bare unix stream", floor_stream_round, 8, KIB(256), 2),
+    OURS(0, "thirl unix, notify and watch", thirl_word, "unix://@", "", 8, KIB(256), 2, 1.3),
+    BARE(1, "bare unix stream", floor_stream_round, 8, KIB(256), 1),
+    OURS(1, "thirl unix, notify and watch", thirl_word, "unix://@", "", 8, KIB(256), 1, 1.3),
+};
 static const struct entry mq_rtt[] = {CALLS_ROUND(0, MQ)}, mq_stream[] = {CALLS_WAY(0, MQ)};
 
 /* A sixth slower than the bare lock at most: 1 / 1.2. */
@@ -241,6 +263,7 @@ const struct plan plan_table[] = {
     PLAN("rtt-sleep", "shared memory, round trip, both sides sleep", MEASURE_ROUND, true, rtt_sleep),
     PLAN("rtt-hot", "shared memory, round trip, adaptive against spinning", MEASURE_ROUND, true, rtt_hot),
     PLAN("rtt-one-core", "shared memory, round trip, both on one processor", MEASURE_ROUND, true, rtt_one_core),
+    PLAN("mutex", "a lock and an unlock, alone and with another process", MEASURE_ROUND, false, mutex),
     PLAN("call", "shared memory, a call and its answer", MEASURE_ROUND, true, call),
     PLAN("stream-small", "shared memory, one way, small messages", MEASURE_MESSAGES, true, stream_small),
     PLAN("work-queue", "shared memory, a work queue: each message to one worker", MEASURE_MESSAGES, false, work_queue),
@@ -266,6 +289,8 @@ const struct plan plan_table[] = {
     PLAN("mq-stream", "POSIX message queues, one way", MEASURE_BYTES, true, mq_stream),
     PLAN("sysv-rtt", "System V message queues, round trip", MEASURE_ROUND, true, sysv_rtt),
     PLAN("sysv-stream", "System V message queues, one way", MEASURE_BYTES, true, sysv_stream),
+    PLAN("event-rtt", "events over a Unix stream socket, round trip of a word beside 8 bytes with their length",
+         MEASURE_ROUND, true, event_rtt),
     PLAN("sig-rtt", "real-time signals, round trip of a word", MEASURE_ROUND, true, sig_rtt),
 };
 const size_t plan_count = LENGTH(plan_table);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Words of 31 bits by queued signals: bare, with sigqueue and a signalfd, and through thirl. Each side watches, and tells the
- * other its process. Round trips only: what nobody has read yet is bounded by the kernel for all processes of the user.
+ * other its process. And the same words as events over connections, whose floor is a round of small messages there (floor.h): each
+ * side tells at a place of its own, and watches the other's. Round trips only: what nobody has read yet is bounded by the kernel for all processes of the user.
  */
 #include <errno.h>
 #include <signal.h>
@@ -39,8 +40,22 @@ static int open_bare(struct run *run, enum stage_side side, struct wire *wire) {
     return wire->fd < 0 ? stage_fail(run, side, "signalfd: %s", strerror(errno)) : 0;
 }
 
+static int open_places(struct run *run, enum stage_side side, struct wire *wire) {
+    char place[2][320];
+    for (int i = 0; i < 2; i++) {
+        snprintf(place[i], sizeof place[i], "%s-%d", run->address, i);
+    }
+    return thirl_open(&wire->out, THIRL_NOTIFY, place[side], NULL) ||
+                   thirl_open(&wire->in, THIRL_WATCH, place[!side], NULL)
+               ? end_fail(run, side, "thirl_open")
+               : 0;
+}
+
 static int open_ours(struct run *run, enum stage_side side, struct wire *wire) {
     char other[40];
+    if (strncmp(run->address, "sig:", 4) != 0) {
+        return open_places(run, side, wire);
+    }
     if (thirl_open(&wire->in, THIRL_WATCH, "sig://self", NULL)) {
         return end_fail(run, side, "thirl_open");
     }

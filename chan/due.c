@@ -69,8 +69,9 @@ static int tell(thirl *end, uint64_t call, uint64_t whom) {
     memcpy(failed.text, REASON, sizeof failed.text);
     const struct mech_note note = {.kind = MECH_FAILED, .call = call, .whom = whom};
     size_t done = 0;
-    return end->mech->send_noted(end->state, &failed, offsetof(__typeof__(failed), text) + sizeof failed.text, &done,
-                                 &note, false);
+    int rc = end->mech->send_noted(end->state, &failed, offsetof(__typeof__(failed), text) + sizeof failed.text, &done,
+                                   &note, false);
+    return done != 0 ? 0 : rc; /* what is kept leaves with the next one */
 }
 
 void due_owe(thirl *end, const struct mech_note *note) {

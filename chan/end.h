@@ -19,6 +19,7 @@ struct thirl_msg {
     struct mech_note note;
     void *buffer; /* private, kept for the next use of this slot; NULL until the mechanism needs one */
     size_t room;  /* bytes of it */
+    char *topic;  /* of the mechanism that tells it, kept likewise */
     uint8_t way;  /* enum mech_way */
     uint8_t slot;
     bool owed;      /* a request that is to be answered */
@@ -42,6 +43,8 @@ struct end_way {
     int64_t wake;         /* how long a wake-up takes: likewise */
     uint64_t next;        /* number of the next message that arrives in a private buffer */
     uint32_t handed;      /* counts what one thread's try has left for another's: end_hand */
+    uint32_t dozing;      /* of calls: threads that sleep on a descriptor, and on */
+    int nudge; /* this eventfd besides, which is readable until all of them have come up; -1 until there is one */
     struct thirl_msg *msg; /* THIRL_HELD_MAX of them */
 };
 
@@ -67,6 +70,7 @@ struct thirl {
     int64_t timeout;
     struct node_end *seen;
     char address[NODE_ADDRESS_MAX];
+    char topic[THIRL_TOPIC_MAX];        /* the address without scheme and options */
     LINE_ALIGNED struct end_way way[2]; /* by enum mech_way */
 };
 

@@ -41,7 +41,7 @@ static int try_send_many(thirl *end, void *arguments, bool wait) {
 
 /* The deadline has passed while a message was partly on its way: it counts as sent, and the rest of it follows. */
 static int settle(thirl *end, struct sending *sending, int rc) {
-    if (sending->done == 0 || (rc != -ETIMEDOUT && rc != -EAGAIN) || end->mech->settle == NULL) {
+    if (end == NULL || sending->done == 0 || (rc != -ETIMEDOUT && rc != -EAGAIN) || end->mech->settle == NULL) {
         return rc;
     }
     int entered = end_enter(end, MECH_OUT, INT64_MAX);

@@ -155,6 +155,11 @@ int thirl_put(thirl *end, thirl_msg **slot, thirl_time until) {
 /* Receives into the slot's own buffer, growing it to what the message needs. */
 static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
     int rc = grow(msg, end->stream ? STREAM_PIECE : msg->room);
+    if (rc == 0 && end->mech->topics && msg->topic == NULL) {
+        msg->topic = calloc(1, THIRL_TOPIC_MAX);
+        rc = msg->topic == NULL ? err_say(ENOMEM, "%s: no memory for a message", end->address) : 0;
+    }
+    msg->note.topic = msg->topic;
     msg->note.keeps = end->mech->free != NULL;
     while (rc == 0) {
         size_t size = 0;
@@ -329,6 +334,10 @@ void *thirl_msg_data(const thirl_msg *msg) {
 
 size_t thirl_msg_size(const thirl_msg *msg) {
     return msg == NULL ? 0 : msg->piece.size;
+}
+
+const char *thirl_msg_topic(const thirl_msg *msg) {
+    return msg == NULL ? "" : msg->topic != NULL ? msg->topic : msg->end->topic;
 }
 
 uint64_t thirl_msg_times(const thirl_msg *msg) {

@@ -11,6 +11,7 @@
 #include "chan/due.h"
 #include "mem/sweep.h"
 #include "wire/addr.h"
+#include "wire/topic.h"
 
 #define QUEUE_MIN 4096u
 #define QUEUE_MAX (UINT64_C(1) << 32)
@@ -87,6 +88,27 @@ static int complete(struct thirl_options *options, const struct mech *mech, cons
     return 0;
 }
 
+/* A pattern of topics is for those who listen, and where there are many channels. */
+static int widen(const struct mech **mech, enum thirl_role role, const char *rest, const char *address) {
+    if ((role != THIRL_PUB && role != THIRL_SUB) || !topic_wild(rest)) {
+        return 0;
+    }
+    if (role == THIRL_PUB) {
+        return err_say(THIRL_EADDRESS,
+                       "%s: a publisher has one topic, and * stands for many: write its name; a subscriber may have a "
+                       "pattern",
+                       address);
+    }
+    if ((*mech)->wild == NULL) {
+        return err_say(THIRL_EADDRESS,
+                       "%s: over %s there is one publisher at one address, so * is not possible: open an end for each "
+                       "and wait with thirl_wait, or publish over shm://",
+                       address, (*mech)->scheme);
+    }
+    *mech = (*mech)->wild;
+    return 0;
+}
+
 static int describe(enum thirl_role role, struct mech_open *open, const struct mech *mech, const char *address) {
 #define NAME(name, number, text) [THIRL_##name] = text,
     static const char *const names[] = {THIRL_ROLES(NAME)};
@@ -147,11 +169,13 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->kick = -1;
     end->epoch = epoch;
     (void)strncpy(end->address, open->address, sizeof end->address - 1);
+    (void)strncpy(end->topic, open->rest, sizeof end->topic - 1);
     end->way[MECH_IN].allowed = open->receives;
     end->way[MECH_OUT].allowed = open->sends;
     for (int way = 0; way < 2; way++) {
         end->way[way].msg = msg + (size_t)way * THIRL_HELD_MAX;
         end->way[way].wake = 30 * CLOCK_US; /* until measured */
+        end->way[way].nudge = -1;
         gate_init(&end->way[way].gate);
         bool spins = end->wait == THIRL_WAIT_SPIN;
         bool counts =
@@ -165,8 +189,11 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
 
 static void give_back(thirl *end) {
     fd_close(&end->kick);
+    fd_close(&end->way[MECH_IN].nudge);
+    fd_close(&end->way[MECH_OUT].nudge);
     for (int i = 0; i < 2 * THIRL_HELD_MAX; i++) {
         free(end->way[0].msg[i].buffer);
+        free(end->way[0].msg[i].topic);
     }
     free(end->way[0].msg);
     free(end->due);
@@ -197,6 +224,7 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     }
     mech = rc == 0 ? mech_for(mech, role) : mech;
     rc = rc != 0 ? rc : describe(role, &open, mech, address);
+    rc = rc != 0 ? rc : widen(&mech, role, addr.rest, address);
     rc = rc != 0 ? rc : complete(&addr.options, mech, address);
     if (rc != 0) {
         return rc;

@@ -209,16 +209,35 @@ static bool sleep_on_word(const struct mech_watch *watch, bool quick, int64_t un
     return rc == -ETIMEDOUT;
 }
 
-static bool sleep_on_fd(thirl *end, const struct mech_watch *watch, int64_t until) {
+/* Under the gate: what other threads leave for this one is to wake it, from now on. */
+static void doze(const thirl *end, struct end_way *way) {
+    if (!end->asks || end->mech->wake != NULL) {
+        return;
+    }
+    way->dozing++;
+    way->nudge = way->nudge >= 0 ? way->nudge : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+/* Likewise. The last one puts it out: until then it is to be seen by all. */
+static void stir(struct end_way *way) {
+    eventfd_t count;
+    if (way->dozing != 0 && --way->dozing == 0 && way->nudge >= 0) {
+        (void)eventfd_read(way->nudge, &count);
+    }
+}
+
+static bool sleep_on_fd(thirl *end, const struct mech_watch *watch, int nudge, int64_t until) {
     int kick = end_kick(end);
     int64_t slice = kick < 0 && watch->slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch->slice;
     int64_t now = slice == INT64_MAX && until == INT64_MAX ? 0 : clock_now();
     until = clock_after(now, slice) < until ? clock_after(now, slice) : until;
     struct pollfd polled[] = {{.fd = watch->fd, .events = watch->events},
                               {.fd = watch->guard, .events = POLLIN},
-                              {.fd = kick, .events = POLLIN}};
+                              {.fd = kick, .events = POLLIN},
+                              {.fd = nudge, .events = POLLIN}};
     struct timespec rest = clock_spec(until > now ? until - now : 0);
-    return ppoll(polled, sizeof polled / sizeof *polled, until == INT64_MAX ? NULL : &rest, NULL) == 0;
+    nfds_t count = nudge < 0 ? 3 : 4; /* as few as can be: there may be no more of them than RLIMIT_NOFILE */
+    return ppoll(polled, count, until == INT64_MAX ? NULL : &rest, NULL) == 0;
 }
 
 /* What a sleep has taught: how long the peer let this way wait, and how long the wake-up took. */
@@ -247,7 +266,9 @@ static int sleep_once(struct wait *wait) {
     }
     if (rc == 0) {
         atomic_store(&way->word, watch.kind == MECH_WATCH_WORD ? watch.word : NULL);
+        doze(end, way);
     }
+    int nudge = way->nudge;
     if (rc == 1) {
         rc = wait->try(end, wait->arguments, false);
         wait->handed = way->handed;
@@ -262,9 +283,10 @@ static int sleep_once(struct wait *wait) {
     weave("wait.sleep.before");
     bool quick = wait->beside && atomic_peek(&way->gap) < QUICK_NS;
     bool late = watch.kind == MECH_WATCH_WORD ? sleep_on_word(&watch, quick, deadline(wait))
-                                              : sleep_on_fd(end, &watch, deadline(wait));
+                                              : sleep_on_fd(end, &watch, nudge, deadline(wait));
     weave("wait.sleep.after");
     (void)gate_enter(&way->gate, INT64_MAX);
+    stir(way);
     int64_t rang = end->mech->disarm(end->state, wait->way);
     if (watch.timed || late) {
         learn_from(way, began != 0 ? began : clock_now() - GAP_MAX, rang);
@@ -384,8 +406,10 @@ int end_go_on(thirl *end, enum mech_way way, end_try *try, void *arguments, thir
 void end_hand(thirl *end, enum mech_way at) {
     struct end_way *way = &end->way[at];
     way->handed++;
-    if (atomic_load(&way->waiters) != 0) {
+    if (atomic_load(&way->waiters) != 0 && end->mech->wake != NULL) {
         end->mech->wake(end->state, at);
+    } else if (way->dozing != 0 && way->nudge >= 0) {
+        (void)eventfd_write(way->nudge, 1);
     }
 }
 

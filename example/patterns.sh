@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # The patterns, each once and each with a kill -9 in the middle, called by sh ./run: what is published reaches everybody who is left, and
-# every job is done although a worker dies over it, and every call is answered although a server does. BUILD: where the programs are.
+# every job is done although a worker dies over it, and every call is answered although a server does, also
+# where the servers are started again by themselves. BUILD: where the programs are.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -139,9 +140,27 @@ call() {
     finish a
 }
 
+# Workers that are started again when they die, which nobody has to see to.
+supervise() {
+    head -n $((lines / 10)) "$work/input" >"$work/few"
+    "$thirl" run -j 3 --json -- "$thirl" serve --quiet --echo {} <"$work/few" >"$work/c" 2>"$work/run.err" &
+    runner=$!
+    pids="$pids $runner"
+    until_true has "$work/c" $((lines / 50))
+    answered=$(wc -l <"$work/c")
+    kill -9 "$(sed -n 's/.*"started","worker":2,"pid":\([0-9]*\).*/\1/p' "$work/run.err")"
+    wait "$runner" || fail "thirl run: it failed"
+    grep -q '"restarts":1}' "$work/run.err" || fail "thirl run: nobody was started again"
+    cmp -s "$work/few" "$work/c" || fail "thirl run: an answer is another one, or is missing"
+    echo "thirl run -j 3: $((lines / 10)) requests for 3 workers, one of them killed after $answered answers and started again:"
+    echo "    all were answered, each once, in order"
+    rm -f "$work/c" "$work/few" "$work"/*.err
+}
+
 publish shm://patterns/published
 share shm://patterns/jobs
 call shm://patterns/calls
+supervise
 "$thirl" push --quiet shm://patterns/next </dev/null # whoever comes next clears up after the dead
 [ -z "$(find "$THIRL_DIR" -mindepth 2)" ] || fail "left in the registry: $(find "$THIRL_DIR" -mindepth 2)"
 echo "nothing is left in the registry"

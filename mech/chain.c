@@ -324,12 +324,10 @@ void chain_light(struct chain *e, enum mech_way way) {
     }
     (void)pthread_mutex_lock(&e->lock);
     int64_t when = -1;
-    if (e->holds && way == MECH_IN) {
+    if ((e->holds && way == MECH_IN) || (w->at == NULL && w->next < e->links)) {
         when = 0;
     } else if (w->at) {
         when = way == MECH_IN && pull_ready(w->at) ? 0 : way == MECH_OUT && dim(e, w->at) ? LINK_NAP_NS : -1;
-    } else if (w->next < e->links) {
-        when = 0;
     } else if (e->meet.listener < 0 && !meet_joins(&e->meet)) {
         e->lit = -1; /* neither calls nor listens: the pause begins anew after each try */
         when = e->meet.pause;

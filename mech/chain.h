@@ -40,6 +40,7 @@ struct chain {
     unsigned descriptors; /* likewise */
     size_t send_max, recv_max;
     bool sends, receives, packets, bytes, raw;
+    size_t extra; /* bytes of each message that are not the user's */
     bool carries; /* descriptors can go over its connections */
     bool quiet;   /* ?wait=sleep */
     bool final;   /* the peer said goodbye; to a caller of a hub that is none: the next one may come */

@@ -49,12 +49,15 @@ static int map(struct pub *pub, struct reader *reader) {
     return rc;
 }
 
-/* Who is no end of thirl's does not count; who cannot be mapped for want of something does, so that is an error. */
-static int meet(struct pub *pub, struct roll_end end) {
+/* Whoever has not joined yet, and has a post of this publisher, is still where that began: here is no file of it to map. Who is no end of
+ * thirl's does not count; who cannot be mapped for want of something does, so that is an error. */
+static int meet(struct pub *pub, struct roll_end end, bool joined) {
     for (size_t i = 0; i < pub->readers; i++) {
-        if (is(&pub->reader[i].end, &end)) {
-            pub->reader[i].there = true;
-            return 0;
+        struct reader *known = &pub->reader[i];
+        if (is(&known->end, &end)) {
+            known->there = true;
+            int rc = joined && known->map.base == NULL ? map(pub, known) : 0;
+            return rc == -ENOENT || rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION || rc == -EACCES ? 0 : rc;
         }
     }
     struct reader *array = more(pub->reader, pub->readers, &pub->room, sizeof *array);
@@ -63,7 +66,7 @@ static int meet(struct pub *pub, struct roll_end end) {
     }
     pub->reader = array;
     struct reader reader = {.end = end, .there = true};
-    int rc = map(pub, &reader);
+    int rc = joined ? map(pub, &reader) : 0;
     if (rc == 0) {
         pub->reader[pub->readers++] = reader;
     }
@@ -84,7 +87,9 @@ int crowd_refresh(struct pub *pub) {
         struct roll_end end;
         const char *kind;
         if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "rx") == 0) {
-            rc = meet(pub, end);
+            rc = meet(pub, end, true);
+        } else if (post_of_ours(&pub->end->roll, entry->d_name, &end)) {
+            rc = meet(pub, end, false);
         }
     }
     if (list != NULL) {
@@ -116,6 +121,9 @@ static uint64_t cursor_of(struct pub *pub, struct reader *reader) {
         return UINT64_MAX;
     }
     const struct fan_rx *rx = (const struct fan_rx *)(const void *)reader->map.base;
+    if (rx == NULL) {
+        return reader->cursor;
+    }
     if (atomic_load(&rx->moved) != 0) {
         struct reader again = *reader;
         if (map(pub, &again) == 0) { /* else it is on its way out, and what it had read stands */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * shm:// for CALL and SERVE: the end, its list of conversations, who is spoken to and who is listened to. See desk.h.
+ * shm:// for CALL and SERVE: the end, its list of conversations, and who is spoken to. See desk.h.
  */
 #define _GNU_SOURCE
 #include "mech/desk.h"
@@ -19,15 +19,9 @@
 #define DESK_QUEUE (256u << 10) /* two for each conversation, and there may be many */
 #define DESK_POOL (UINT64_C(64) << 20)
 #define SCAN_NS (10 * CLOCK_MS) /* between two looks for further servers */
-#define LIVES_EACH 16           /* conversations that are not polled: so many are asked for their life in a review */
-#define LIST_EACH 32            /* reviews between two looks for clients whose knock was lost */
 #define ASK_EACH 8              /* requests between two looks at how busy a server is */
 #define SEAT(whom) ((uint32_t)(whom)&0xffff)
 #define SAID_BUSY_MOST (UINT32_C(1) << 20)
-
-static bool same(const struct roll_end *a, const struct roll_end *b) {
-    return a->node == b->node && a->number == b->number;
-}
 
 /* ---- open ---- */
 
@@ -141,10 +135,10 @@ static int look_for_servers(struct desk *d) {
         }
         bool known = false;
         for (uint32_t seat = 1; !known && seat < d->top; seat++) {
-            known = d->out[seat] != NULL && same(&d->out[seat]->shm.mate, &end);
+            known = d->out[seat] != NULL && desk_same(&d->out[seat]->shm.mate, &end);
         }
         for (unsigned i = 0; !known && i < sizeof d->barred / sizeof *d->barred; i++) {
-            known = same(&d->barred[i], &end);
+            known = desk_same(&d->barred[i], &end);
         }
         if (!known && node_alive(end.node)) {
             int made = talk_make(d, &end);
@@ -155,213 +149,6 @@ static int look_for_servers(struct desk *d) {
         (void)closedir(list);
     }
     return rc;
-}
-
-/* A server's way IN: accepts those who ask for it. */
-static void accept_clients(struct desk *d) {
-    DIR *list = roll_list(d->roll.dir);
-    bool accepted = false;
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        struct roll_end to, client;
-        const char *kind;
-        unsigned long long node;
-        if (!roll_parse(entry->d_name, &to, &kind) || !same(&to, &d->roll.self) ||
-            sscanf(kind, "call.%16llx.%u", &node, &client.number) != 2) {
-            continue;
-        }
-        client.node = node;
-        int rc = node_alive(client.node) ? talk_make(d, &client) : -EAGAIN;
-        weave("desk.accept.before");
-        if (rc == 0 || rc == -EAGAIN) {
-            (void)unlinkat(d->roll.dir, entry->d_name, 0);
-        } else {
-            atomic_poke(&d->seen->in.refused, d->seen->in.refused + 1); /* it stays posted, for a better time */
-        }
-        accepted |= rc == 0;
-        weave("desk.accept.after");
-    }
-    if (list != NULL) {
-        (void)closedir(list);
-    }
-    if (accepted) {
-        roll_tell(&d->roll);
-    }
-}
-
-/* ---- the way IN ---- */
-
-static void cool(struct desk *d, struct talk *t) {
-    unsigned i = 0;
-    while (d->hot[i] != t) {
-        i++;
-    }
-    d->warm--;
-    for (; i < d->warm; i++) {
-        d->hot[i] = d->hot[i + 1];
-    }
-    atomic_poke(&t->hot, false);
-}
-
-/* From now on it is polled. The one that has been polled longest makes room. */
-static void warm(struct desk *d, struct talk *t) {
-    if (d->warm == DESK_HOT) {
-        struct talk *oldest = d->hot[0];
-        cool(d, oldest);
-        talk_arm(oldest);
-        if (inlet_ready(&oldest->shm.in)) {
-            door_mark(&d->door, oldest->seat);
-        }
-    }
-    d->hot[d->warm++] = t;
-    atomic_poke(&t->hot, true);
-    if (d->sleepers == 0) {
-        talk_disarm(t);
-        return;
-    }
-    talk_arm(t); /* another thread sleeps: it is to be rung for, again */
-    if (inlet_ready(&t->shm.in)) {
-        door_wake(&d->door);
-    }
-}
-
-/* It is over: the way IN lets go of it, and says so. */
-static int say_gone(struct desk *d, struct talk *t, int code, struct mech_piece *piece, struct mech_note *note) {
-    if (t->hot) {
-        cool(d, t);
-    }
-    note->kind = MECH_GONE;
-    note->whom = t->whom;
-    note->failure = code;
-    *piece = (struct mech_piece){.data = NULL};
-    d->in[t->seat] = NULL;
-    d->taken -= d->serves ? t->finals - atomic_peek(&t->asked) : 0;
-    (void)atomic_sub(&d->count, 1);
-    (void)atomic_add(&d->overs, 1);
-    atomic_store(&t->over, (uint32_t)-code); /* pairs with the load in is_fit */
-    talk_note(d);
-    if (t->held == 0) {
-        talk_leave_in(t);
-    }
-    return 0;
-}
-
-static void show_busy(struct desk *d) {
-    atomic_poke(&d->own->busy, (uint32_t)(d->taken - atomic_peek(&d->answered)));
-}
-
-/* A try at one conversation: 0, -EAGAIN, or an error of this end. */
-static int try_one(struct desk *d, struct talk *t, struct mech_piece *piece, struct mech_note *note) {
-    int rc = talk_take(t, piece, note);
-    if (likely(rc == 0)) {
-        if (d->serves && note->kind == MECH_REQUEST) {
-            t->finals++;
-            d->taken++;
-            show_busy(d);
-        } else if (note->kind == MECH_REPLY || note->kind == MECH_FAILED) {
-            atomic_poke(&t->finals, t->finals + 1);
-        }
-        if (unlikely(d->sleepers != 0)) {
-            door_wake(&d->door); /* there may be more, and this thread goes away with what it has */
-        }
-        return 0;
-    }
-    return rc == -EAGAIN || rc == -EBUSY ? rc : say_gone(d, t, rc, piece, note);
-}
-
-/* Of one that has never spoken: 0; or it is no more, and how. Who has spoken says it there. */
-static uint32_t is_lost(struct desk *d, const struct talk *t) {
-    if (t->shm.in.feed != NULL) {
-        return 0;
-    }
-    if (atomic_load(&t->theirs->gone) != 0) {
-        return THIRL_ECLOSED;
-    }
-    bool there = roll_has(&d->roll, t->shm.mate, d->serves ? "tx" : "rx");
-    return there                                ? 0
-           : atomic_load(&t->theirs->gone) != 0 ? THIRL_ECLOSED /* it may have left, and ended then */
-                                                : THIRL_EPEERDIED;
-}
-
-/* Looks at everybody: at the lanes of all, and at the lives of some. */
-static void review(struct desk *d, bool knocked) {
-    d->reviewed = clock_now();
-    /* Listing a directory allocates: not each time that nobody has said anything. */
-    uint32_t come = atomic_load(d->roll.change) + 1;
-    if (d->serves && (knocked || come != d->come || ++d->reviews % LIST_EACH == 0)) {
-        accept_clients(d);
-        d->come = atomic_load(d->roll.change) + 1; /* accepting changes it; who came meanwhile knocks */
-    }
-    unsigned asked = 0;
-    for (uint32_t i = 0, top = atomic_load(&d->top), first = d->asked_for + 1; i < top; i++) {
-        uint32_t seat = (first + i) % top;
-        struct talk *t = atomic_load(&d->in[seat]); /* pairs with the release in talk_make */
-        if (t == NULL) {
-            continue;
-        }
-        bool stirs = inlet_ready(&t->shm.in) || atomic_load(&t->broken) != 0;
-        if (!stirs && (t->hot || asked < LIVES_EACH)) {
-            asked += !t->hot;
-            d->asked_for = t->hot ? d->asked_for : seat;
-            stirs = inlet_look(&t->shm.in) == 0;
-            uint32_t lost = stirs ? 0 : is_lost(d, t);
-            if (lost != 0) {
-                atomic_store(&t->broken, lost);
-                stirs = true;
-            }
-        }
-        if (stirs) {
-            door_mark(&d->door, seat);
-        }
-    }
-}
-
-/* Those who knocked. */
-static __attribute__((noinline)) int try_others(struct desk *d, struct mech_piece *piece, struct mech_note *note) {
-    uint32_t seat;
-    while (door_answer(&d->door, &seat)) {
-        if (seat == 0) {
-            review(d, true);
-            continue;
-        }
-        struct talk *t = atomic_load(&d->in[seat]);
-        if (t == NULL) {
-            continue;
-        }
-        int rc = try_one(d, t, piece, note);
-        if (d->in[seat] == t && !t->hot && t->shm.in.feed != NULL) {
-            warm(d, t);
-        }
-        if (rc != -EAGAIN) {
-            return rc;
-        }
-    }
-    return -EAGAIN;
-}
-
-static int desk_take(void *self, struct mech_piece *piece, struct mech_note *note) {
-    struct desk *d = self;
-    for (unsigned i = 0; i < d->warm; i++) {
-        d->turn = d->turn + 1 < d->warm ? d->turn + 1 : 0;
-        int rc = try_one(d, d->hot[d->turn], piece, note);
-        if (rc != -EAGAIN) {
-            return rc;
-        }
-    }
-    return door_heard(&d->door) ? try_others(d, piece, note) : -EAGAIN;
-}
-
-static void desk_free(void *self, struct mech_piece *piece, enum mech_way way) {
-    struct talk *t = piece->via;
-    (void)self;
-    (void)way;
-    if (t == NULL) {
-        return; /* an event */
-    }
-    inlet_free(&t->shm.in, piece);
-    t->held--;
-    if (unlikely(t->held == 0 && t->over != 0)) {
-        talk_leave_in(t);
-    }
 }
 
 /* ---- the way OUT ---- */
@@ -531,52 +318,7 @@ static int desk_look(void *self, enum mech_way way) {
         d->change = 0;
         return d->blocked != NULL && outlet_look(&d->blocked->shm.out) == 0 ? 0 : -EAGAIN;
     }
-    if (clock_now() - d->reviewed >= MECH_SLICE_NS / 2) {
-        review(d, false);
-    }
-    return door_heard(&d->door) ? 0 : -EAGAIN;
-}
-
-static int64_t disarm_in(struct desk *d) {
-    door_disarm(&d->own->asleep);
-    d->sleepers--;
-    for (unsigned i = 0; d->sleepers == 0 && i < d->warm; i++) {
-        talk_disarm(d->hot[i]);
-    }
-    struct feed *feed = d->warm == 0 ? NULL : d->hot[0]->shm.in.feed;
-    return feed == NULL ? 0 : atomic_peek(&feed->theirs->data.at);
-}
-
-static int arm_in(struct desk *d, struct mech_watch *watch) {
-    atomic_poke(&d->seen->in.waits, d->seen->in.waits + 1);
-    watch->kind = MECH_WATCH_WORD;
-    watch->word = &d->door.page->count;
-    watch->value = door_arm(&d->door, &d->own->asleep);
-    d->sleepers++;
-    /* A conversation that is not watched here is looked at by the clock. */
-    bool all = atomic_peek(&d->count) == d->warm;
-    watch->slice = all ? SHM_LIFE_SLICE : MECH_SLICE_NS;
-    watch->timed = d->warm != 0 && bell_timed(&d->hot[0]->shm.in.own->data);
-    bool stirs = false;
-    for (unsigned i = 0; i < d->warm; i++) {
-        struct inlet *in = &d->hot[i]->shm.in;
-        talk_arm(d->hot[i]);
-        int64_t slice = mate_slice(&in->peer, in->bound);
-        watch->slice = slice < watch->slice ? slice : watch->slice;
-        if (in->peer.node.life != NULL && watch->life == NULL) {
-            watch->life = in->peer.node.life;
-            watch->life_value = in->peer.node.life_value;
-        } else if (in->peer.node.life != NULL && watch->also_count < MECH_ALSO) {
-            watch->also[watch->also_count++] = (struct futex_word){in->peer.node.life, in->peer.node.life_value};
-        }
-        stirs = stirs || inlet_ready(in);
-    }
-    weave("desk.arm.armed");
-    if (stirs || door_heard(&d->door)) {
-        (void)disarm_in(d);
-        return 1;
-    }
-    return 0;
+    return hark_look(d);
 }
 
 /* Several threads may wait for room with several peers, and which of them comes up is not known when it disarms: so none sleeps for
@@ -623,11 +365,11 @@ static int arm_out(struct desk *d, struct mech_watch *watch) {
 }
 
 static int desk_arm(void *self, enum mech_way way, struct mech_watch *watch) {
-    return way == MECH_IN ? arm_in(self, watch) : arm_out(self, watch);
+    return way == MECH_IN ? hark_arm(self, watch) : arm_out(self, watch);
 }
 
 static int64_t desk_disarm(void *self, enum mech_way way) {
-    return way == MECH_IN ? disarm_in(self) : disarm_out(self);
+    return way == MECH_IN ? hark_disarm(self) : disarm_out(self);
 }
 
 static void desk_wake(void *self, enum mech_way way) {
@@ -683,7 +425,7 @@ static int desk_peer(void *self, struct thirl_peer *peer) {
         return -ENOTCONN;
     }
     const struct node_peer *node = &d->hot[d->turn < d->warm ? d->turn : 0]->shm.in.peer.node;
-    mate_describe(node, peer);
+    node_describe(node, peer);
     return 0;
 }
 
@@ -700,10 +442,10 @@ const struct mech mech_desk = {
     .deinit = desk_deinit,
     .flush = desk_flush,
     .send_noted = desk_send,
-    .take_noted = desk_take,
+    .take_noted = hark_take,
     .choose = desk_choose,
     .wake = desk_wake,
-    .free = desk_free,
+    .free = hark_free,
     .look = desk_look,
     .arm = desk_arm,
     .disarm = desk_disarm,

@@ -105,6 +105,10 @@ struct desk {
     unsigned bars;
 };
 
+static inline bool desk_same(const struct roll_end *a, const struct roll_end *b) {
+    return a->node == b->node && a->number == b->number;
+}
+
 /* ---- talk.c ---- */
 
 /* Begins one with that end: its files are there when this returns. 0; -EAGAIN: the other is not there; or an error. */
@@ -129,5 +133,14 @@ void talk_post_file(char file[ROLL_FILE_MAX], const struct roll_end *server, con
 
 /* Writes into the list how many are there. */
 void talk_note(struct desk *);
+
+/* ---- hark.c ---- */
+
+/* The slots of the way IN. */
+int hark_take(void *self, struct mech_piece *, struct mech_note *);
+void hark_free(void *self, struct mech_piece *, enum mech_way);
+int hark_look(struct desk *);
+int hark_arm(struct desk *, struct mech_watch *);
+int64_t hark_disarm(struct desk *);
 
 #endif

@@ -432,11 +432,6 @@ int duct_peer(void *self, struct thirl_peer *peer) {
     if (node == NULL) {
         return -ENOTCONN;
     }
-    struct proc own;
-    proc_self(&own);
-    peer->pid = node->pid_space == own.pid_space ? node->pid : 0;
-    peer->uid = node->uid;
-    peer->gid = node->gid;
-    memcpy(peer->exe, node->exe, sizeof peer->exe);
+    node_describe(node, peer);
     return 0;
 }

@@ -5,7 +5,9 @@
 #define _GNU_SOURCE
 #include "mech/fan.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -41,17 +43,20 @@ static int check_options(const struct mech_open *open) {
     return 0;
 }
 
-static int fan_open(void *self, const struct mech_open *open) {
-    struct fan *end = self;
-    end->seen = open->seen;
-    end->sends = open->sends;
-    end->mode = open->options.mode;
+/* A FIFO for all channels stands in each of them, before anybody looks for it. */
+static int link_bell(const struct fan *end, int dir) {
+    char file[ROLL_FILE_MAX];
+    roll_file(file, end->roll.self, "bell");
+    return linkat(dir, WISH_BELL, end->roll.dir, file, 0) == 0 || errno == EEXIST
+               ? 0
+               : err_system(errno, "%s: the FIFO of this subscriber cannot be linked in the registry", end->address);
+}
+
+/* number: of an end that is in several channels, whose FIFO is in dir; else 0. */
+static int join(struct fan *end, uint32_t number, int dir, const struct thirl_options *options, int64_t until) {
     end->heavy = futex_fence_join();
-    (void)strncpy(end->address, open->address, sizeof end->address - 1);
-    int rc = check_options(open);
-    rc = rc != 0 ? rc
-                 : roll_begin(&end->roll, "shm", open->rest, ROLL_CAST | (open->options.crc != 0 ? ROLL_CRC : 0),
-                              open->sends, open->receives, end->mode, clock_after(clock_now(), open->options.timeout));
+    int rc = roll_begin_as(&end->roll, number, "shm", end->name, ROLL_CAST | (options->crc != 0 ? ROLL_CRC : 0),
+                           end->sends, !end->sends, end->mode, until);
     if (rc != 0) {
         return rc;
     }
@@ -60,7 +65,8 @@ static int fan_open(void *self, const struct mech_open *open) {
     if (!end->heavy) {
         hail_weaken(end->hail);
     }
-    rc = end->sends ? pub_init(&end->pub, end, &open->options) : sub_init(&end->sub, end, &open->options);
+    rc = end->sends ? pub_init(&end->pub, end, options) : sub_init(&end->sub, end, options);
+    rc = rc == 0 && end->part ? link_bell(end, dir) : rc;
     if (rc != 0) {
         roll_cancel(&end->roll);
     } else {
@@ -78,7 +84,34 @@ static int fan_open(void *self, const struct mech_open *open) {
     return rc;
 }
 
-static void fan_close(void *self) {
+static int fan_open(void *self, const struct mech_open *open) {
+    struct fan *end = self;
+    end->seen = open->seen;
+    end->sends = open->sends;
+    end->mode = open->options.mode;
+    (void)strncpy(end->address, open->address, sizeof end->address - 1);
+    (void)strncpy(end->name, open->rest, sizeof end->name - 1);
+    int rc = check_options(open);
+    return rc != 0 ? rc : join(end, 0, -1, &open->options, clock_after(clock_now(), open->options.timeout));
+}
+
+int fan_join_part(struct fan *end, const char *name, uint32_t number, int dir, const struct thirl_options *options,
+                  int64_t until) {
+    end->part = true;
+    (void)strncpy(end->name, name, sizeof end->name - 1);
+    return join(end, number, dir, options, until);
+}
+
+int fan_retire(struct fan *end) {
+    int rc = roll_retire(&end->roll);
+    if (rc == 0) {
+        hail_count(&end->hail->receivers);
+        hail_call(&end->hail->room, false);
+    }
+    return rc;
+}
+
+void fan_leave(void *self) {
     struct fan *end = self;
     if (end->sends) {
         pub_close(&end->pub);
@@ -91,7 +124,7 @@ static void fan_close(void *self) {
     end->seen = NULL; /* somebody else's from now on */
 }
 
-static void fan_deinit(void *self) {
+void fan_deinit(void *self) {
     struct fan *end = self;
     if (end->sends) {
         pub_deinit(&end->pub);
@@ -130,14 +163,15 @@ static int64_t fan_disarm(void *self, enum mech_way way) {
 }
 
 /* Shows where this thread runs; false when the one who is waited for ran here last. */
-static bool fan_spin(void *self, enum mech_way way) {
+bool fan_spin(void *self, enum mech_way way) {
     struct fan *end = self;
     uint32_t cpu = proc_cpu(), theirs = cpu;
     if (way == MECH_OUT) {
         const struct pub *pub = &end->pub;
         atomic_poke(&pub->own->cpu, cpu);
         if (pub->slowest < pub->readers) {
-            theirs = atomic_peek(&((const struct fan_rx *)(const void *)pub->reader[pub->slowest].map.base)->cpu);
+            const struct fan_rx *rx = (const struct fan_rx *)(const void *)pub->reader[pub->slowest].map.base;
+            theirs = rx != NULL ? atomic_peek(&rx->cpu) : cpu;
         }
     } else {
         const struct feed *last = end->sub.last;
@@ -197,7 +231,7 @@ static void fan_claims(struct thirl_limits *limits) {
 }
 
 /* A subscriber's is the publisher of the message that it took last; a publisher has many, or nobody. */
-static int fan_peer(void *self, struct thirl_peer *peer) {
+int fan_peer(void *self, struct thirl_peer *peer) {
     struct fan *end = self;
     const struct feed *last = end->sends ? NULL : end->sub.last;
     if (last == NULL || last->node.id == 0) {
@@ -223,10 +257,11 @@ const struct mech mech_shm_cast = {
     .full = 1u << THIRL_FULL_BLOCK | 1u << THIRL_FULL_DROP_OLDEST | 1u << THIRL_FULL_DROP_NEWEST |
             1u << THIRL_FULL_LATEST | 1u << THIRL_FULL_FAIL | 1u << THIRL_FULL_DISCONNECT,
     .history = true,
+    .wild = &mech_topics,
     .crc = true,
     .numbers = true,
     .open = fan_open,
-    .close = fan_close,
+    .close = fan_leave,
     .deinit = fan_deinit,
     .flush = fan_flush,
     .send = pub_send,

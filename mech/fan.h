@@ -16,7 +16,8 @@
  *     heavy fence                                  hail.receivers changed? reads seats again, and overwrites
  *     floor behind it? begins at the end again       nothing that a seat still needs
  *
- * One of the two sees the other. Only the rooms of this mechanism include this: fan, pub, crowd, sub, feed.
+ * One of the two sees the other. A subscriber by pattern (topics) joins channels when publishers come; until it has, its posts say that
+ * it was there before. Only the rooms of this mechanism include this: fan, pub, crowd, sub, feed, topics.
  */
 #ifndef MECH_FAN_H
 #define MECH_FAN_H
@@ -28,6 +29,7 @@
 #include "mem/post.h"
 #include "mem/roll.h"
 #include "mem/seg.h"
+#include "mem/wish.h"
 
 #define FAN_VERSION 1
 #define FAN_TX_MAGIC "thirl.pb"
@@ -124,6 +126,7 @@ struct feed { /* a publisher, as a subscriber sees it */
     uint64_t laps;
     bool waits, cuts; /* its ?full= */
     bool dead;
+    bool posted;       /* it began after this end */
     uint32_t answered; /* of theirs->polled */
     int fifo;
     char who[NODE_PEER_MAX];
@@ -151,13 +154,27 @@ struct fan {
     struct node_end *seen;
     struct hail *hail;
     char address[NODE_ADDRESS_MAX];
+    char name[NODE_ADDRESS_MAX]; /* of the channel */
     bool sends, heavy;
+    bool part; /* of a subscription to many channels (topics.c), which has the line in the list and the FIFO */
     unsigned mode;
     struct pub pub;
     struct sub sub;
 };
 
 /* ---- fan.c ---- */
+
+/* Joins that channel as a part of a subscription to many, whose end has that number and makes its FIFO in `dir`; seen, address and mode
+ * are set. 0 or an error; fan_leave and fan_deinit follow, or after fan_retire only fan_deinit. */
+int fan_join_part(struct fan *, const char *name, uint32_t number, int dir, const struct thirl_options *,
+                  int64_t until);
+
+/* Leaves where nobody publishes any more, as roll_retire. */
+int fan_retire(struct fan *);
+void fan_leave(void *fan); /* slots as they are */
+void fan_deinit(void *fan);
+bool fan_spin(void *fan, enum mech_way);
+int fan_peer(void *fan, struct thirl_peer *);
 
 /* Does that file begin with the mark of that end? 0 or an error with a sentence. */
 int fan_check(const struct fan *, const struct seg *, const char *magic, size_t size, const struct roll_end *);

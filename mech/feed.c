@@ -133,6 +133,9 @@ static int sit(struct sub *sub, struct feed *feed) {
 /* ---- publishers ---- */
 
 static void show(struct sub *sub) {
+    if (sub->end->part) {
+        return;
+    }
     char text[NODE_PEER_MAX] = "";
     size_t there = 0;
     const struct feed *one = NULL;
@@ -220,6 +223,10 @@ static int look_into(struct sub *sub, struct feed *feed, const char *file, bool 
     feed->theirs = (const struct fan_tx *)(const void *)feed->map.base;
     understand(sub, feed);
     rc = node_peer_open(&feed->node, feed->end.node, feed->end.number);
+    feed->posted = posted;
+    if (rc == 0 && sub->end->part) {
+        node_peer_lean(&feed->node); /* there may be very many */
+    }
     if (rc == -ESRCH && posted) {
         feed->node = (struct node_peer){.fd = -1};
         feed->dead = true;
@@ -268,8 +275,7 @@ static int meet(struct sub *sub, const char *file, struct roll_end end, bool pos
     return rc;
 }
 
-int feed_refresh(struct sub *sub) {
-    sub->senders = atomic_load(&sub->end->hail->senders) + 1; /* pairs with hail_count */
+static int meet_all(struct sub *sub, bool posts, bool files) {
     DIR *list = roll_list(sub->end->roll.dir);
     int rc = list != NULL ? 0 : err_system(errno, "%s: its publishers cannot be listed", sub->end->address);
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
@@ -277,8 +283,8 @@ int feed_refresh(struct sub *sub) {
         const char *kind;
         int met = 0;
         if (post_to_us(&sub->end->roll, entry->d_name, &end)) {
-            met = meet(sub, entry->d_name, end, true);
-        } else if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "tx") == 0) {
+            met = posts ? meet(sub, entry->d_name, end, true) : 0;
+        } else if (files && roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "tx") == 0) {
             met = meet(sub, entry->d_name, end, false);
         }
         rc = rc != 0 ? rc : met;
@@ -286,9 +292,17 @@ int feed_refresh(struct sub *sub) {
     if (list != NULL) {
         (void)closedir(list);
     }
+    return rc;
+}
+
+int feed_refresh(struct sub *sub) {
+    sub->senders = atomic_load(&sub->end->hail->senders) + 1; /* pairs with hail_count */
+    /* Whoever joins and finds posts was there before their senders, so they come first. */
+    bool late = sub->end->part && !sub->joined;
+    int rc = late ? meet_all(sub, true, false) : 0, met = meet_all(sub, !late, true);
     sub->doubt = true;
     show(sub);
-    return rc;
+    return rc != 0 ? rc : met;
 }
 
 /* Has it left, or died? */

@@ -315,8 +315,8 @@ static int begin(struct chain *e, int64_t timeout) {
 
 /* What a message and a piece of a stream may have. */
 static void bound(struct chain *e, uint64_t max) {
-    e->max = max < FRAME_SIZE_MAX ? max : FRAME_SIZE_MAX;
-    size_t carried = e->bytes ? CHAIN_PIECE_MAX : (size_t)e->max;
+    e->max = max < FRAME_SIZE_MAX - e->extra ? max : FRAME_SIZE_MAX - e->extra;
+    size_t carried = e->bytes ? CHAIN_PIECE_MAX : (size_t)e->max + e->extra;
     e->send_max = e->recv_max = carried;
     if (e->packets) {
         size_t packet = e->queue > LINK_HEAD_ROOM ? e->queue - LINK_HEAD_ROOM : 1;
@@ -367,7 +367,7 @@ int haul_open(struct chain *e, const struct mech_open *open, const struct meet_k
     e->seen->queue = e->queue;
     e->user = e->ready = e->came = -1;
     bound(e, open->options.max);
-    e->recv_max = e->serve ? FRAME_TELL : e->recv_max; /* to a hub nobody sends messages */
+    e->recv_max = e->serve && !e->receives ? FRAME_TELL : e->recv_max; /* to most hubs nobody sends messages */
     int rc = set_up(e, open, kind, place);
     if (rc != 0) {
         fd_close(&e->came);

@@ -75,7 +75,7 @@ static const struct spoke *find_full(struct herald *n, uint32_t event) {
     return NULL;
 }
 
-/* To all of them, or into their tables. -EAGAIN: one of them can have it in neither. */
+/* To all of them, or into their tables. -EAGAIN: one of them can have it in neither, or all turn out to be gone. */
 static int say(struct herald *n, uint32_t event) {
     struct hub *h = &n->hub;
     const struct spoke *full = find_full(n, event);
@@ -83,25 +83,26 @@ static int say(struct herald *n, uint32_t event) {
     if (full != NULL) {
         return -EAGAIN;
     }
+    unsigned told = 0;
     for (unsigned i = h->count; i-- > 0;) {
         struct spoke *s = h->all[i];
         bool waits = toll_any(&s->toll);
         int rc = waits ? -EAGAIN : tell(s, event, 1);
         if (rc == 0) {
-            continue;
-        }
-        if (hub_is_gone(s)) {
+            told++;
+        } else if (hub_is_gone(s)) {
             hub_drop(h, s);
         } else if (toll_takes(&s->toll, event)) {
             toll_add(&s->toll, event, 1);
             n->behind += !waits;
+            told++;
             weave("herald.count.after");
         } else { /* it would miss one without knowing: better that it goes, and knows */
             s->link->cuts = true;
             hub_drop(h, s);
         }
     }
-    return 0;
+    return told != 0 ? 0 : -EAGAIN;
 }
 
 static bool is_open(const struct herald *n) {

@@ -88,6 +88,7 @@ static bool grow_owners(struct hub *h, int fd) {
 static struct link_terms agree(const struct hub *h, const struct meet_match *match) {
     const struct chain *e = &h->chain;
     struct link_terms terms = {.packets = e->packets, .sends = true, .quiet = e->quiet, .recv_max = e->recv_max};
+    terms.receives = h->kind->stirs != NULL;
     terms.hears = h->kind->hears;
     terms.send_max = match->hello.max < e->send_max ? (size_t)match->hello.max : e->send_max;
     return terms;
@@ -180,8 +181,26 @@ static bool hear(struct hub *h, struct spoke *s) {
     }
 }
 
+/* Of a pattern that receives. */
+static void stir(struct hub *h, struct spoke *s, uint32_t events, bool life) {
+    if (life) {
+        link_cut(s->link); /* a forked child may hold it still */
+        (void)link_look(s->link, NULL);
+    }
+    if (!life && (events & EPOLLOUT) != 0) {
+        hub_want(h, s, !hub_push(s) && !hub_is_gone(s));
+    }
+    if (life || (events & ~(uint32_t)EPOLLOUT) != 0) {
+        h->kind->stirs(h, s);
+    }
+}
+
 static void attend(struct hub *h, struct spoke *s, uint32_t events, bool life) {
     struct link *l = s->link;
+    if (h->kind->stirs) {
+        stir(h, s, events, life);
+        return;
+    }
     if (life || (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) != 0) {
         (void)link_look(l, NULL);
     }
@@ -202,6 +221,11 @@ static void bury_lost(struct hub *h) {
     for (unsigned i = h->count; i-- > 0;) {
         struct spoke *s = h->all[i];
         if (s->link->who.remote && far_lost(s->link->fd)) {
+            if (h->kind->stirs) {
+                link_cut(s->link);
+                h->kind->stirs(h, s);
+                continue;
+            }
             link_decide(s->link, LINK_DIED);
             hub_drop(h, s);
         }

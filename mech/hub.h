@@ -31,6 +31,10 @@ struct spoke {
     uint64_t count;           /* given ever: the number of the next one */
     bool marked;              /* it was told that the next one is given again */
     struct toll toll;         /* herald: events that had no room */
+    /* clerk: */
+    uint64_t whom;
+    bool stands; /* in the line of those that may have something, */
+    struct spoke *behind;
 };
 
 struct hub {
@@ -54,6 +58,9 @@ struct hub_kind {
     void (*left)(struct hub *, struct spoke *);
     /* It has told a number. false: a lie. NULL: nobody tells any. */
     bool (*told)(struct hub *, struct spoke *, enum frame_type, uint64_t value);
+    /* It has sent something, has gone, or is lost: the pattern receives it, pushes, and lets go of it. NULL: the hub hears numbers, and lets
+     * go of who sends anything else. */
+    void (*stirs)(struct hub *, struct spoke *);
     uint32_t hears;
     bool lives; /* the death of a process matters even while another holds its socket; costs a descriptor each */
 };

@@ -8,6 +8,8 @@
 #ifndef MECH_KIN_H
 #define MECH_KIN_H
 
+#include "mech/caller.h"
+#include "mech/clerk.h"
 #include "mech/crier.h"
 #include "mech/deal.h"
 #include "mech/ear.h"
@@ -39,14 +41,20 @@
 
 /* Who goes by ?full= and ?history= is the publisher; but both have one address. */
 #define KIN(scheme_, what)                                                                                             \
+    KIN_END(call, caller, caller_open, caller_limits, caller_claims)                                                   \
+    KIN_END(serve, clerk, clerk_open, clerk_limits, clerk_claims)                                                      \
     KIN_END(watch, heed, heed_open, heed_limits, herald_claims)                                                        \
     KIN_END(notify, herald, herald_open, herald_limits, herald_claims)                                                 \
     KIN_END(sub, chain, ear_open, ear_limits, ear_claims_sub)                                                          \
     KIN_END(pull, chain, ear_open, ear_limits, ear_claims_pull)                                                        \
     KIN_END(pub, crier, crier_open, crier_limits, crier_claims)                                                        \
     KIN_END(push, deal, deal_open, deal_limits, deal_claims)                                                           \
+    static const struct mech kin_call = {KIN_SLOTS(scheme_, call, what ": a client of who serves there"),              \
+                                         CALLER_SLOTS};                                                                \
+    static const struct mech kin_serve = {KIN_SLOTS(scheme_, serve, what ": one server, for all who call"),            \
+                                          CLERK_SLOTS, .kin = &kin_call};                                              \
     static const struct mech kin_watch = {KIN_SLOTS(scheme_, watch, what ": events of who notifies there"),            \
-                                          HEED_SLOTS};                                                                 \
+                                          HEED_SLOTS, .kin = &kin_serve};                                              \
     static const struct mech kin_notify = {KIN_SLOTS(scheme_, notify, what ": events, to all who watch"),              \
                                            HERALD_SLOTS, .kin = &kin_watch};                                           \
     static const struct mech kin_sub = {KIN_SLOTS(scheme_, sub, what ": a subscriber of who publishes there"),         \

@@ -28,7 +28,8 @@
 
 int link_make(struct link **made, int fd, int out, const struct link_who *who, const struct link_terms *terms) {
     struct link *l = aligned_alloc(CACHE_LINE, sizeof(*l));
-    size_t room = terms->packets ? FRAME_HEAD + terms->recv_max + FRAME_MARK : PULL_BOX;
+    size_t packet = terms->recv_max < FRAME_TELL ? FRAME_TELL : terms->recv_max; /* a number may come, too */
+    size_t room = terms->packets ? FRAME_HEAD + packet + FRAME_MARK : PULL_BOX;
     unsigned char *small = malloc(LINK_BATCH_MAX);
     unsigned char *box = malloc(room);
     if (!l || !small || !box) {

@@ -177,12 +177,3 @@ void mate_open_fifo(struct shm *end, struct bell *bell, const struct shm_peer *p
         bell_write(bell);
     }
 }
-
-void mate_describe(const struct node_peer *node, struct thirl_peer *peer) {
-    struct proc own;
-    proc_self(&own);
-    peer->pid = node->pid_space == own.pid_space ? node->pid : 0;
-    peer->uid = node->uid;
-    peer->gid = node->gid;
-    memcpy(peer->exe, node->exe, sizeof peer->exe);
-}

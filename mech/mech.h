@@ -83,6 +83,7 @@ struct mech_note {
     bool keeps;      /* in, set before the call: the message is given back by free or requeue, with this */
     uint64_t cookie; /* in: the mechanism's own, for those */
     uint64_t times;  /* in: how many events this one stands for, where they are counted; 0 elsewhere */
+    char *topic;     /* in, set before the call where `topics`: gets the topic, THIRL_TOPIC_MAX bytes */
     /* Of CALL and SERVE: */
     enum mech_kind kind;
     uint64_t call; /* the caller's number; other callers may use the same */
@@ -128,9 +129,12 @@ struct mech {
     uint32_t full; /* a bit for each enum thirl_full that it knows, if not only to wait; chan refuses others */
     bool history;  /* it knows ?history=; chan refuses that elsewhere */
     bool crc;      /* its ends find out whether both have ?crc: it is refused elsewhere */
+    bool checks;   /* that CRC is its own affair: nothing is put around it */
     bool numbers;  /* recv_noted tells each message's number; else chan counts, where there is no take */
     const struct mech *datagram; /* what carries ?type=datagram of the same scheme; NULL: there is none */
     const struct mech *kin;      /* what carries further roles of the same scheme, see mech_for; NULL: there is none */
+    const struct mech *wild; /* what carries a SUB whose address is a pattern of topics (wire/topic.h); NULL: refused */
+    bool topics;             /* recv_noted tells each message's topic */
     const struct carrier *carrier; /* what it is built on, where it keeps something in the kernel; else NULL */
     const struct mech *inner;      /* what it is put around (mech/wrap.h); NULL in the table */
 
@@ -194,7 +198,7 @@ struct mech {
      * choose, of a CALL end, way OUT: the conversation that the next request is best sent to, by what the servers have to do. A server that
      * is dead or leaving is none. -EAGAIN: there is none now, arm OUT and try again.
      * wake: all threads that have armed that way come up and try again, also those that are about to sleep; may be called under the gate
-     * of either way. */
+     * of either way. NULL where it arms descriptors: chan has one of its own for that. */
     int (*take_noted)(void *self, struct mech_piece *, struct mech_note *);
     int (*choose)(void *self, uint64_t *whom);
     void (*wake)(void *self, enum mech_way);
@@ -237,8 +241,8 @@ struct mech {
     int (*hand)(void *self, char *address, size_t capacity);
 };
 
-extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_event, mech_desk, mech_unix, mech_dgram, mech_mq,
-    mech_sysv, mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
+extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_topics, mech_event, mech_desk, mech_unix, mech_dgram,
+    mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

@@ -168,7 +168,8 @@ static int reach(struct meet *m) {
 static int understand(const struct meet *m, const struct frame_hello *hello) {
     const char *host = m->host.text;
     if (hello->kind == FRAME_HELLO_BUSY && m->part == MEET_HOST) {
-        return err_say(EBUSY, "there can be one sender of this pattern, and %s is that", host);
+        return err_say(EBUSY, "there can be one %s here, and %s is that",
+                       m->own.role == THIRL_SERVE ? "server" : "sender of this pattern", host);
     }
     if (hello->kind == FRAME_HELLO_BUSY && hello->pid[1] != 0) {
         return err_say(EBUSY, "both ends are taken, by %s and pid %lld", host, (long long)hello->pid[1]);

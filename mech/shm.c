@@ -211,7 +211,7 @@ static int shm_peer(void *self, struct thirl_peer *peer) {
     if (node == NULL) {
         return -ENOTCONN;
     }
-    mate_describe(node, peer);
+    node_describe(node, peer);
     return 0;
 }
 

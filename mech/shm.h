@@ -194,9 +194,6 @@ bool mate_lost(struct shm *, struct shm_mute *);
 /* Notes in the list who is there (NULL: nobody). */
 void mate_note(struct shm *, const struct shm_peer *);
 
-/* Who that is, for thirl_peer: as this process sees it. */
-void mate_describe(const struct node_peer *, struct thirl_peer *);
-
 /* Opens the FIFO of the peer for the bell, so that it can be rung there too. */
 void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *, const char *kind);
 

@@ -42,7 +42,7 @@ void sub_joined(struct sub *sub) {
     atomic_fence();
     for (size_t i = 0; i < sub->feeds; i++) {
         struct feed *feed = sub->feed[i];
-        if (feed->theirs != NULL && atomic_load(&feed->theirs->cast.floor) > feed->in.lane.at) {
+        if (feed->theirs != NULL && !feed->posted && atomic_load(&feed->theirs->cast.floor) > feed->in.lane.at) {
             /* It went on while this end joined: what counts begins now. */
             uint64_t history = sub->history != 0 ? sub->history : feed->theirs->history;
             (void)cast_join(&feed->in, history);

@@ -11,4 +11,7 @@
  * so another card is of those who are gone, and replaced. 0; -THIRL_EROLE; -THIRL_EVERSION; -THIRL_EFORMAT; or what the kernel says. */
 int card_check(const struct roll *, unsigned pattern, bool alone, unsigned mode);
 
+/* What the card of a channel says, by the name of its directory: 0 or an error, without a sentence. For who has not joined. */
+int card_peek(const char *channel, uint32_t *pattern);
+
 #endif

@@ -103,6 +103,33 @@ static int take_space(size_t size) {
     return 0;
 }
 
+/* Likewise of the part where its threads leave their slips: few processes have any. */
+static bool take_slips(uint32_t slips) {
+    uint32_t had = own.map->slips, step = 16;
+    if (had != 0 && slips <= had) {
+        return true;
+    }
+    slips = slips == 0 ? step : (slips + step - 1) / step * step;
+    size_t size = slips * sizeof(struct slip);
+    while (fallocate(own.file, FALLOC_FL_KEEP_SIZE, (off_t)NODE_SLIPS_AT, (off_t)size) != 0) {
+        if (errno != EINTR) {
+            return false;
+        }
+    }
+    atomic_store(&own.map->slips, slips); /* pairs with the load in mem/slate.c */
+    return true;
+}
+
+struct slip *node_slips(uint32_t slips) {
+    struct slip *first = NULL;
+    (void)pthread_mutex_lock(&own.lock);
+    if (own.epoch != 0 && own.epoch == proc_epoch() && slips <= NODE_SLIPS && take_slips(slips)) {
+        first = (struct slip *)(void *)((char *)own.map + NODE_SLIPS_AT);
+    }
+    (void)pthread_mutex_unlock(&own.lock);
+    return first;
+}
+
 static void describe(struct node_file *file) {
     memcpy(file->magic, NODE_MAGIC, sizeof file->magic);
     file->version = NODE_VERSION;
@@ -123,7 +150,7 @@ static int make_file(void) {
     if (getrandom(&low, sizeof low, 0) != sizeof low) {
         return err_system(errno, "no random number for the id of this process");
     }
-    own.id = (uint64_t)proc_number(&who) << 32 | low;
+    own.id = (uint64_t)proc_number(&who) << 32 | (low & UINT32_C(0xffff0000));
     char name[NODE_NAME_MAX], unfinished[32], finished[32];
     node_name(name, own.id);
     (void)snprintf(unfinished, sizeof unfinished, "node/.%s", name);
@@ -229,6 +256,13 @@ __attribute__((destructor)) static void leave(void) {
     if (file != NULL) {
         node_remove(own.id);
     }
+}
+
+int node_join(void) {
+    (void)pthread_mutex_lock(&own.lock);
+    int rc = join();
+    (void)pthread_mutex_unlock(&own.lock);
+    return rc;
 }
 
 int node_end_take(struct node_end **end, const char *address, uint32_t role, bool need) {

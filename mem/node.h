@@ -5,7 +5,8 @@
  * registry directory is found and made here too.
  *
  * An id is never used twice: its upper half is proc_number, so that a process knows its own nodes by name and never opens
- * them a second time (closing that descriptor would drop the lock), and its lower half is random.
+ * them a second time (closing that descriptor would drop the lock), and its lower half is random; the lowest 16 bits are 0, so that a
+ * lock keeps its state in one word with the id of its holder.
  */
 #ifndef MEM_NODE_H
 #define MEM_NODE_H
@@ -52,6 +53,9 @@ struct node_end {
  * 0, or an error that names the directory and what to do. May block on the file system. */
 int node_end_take(struct node_end **, const char *address, uint32_t role, bool need);
 void node_end_free(struct node_end *);
+
+/* Joins the registry without an end, unless this process has. 0, or an error. */
+int node_join(void);
 
 /* Notes the peer for the list, and the state that goes with it: LINKED, or WAITING when name is "". pid is 0 where the name says
  * all. */
@@ -127,5 +131,10 @@ struct node_line {
     bool alive;
 };
 int node_list(int (*seen)(void *context, const struct node_line *), void *context);
+
+struct thirl_peer;
+
+/* Who that is, for thirl_peer: as this process sees it. */
+void node_describe(const struct node_peer *, struct thirl_peer *);
 
 #endif

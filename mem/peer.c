@@ -55,7 +55,7 @@ static bool is_own(uint64_t id) {
     return id >> 32 == own >> 32;
 }
 
-static int open_node(uint64_t id) {
+int node_open_file(uint64_t id) {
     char path[8 + NODE_NAME_MAX];
     memcpy(path, "node/", 5);
     node_name(path + 5, id);
@@ -71,7 +71,7 @@ bool node_alive(uint64_t id) {
     if (is_own(id)) {
         return true;
     }
-    int fd = open_node(id);
+    int fd = node_open_file(id);
     bool alive = fd >= 0 ? is_locked(fd) : errno != ENOENT;
     fd_close(&fd);
     return alive;
@@ -91,7 +91,7 @@ static int check(const struct node_file *file, const struct stat *status, uint64
 }
 
 /* Maps a node file; *size gets how much of it. */
-static int map_node(int fd, uint64_t id, struct node_file **map, size_t *size) {
+int node_map_file(int fd, uint64_t id, struct node_file **map, size_t *size) {
     struct stat status;
     if (fstat(fd, &status) != 0) {
         return err_system(errno, "the registry file node/%016llx cannot be read", (unsigned long long)id);
@@ -133,13 +133,13 @@ int node_peer_open(struct node_peer *peer, uint64_t id, uint32_t number) {
         memcpy(peer->exe, self.exe, sizeof peer->exe);
         return 0;
     }
-    peer->fd = open_node(id);
+    peer->fd = node_open_file(id);
     if (peer->fd < 0) {
         return errno == ENOENT ? -ESRCH : err_system(errno, "the peer's file in the registry cannot be opened");
     }
     struct node_file *file;
     size_t size;
-    int rc = map_node(peer->fd, id, &file, &size);
+    int rc = node_map_file(peer->fd, id, &file, &size);
     if (rc != 0) {
         fd_close(&peer->fd);
         return rc;
@@ -283,6 +283,7 @@ static int keep(struct lines *lines, const struct node_file *file, const struct 
 
 static int collect_file(struct lines *lines, const struct node_file *file, size_t size, bool alive) {
     size_t most = (size - offsetof(struct node_file, end)) / sizeof(struct node_end);
+    most = most < NODE_ENDS ? most : NODE_ENDS;
     size_t ends = atomic_load(&file->ends); /* pairs with the release in node_end_take */
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < ends && i < most; i++) {
@@ -295,11 +296,11 @@ static int collect_file(struct lines *lines, const struct node_file *file, size_
 
 static int collect(void *context, uint64_t id, bool alive) {
     struct lines *lines = context;
-    int fd = open_node(id);
+    int fd = node_open_file(id);
     struct node_file *file = NULL;
     size_t size = 0;
     /* A node that cannot be read (another user's, another version's) does not hide the others. */
-    if (fd >= 0 && map_node(fd, id, &file, &size) == 0 && file != NULL) {
+    if (fd >= 0 && node_map_file(fd, id, &file, &size) == 0 && file != NULL) {
         lines->failed = collect_file(lines, file, size, alive);
         (void)munmap(file, size);
     }
@@ -329,4 +330,13 @@ int node_list(int (*seen)(void *context, const struct node_line *), void *contex
     }
     free(lines.line);
     return rc;
+}
+
+void node_describe(const struct node_peer *node, struct thirl_peer *peer) {
+    struct proc own;
+    proc_self(&own);
+    peer->pid = node->pid_space == own.pid_space ? node->pid : 0;
+    peer->uid = node->uid;
+    peer->gid = node->gid;
+    memcpy(peer->exe, node->exe, sizeof peer->exe);
 }

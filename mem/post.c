@@ -203,6 +203,37 @@ int post_all(const struct roll *roll, const char *file) {
     return rc;
 }
 
+int post_one(const struct roll *roll, const char *file, const struct roll_end *to) {
+    struct receiver receiver = {.end = *to};
+    struct crowd crowd = {.receiver = &receiver, .count = 1, .room = 1};
+    (void)each(roll, &crowd, tally);
+    if (receiver.posts >= POST_CROWD_MAX) {
+        return 0;
+    }
+    char post[ROLL_FILE_MAX];
+    crowd_file(post, to, &roll->self);
+    weave("post.one.before");
+    if (linkat(roll->dir, file, roll->dir, post, 0) != 0 && errno != EEXIST) {
+        return err_system(errno, "%s: the channel's directory in the registry cannot be written", roll->shown);
+    }
+    weave("post.one.after");
+    return 0;
+}
+
+bool post_of_ours(const struct roll *roll, const char *file, struct roll_end *to) {
+    const char *kind;
+    unsigned long long node;
+    uint32_t number;
+    return roll_parse(file, to, &kind) && sscanf(kind, CROWD_FORM, &node, &number) == 2 && node == roll->self.node &&
+           number == roll->self.number;
+}
+
+void post_back(const struct roll *roll, const struct roll_end *to) {
+    char file[ROLL_FILE_MAX];
+    crowd_file(file, to, &roll->self);
+    (void)unlinkat(roll->dir, file, 0);
+}
+
 bool post_to_us(const struct roll *roll, const char *file, struct roll_end *from) {
     struct roll_end to;
     const char *kind;

@@ -29,6 +29,13 @@ void post_drop(struct roll *, const struct roll_end *from);
  * until post_done. 0 or an error. */
 int post_all(const struct roll *, const char *file);
 
+/* Likewise to one who has not joined, but wishes to hear of it. No more than POST_CROWD_MAX lie there for one. */
+int post_one(const struct roll *, const char *file, const struct roll_end *to);
+
+/* Is that file one that this end has posted so? To whom. And takes it back. */
+bool post_of_ours(const struct roll *, const char *file, struct roll_end *to);
+void post_back(const struct roll *, const struct roll_end *to);
+
 /* Is that file one that was posted to this end so? By whom. */
 bool post_to_us(const struct roll *, const char *file, struct roll_end *from);
 

@@ -277,8 +277,17 @@ static int map_change(struct roll *roll) {
     return 0;
 }
 
+uint32_t roll_number(void) {
+    return atomic_add(&numbers, 1) + 1;
+}
+
 int roll_begin(struct roll *roll, const char *scheme, const char *name, unsigned pattern, bool writes, bool reads,
                unsigned mode, int64_t until) {
+    return roll_begin_as(roll, 0, scheme, name, pattern, writes, reads, mode, until);
+}
+
+int roll_begin_as(struct roll *roll, uint32_t number, const char *scheme, const char *name, unsigned pattern,
+                  bool writes, bool reads, unsigned mode, int64_t until) {
     *roll = (struct roll){.dir = -1, .lock = -1, .writes = writes, .reads = reads};
     (void)snprintf(roll->shown, sizeof roll->shown, "%s://%s", scheme, name);
     int rc = encode(roll->name, scheme, name);
@@ -290,7 +299,7 @@ int roll_begin(struct roll *roll, const char *scheme, const char *name, unsigned
         return rc;
     }
     weave("roll.begin.locked");
-    roll->self = (struct roll_end){node_id(), ++numbers};
+    roll->self = (struct roll_end){node_id(), number != 0 ? number : roll_number()};
     bool alone = clean(roll->dir);
     rc = card_check(roll, pattern, alone, mode);
     rc = rc != 0 ? rc : check_seats(roll, pattern);
@@ -380,6 +389,95 @@ void roll_leave(struct roll *roll) {
         fd_close(&roll->lock);
     }
     (void)pthread_mutex_unlock(&joining);
+}
+
+/* Is there a sender, or something for this end? */
+static bool is_wanted_by(const struct roll *roll) {
+    DIR *list = roll_list(roll->dir);
+    bool wanted = list == NULL;
+    for (struct dirent *entry; !wanted && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        bool is = roll_parse(entry->d_name, &end, &kind);
+        bool self = is && end.node == roll->self.node && end.number == roll->self.number;
+        wanted = is && ((strcmp(kind, "tx") == 0 && node_alive(end.node)) || (self && strncmp(kind, "cast.", 5) == 0));
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return wanted;
+}
+
+int roll_retire(struct roll *roll) {
+    (void)pthread_mutex_lock(&joining);
+    int rc = try_lock(roll->dir, 0600, &roll->lock);
+    if (rc == 0 && is_wanted_by(roll)) {
+        rc = -EBUSY;
+    } else if (rc == 0) {
+        weave("roll.retire.before");
+        remove_files(roll);
+        roll_tell(roll);
+        if (clean(roll->dir)) {
+            remove_channel(roll->dir, roll->name);
+        }
+        weave("roll.retire.after");
+    } else if (rc != -EAGAIN) {
+        rc = 0; /* the registry was removed: there is nothing to leave */
+    }
+    fd_close(&roll->lock);
+    (void)pthread_mutex_unlock(&joining);
+    return rc;
+}
+
+static int open_channel(const char *channel) {
+    char path[300];
+    (void)snprintf(path, sizeof path, "chan/%s", channel);
+    return openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+void roll_renounce(const char *channel, struct roll_end self) {
+    const struct roll roll = {.dir = open_channel(channel), .self = self};
+    if (roll.dir < 0) {
+        return;
+    }
+    remove_files(&roll);
+    int chan = openat(node_dir(), "chan", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    (void)roll_clean(chan, channel);
+    fd_close(&chan);
+    int dir = roll.dir;
+    fd_close(&dir);
+}
+
+bool roll_decode(const char *channel, char name[256]) {
+    static const char digits[] = "0123456789ABCDEF";
+    size_t n = 0;
+    for (const char *c = channel; *c != '\0'; c++) {
+        const char *high = *c == '%' && c[1] != '\0' ? strchr(digits, c[1]) : NULL;
+        const char *low = high != NULL && c[2] != '\0' ? strchr(digits, c[2]) : NULL;
+        if (n > 254 || (*c == '%' && low == NULL)) {
+            return false;
+        }
+        name[n++] = *c == '%' ? (char)((high - digits) << 4 | (low - digits)) : *c;
+        c += *c == '%' ? 2 : 0;
+    }
+    name[n] = '\0';
+    return n != 0;
+}
+
+int roll_each(int (*seen)(void *context, const char *channel), void *context) {
+    int chan = openat(node_dir(), "chan", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = chan < 0 ? NULL : fdopendir(chan);
+    int rc = 0;
+    if (list == NULL) {
+        rc = errno == ENOENT ? 0 : err_system(errno, "the channels in the registry cannot be listed");
+        fd_close(&chan);
+        return rc;
+    }
+    for (struct dirent *entry; rc == 0 && (entry = readdir(list)) != NULL;) {
+        rc = *entry->d_name == '.' ? 0 : seen(context, entry->d_name);
+    }
+    (void)closedir(list);
+    return rc;
 }
 
 void roll_deinit(struct roll *roll) {

@@ -51,6 +51,12 @@ struct roll {
 int roll_begin(struct roll *, const char *scheme, const char *name, unsigned pattern, bool writes, bool reads,
                unsigned mode, int64_t until);
 
+/* The number of another end of this process; and roll_begin for an end that has one already: one that is in several channels has the same
+ * in all of them. */
+uint32_t roll_number(void);
+int roll_begin_as(struct roll *, uint32_t number, const char *scheme, const char *name, unsigned pattern, bool writes,
+                  bool reads, unsigned mode, int64_t until);
+
 /* Gives the files their names, lets go of the lock, and tells the others. */
 int roll_finish(struct roll *);
 void roll_cancel(struct roll *);
@@ -58,6 +64,18 @@ void roll_cancel(struct roll *);
 /* Removes this end's files, and the channel when nobody is left; tells the others. */
 void roll_leave(struct roll *);
 void roll_deinit(struct roll *);
+
+/* Leaves, but only where nobody sends and nothing is posted to this end, which is made sure of under the lock. 0; -EBUSY: there is
+ * somebody, or something; -EAGAIN: somebody else holds the lock. */
+int roll_retire(struct roll *);
+
+/* Removes what was put in an end's name in a channel that it has not joined, and the channel if nobody is there. */
+void roll_renounce(const char *channel, struct roll_end);
+
+/* The name that a shm:// channel had, by that of its directory: false, it is another scheme's, or no name. */
+bool roll_decode(const char *channel, char name[256]);
+/* Calls seen for the directory of every channel until it returns nonzero, and returns that, or an error. */
+int roll_each(int (*seen)(void *context, const char *channel), void *context);
 
 /* The file of an end: kind is "tx", "rx", "bell", "room", or "claim" (claim.h). */
 void roll_file(char file[ROLL_FILE_MAX], struct roll_end, const char *kind);

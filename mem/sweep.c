@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/weave.h"
 #include "mem/roll.h"
+#include "mem/wish.h"
 
 #define DEAD_MAX 256 /* nodes that one sweep sees to; the next takes the others */
 
@@ -49,6 +50,7 @@ void sweep_dead(void) {
         return;
     }
     bool done = clean_channels();
+    wish_clean();
     weave("sweep.dead.between");
     /* The nodes go last: while a channel may still hold files of a dead one, its death must be seen by the next sweep. */
     for (size_t i = 0; done && i < dead.count; i++) {

@@ -64,7 +64,8 @@ struct asking {
     struct call *call;
     uint64_t id; /* the call's: its place may be another's as soon as the request is gone */
     const void *data;
-    size_t size;
+    size_t size, done; /* done: it counts as sent, but a part of it has not left yet */
+    struct mech_note note;
 };
 
 /* The request has gone, or it has not: what is the call now? */
@@ -80,11 +81,17 @@ static void settle_sent(thirl *end, struct flight *f, struct call *call, uint64_
     call->lost = false;
 }
 
+/* Goes on with one that counts as sent: if its server is gone by now, its answer will say so. */
+static int go_on(thirl *end, struct asking *asking) {
+    int rc = end->mech->send_noted(end->state, asking->data, asking->size, &asking->done, &asking->note, false);
+    return rc == -EAGAIN ? rc : 0;
+}
+
 static int try_ask(thirl *end, void *arguments, bool wait) {
     struct asking *asking = arguments;
     struct call *call = asking->call;
     (void)wait;
-    for (;;) {
+    while (likely(asking->done == 0)) {
         struct mech_note note = {.kind = MECH_REQUEST};
         int rc = end->mech->choose(end->state, &note.whom);
         if (rc != 0) {
@@ -101,18 +108,21 @@ static int try_ask(thirl *end, void *arguments, bool wait) {
         note.deadline = call->deadline;
         note.again = call->again;
         unlock(asking->f);
-        size_t done = 0;
-        rc = end->mech->send_noted(end->state, asking->data, asking->size, &done, &note, false);
+        asking->done = 0;
+        rc = end->mech->send_noted(end->state, asking->data, asking->size, &asking->done, &note, false);
         weave("call.ask.sent");
+        bool sent = rc == 0 || (rc == -EAGAIN && asking->done != 0);
+        asking->done = sent ? asking->done : 0;
+        asking->note = note;
         lock(asking->f);
-        if (rc == 0) {
+        if (sent) {
             settle_sent(end, asking->f, call, asking->id);
         } else if (call->id == asking->id) {
             call->whom = 0;
             call->lost = false;
         }
         unlock(asking->f);
-        if (rc == 0) {
+        if (sent) {
             end_count(&end->seen->out, asking->size);
         }
         if (rc != -THIRL_EPEERDIED && rc != -THIRL_ECLOSED && rc != -THIRL_EFORMAT) {
@@ -120,6 +130,13 @@ static int try_ask(thirl *end, void *arguments, bool wait) {
         }
         /* It had nothing of this one yet: another server. */
     }
+    return go_on(end, asking);
+}
+
+/* What is kept counts as sent, and leaves with the next one. */
+static int do_ask(thirl *end, struct asking *asking, thirl_time until) {
+    int rc = end_do(end, MECH_OUT, try_ask, asking, until);
+    return rc != 0 && asking->done != 0 ? 0 : rc;
 }
 
 static int keep_request(thirl *end, struct call *call, const void *data, size_t size) {
@@ -159,8 +176,8 @@ static int ask(thirl *end, struct flight *f, const void *data, size_t size, thir
         return -EBUSY;
     }
     int rc = end->retry ? keep_request(end, call, data, size) : 0;
-    struct asking asking = {f, call, *id, data, size};
-    rc = rc != 0 ? rc : end_do(end, MECH_OUT, try_ask, &asking, until);
+    struct asking asking = {.f = f, .call = call, .id = *id, .data = data, .size = size};
+    rc = rc != 0 ? rc : do_ask(end, &asking, until);
     if (rc != 0) {
         lock(f);
         flight_end(f, call);
@@ -281,7 +298,7 @@ static int from_table(thirl *end, struct answering *a) {
 }
 
 /* Something has come for a call: the user's, now or later. -EAGAIN: not this one's. */
-static int receive(thirl *end, struct answering *a, struct thirl_msg *msg) {
+static int receive(thirl *end, struct answering *a, struct thirl_msg *msg, bool *wait) {
     struct flight *f = a->f;
     const struct mech_note *note = &msg->note;
     struct call *call = flight_find(f, note->call);
@@ -309,6 +326,7 @@ static int receive(thirl *end, struct answering *a, struct thirl_msg *msg) {
     }
     if (!wanted) {
         end_hand(end, MECH_IN);
+        *wait = false; /* they come in when this one leaves the gate */
     }
     return -EAGAIN;
 }
@@ -331,11 +349,12 @@ static int try_answer(thirl *end, void *arguments, bool wait) {
         if (msg->note.kind == MECH_GONE) {
             lose_all(end, a->f, &msg->note);
             end_give_back(msg);
+            wait = false;
             continue;
         }
         size_t size = msg->piece.size;
         lock(a->f);
-        rc = receive(end, a, msg);
+        rc = receive(end, a, msg, &wait);
         unlock(a->f);
         end_count(&end->seen->in, size);
         if (rc != -EAGAIN) {
@@ -390,7 +409,7 @@ static bool resend(thirl *end, struct flight *f, uint64_t id) {
     if (!homeless) {
         return true; /* another thread was faster */
     }
-    int rc = end_do(end, MECH_OUT, try_ask, &asking, THIRL_NOW);
+    int rc = do_ask(end, &asking, THIRL_NOW);
     if (rc == 0) {
         return true;
     }

@@ -22,6 +22,7 @@
 #include "include/thirl/thirl.h"
 #include "mem/arena.h"
 #include "mem/node.h"
+#include "tests/point.h"
 #include "tests/room.h"
 #include "tests/step.h"
 
@@ -269,14 +270,9 @@ static int do_order(void *argument) {
 
 static void survives_a_kill_at_each_point(void **state) {
     (void)state;
-    size_t count;
+    size_t at = 0;
     unsigned killed = 0;
-    struct weave_point *point = weave_points(&count);
-    for (size_t i = 0; i < count; i++) {
-        const char *name = point[i].name;
-        if (strncmp(name, "arena.", 6) != 0 && strncmp(name, "redo.", 5) != 0) {
-            continue;
-        }
+    for (const char *name; (name = point_next(&at, "arena. redo.")) != NULL;) {
         unsigned before = killed;
         for (int op = 0; op < OPS; op++) {
             for (unsigned pass = 1; pass < 220; pass += pass < 20 ? 7 : 61) {

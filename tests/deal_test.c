@@ -374,7 +374,7 @@ static void pusher_killed_anywhere(void **state) {
     thirl *pull = crew_open(THIRL_PULL);
     unsigned deaths = 0;
     for (unsigned i = 0; i < 2 * (sizeof pusher_points / sizeof *pusher_points); i++) {
-        (void)snprintf(order, sizeof order, "%s:%u:kill", pusher_points[i / 2], i % 2 == 0 ? 1 : 9);
+        (void)snprintf(order, sizeof order, "%s:%u:kill", pusher_points[i / 2], i % 2 == 0 ? 1u : 9u);
         pid_t pid = peer_start(push_and_die);
         int status = 0, rc = 0;
         uint64_t came = 0;

@@ -69,7 +69,7 @@ static void *seize(const char *kind, size_t *size) {
     assert_int_equal(find(kind, file), 1);
     (void)snprintf(path, sizeof path, "%s/%s", channel, file[0]);
     int fd = open(path, O_RDWR | O_CLOEXEC);
-    struct stat status;
+    struct stat status = {0};
     assert_true(fd >= 0 && fstat(fd, &status) == 0);
     void *map = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     assert_true(map != MAP_FAILED);

@@ -170,9 +170,9 @@ static void noise(void **state) {
 static void roles(void **state) {
     (void)state;
     static const uint32_t fits[][2] = {
-        {THIRL_PAIR, THIRL_PAIR}, {THIRL_WRITE, THIRL_READ},   {THIRL_READ, THIRL_WRITE},
-        {THIRL_PUSH, THIRL_PULL}, {THIRL_PULL, THIRL_PUSH},    {THIRL_PUB, THIRL_SUB},
-        {THIRL_SUB, THIRL_PUB},   {THIRL_NOTIFY, THIRL_WATCH}, {THIRL_WATCH, THIRL_NOTIFY}};
+        {THIRL_PAIR, THIRL_PAIR},    {THIRL_WRITE, THIRL_READ}, {THIRL_READ, THIRL_WRITE}, {THIRL_PUSH, THIRL_PULL},
+        {THIRL_PULL, THIRL_PUSH},    {THIRL_PUB, THIRL_SUB},    {THIRL_SUB, THIRL_PUB},    {THIRL_NOTIFY, THIRL_WATCH},
+        {THIRL_WATCH, THIRL_NOTIFY}, {THIRL_CALL, THIRL_SERVE}, {THIRL_SERVE, THIRL_CALL}};
     for (uint32_t a = 0; a < 14; a++) {
         for (uint32_t b = 0; b < 14; b++) {
             bool fit = false;

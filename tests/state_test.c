@@ -24,6 +24,7 @@
 #include "base/weave.h"
 #include "include/thirl/state.h"
 #include "mem/cell.h"
+#include "tests/point.h"
 #include "tests/room.h"
 #include "tests/step.h"
 
@@ -321,14 +322,9 @@ static int write_on_order(void *order) {
 
 static void survives_a_kill_at_each_point(void **state) {
     (void)state;
-    size_t count;
+    size_t at = 0;
     unsigned killed = 0;
-    struct weave_point *point = weave_points(&count);
-    for (size_t i = 0; i < count; i++) {
-        const char *name = point[i].name;
-        if (strncmp(name, "cell.", 5) != 0 && strncmp(name, "lot.make", 8) != 0) {
-            continue;
-        }
+    for (const char *name; (name = point_next(&at, "cell. lot.make")) != NULL;) {
         for (int pass = 1; pass <= 4; pass++) {
             char order[96];
             (void)snprintf(order, sizeof order, "%s:%d:kill", name, pass);

@@ -41,7 +41,8 @@ const struct tool_verb tool_verbs[] = {
      "lost before each.\n"
      "\n"
      "Example:\n"
-     "  thirl sub shm://log --json\n"},
+     "  thirl sub shm://log --json\n"
+     "  thirl sub 'shm://camera/*' --topic\n"},
     {"push", "ADDRESS", "put jobs into a queue, each for one worker", FOR_PUSH, THIRL_PUSH, true, tool_send,
      "As thirl send, but each message goes to one of the workers that pull, to one that is idle.\n"
      "\n"
@@ -95,13 +96,27 @@ const struct tool_verb tool_verbs[] = {
      "activated://NAME of a socket that is connected to another process, CMD itself gets that end, and standard input\n"
      "and output.\n"
      "\n"
+     "With -j, N workers pull or serve at one address, $THIRL_ADDRESS or {}: each message of standard input goes to "
+     "one of\n"
+     "them, and answers come back in order. Those that die are started again. It ends when all is done. At an address\n"
+     "that --over gives, others push or call, and it ends by a signal, or when all workers have ended with 0.\n"
+     "\n"
      "Examples:\n"
      "  thirl run -- thirl recv {} < lines\n"
      "  thirl run --over fd://3 -- ./worker --channel={}\n"
-     "  thirl run --over unix://@job -- ./worker --channel={}\n"},
+     "  thirl run --over unix://@job -- ./worker --channel={}\n"
+     "  thirl run -j 3 -- thirl serve {} -- sha256sum < lines\n"
+     "  thirl run -j 3 --over shm://encode -- ./encoder {}\n"},
     {"mechanisms", NULL, "show what the mechanisms claim on this machine", FOR_MECHANISMS, 0, false, tool_mechanisms,
      "A line for each, as it is with default options: roles, largest message, and what holds. ATOMIC is the largest\n"
      "message that the kernel takes whole, ENDS how many senders and receivers a channel can have.\n"},
+    {"state", "NAME", "print or write the latest value of a shared state", FOR_STATE, 0, true, tool_state,
+     "Prints the value and a newline. A state stays when its writers have ended.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl state robot/mode --message idle\n"
+     "  thirl state robot/mode\n"
+     "  thirl state robot/mode --watch\n"},
     {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, 0, false, tool_clean,
      "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
      "that nobody has open, with the messages in them, and prints how many those were.\n"},

@@ -160,6 +160,7 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
         args->file = value;
         break;
     case OPTION_MESSAGE:
+    case OPTION_VALUE:
         args->message = value;
         break;
     case OPTION_LENGTH:
@@ -175,6 +176,7 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
     case OPTION_SUMMARY_JSON:
     case OPTION_MESSAGE_JSON:
     case OPTION_JSON:
+    case OPTION_RUN_JSON:
         args->json = true;
         break;
     case OPTION_HELP:
@@ -186,8 +188,14 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
     case OPTION_BOTH:
         args->both = true;
         break;
+    case OPTION_WATCH:
+        args->watch = true;
+        break;
     case OPTION_ECHO:
         args->echo = true;
+        break;
+    case OPTION_TOPIC:
+        args->topic = true;
         break;
     case OPTION_KEEP:
         args->keep = true;
@@ -212,6 +220,11 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
     case OPTION_TRIPS:
         if (!read_count(value, &args->count)) {
             return say_value(args, "--count takes a number from 1 up", value);
+        }
+        break;
+    case OPTION_JOBS:
+        if (!read_count(value, &args->jobs) || args->jobs > 4096) {
+            return say_value(args, "--jobs takes a number of workers from 1 to 4096", value);
         }
         break;
     case OPTION_TIMEOUT:
@@ -294,6 +307,10 @@ static enum tool_exit check(const struct tool_args *args) {
                              : "a command is needed, for example thirl serve shm://sum -- sha256sum, or --echo";
     } else if (args->verb->bit == FOR_CLEAN && !args->operand == !args->all) {
         problem = "an address is needed, or --all; thirl list shows what is left";
+    } else if (args->verb->bit == FOR_RUN && args->json && !args->jobs) {
+        problem = "--json tells of workers: it goes with --jobs";
+    } else if (args->jobs && args->keep) {
+        problem = "--keep is for one child; with --jobs the end of the work is the end";
     } else if (args->serve && args->both) {
         problem = "--serve and --both exclude each other";
     } else if (args->role && args->format == FORMAT_STREAM) {
@@ -302,6 +319,8 @@ static enum tool_exit check(const struct tool_args *args) {
         problem = "--message and --file exclude each other";
     } else if (args->message && args->format != FORMAT_LINES) {
         problem = "--message sends one message; it goes neither with --length nor with --stream";
+    } else if (args->topic && args->format != FORMAT_LINES) {
+        problem = "--topic goes with lines; --json shows the topic, too";
     } else if ((args->verb->bit & (FOR_RECEIVERS | FOR_CALL)) != 0 && args->json && args->format != FORMAT_LINES) {
         problem = "--json is a format of its own; it goes neither with --length nor with --stream";
     } else if (args->count && args->format == FORMAT_STREAM) {

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "tool/tool.h"
@@ -36,7 +37,7 @@ static int take(struct recv *r, thirl_msg **msg) {
     return code;
 }
 
-static void write_json(struct text *out, const thirl_msg *msg) {
+static void write_json(struct text *out, const thirl_msg *msg, bool topics) {
     const void *data = thirl_msg_data(msg);
     size_t size = thirl_msg_size(msg);
     text_print(out, "{\"number\":%llu,\"size\":%zu,", (unsigned long long)thirl_msg_number(msg), size);
@@ -46,6 +47,11 @@ static void write_json(struct text *out, const thirl_msg *msg) {
     if (thirl_msg_again(msg)) {
         text_print(out, "\"again\":true,");
     }
+    if (topics) {
+        text_print(out, "\"topic\":");
+        text_json(out, thirl_msg_topic(msg), strlen(thirl_msg_topic(msg)));
+        text_print(out, ",");
+    }
     text_payload(out, data, size);
     text_bytes(out, "}\n", 2);
 }
@@ -54,7 +60,7 @@ static int write_one(struct recv *r, const thirl_msg *msg) {
     const struct tool_args *args = r->flow.args;
     size_t size = thirl_msg_size(msg);
     if (args->json) {
-        write_json(&r->out, msg);
+        write_json(&r->out, msg, r->crowd);
     } else if (args->format == FORMAT_LENGTH) {
         if (size > UINT32_MAX) {
             tool_say(args, "a message of %zu bytes does not fit a length of 4 bytes", size);
@@ -65,6 +71,9 @@ static int write_one(struct recv *r, const thirl_msg *msg) {
         text_bytes(&r->out, head, sizeof head);
         text_bytes(&r->out, thirl_msg_data(msg), size);
     } else {
+        if (args->topic) {
+            text_print(&r->out, "%s\t", thirl_msg_topic(msg));
+        }
         text_bytes(&r->out, thirl_msg_data(msg), size);
         if (args->format == FORMAT_LINES) {
             text_bytes(&r->out, "\n", 1);

@@ -142,31 +142,10 @@ static void *feed(void *context) {
 
 /* ---- the child ---- */
 
-/* Each {} becomes the address. */
-static char *replace(const char *word, const char *address) {
-    size_t size = strlen(word) + 1, length = strlen(address);
-    for (const char *at = word; (at = strstr(at, "{}")); at += 2) {
-        size += length;
-    }
-    char *out = malloc(size), *to = out;
-    while (out && *word) {
-        if (strncmp(word, "{}", 2) == 0) {
-            to = stpcpy(to, address);
-            word += 2;
-        } else {
-            *to++ = *word++;
-        }
-    }
-    if (out) {
-        *to = 0;
-    }
-    return out;
-}
-
 static void become(struct run *r) {
     char **words = r->args->command;
     for (size_t i = 0; words[i]; i++) {
-        words[i] = strstr(words[i], "{}") ? replace(words[i], r->address) : words[i];
+        words[i] = strstr(words[i], "{}") ? text_replace(words[i], r->address) : words[i];
         if (!words[i]) {
             _exit(NOT_RUN);
         }
@@ -391,6 +370,9 @@ static enum tool_exit look(struct run *r, const char *address) {
 int tool_run(const struct tool_args *args) {
     static struct run r;
     const char *address = args->over ? args->over : "pipe://";
+    if (args->jobs) {
+        return tool_jobs(args);
+    }
     r.args = args;
     r.limits.size = sizeof r.limits;
     text_init(&r.out, 1);

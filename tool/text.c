@@ -218,3 +218,23 @@ void text_table(struct text *out, struct text_table *t) {
     t->cells = NULL;
     t->rows = 0;
 }
+
+char *text_replace(const char *word, const char *address) {
+    size_t size = strlen(word) + 1, length = strlen(address);
+    for (const char *at = word; (at = strstr(at, "{}")); at += 2) {
+        size += length;
+    }
+    char *out = malloc(size), *to = out;
+    while (out && *word) {
+        if (strncmp(word, "{}", 2) == 0) {
+            to = stpcpy(to, address);
+            word += 2;
+        } else {
+            *to++ = *word++;
+        }
+    }
+    if (out) {
+        *to = 0;
+    }
+    return out;
+}

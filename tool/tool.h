@@ -6,6 +6,7 @@
 #ifndef TOOL_TOOL_H
 #define TOOL_TOOL_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,7 +51,8 @@ enum {
     FOR_PULL = 4096,
     FOR_CALL = 8192,
     FOR_SERVE = 16384,
-    FOR_ALL = 32767,
+    FOR_STATE = 32768,
+    FOR_ALL = 65535,
     FOR_SENDERS = FOR_SEND | FOR_PUB | FOR_PUSH,
     FOR_RECEIVERS = FOR_RECV | FOR_SUB | FOR_PULL,
     FOR_FLOW = FOR_SENDERS | FOR_RECEIVERS,
@@ -62,6 +64,8 @@ enum {
     X(INPUT, "file", 'f', "PATH", FOR_SENDERS | FOR_CALL, "read PATH; - is standard input, which is the default")      \
     X(OUTPUT, "file", 'f', "PATH", FOR_RECEIVERS, "write PATH; - is standard output, which is the default")            \
     X(MESSAGE, "message", 'm', "TEXT", FOR_SENDERS | FOR_CALL, "send TEXT as one message and read nothing")            \
+    X(VALUE, "message", 'm', "TEXT", FOR_STATE, "write TEXT as the new value, and make the state if it is not there")  \
+    X(WATCH, "watch", 'w', NULL, FOR_STATE, "print each new value until the time limit or a signal")                   \
     X(LENGTH, "length", 'l', NULL, FOR_FLOW | FOR_RUN | FOR_CALL, "a 4-byte big-endian length before each message")    \
     X(STREAM, "stream", 's', NULL, FOR_SEND | FOR_RECV, "one stream of bytes up to its end, without messages")         \
     X(ROLE, "role", 'r', "ROLE", FOR_SEND | FOR_RECV,                                                                  \
@@ -74,9 +78,12 @@ enum {
     X(BOTH, "both", 'b', NULL, FOR_PING, "do that too, in a child; the only way where a child inherits its end")       \
     X(OVER, "over", 'o', "ADDRESS", FOR_RUN, "talk to it there; pipe:// unless said")                                  \
     X(KEEP, "keep", 'k', NULL, FOR_RUN, "after the end of the input wait until the child closes its end")              \
+    X(JOBS, "jobs", 'j', "N", FOR_RUN, "N workers that share what is sent; those that die are started again")          \
+    X(RUN_JSON, "json", 0, NULL, FOR_RUN, "of -j: what is told on standard error as JSON objects, and a summary")      \
     X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
     X(ECHO, "echo", 'e', NULL, FOR_SERVE, "answer each request with itself")                                           \
-    X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING | FOR_CALL | FOR_SERVE,                                     \
+    X(TOPIC, "topic", 0, NULL, FOR_SUB, "the topic and a tab before each message")                                     \
+    X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING | FOR_CALL | FOR_SERVE | FOR_STATE,                         \
       "longest wait for the peer: 100ms, 5s, 2m; else never")                                                          \
     X(STATS, "stats", 0, NULL, FOR_FLOW | FOR_CALL | FOR_SERVE, "a summary on standard error at the end")              \
     X(QUIET, "quiet", 'q', NULL, FOR_FLOW | FOR_CALL | FOR_SERVE, "no progress on a terminal")                         \
@@ -110,8 +117,9 @@ struct tool_args {
     char **command;      /* of run and serve: CMD and its arguments, with a NULL behind them; else NULL */
     const char *file, *message, *over;
     enum tool_format format;
-    bool json, stats, quiet, help, serve, both, keep, all, echo;
+    bool json, stats, quiet, help, serve, both, keep, all, echo, watch, topic;
     int role;         /* enum thirl_role; 0: see flow_role */
+    uint64_t jobs;    /* workers of run; 0: one child that has the other end */
     uint64_t count;   /* 0: no limit, or what the verb does unless told */
     uint64_t size;    /* likewise */
     int64_t interval; /* ns */
@@ -135,8 +143,10 @@ int tool_list(const struct tool_args *);
 int tool_mechanisms(const struct tool_args *);
 int tool_ping(const struct tool_args *);
 int tool_run(const struct tool_args *);
+int tool_jobs(const struct tool_args *); /* run -j */
 int tool_call(const struct tool_args *);
 int tool_serve(const struct tool_args *);
+int tool_state(const struct tool_args *);
 int tool_clean(const struct tool_args *);
 int tool_version(const struct tool_args *);
 int tool_help(const struct tool_args *);
@@ -171,6 +181,7 @@ void text_json(struct text *, const void *data, size_t size);    /* a quoted JSO
 void text_base64(struct text *, const void *data, size_t size);  /* likewise quoted */
 void text_payload(struct text *, const void *data, size_t size); /* "text":"…", or "base64":"…" where it is none */
 bool text_is_utf8(const void *data, size_t size);
+char *text_replace(const char *word, const char *address); /* each {} becomes the address; malloc, or NULL */
 char *text_clean(char *); /* for a terminal: "?" for control characters and what is no UTF-8; returns its argument */
 int text_flush(struct text *); /* 0 or -errno */
 
@@ -232,6 +243,44 @@ int given_apart(int fd);
 /* In a child, before it becomes another program: what a service manager gave to its parent, `before`, is the child's, but for
  * what the parent has taken for itself. The variables say so. */
 void given_pass_on(pid_t before);
+
+/* ---- staff.c: the workers of run -j --------------------------------------------------------------------------------- */
+
+struct staff_one {
+    pid_t pid;          /* 0: there is none now */
+    int64_t born, due;  /* due: it is to be started then */
+    unsigned fruitless; /* deaths in a row, each soon after its start */
+    bool retired;       /* not started again */
+};
+
+struct staff {
+    const struct tool_args *args;
+    const char *address; /* theirs */
+    struct staff_one *one;
+    size_t count, alive, retired;
+    uint64_t restarts;
+    int signals;  /* a signalfd: readable when staff_tend has something to do */
+    int signal;   /* the one that ends it all; 0: none came */
+    int given_up; /* the exit code of a worker that died again and again, or could not be run; 0: there is none */
+    bool ending;
+    int64_t patience;
+    sigset_t before;
+};
+
+/* Catches signals from here on. The workers are started by the first staff_tend. TOOL_DONE, or it says why not. */
+enum tool_exit staff_open(struct staff *, const struct tool_args *, const char *address);
+
+/* Starts, reaps and starts again, tells of it, and ends all at a signal. To be called when `signals` is readable and at staff_due. */
+void staff_tend(struct staff *);
+int64_t staff_due(const struct staff *);
+
+/* Tells them to end; none is started any more. */
+void staff_end(struct staff *);
+
+/* None is there, and none will be. */
+bool staff_gone(const struct staff *);
+void staff_close(struct staff *);
+int64_t staff_now(void); /* CLOCK_MONOTONIC, ns */
 
 /* ---- flow.c: what send and recv share ----------------------------------------------------------------------------- */
 

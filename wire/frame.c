@@ -153,15 +153,16 @@ static const char *role_name(uint32_t role) {
 
 int frame_match_roles(uint32_t own, uint32_t other) {
     static const uint8_t match[] = {
-        [THIRL_PAIR] = THIRL_PAIR, [THIRL_WRITE] = THIRL_READ,   [THIRL_READ] = THIRL_WRITE,
-        [THIRL_PUSH] = THIRL_PULL, [THIRL_PULL] = THIRL_PUSH,    [THIRL_PUB] = THIRL_SUB,
-        [THIRL_SUB] = THIRL_PUB,   [THIRL_NOTIFY] = THIRL_WATCH, [THIRL_WATCH] = THIRL_NOTIFY};
+        [THIRL_PAIR] = THIRL_PAIR,  [THIRL_WRITE] = THIRL_READ,   [THIRL_READ] = THIRL_WRITE,
+        [THIRL_PUSH] = THIRL_PULL,  [THIRL_PULL] = THIRL_PUSH,    [THIRL_PUB] = THIRL_SUB,
+        [THIRL_SUB] = THIRL_PUB,    [THIRL_NOTIFY] = THIRL_WATCH, [THIRL_WATCH] = THIRL_NOTIFY,
+        [THIRL_CALL] = THIRL_SERVE, [THIRL_SERVE] = THIRL_CALL};
     if (own < sizeof(match) && match[own] != 0 && match[own] == other) {
         return 0;
     }
     return err_say(THIRL_EROLE,
                    "this end's role is %s and the other's is %s; pair goes with pair, write with read, push with pull, "
-                   "pub with sub, notify with watch",
+                   "pub with sub, notify with watch, call with serve",
                    role_name(own), role_name(other));
 }
 

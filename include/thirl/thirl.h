@@ -83,7 +83,7 @@ THIRL_API const char *thirl_error_name(int code);
  * nor live at the same time where the mechanism keeps messages. NOTIFY: tells events to who WATCHes: many to one, or over
  * connections one to many, see thirl_limits. An event is a message of at most thirl_limits.message_max bytes, often a single word. PUB: one of those who publish messages, each of which
  * goes to everybody who subscribes; SUB: a subscriber, who gets what is published from its opening on, each publisher's messages
- * in order. CALL: one of those who send requests and get answers; SERVE: one of the servers that share them. */
+ * in order; in shm:// its address can be a pattern of topics, such as shm://camera/front*, and thirl_msg_topic tells them apart. CALL: one of those who send requests and get answers; SERVE: one of the servers that share them. */
 #define THIRL_ROLES(X)                                                                                                 \
     X(PAIR, 1, "pair")                                                                                                 \
     X(WRITE, 2, "write")                                                                                               \
@@ -249,6 +249,11 @@ THIRL_API int thirl_msg_again(const thirl_msg *msg);
 
 /* Of a message that a WATCH end took: how many times that event was told since it was last taken. 1 where each comes by itself. */
 THIRL_API uint64_t thirl_msg_times(const thirl_msg *msg);
+
+/* The topic that a message came on: the name of its channel, such as "camera/front" of shm://camera/front, also where the address of the end
+ * is a pattern. Valid until the message is freed; "" of NULL. */
+#define THIRL_TOPIC_MAX 320
+THIRL_API const char *thirl_msg_topic(const thirl_msg *msg);
 
 THIRL_API void *thirl_msg_data(const thirl_msg *msg);
 THIRL_API size_t thirl_msg_size(const thirl_msg *msg);

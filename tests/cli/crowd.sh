@@ -63,23 +63,28 @@ each_has_all() {
     done
 }
 
-# Two servers for one address, and what is answered: ADDRESS
+# As many servers as one address can have, and what is answered: ADDRESS
 serve() {
-    for server in a b; do
+    case $1 in
+    shm:*) servers='a b' ;;
+    *) servers=a ;;
+    esac
+    for server in $servers; do
         begin $server /dev/null "$TOOL" serve "$1" -- sed 's/^/answer to /'
     done
-    until_true 100 there serve 2
+    until_true 100 there serve "$(echo "$servers" | wc -w)"
     tool call "$1" <first >answers 2>call.err
     [ "$code" = 0 ] && sed 's/^/answer to /' first | cmp -s - answers
 }
 
 refuses() {
-    begin c /dev/null "$TOOL" serve "$1" -- false
-    for server in a b; do
+    for server in $servers; do
         kill -TERM "$(pid_of $server)"
         await $server
         [ "$code" = 143 ] || return 1
     done
+    begin c /dev/null "$TOOL" serve "$1" -- false
+    until_true 100 there serve 1
     tool call "$1" --message hello --timeout 10s >answers 2>call.err
     called=$code
     kill -TERM "$(pid_of c)"
@@ -117,7 +122,7 @@ while read -r name roles address; do
         rm -f pub.err
     fi
     if carries "$roles" serve; then
-        check "$name: two servers and a caller" serve "$address"
+        check "$name: all servers that there can be, and a caller" serve "$address"
         check "$name: a command that fails is no answer" refuses "$address"
         check "$name: --echo, --count, --json and --length" forms "$address"
         rm -f call.err

@@ -18,8 +18,7 @@
 /* ---- everybody gets everything ---- */
 
 static void subscribe_and_take(const struct conform *c, struct peer *stage) {
-    thirl *end = conform_open(c, THIRL_SUB, NULL);
-    conform_tell(stage, 0);
+    thirl *end = press_subscribe(c, stage, NULL);
     for (uint32_t i = 0; i < press_few(5000); i++) {
         press_expect(end, 1, i);
     }
@@ -32,10 +31,7 @@ static void every_subscriber_gets_everything(struct conform *c) {
         conform_start(&peer[i], c, subscribe_and_take);
     }
     thirl *pub = conform_open(c, THIRL_PUB, stock_meets(c) ? "full=block" : NULL); /* else a queue is short there */
-    for (int i = 0; i < 3; i++) {
-        conform_hear(&peer[i]);
-    }
-    conform_sleep(stock_meets(c) ? 300 * MS : 0); /* who came before the publisher calls it again and again */
+    press_admit(peer, 3);
     for (uint32_t i = 0; i < press_few(5000); i++) {
         press_publish(pub, 1, i);
     }
@@ -283,8 +279,7 @@ static void latest_is_all_that_comes(struct conform *c) {
 }
 
 static void take_when_told(const struct conform *c, struct peer *stage) {
-    thirl *end = conform_open(c, THIRL_SUB, NULL);
-    conform_tell(stage, 0);
+    thirl *end = press_subscribe(c, stage, NULL);
     uint32_t total = (uint32_t)conform_hear(stage);
     conform_sleep(50 * MS);
     for (uint32_t i = 0; i < total; i++) {
@@ -300,7 +295,7 @@ static void block_waits_for_the_slowest(struct conform *c) {
     struct peer peer;
     conform_start(&peer, c, take_when_told);
     thirl *pub = conform_open(c, THIRL_PUB, "full=block&queue=16K");
-    conform_hear(&peer);
+    press_admit(&peer, 1);
     thirl *quick = conform_open(c, THIRL_SUB, NULL);
     must(stock_limits(pub).reliable);
     uint32_t full = 0;

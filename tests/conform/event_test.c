@@ -419,6 +419,7 @@ static void a_full_table_waits(struct conform *c) {
     must_say("?queue=");
     must_be(notify(out, 1, thirl_in_ms(60)), -ETIMEDOUT);
     must_be(at_once(c, notify(out, 3, THIRL_NOW)), 0); /* that one has a word */
+    must(most != 0);
     uint8_t *came = calloc(most, 1);
     must(came != NULL);
     for (uint32_t i = 0; i < most; i++) {

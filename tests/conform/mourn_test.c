@@ -17,8 +17,7 @@
 /* ---- who dies, stops, comes and goes ---- */
 
 static void subscribe_and_rest(const struct conform *c, struct peer *stage) {
-    thirl *end = conform_open(c, THIRL_SUB, NULL);
-    conform_tell(stage, 0);
+    thirl *end = press_subscribe(c, stage, NULL);
     conform_hear(stage);
     press_done(&end);
 }
@@ -28,7 +27,7 @@ static int64_t held_up(const struct conform *c) {
     struct peer peer;
     conform_start(&peer, c, subscribe_and_rest);
     thirl *pub = conform_open(c, THIRL_PUB, "full=block&queue=16K");
-    conform_hear(&peer);
+    press_admit(&peer, 1);
     uint32_t full = press_fill(pub, 0);
     conform_kill(&peer);
     int64_t began = conform_now();
@@ -58,7 +57,7 @@ static void stopped_subscriber_is_waited_for(struct conform *c) {
     bool block = press_waits(c);
     thirl *lossy = conform_open(c, THIRL_PUB, "queue=16K");
     thirl *pub = block ? conform_open(c, THIRL_PUB, "full=block&queue=16K") : NULL;
-    conform_hear(&peer);
+    press_admit(&peer, 1);
     must_be(kill(peer.pid, SIGSTOP), 0);
     for (uint32_t i = 0; i < 5000; i++) {
         press_publish(lossy, 1, i);

@@ -78,3 +78,19 @@ uint32_t press_fill(thirl *pub, uint32_t from) {
         must(i < from + 1000000);
     }
 }
+
+thirl *press_subscribe(const struct conform *c, struct peer *stage, const char *options) {
+    conform_hear(stage);
+    thirl *end = conform_open(c, THIRL_SUB, options);
+    conform_tell(stage, 0);
+    return end;
+}
+
+void press_admit(struct peer *peer, int count) {
+    for (int i = 0; i < count; i++) {
+        conform_tell(&peer[i], 0);
+    }
+    for (int i = 0; i < count; i++) {
+        conform_hear(&peer[i]);
+    }
+}

@@ -33,4 +33,10 @@ uint32_t press_few(uint32_t usual); /* fewer, under a sanitizer */
 bool press_waits(const struct conform *);
 thirl *press_open_full(const struct conform *, const char *options);
 
+/* In a peer: a subscriber that opens once the publisher is there, for one who comes first is heard of with its next call only. */
+thirl *press_subscribe(const struct conform *, struct peer *stage, const char *options);
+
+/* With the publisher open: lets so many peers subscribe, and returns when all have. */
+void press_admit(struct peer *, int count);
+
 #endif

@@ -77,8 +77,7 @@ static void thousand_subscribers(struct conform *c) {
 /* ---- sleeping ---- */
 
 static void sleep_for_each(const struct conform *c, struct peer *stage) {
-    thirl *end = conform_open(c, THIRL_SUB, "wait=sleep");
-    conform_tell(stage, 0);
+    thirl *end = press_subscribe(c, stage, "wait=sleep");
     for (uint32_t i = 0; i < 30; i++) {
         press_expect(end, 1, i);
         conform_tell(stage, i);
@@ -92,9 +91,7 @@ static void sleepers_are_woken(struct conform *c) {
         conform_start(&peer[i], c, sleep_for_each);
     }
     thirl *pub = conform_open(c, THIRL_PUB, NULL);
-    for (int i = 0; i < 4; i++) {
-        conform_hear(&peer[i]);
-    }
+    press_admit(peer, 4);
     int64_t longest = 0;
     for (uint32_t i = 0; i < 30; i++) {
         conform_sleep(3 * MS);
@@ -119,10 +116,9 @@ static bool lit(int fd, int ms) {
 }
 
 static void poll_for_each(const struct conform *c, struct peer *stage) {
-    thirl *end = conform_open(c, THIRL_SUB, NULL);
+    thirl *end = press_subscribe(c, stage, NULL);
     int fd = thirl_fd(end);
     must(fd >= 0);
-    conform_tell(stage, 0);
     for (uint32_t i = 0; i < 30;) {
         struct press_item item;
         must(lit(fd, 20000));
@@ -142,9 +138,7 @@ static void descriptor_tells_of_messages(struct conform *c) {
         conform_start(&peer[i], c, i == 2 ? sleep_for_each : poll_for_each);
     }
     thirl *pub = conform_open(c, THIRL_PUB, NULL);
-    for (int i = 0; i < 3; i++) {
-        conform_hear(&peer[i]);
-    }
+    press_admit(peer, 3);
     unsigned late = 0;
     for (uint32_t i = 0; i < 30; i++) {
         conform_sleep(2 * MS);

@@ -137,7 +137,11 @@ static void events_have_none(struct conform *c) {
     refuses(c, THIRL_WATCH, "crc", "no place for one");
 }
 
+/* In shared memory: over a connection a damaged message ends it, there they have one. */
 static void calls_have_none(struct conform *c) {
+    if (strncmp(conform_address(c, 1, ""), "shm:", 4) != 0) {
+        conform_skip("calls have one there");
+    }
     refuses(c, THIRL_CALL, "crc", "no place for one");
     refuses(c, THIRL_SERVE, "crc", "no place for one");
 }

@@ -311,7 +311,7 @@ static int take_one(struct waiter *w, thirl_time until) {
     char data[64];
     size_t size;
     int rc = thirl_recv(w->end, data, sizeof data, &size, until);
-    w->got += rc == 0;
+    __atomic_store_n(&w->got, w->got + (rc == 0), __ATOMIC_RELEASE); /* only its own thread counts */
     must(rc != 0 || size == 10);
     return rc;
 }

@@ -264,6 +264,7 @@ static const char *const elsewhere[] = {
     "inlet.keep", "inlet.drop", "outlet.refer", "outlet.away", "pool.make", /* pool_test */
     "arena.",     "redo.",      "area.",                                    /* arena_test, area_test */
     "cell.",      "lot.",       "own.",         "test.",                    /* state_test, own_test */
+    "mutex.",     "owner.",     "urgent.",                                  /* locks_test */
     "link.noted",                                                           /* rights_test */
     "pipe.",                                                                /* pipe_test */
     "udp.",                                                                 /* udp_test */
@@ -281,7 +282,9 @@ static const char *const elsewhere[] = {
     "draw.",      "turn.",      "queue.",       "kept.",       "claim.", /* conform/work_test, and all that follow */
     "rouse.",     "offer.",     "toil.",        "orphan.",     "pub.",   /* conform/mourn_test, and all that follow */
     "sub.",       "feed.",      "crowd.",       "fan.",        "cast.",     "post.all",
-    "desk.",      "talk.",      "door.",        "call.",       "serve.", /* conform/call_test */
+    "topics.",    "wish.",      "post.one",     "roll.retire",                        /* conform/topic_test */
+    "hark.",      "desk.",      "talk.",        "door.",       "call.",     "serve.", /* conform/gone_test */
+    "letter.",    "caller.",    "clerk.",
 };
 
 static bool is_elsewhere(const char *name) {

@@ -7,7 +7,7 @@ bad=0
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 
-ls base/*.[ch] mem/*.[ch] wire/*.[ch] mech/*.[ch] chan/*.[ch] pattern/*.[ch] serve/*.[ch] | sed 's/\.[ch]$//' | LC_ALL=C sort -u >"$work/built"
+ls base/*.[ch] mem/*.[ch] sync/*.[ch] wire/*.[ch] mech/*.[ch] chan/*.[ch] pattern/*.[ch] serve/*.[ch] | sed 's/\.[ch]$//' | LC_ALL=C sort -u >"$work/built"
 sed -n '/^| Room |/,/^$/s/^| `\([a-z]*\/[a-z]*\)` |.*/\1/p' doc/house.md | LC_ALL=C sort >"$work/drawn"
 
 say() {

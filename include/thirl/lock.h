@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Locks in shared memory that survive the death of any holder and any waiter, in any process.
+ *
+ * Each is a struct that lives in memory which all its users share, in a struct of their own. It holds no pointer, may be mapped anywhere, and works between PID namespaces that share one registry directory ($THIRL_DIR).
+ * Processes of one host and of one architecture's layout. Memory of zeros is no lock yet: -EINVAL.
+ *
+ * Every function may be called from any thread. Deadlines are absolute: THIRL_NOW tries, THIRL_NEVER waits as long as it takes,
+ * THIRL_SOON is 30 seconds. A death is noticed within 50 milliseconds of the kernel's knowing; a process that is only stopped is not dead.
+ *
+ * Common errors: -EAGAIN (THIRL_NOW) and -ETIMEDOUT without it; -EINVAL no lock of that kind; -ENOTRECOVERABLE given up by
+ * thirl_*_condemn; whatever joining the registry gives (the first call of each thread may do that).
+ */
+#ifndef THIRL_LOCK_H
+#define THIRL_LOCK_H
+
+#include <thirl/thirl.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A positive answer of whatever takes a lock: it is taken, but its last holder died with it, so what it guards may be half done. Look at
+ * that, repair it and say so (mend); or let go without a word, and the next one is told; or give it up for all (condemn). */
+#define THIRL_OWNER_DIED 16
+
+/* For init, or-ed. */
+enum thirl_lock_flags {
+    THIRL_LOCK_RECURSIVE = 1, /* its holder may take it again, and lets go as often */
+    THIRL_LOCK_INHERIT =
+        2, /* whoever holds it runs with the priority of the most urgent that waits; one PID namespace */
+    THIRL_LOCK_DEADLOCK =
+        4, /* one of those who wait for each other in a circle gets -EDEADLK, with the circle as a sentence */
+};
+
+/* ---- mutex ------------------------------------------------------------------------------------------------------- */
+
+typedef struct thirl_mutex {
+    uint64_t thirl_own[8];
+} thirl_mutex;
+
+/* Makes a mutex of memory that nobody uses yet. Flags: RECURSIVE, INHERIT, DEADLOCK. */
+THIRL_API THIRL_CHECK int thirl_mutex_init(thirl_mutex *mutex, uint32_t flags);
+
+/* Ends it. -EBUSY: a living process holds it. */
+THIRL_API int thirl_mutex_deinit(thirl_mutex *mutex);
+
+/* Takes it; pairs with thirl_mutex_unlock by the same thread. 0, THIRL_OWNER_DIED (taken), or an error without it: -EDEADLK this thread
+ * has it already, or waits in a circle (THIRL_LOCK_DEADLOCK). -EXDEV: THIRL_LOCK_INHERIT from another PID namespace. */
+THIRL_API THIRL_CHECK int thirl_mutex_lock(thirl_mutex *mutex, thirl_time until);
+
+/* Lets go. -EPERM: this thread does not hold it. */
+THIRL_API int thirl_mutex_unlock(thirl_mutex *mutex);
+
+/* Its holder says that all is well again, after THIRL_OWNER_DIED. -EPERM: not the holder. */
+THIRL_API int thirl_mutex_mend(thirl_mutex *mutex);
+
+/* Its holder gives it up, and lets go: from now on everybody gets -ENOTRECOVERABLE, until it is made anew. */
+THIRL_API int thirl_mutex_condemn(thirl_mutex *mutex);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The way IN of a desk: whom a server accepts, who is listened to, and the sleep until somebody speaks. See desk.h.
+ */
+#define _GNU_SOURCE
+#include "mech/desk.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/weave.h"
+
+#define LIVES_EACH 16 /* conversations that are not polled: so many are asked for their life in a review */
+#define LIST_EACH 32  /* reviews between two looks for clients whose knock was lost */
+
+/* A server's way IN: accepts those who ask for it. */
+static void accept_clients(struct desk *d) {
+    DIR *list = roll_list(d->roll.dir);
+    bool accepted = false;
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        struct roll_end to, client;
+        const char *kind;
+        unsigned long long node;
+        if (!roll_parse(entry->d_name, &to, &kind) || !desk_same(&to, &d->roll.self) ||
+            sscanf(kind, "call.%16llx.%u", &node, &client.number) != 2) {
+            continue;
+        }
+        client.node = node;
+        int rc = node_alive(client.node) ? talk_make(d, &client) : -EAGAIN;
+        weave("hark.accept.before");
+        if (rc == 0 || rc == -EAGAIN) {
+            (void)unlinkat(d->roll.dir, entry->d_name, 0);
+        } else {
+            atomic_poke(&d->seen->in.refused, d->seen->in.refused + 1); /* it stays posted, for a better time */
+        }
+        accepted |= rc == 0;
+        weave("hark.accept.after");
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    if (accepted) {
+        roll_tell(&d->roll);
+    }
+}
+
+static void cool(struct desk *d, struct talk *t) {
+    unsigned i = 0;
+    while (d->hot[i] != t) {
+        i++;
+    }
+    d->warm--;
+    for (; i < d->warm; i++) {
+        d->hot[i] = d->hot[i + 1];
+    }
+    atomic_poke(&t->hot, false);
+}
+
+/* From now on it is polled. The one that has been polled longest makes room. */
+static void warm(struct desk *d, struct talk *t) {
+    if (d->warm == DESK_HOT) {
+        struct talk *oldest = d->hot[0];
+        cool(d, oldest);
+        talk_arm(oldest);
+        if (inlet_ready(&oldest->shm.in)) {
+            door_mark(&d->door, oldest->seat);
+        }
+    }
+    d->hot[d->warm++] = t;
+    atomic_poke(&t->hot, true);
+    if (d->sleepers == 0) {
+        talk_disarm(t);
+        return;
+    }
+    talk_arm(t); /* another thread sleeps: it is to be rung for, again */
+    if (inlet_ready(&t->shm.in)) {
+        door_wake(&d->door);
+    }
+}
+
+/* It is over: the way IN lets go of it, and says so. */
+static int say_gone(struct desk *d, struct talk *t, int code, struct mech_piece *piece, struct mech_note *note) {
+    if (t->hot) {
+        cool(d, t);
+    }
+    note->kind = MECH_GONE;
+    note->whom = t->whom;
+    note->failure = code;
+    *piece = (struct mech_piece){.data = NULL};
+    d->in[t->seat] = NULL;
+    d->taken -= d->serves ? t->finals - atomic_peek(&t->asked) : 0;
+    (void)atomic_sub(&d->count, 1);
+    (void)atomic_add(&d->overs, 1);
+    atomic_store(&t->over, (uint32_t)-code); /* pairs with the load in is_fit */
+    talk_note(d);
+    if (t->held == 0) {
+        talk_leave_in(t);
+    }
+    return 0;
+}
+
+static void show_busy(struct desk *d) {
+    atomic_poke(&d->own->busy, (uint32_t)(d->taken - atomic_peek(&d->answered)));
+}
+
+/* A try at one conversation: 0, -EAGAIN, or an error of this end. */
+static int try_one(struct desk *d, struct talk *t, struct mech_piece *piece, struct mech_note *note) {
+    int rc = talk_take(t, piece, note);
+    if (likely(rc == 0)) {
+        if (d->serves && note->kind == MECH_REQUEST) {
+            t->finals++;
+            d->taken++;
+            show_busy(d);
+        } else if (note->kind == MECH_REPLY || note->kind == MECH_FAILED) {
+            atomic_poke(&t->finals, t->finals + 1);
+        }
+        if (unlikely(d->sleepers != 0)) {
+            door_wake(&d->door); /* there may be more, and this thread goes away with what it has */
+        }
+        return 0;
+    }
+    return rc == -EAGAIN || rc == -EBUSY ? rc : say_gone(d, t, rc, piece, note);
+}
+
+/* Of one that has never spoken: 0; or it is no more, and how. Who has spoken says it there. */
+static uint32_t is_lost(struct desk *d, const struct talk *t) {
+    if (t->shm.in.feed != NULL) {
+        return 0;
+    }
+    if (atomic_load(&t->theirs->gone) != 0) {
+        return THIRL_ECLOSED;
+    }
+    bool there = roll_has(&d->roll, t->shm.mate, d->serves ? "tx" : "rx");
+    return there                                ? 0
+           : atomic_load(&t->theirs->gone) != 0 ? THIRL_ECLOSED /* it may have left, and ended then */
+                                                : THIRL_EPEERDIED;
+}
+
+/* Looks at everybody: at the lanes of all, and at the lives of some. */
+static void review(struct desk *d, bool knocked) {
+    d->reviewed = clock_now();
+    /* Listing a directory allocates: not each time that nobody has said anything. */
+    uint32_t come = atomic_load(d->roll.change) + 1;
+    if (d->serves && (knocked || come != d->come || ++d->reviews % LIST_EACH == 0)) {
+        accept_clients(d);
+        d->come = atomic_load(d->roll.change) + 1; /* accepting changes it; who came meanwhile knocks */
+    }
+    unsigned asked = 0;
+    for (uint32_t i = 0, top = atomic_load(&d->top), first = d->asked_for + 1; i < top; i++) {
+        uint32_t seat = (first + i) % top;
+        struct talk *t = atomic_load(&d->in[seat]); /* pairs with the release in talk_make */
+        if (t == NULL) {
+            continue;
+        }
+        bool stirs = inlet_ready(&t->shm.in) || atomic_load(&t->broken) != 0;
+        if (!stirs && (t->hot || asked < LIVES_EACH)) {
+            asked += !t->hot;
+            d->asked_for = t->hot ? d->asked_for : seat;
+            stirs = inlet_look(&t->shm.in) == 0;
+            uint32_t lost = stirs ? 0 : is_lost(d, t);
+            if (lost != 0) {
+                atomic_store(&t->broken, lost);
+                stirs = true;
+            }
+        }
+        if (stirs) {
+            door_mark(&d->door, seat);
+        }
+    }
+}
+
+/* Those who knocked. */
+static __attribute__((noinline)) int try_others(struct desk *d, struct mech_piece *piece, struct mech_note *note) {
+    uint32_t seat;
+    while (door_answer(&d->door, &seat)) {
+        if (seat == 0) {
+            review(d, true);
+            continue;
+        }
+        struct talk *t = atomic_load(&d->in[seat]);
+        if (t == NULL) {
+            continue;
+        }
+        int rc = try_one(d, t, piece, note);
+        if (d->in[seat] == t && !t->hot && t->shm.in.feed != NULL) {
+            warm(d, t);
+        }
+        if (rc != -EAGAIN) {
+            return rc;
+        }
+    }
+    return -EAGAIN;
+}
+
+int hark_take(void *self, struct mech_piece *piece, struct mech_note *note) {
+    struct desk *d = self;
+    for (unsigned i = 0; i < d->warm; i++) {
+        d->turn = d->turn + 1 < d->warm ? d->turn + 1 : 0;
+        int rc = try_one(d, d->hot[d->turn], piece, note);
+        if (rc != -EAGAIN) {
+            return rc;
+        }
+    }
+    return door_heard(&d->door) ? try_others(d, piece, note) : -EAGAIN;
+}
+
+void hark_free(void *self, struct mech_piece *piece, enum mech_way way) {
+    struct talk *t = piece->via;
+    (void)self;
+    (void)way;
+    if (t == NULL) {
+        return; /* an event */
+    }
+    inlet_free(&t->shm.in, piece);
+    t->held--;
+    if (unlikely(t->held == 0 && t->over != 0)) {
+        talk_leave_in(t);
+    }
+}
+
+int64_t hark_disarm(struct desk *d) {
+    door_disarm(&d->own->asleep);
+    d->sleepers--;
+    for (unsigned i = 0; d->sleepers == 0 && i < d->warm; i++) {
+        talk_disarm(d->hot[i]);
+    }
+    struct feed *feed = d->warm == 0 ? NULL : d->hot[0]->shm.in.feed;
+    return feed == NULL ? 0 : atomic_peek(&feed->theirs->data.at);
+}
+
+int hark_arm(struct desk *d, struct mech_watch *watch) {
+    atomic_poke(&d->seen->in.waits, d->seen->in.waits + 1);
+    watch->kind = MECH_WATCH_WORD;
+    watch->word = &d->door.page->count;
+    watch->value = door_arm(&d->door, &d->own->asleep);
+    d->sleepers++;
+    /* A conversation that is not watched here is looked at by the clock. */
+    bool all = atomic_peek(&d->count) == d->warm;
+    watch->slice = all ? SHM_LIFE_SLICE : MECH_SLICE_NS;
+    watch->timed = d->warm != 0 && bell_timed(&d->hot[0]->shm.in.own->data);
+    bool stirs = false;
+    for (unsigned i = 0; i < d->warm; i++) {
+        struct inlet *in = &d->hot[i]->shm.in;
+        talk_arm(d->hot[i]);
+        int64_t slice = mate_slice(&in->peer, in->bound);
+        watch->slice = slice < watch->slice ? slice : watch->slice;
+        if (in->peer.node.life != NULL && watch->life == NULL) {
+            watch->life = in->peer.node.life;
+            watch->life_value = in->peer.node.life_value;
+        } else if (in->peer.node.life != NULL && watch->also_count < MECH_ALSO) {
+            watch->also[watch->also_count++] = (struct futex_word){in->peer.node.life, in->peer.node.life_value};
+        }
+        stirs = stirs || inlet_ready(in);
+    }
+    weave("hark.arm.armed");
+    if (stirs || door_heard(&d->door)) {
+        (void)hark_disarm(d);
+        return 1;
+    }
+    return 0;
+}
+
+int hark_look(struct desk *d) {
+    if (clock_now() - d->reviewed >= MECH_SLICE_NS / 2) {
+        review(d, false);
+    }
+    return door_heard(&d->door) ? 0 : -EAGAIN;
+}

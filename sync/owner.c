@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A word that one process at a time owns, and that outlives its owners.
+ */
+#include "sync/owner.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/futex.h"
+#include "include/thirl/lock.h"
+
+#define SPINS 40 /* an owner that lets go at once is not slept for */
+
+static const uint32_t *lower(const uint64_t *word) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return (const uint32_t *)(const void *)word;
+#else
+    return (const uint32_t *)(const void *)word + 1;
+#endif
+}
+
+int64_t owner_until(int64_t ns) {
+    return ns >= 0 ? ns : clock_after(clock_now(), 30 * CLOCK_S);
+}
+
+int64_t owner_slice(int64_t now, int64_t until) {
+    int64_t slice = clock_after(now, OWNER_SLICE_NS);
+    return slice < until ? slice : until;
+}
+
+/* One attempt with the word as it was seen; -EAGAIN: somebody else owns it, or the word has changed. */
+static int attempt(uint64_t *word, const struct party *me, uint64_t *seen, uint64_t waiters) {
+    if ((*seen & OWNER_CONDEMNED) != 0) {
+        return -ENOTRECOVERABLE;
+    }
+    if ((*seen & PARTY_ID) != 0) {
+        return -EAGAIN;
+    }
+    uint64_t died = *seen & OWNER_DIED;
+    weave("owner.take.before");
+    if (!atomic_cas(word, seen, me->id | (*seen & OWNER_WAITERS) | died | waiters)) { /* pairs with owner_give */
+        return -EAGAIN;
+    }
+    weave("owner.take.after");
+    return died != 0 ? THIRL_OWNER_DIED : 0;
+}
+
+/* Its owner may be dead: then it is this process's. */
+static int inherit(uint64_t *word, const struct party *me, uint64_t seen) {
+    if ((seen & PARTY_ID) == 0 || party_alive(seen & PARTY_ID)) {
+        return -EAGAIN;
+    }
+    weave("owner.inherit.before");
+    if (!atomic_cas(word, &seen, me->id | OWNER_WAITERS | OWNER_DIED)) { /* somebody else was told */
+        return -EAGAIN;
+    }
+    weave("owner.inherit.after");
+    return THIRL_OWNER_DIED;
+}
+
+int owner_spin(uint64_t *word, const struct party *me) {
+    for (int i = 0; i < SPINS; i++) {
+        uint64_t seen = atomic_load(word);
+        int rc = attempt(word, me, &seen, 0);
+        if (rc != -EAGAIN || (seen & OWNER_WAITERS) != 0) {
+            return rc;
+        }
+        atomic_pause();
+    }
+    return -EAGAIN;
+}
+
+int owner_take(uint64_t *word, const struct party *me, int64_t until) {
+    int rc = -EAGAIN;
+    uint64_t waiters = 0, seen = atomic_load(word);
+    while (rc == -EAGAIN) {
+        rc = attempt(word, me, &seen, waiters);
+        if (rc != -EAGAIN || (seen & PARTY_ID) == 0) {
+            continue;
+        }
+        if (until == 0) {
+            return inherit(word, me, seen);
+        }
+        if ((seen & OWNER_WAITERS) == 0) {
+            weave("owner.wait.before");
+            if (!atomic_cas(word, &seen, seen | OWNER_WAITERS)) {
+                continue;
+            }
+            seen |= OWNER_WAITERS;
+        }
+        int64_t now = clock_now();
+        if (now >= until) {
+            return inherit(word, me, seen) == THIRL_OWNER_DIED ? THIRL_OWNER_DIED : -ETIMEDOUT;
+        }
+        weave("owner.wait.asleep");
+        int slept = futex_wait(lower(word), (uint32_t)seen, owner_slice(now, until));
+        weave("owner.wait.awake");
+        waiters = OWNER_WAITERS;
+        if (slept == -ETIMEDOUT) {
+            rc = inherit(word, me, seen);
+        }
+        seen = atomic_load(word);
+    }
+    return rc;
+}
+
+void owner_give_slowly(uint64_t *word, const struct party *me) {
+    uint64_t seen = atomic_load(word);
+    if ((seen & PARTY_ID) != me->id) {
+        return;
+    }
+    weave("owner.give.before");
+    while (!atomic_cas(word, &seen, seen & OWNER_DIED)) continue;
+    weave("owner.give.between");
+    if ((seen & OWNER_WAITERS) != 0) {
+        (void)futex_wake(lower(word), 1);
+    }
+    weave("owner.give.after");
+}
+
+void owner_mend(uint64_t *word) {
+    weave("owner.mend.before");
+    (void)atomic_and(word, ~OWNER_DIED);
+    weave("owner.mend.after");
+}
+
+void owner_condemn(uint64_t *word) {
+    weave("owner.condemn.before");
+    atomic_store(word, OWNER_CONDEMNED); /* waiters that come in between read it anew before they sleep */
+    weave("owner.condemn.after");
+    (void)futex_wake(lower(word), INT32_MAX);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A word that one process at a time owns, and that outlives its owners. All other locks are made of it. What it guards must be in order
+ * after every single store of the owner's, or be repaired by whoever is told OWNER_DIED.
+ *
+ * The word is the owner's id (48 bits) and flags. Its lower half is what waiters sleep on.
+ *
+ *     owner                                        waiter
+ *     word 0 → id (cas)                            seen = word: owned
+ *     …                                            word seen → seen | WAITERS (cas)
+ *     word id → 0 (cas); fails: there are waiters  FUTEX_WAIT(lower half), 50 ms at most
+ *     word → 0, FUTEX_WAKE(1)                      word 0 → id | WAITERS: there may be more
+ *     (dies)                                       the owner is dead: word seen → id | WAITERS | DIED (cas): owner, and told
+ *
+ * A waiter that is killed after it was woken takes the wake-up along: the others look again after 50 ms. DIED stays in the word, owned
+ * or not, until an owner mends it.
+ */
+#ifndef SYNC_OWNER_H
+#define SYNC_OWNER_H
+
+#include <stdint.h>
+
+#include "base/weave.h"
+#include "sync/party.h"
+
+#define OWNER_WAITERS UINT64_C(1)
+#define OWNER_DIED UINT64_C(2)
+#define OWNER_CONDEMNED UINT64_C(4)
+#define OWNER_OTHERWISE UINT64_C(8) /* never free: this word is not the way to take it */
+
+#define OWNER_SLICE_NS (50 * INT64_C(1000000))
+
+/* 0, THIRL_OWNER_DIED, or without it -EAGAIN (until 0), -ETIMEDOUT, -ENOTRECOVERABLE. until: CLOCK_MONOTONIC, INT64_MAX never. Pairs with
+ * owner_give. Owned by the same process it waits too: threads are told apart above. */
+int owner_take(uint64_t *word, const struct party *, int64_t until);
+
+/* Tries for a moment, as long as nobody sleeps for it: what owner_take says, or -EAGAIN. */
+int owner_spin(uint64_t *word, const struct party *);
+
+/* The first try of it. */
+static inline bool owner_try(uint64_t *word, const struct party *me) {
+    uint64_t nobody = 0;
+    return likely(atomic_cas(word, &nobody, me->id)); /* pairs with the release in owner_give */
+}
+
+void owner_give_slowly(uint64_t *word, const struct party *);
+
+/* Lets go, and wakes one who waits. */
+static inline void owner_give(uint64_t *word, const struct party *me) {
+    uint64_t own = me->id;
+    if (unlikely(!atomic_cas(word, &own, UINT64_C(0)))) {
+        owner_give_slowly(word, me);
+    }
+}
+
+/* By its owner: all is well, and nobody owns it ever again. */
+void owner_mend(uint64_t *word);
+void owner_condemn(uint64_t *word);
+
+/* Does this process own it? */
+static inline bool owner_is(const uint64_t *word, const struct party *me) {
+    return (atomic_peek(word) & PARTY_ID) == me->id;
+}
+
+/* Where a deadline lies, and where the next look at things is due. */
+int64_t owner_until(int64_t ns);                 /* of thirl_time: THIRL_SOON is 30 s from now */
+int64_t owner_slice(int64_t now, int64_t until); /* the nearer of until and a slice from now */
+
+#endif

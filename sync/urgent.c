@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The form of a mutex that lends priority. The kernel does it, and wants a thread's number in a word of its own: so it works within one
+ * PID namespace, and the owner word only keeps what became of the mutex.
+ *
+ * The kernel hands it on when its holder dies while somebody waits, and says so in the word; when nobody waits it answers ESRCH to the
+ * next one, unless the number is in use again: then the holder's process, which stands beside, says that it is dead.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "sync/mutex.h"
+
+#ifndef FUTEX_LOCK_PI2
+#define FUTEX_LOCK_PI2 13
+#endif
+#define THREAD UINT32_C(0x3fffffff)
+#define DIED UINT32_C(0x40000000)
+
+static int call(uint32_t *word, int operation, int64_t until) {
+    struct timespec deadline = clock_spec(until < 0 ? 0 : until);
+    long r = syscall(SYS_futex, word, operation, 0, until == INT64_MAX ? NULL : &deadline, NULL, 0);
+    return r < 0 ? -errno : 0;
+}
+
+static int belongs_here(const struct mutex *m) {
+    static uint64_t here;
+    if (atomic_peek(&here) == 0) {
+        struct proc self;
+        proc_self(&self);
+        atomic_poke(&here, self.pid_space);
+    }
+    return m->pid_space == atomic_peek(&here)
+               ? 0
+               : err_say(EXDEV,
+                         "a mutex that lends priority works in one PID namespace, and this process is in another "
+                         "one than its maker");
+}
+
+/* The calling thread has it: what the kernel told of the one before goes to where it stays. */
+static int settle(struct mutex *m, const struct party *me, bool died) {
+    if (died || (atomic_load(&m->futex) & DIED) != 0) {
+        (void)atomic_or(&m->word, OWNER_DIED);
+        weave("urgent.take.told");
+        (void)atomic_and(&m->futex, ~DIED);
+    }
+    (void)atomic_swap(&m->holder,
+                      me->id); /* pairs with the release in urgent_give, whoever handed it on: the kernel or a cas */
+    weave("urgent.take.named");
+    uint64_t word = atomic_load(&m->word);
+    if ((word & OWNER_CONDEMNED) != 0) {
+        urgent_give(m, me);
+        return -ENOTRECOVERABLE;
+    }
+    return (word & OWNER_DIED) != 0 ? THIRL_OWNER_DIED : 0;
+}
+
+/* Whoever the word names is dead, and nobody of the kernel's waits. */
+static int inherit(struct mutex *m, const struct party *me, uint32_t seen) {
+    (void)atomic_or(&m->word, OWNER_DIED); /* first: whoever gets it is told, also when this process is killed here */
+    weave("urgent.inherit.before");
+    if (!atomic_cas(&m->futex, &seen, (uint32_t)me->slip->thread)) {
+        return -EAGAIN;
+    }
+    weave("urgent.inherit.after");
+    return settle(m, me, true);
+}
+
+static int after_slice(struct mutex *m, const struct party *me, uint32_t seen) {
+    uint64_t holder = atomic_load(&m->holder);
+    bool dead = (seen & THREAD) != 0 && holder != 0 && !party_alive(holder) && atomic_load(&m->futex) == seen &&
+                atomic_load(&m->holder) == holder;
+    return dead ? inherit(m, me, seen) : -EAGAIN;
+}
+
+int urgent_take(struct mutex *m, const struct party *me, int64_t until) {
+    int rc = belongs_here(m);
+    if (rc != 0) {
+        return rc;
+    }
+    uint32_t nobody = 0, own = (uint32_t)me->slip->thread;
+    weave("urgent.take.before");
+    if (atomic_cas(&m->futex, &nobody, own)) { /* pairs with urgent_give */
+        weave("urgent.take.after");
+        return settle(m, me, false);
+    }
+    for (;;) {
+        uint32_t seen = atomic_load(&m->futex);
+        if (until == 0) {
+            rc = call(&m->futex, FUTEX_TRYLOCK_PI, INT64_MAX);
+            rc = rc == -EDEADLK ? -EAGAIN : rc;
+        } else {
+            rc = call(&m->futex, FUTEX_LOCK_PI2, until);
+        }
+        weave("urgent.wait.after");
+        if (rc == 0) {
+            return settle(m, me, false);
+        }
+        if (rc == -ESRCH) {
+            rc = inherit(m, me, seen);
+        } else if (rc == -ETIMEDOUT || rc == -EAGAIN || rc == -EINTR || rc == -EINVAL) {
+            bool late = rc == -ETIMEDOUT || until == 0;
+            rc = after_slice(m, me, seen);
+            if (rc == -EAGAIN && late) return until == 0 ? -EAGAIN : -ETIMEDOUT;
+        }
+        if (rc == -EDEADLK) { /* it follows the chain of those who wait before it lets one join */
+            return err_say(EDEADLK, "waiting in a circle: whoever holds the mutex waits for what this thread holds");
+        }
+        if (rc != -EAGAIN) {
+            return rc < 0 && rc != -ENOTRECOVERABLE
+                       ? err_system(-rc, "the kernel does not lend priority (FUTEX_LOCK_PI2, Linux 5.14)")
+                       : rc;
+        }
+        if (until != 0 && clock_now() >= until) {
+            return -ETIMEDOUT;
+        }
+    }
+}
+
+void urgent_give(struct mutex *m, const struct party *me) {
+    uint32_t own = (uint32_t)me->slip->thread;
+    atomic_store(&m->holder, UINT64_C(0));
+    weave("urgent.give.before");
+    if (!atomic_cas(&m->futex, &own, 0u)) {
+        (void)call(&m->futex, FUTEX_UNLOCK_PI, INT64_MAX);
+    }
+    weave("urgent.give.after");
+}
