@@ -158,8 +158,7 @@ static int bind(struct inlet *in) {
     in->held = (struct hold){.first = 0};
     atomic_poke(&in->own->held.mask, 0);
     in->kept = 0;
-    uint64_t pool = in->feed->theirs->pool;
-    in->kept_most = pool - pool / 4; /* the rest is for what is still to come */
+    in->kept_most = pool_may_hold(in->feed->theirs->pool);
     atomic_poke(&in->own->cursor, start);
     atomic_poke(&in->own->taken, 0);
     /* Both pair with outlet's is_bound: the node may be the one that it was before. */
@@ -262,7 +261,7 @@ static inline int publish(struct inlet *in) {
     struct shm_rx *own = in->own;
     weave("inlet.recv.before");
     atomic_poke(&own->taken, in->number);
-    atomic_store(&own->cursor, in->lane.at); /* pairs with the load in outlet's read_cursor */
+    atomic_store(&own->cursor, in->lane.at); /* pairs with the load in outlet_cursor */
     weave("inlet.recv.published");
     return unlikely(bell_tell(&in->bell) != 0) ? tell(in) : 0;
 }
@@ -357,7 +356,7 @@ static int recv_message(struct inlet *in, void *buffer, size_t capacity, size_t 
             return lied(in);
         }
         *size = ref.size;
-        payload = seg_pool(&in->feed->map) + ref.offset;
+        payload = pool_message(&in->feed->map, &ref);
     }
     if (unlikely(*size > capacity)) {
         return -EMSGSIZE;
@@ -432,29 +431,36 @@ static void show_kept(struct inlet *in) {
 
 #define AWAY (UINT64_C(1) << 63) /* a cookie: of a note */
 
+static int too_many(const struct inlet *in, const struct pool_ref *ref) {
+    return err_say(
+        EBUSY,
+        "%s: this end holds %d messages, %llu bytes, of the %llu that it may hold in the pool of %s; the next "
+        "takes %llu: free some first, or have the sender opened with a larger ?pool=",
+        in->end->address, __builtin_popcountll(in->own->held.mask), (unsigned long long)in->kept,
+        (unsigned long long)in->kept_most, in->peer.who, (unsigned long long)pool_cost(ref));
+}
+
 /* Takes what lies in the pool: noted first, then the cursor may move. */
 static int take_away(struct inlet *in, struct mech_piece *piece, uint32_t span) {
     const struct pool_ref ref = ref_at(in);
     if (unlikely(!pool_sound(&in->feed->map, &ref))) {
         return lied(in);
     }
+    __builtin_prefetch(pool_message(&in->feed->map, &ref));
     struct pool_notes *notes = &in->own->held;
-    if (unlikely(ref.size > in->kept_most - in->kept || notes->mask == UINT64_MAX)) {
-        return err_say(
-            EBUSY,
-            "%s: this end holds %d messages, %llu bytes of the %llu that it may hold of its sender's pool; the next "
-            "has %llu: free some first, or have the sender opened with a larger ?pool=",
-            in->end->address, __builtin_popcountll(notes->mask), (unsigned long long)in->kept,
-            (unsigned long long)in->kept_most, (unsigned long long)ref.size);
+    if (unlikely(pool_cost(&ref) > in->kept_most - in->kept || notes->mask == UINT64_MAX)) {
+        return too_many(in, &ref);
     }
     weave("inlet.keep.before");
     unsigned slot = pool_hold(notes, &ref);
     weave("inlet.keep.noted");
-    in->kept += ref.size;
-    in->kept_size[slot] = ref.size;
-    *piece = (struct mech_piece){.data = seg_pool(&in->feed->map) + ref.offset, .size = ref.size, .number = in->number};
-    piece->cookie = AWAY | slot;
-    piece->owner = in->feed;
+    in->kept_size[slot] = pool_cost(&ref);
+    in->kept += in->kept_size[slot];
+    *piece = (struct mech_piece){.data = pool_message(&in->feed->map, &ref),
+                                 .size = ref.size,
+                                 .number = in->number,
+                                 .cookie = AWAY | slot,
+                                 .owner = in->feed};
     in->feed->held++;
     in->number++;
     pass(in, span);

@@ -13,7 +13,6 @@
 #include "mech/shm.h"
 #include "mem/run.h"
 
-#define POOL_LEAST 16384                 /* a smaller one is none */
 #define STREAM_PIECE ((size_t)128 << 10) /* a stream's bytes are committed in pieces, so that the reader starts early */
 
 static const uint32_t steady; /* a life word for peers that have none */
@@ -29,24 +28,13 @@ static inline bool is_ready(const struct outlet *out) {
     return likely(atomic_peek(out->live) == out->live_value);
 }
 
-/* How large a message may be, and where it lies. */
-static void measure(struct outlet *out, uint64_t pool) {
-    struct shm *end = out->end;
-    out->within = out->seg.ring - 2 * sizeof(struct lane_head);
-    pool_init(&out->pool, &out->seg, pool);
-    uint64_t most = pool_most(out->pool.bound) > out->within ? pool_most(out->pool.bound) : out->within;
-    end->max = end->max < most ? end->max : most;
-    out->lends = out->pool.bound < 4 * OUTLET_LENDS ? UINT64_MAX : OUTLET_LENDS;
-    out->own->pool = out->pool.bound;
-}
-
 int outlet_init(struct outlet *out, struct shm *end, const struct thirl_options *options) {
     out->end = end;
     lamp_init(&out->lamp);
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
     mate_file(file, &end->roll.self, "tx", &end->mate);
     (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
-    uint64_t pool = end->stream || options->pool < POOL_LEAST ? 0 : options->pool;
+    uint64_t pool = stow_bound(end, options);
     int rc = seg_make_pooled(&out->seg, end->roll.dir, unfinished, sizeof(struct shm_tx), options->queue, 2 * pool,
                              options->mode, end->address);
     if (rc != 0) {
@@ -61,7 +49,7 @@ int outlet_init(struct outlet *out, struct shm *end, const struct thirl_options 
     (void)snprintf(out->own->who, sizeof out->own->who, "pid %lld (%.60s)", (long long)self.pid, proc_name(self.exe));
     out->lane = (struct lane){.ring = out->seg.base + out->seg.head, .mask = out->seg.ring - 1};
     lane_begin(&out->lane, 0);
-    measure(out, pool);
+    stow_init(out, pool);
     out->straight = end->stream ? 0 : (end->max < LANE_SHORT ? end->max : LANE_SHORT) + 1;
     rely_on(out, false);
     return 0;
@@ -79,9 +67,7 @@ static void forget(struct outlet *out) {
     out->theirs = NULL;
     out->change = 0;
     out->conversation++;
-    pool_look(&out->pool);
-    pool_sweep(&out->pool, 0, POOL_FOREVER); /* what the dead held is held no more */
-    out->wanted = 0;
+    stow_forget(out); /* what the dead held is held no more */
     mate_note(out->end, NULL);
 }
 
@@ -226,7 +212,7 @@ int outlet_open(struct outlet *out) {
 }
 
 /* The peer's cursor, once it has bound; until then where the conversation begins. */
-static int read_cursor(struct outlet *out, uint64_t *cursor) {
+int outlet_cursor(struct outlet *out, uint64_t *cursor) {
     uint64_t start = out->own->to.start;
     *cursor = is_bound(out) ? atomic_load(&out->theirs->cursor) : start; /* pairs with inlet's publish */
     return *cursor >= start && *cursor <= out->lane.at ? 0 : lied(out, *cursor);
@@ -234,7 +220,7 @@ static int read_cursor(struct outlet *out, uint64_t *cursor) {
 
 static int make_room(struct outlet *out, uint32_t span) {
     uint64_t cursor;
-    int rc = read_cursor(out, &cursor);
+    int rc = outlet_cursor(out, &cursor);
     if (rc != 0) {
         return rc;
     }
@@ -247,70 +233,8 @@ static int make_room(struct outlet *out, uint32_t span) {
         return 0;
     }
     out->needed = span;
+    stow_want(out, 0);
     return -EAGAIN;
-}
-
-/* ---- places in the pool ---- */
-
-/* What the peer has passed and does not hold is free. */
-static int sweep(struct outlet *out, size_t size) {
-    uint64_t cursor;
-    int rc = out->linked ? read_cursor(out, &cursor) : 0;
-    if (rc == 0 && out->linked) {
-        pool_look(&out->pool);
-        if (is_bound(out)) {
-            pool_mark(&out->pool, &out->theirs->held);
-        }
-        pool_sweep(&out->pool, size, cursor);
-    }
-    return rc;
-}
-
-static void name_file(const struct outlet *out, char file[ROLL_FILE_MAX]) {
-    mate_file(file, &out->end->roll.self, "tx", &out->end->mate);
-}
-
-/* None is free, as far as is known. */
-static __attribute__((noinline)) int find_place(struct outlet *out, size_t size, uint32_t *chunk) {
-    struct pool *pool = &out->pool;
-    char file[ROLL_FILE_MAX];
-    bool trims = pool_trims(pool);
-    int rc = sweep(out, trims ? 0 : size);
-    if (rc != 0) {
-        return rc;
-    }
-    if (trims) {
-        pool_trim(pool);
-    }
-    *chunk = pool_wants(pool, size) ? POOL_NONE : pool_take(pool, size);
-    if (*chunk == POOL_NONE) {
-        rc = sweep(out, 0); /* those of other sizes may have to make room */
-        name_file(out, file);
-        rc = rc != 0 ? rc : pool_make(pool, size, out->end->roll.dir, file, out->end->address, chunk);
-        if (rc != 0) {
-            *chunk = pool_take(pool, size);
-            rc = *chunk != POOL_NONE ? 0 : rc;
-        }
-    }
-    struct node_end *seen = out->end->seen;
-    uint64_t held = 0;
-    uint32_t holds = 0;
-    if (rc == -EAGAIN) {
-        (void)pool_busy(pool, &held, &holds);
-    }
-    if (seen != NULL && out->end->mate.node == 0) {
-        atomic_poke(&seen->reserved, pool->reserved);
-        atomic_poke(&seen->out.held, held);
-        atomic_poke(&seen->out.holds, holds);
-        atomic_poke(&seen->wanted, rc == -EAGAIN ? size : 0);
-    }
-    out->wanted = rc == -EAGAIN ? size : 0;
-    return rc;
-}
-
-static inline int place(struct outlet *out, size_t size, uint32_t *chunk) {
-    *chunk = likely(out->wanted == 0) ? pool_take(&out->pool, size) : POOL_NONE;
-    return likely(*chunk != POOL_NONE) ? 0 : find_place(out, size, chunk);
 }
 
 /* ---- sending ---- */
@@ -329,39 +253,34 @@ static __attribute__((noinline)) int tell(struct outlet *out, uint32_t attention
 }
 
 static int too_large(const struct outlet *out, size_t size) {
+    const char *option = "max";
+    size_t more = size;
+    if (out->end->max == out->most) {
+        option = out->most > out->within ? "pool" : "queue";
+        more = out->most > out->within ? 4 * size : size + 2 * sizeof(struct lane_head);
+    }
     return err_say(EMSGSIZE,
-                   "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
-                   out->end->address, size, (unsigned long long)out->end->max,
-                   (unsigned long long)(size + 2 * sizeof(struct lane_head)));
-}
-
-/* Commits the record of a message in the pool: a reference, which ends there. */
-static void refer(struct outlet *out, struct lane_head *head, uint32_t span, uint32_t chunk, size_t size,
-                  uint64_t end) {
-    struct pool_ref ref;
-    pool_refer(&out->pool, chunk, size, &ref);
-    memcpy(lane_payload(head), &ref, sizeof ref);
-    pool_sent(&out->pool, chunk, end);
-    weave("outlet.refer.before");
-    lane_commit(head, span, (uint32_t)sizeof ref | LANE_AWAY);
-    weave("outlet.refer.committed");
+                   "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?%s=%llu or more",
+                   out->end->address, size, (unsigned long long)out->end->max, option, (unsigned long long)more);
 }
 
 /* A message that the lane could not hold. */
 static __attribute__((noinline)) int send_away(struct outlet *out, const void *data, size_t size) {
     uint32_t span = lane_step(&out->lane, sizeof(struct pool_ref)), chunk;
     int rc = lane_fits(&out->lane, span) ? 0 : make_room(out, span);
-    rc = rc != 0 ? rc : place(out, size, &chunk);
+    rc = rc != 0 ? rc : stow_place(out, size, &chunk);
     if (rc != 0) {
         return rc;
     }
     memcpy(pool_data(&out->pool, chunk), data, size);
     weave("outlet.away.written");
     struct lane_head *head = lane_reserve(&out->lane, span);
-    refer(out, head, span, chunk, size, out->lane.at);
+    stow_commit(out, head, span, chunk, size, out->lane.at);
     out->sent++;
     uint32_t attention = bell_tell(&out->bell);
-    return unlikely(attention != 0) ? tell(out, attention) : 0;
+    int told = unlikely(attention != 0) ? tell(out, attention) : 0;
+    stow_ahead(out, size);
+    return told;
 }
 
 static int send_one(struct outlet *out, const void *data, size_t size) {
@@ -519,7 +438,7 @@ int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
     if (!lane_fits(&out->lane, span) && (rc = make_room(out, span)) != 0) {
         return rc;
     }
-    if (away && (rc = place(out, size, &chunk)) != 0) {
+    if (away && (rc = stow_place(out, size, &chunk)) != 0) {
         return rc == -ENOSPC && size <= out->within ? loan_within(out, piece, size) : rc;
     }
     lend(out, piece, span, chunk);
@@ -539,7 +458,7 @@ static void commit(struct outlet *out, struct mech_piece *piece, bool message) {
     hold_back(&out->loans, piece->cookie);
     weave("outlet.put.before");
     if (chunk != POOL_NONE && message) {
-        refer(out, head, span, chunk, piece->size, at + span);
+        stow_commit(out, head, span, chunk, piece->size, at + span);
     } else {
         lane_commit(head, span, message ? (uint32_t)piece->size : LANE_SKIP);
     }
@@ -559,7 +478,11 @@ int outlet_put(struct outlet *out, struct mech_piece *piece) {
     }
     out->sent++;
     uint32_t attention = bell_tell(&out->bell);
-    return unlikely(attention != 0) ? tell(out, attention) : 0;
+    int rc = unlikely(attention != 0) ? tell(out, attention) : 0;
+    if ((uint32_t)(uintptr_t)piece->via != POOL_NONE) {
+        stow_ahead(out, piece->capacity);
+    }
+    return rc;
 }
 
 void outlet_free(struct outlet *out, struct mech_piece *piece) {
@@ -579,7 +502,7 @@ int outlet_flush(struct outlet *out, uint64_t *left) {
     }
     uint64_t cursor;
     int rc = is_ready(out) ? 0 : ready(out);
-    rc = rc != 0 ? rc : read_cursor(out, &cursor);
+    rc = rc != 0 ? rc : outlet_cursor(out, &cursor);
     if (rc != 0) {
         *left = out->lost;
         return rc;
@@ -603,19 +526,6 @@ int outlet_look(struct outlet *out) {
     return out->told != 0 || out->final != 0 ? 0 : -EAGAIN;
 }
 
-/* Is there a place for the message that had none? One that is found stays free for the next try. */
-static bool is_placed(struct outlet *out) {
-    if (out->wanted == 0) {
-        return true;
-    }
-    uint32_t chunk;
-    int rc = place(out, out->wanted, &chunk);
-    if (rc == 0) {
-        pool_back(&out->pool, chunk);
-    }
-    return rc != -EAGAIN;
-}
-
 /* Is there anything that the next try would answer? */
 bool outlet_ready(struct outlet *out) {
     if (out->final != 0 || out->told != 0) {
@@ -630,7 +540,7 @@ bool outlet_ready(struct outlet *out) {
     if (out->flushing) {
         return untaken(out) == 0;
     }
-    return make_room(out, out->needed == 0 ? lane_span(1) : out->needed) != -EAGAIN && is_placed(out);
+    return make_room(out, out->needed == 0 ? lane_span(1) : out->needed) != -EAGAIN && stow_ready(out);
 }
 
 int outlet_arm(struct outlet *out, struct mech_watch *watch) {

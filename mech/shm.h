@@ -106,7 +106,9 @@ struct outlet {
     struct hold loans;
     struct lamp lamp;
     struct pool pool;
-    uint64_t within; /* larger messages do not fit into the lane */
+    uint64_t shown;  /* in the list: its size */
+    uint64_t within; /* larger messages do not fit into the lane, */
+    uint64_t most;   /* and larger ones not anywhere */
     uint64_t lends;  /* loans of that size or more lie in the pool; UINT64_MAX: none does */
     size_t wanted;   /* the message for which there was no place in the pool; 0: none */
 };
@@ -197,7 +199,31 @@ void mate_note(struct shm *, const struct shm_peer *);
 /* Opens the FIFO of the peer for the bell, so that it can be rung there too. */
 void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *, const char *kind);
 
-#define OUTLET_LENDS (16u << 10) /* loans of that size or more lie in the pool: measured, thirl-bench hand-over */
+#define OUTLET_LENDS (16u << 10) /* loans of that size or more lie in the pool: writing them takes longer than its line */
+
+/* ---- stow.c ---- */
+
+/* The bound of that end's pool: 0 where there is none. init: behind a segment that was made with it. */
+uint64_t stow_bound(const struct shm *, const struct thirl_options *);
+void stow_init(struct outlet *, uint64_t bound);
+
+/* Nobody listens any more: nothing is held. */
+void stow_forget(struct outlet *);
+
+/* What the last try has lacked: a place of that size in the pool, or, 0, something else. */
+void stow_want(struct outlet *, size_t);
+
+/* A place for a message of that size: 0; -EAGAIN: none now; or an error. It ends with stow_commit or pool_back. */
+int stow_place(struct outlet *, size_t, uint32_t *chunk);
+
+/* Commits the record, which ends at that position, as a reference to the message. */
+void stow_commit(struct outlet *, struct lane_head *, uint32_t span, uint32_t chunk, size_t size, uint64_t end);
+
+/* After a commit, while the message is on its way: looks for the place that the next one of that size will have. */
+void stow_ahead(struct outlet *, size_t);
+
+/* Would a place now be found that was not? */
+bool stow_ready(struct outlet *);
 
 /* ---- outlet.c, inlet.c: the slots of the contract, one way each ---- */
 
@@ -207,6 +233,7 @@ int outlet_send_many(void *shm, const struct iovec *, size_t *count);
 int outlet_loan(struct outlet *, struct mech_piece *, size_t);
 int outlet_put(struct outlet *, struct mech_piece *);
 void outlet_free(struct outlet *, struct mech_piece *);
+int outlet_cursor(struct outlet *, uint64_t *); /* how far the peer is: 0, or it lied */
 int outlet_open(struct outlet *); /* 0: a message may go; -EAGAIN: the peer is not there yet; or what send answers */
 int outlet_flush(struct outlet *, uint64_t *left);
 bool outlet_ready(struct outlet *);

@@ -15,15 +15,11 @@
 #include "base/fd.h"
 #include "base/weave.h"
 
-#define CIRCLE 8 /* chunks of one size, where they are small enough: one look for half of them */
-#define SMALL 8  /* small enough: all of them together are no more than such a part of the bound */
-
-bool pool_sound(const struct seg *seg, const struct pool_ref *ref) {
-    return ref->offset % CACHE_LINE == 0 && ref->offset <= seg->pool && ref->size <= seg->pool - ref->offset;
-}
+#define CIRCLE 8 /* chunks of one size, where half of the bound is enough for them: one look for many messages */
+#define VAIN 64  /* tries with a full file system of which one asks the kernel */
 
 void pool_init(struct pool *pool, const struct seg *seg, uint64_t bound) {
-    *pool = (struct pool){.seg = seg, .fd = -1, .gone = POOL_NONE, .first = POOL_NONE, .near = POOL_NONE};
+    *pool = (struct pool){.seg = seg, .fd = -1, .gone = POOL_NONE, .first = POOL_NONE};
     pool->bound = bound < seg->pool ? bound : seg->pool;
     pool->page = seg_round(1);
 }
@@ -54,6 +50,15 @@ static unsigned round_pages(uint64_t pages, uint64_t *rounded) {
 
 static unsigned size_of(const struct pool *pool, size_t size, uint64_t *pages) {
     return round_pages(size / pool->page + (size % pool->page != 0), pages);
+}
+
+uint64_t pool_most(uint64_t bound) {
+    const size_t page = seg_round(1);
+    uint64_t pages = bound / 4 / page;
+    if (pages > 8) { /* down to one of the sizes */
+        pages &= ~((UINT64_C(1) << (61 - __builtin_clzll(pages))) - 1);
+    }
+    return pages * page;
 }
 
 static uint64_t bytes(const struct pool *pool, uint32_t chunk) {
@@ -91,6 +96,16 @@ static uint32_t lend(struct pool *pool, uint32_t chunk) {
     pool->size[pool->chunk[chunk].size].lent++;
     pool->lent++;
     return chunk;
+}
+
+bool pool_has(const struct pool *pool, size_t size) {
+    uint64_t pages;
+    unsigned which = size_of(pool, size, &pages);
+    if (unlikely(pool->size == NULL || pool->size[which].free.first == POOL_NONE)) {
+        return false;
+    }
+    atomic_claim(pool_data(pool, pool->size[which].free.first)); /* its reader's cache has that line */
+    return true;
 }
 
 uint32_t pool_take(struct pool *pool, size_t size) {
@@ -146,18 +161,24 @@ void pool_sweep(struct pool *pool, size_t size, uint64_t passed) {
 
 /* How many chunks of that size there are to be, whether they are needed or not. */
 static uint32_t circle(const struct pool *pool, uint64_t pages) {
-    uint64_t most = pool->bound / SMALL / (pages * pool->page);
+    uint64_t most = pool->bound / 2 / (pages * pool->page);
     return most > CIRCLE ? CIRCLE : most > 1 ? (uint32_t)most : 1;
 }
 
 bool pool_wants(const struct pool *pool, size_t size) {
     uint64_t pages;
     unsigned which = size_of(pool, size, &pages);
-    return pool->size == NULL || (!pool->tight && pool->size[which].count < circle(pool, pages));
+    return pool->size == NULL || pool->size[which].count == 0 ||
+           (!pool->tight && pool->size[which].count < circle(pool, pages) &&
+            pool->reserved + pages * pool->page <= pool->bound / 2);
 }
 
 void pool_refer(const struct pool *pool, uint32_t chunk, size_t size, struct pool_ref *ref) {
-    *ref = (struct pool_ref){pool->chunk[chunk].offset, size, chunk, pool->chunk[chunk].generation};
+    *ref = (struct pool_ref){.size = size,
+                             .at = (uint32_t)(pool->chunk[chunk].offset / POOL_UNIT),
+                             .units = (uint32_t)(bytes(pool, chunk) / POOL_UNIT),
+                             .chunk = chunk,
+                             .generation = pool->chunk[chunk].generation};
 }
 
 void pool_sent(struct pool *pool, uint32_t chunk, uint64_t end) {
@@ -214,7 +235,6 @@ static void give_up(struct pool *pool, uint32_t at) {
     if (chunk->right != POOL_NONE) {
         pool->chunk[chunk->right].left = chunk->left;
     }
-    pool->near = pool->near == at ? chunk->left : pool->near;
     pool->reserved -= bytes(pool, at);
     pool->size[chunk->size].count--;
     chunk->state = POOL_GONE;
@@ -231,21 +251,19 @@ static void make_space(struct pool *pool, unsigned but, uint64_t wanted) {
     }
 }
 
-/* Behind the chunk that it answers (POOL_NONE: in front of all) so many bytes are free; *offset says where. */
+/* The first place where so many bytes are free: behind the chunk that it answers (POOL_NONE: in front of all) and at *offset. Always the
+ * first, so that what is held long does not come to lie everywhere. */
 static bool find_gap(const struct pool *pool, uint64_t wanted, uint32_t *behind, uint64_t *offset) {
-    uint32_t start = pool->near, at = start;
-    do {
-        uint32_t right = at == POOL_NONE ? pool->first : pool->chunk[at].right;
-        uint64_t from = at == POOL_NONE ? 0 : pool->chunk[at].offset + bytes(pool, at);
-        uint64_t to = right == POOL_NONE ? pool->seg->pool : pool->chunk[right].offset;
-        if (to - from >= wanted) {
-            *behind = at;
-            *offset = from;
-            return true;
-        }
-        at = right;
-    } while (at != start);
-    return false;
+    uint32_t left = POOL_NONE, right = pool->first;
+    uint64_t from = 0;
+    while (right != POOL_NONE && pool->chunk[right].offset - from < wanted) {
+        from = pool->chunk[right].offset + bytes(pool, right);
+        left = right;
+        right = pool->chunk[right].right;
+    }
+    *behind = left;
+    *offset = from;
+    return right != POOL_NONE || pool->seg->pool - from >= wanted;
 }
 
 static int more_slots(struct pool *pool, const char *what) {
@@ -313,7 +331,6 @@ static uint32_t add(struct pool *pool, uint64_t offset, uint32_t pages, unsigned
     if (right != POOL_NONE) {
         pool->chunk[right].left = at;
     }
-    pool->near = at;
     pool->reserved += bytes(pool, at);
     pool->size[which].count++;
     return at;
@@ -326,39 +343,51 @@ static int say_full(const struct pool *pool, uint64_t wanted, const char *what) 
                    what, (unsigned long long)wanted, (unsigned long long)pool->reserved);
 }
 
+static bool is_busy(const struct pool *pool) {
+    uint64_t held;
+    uint32_t count;
+    return pool_busy(pool, &held, &count) != 0;
+}
+
+/* Finds a gap, gives up what would have to be in it, and takes its space. */
+static int claim(struct pool *pool, unsigned which, uint64_t wanted, uint32_t *behind, uint64_t *offset,
+                 const char *what) {
+    make_space(pool, which, wanted);
+    if (pool->bound - pool->reserved < wanted) {
+        return -EAGAIN;
+    }
+    if (!find_gap(pool, wanted, behind, offset)) {
+        make_space(pool, which, pool->bound); /* there is enough, but in pieces */
+        if (!find_gap(pool, wanted, behind, offset)) {
+            return -EAGAIN;
+        }
+    }
+    if (pool->tight && is_busy(pool) && pool->vain++ % VAIN != 0) {
+        return -EAGAIN; /* whoever tries again and again need not ask the kernel each time */
+    }
+    int rc = reserve(pool, *offset, wanted, what);
+    if (rc == -ENOSPC) {
+        pool->tight = true;
+        make_space(pool, which, pool->bound);
+        rc = find_gap(pool, wanted, behind, offset) ? reserve(pool, *offset, wanted, what) : rc;
+    }
+    return rc != -ENOSPC ? rc : is_busy(pool) ? -EAGAIN : say_full(pool, wanted, what);
+}
+
 int pool_make(struct pool *pool, size_t size, int dir, const char *name, const char *what, uint32_t *chunk) {
     uint64_t pages, offset = 0;
     unsigned which = size_of(pool, size, &pages);
-    uint64_t wanted = pages * pool->page;
     uint32_t behind = POOL_NONE;
     int rc = more_slots(pool, what);
     if (rc != 0) {
         return rc;
     }
-    make_space(pool, which, wanted);
-    if (pool->bound - pool->reserved < wanted) {
-        return -EAGAIN;
-    }
-    bool found = find_gap(pool, wanted, &behind, &offset);
-    if (!found) {
-        make_space(pool, which, pool->bound); /* there is enough, but in pieces */
-        found = find_gap(pool, wanted, &behind, &offset);
-    }
-    if (!found) {
-        return -EAGAIN;
-    }
     if (pool->fd < 0 && (pool->fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0) {
         return err_system(errno, "%s: its file cannot be opened again", what);
     }
-    rc = reserve(pool, offset, wanted, what);
-    if (rc == -ENOSPC) {
-        pool->tight = true;
-        make_space(pool, which, pool->bound);
-        found = find_gap(pool, wanted, &behind, &offset);
-        rc = found ? reserve(pool, offset, wanted, what) : rc;
-    }
+    rc = claim(pool, which, pages * pool->page, &behind, &offset, what);
     if (rc != 0) {
-        return rc == -ENOSPC ? say_full(pool, wanted, what) : rc;
+        return rc;
     }
     weave("pool.make.reserved");
     *chunk = lend(pool, add(pool, offset, (uint32_t)pages, which, behind));

@@ -14,7 +14,7 @@
  *     what ends before the cursor and stands in
  *     no note of a living receiver is free
  *
- * The note is there before the cursor moves, so whoever sees the record passed sees the note. Notes of the dead are not looked at. A
+ * The cursor's release orders the note before it, so whoever sees the record passed sees the note; tests/race/floor_test walks it. Notes of the dead are not looked at. A
  * chunk that is used again has another generation, so a note is about one message and no other.
  *
  * Chunks of one size are taken in a circle, and a few more than need be, so that notes are looked at once for many messages. Space
@@ -36,9 +36,12 @@
 #define POOL_FOREVER UINT64_MAX /* a position that nobody passes */
 #define POOL_SIZES 128          /* of chunks: whole pages, four sizes from each power of two to the next */
 
+#define POOL_UNIT 4096u /* divides all pages */
+
 /* What the lane's record holds. */
 struct pool_ref {
-    uint64_t offset, size;
+    uint64_t size;
+    uint32_t at, units; /* of the chunk, which may be larger than its message, in units from the region's beginning */
     uint32_t chunk, generation;
 };
 
@@ -54,14 +57,26 @@ static inline uint64_t pool_note_of(uint32_t chunk, uint32_t generation) {
 }
 
 /* Does it lie within the sender's region? ref is a copy. */
-bool pool_sound(const struct seg *, const struct pool_ref *);
+static inline bool pool_sound(const struct seg *seg, const struct pool_ref *ref) {
+    uint64_t end = ((uint64_t)ref->at + ref->units) * POOL_UNIT;
+    return end <= seg->pool && ref->size <= (uint64_t)ref->units * POOL_UNIT;
+}
+
+/* Of a sound one: the message, and the bytes of its chunk. */
+static inline void *pool_message(const struct seg *seg, const struct pool_ref *ref) {
+    return seg_pool(seg) + (uint64_t)ref->at * POOL_UNIT;
+}
+
+static inline uint64_t pool_cost(const struct pool_ref *ref) {
+    return (uint64_t)ref->units * POOL_UNIT;
+}
 
 /* Notes that it is held, before the cursor moves; the slot is what pool_drop gets. Not when all are used. */
 static inline unsigned pool_hold(struct pool_notes *notes, const struct pool_ref *ref) {
     uint64_t mask = notes->mask;
     unsigned slot = (unsigned)__builtin_ctzll(~mask);
-    atomic_store(&notes->note[slot], pool_note_of(ref->chunk, ref->generation)); /* (2) */
-    atomic_store(&notes->mask, mask | UINT64_C(1) << slot);
+    atomic_poke(&notes->note[slot], pool_note_of(ref->chunk, ref->generation)); /* (2), before (3) */
+    atomic_poke(&notes->mask, mask | UINT64_C(1) << slot);
     return slot;
 }
 
@@ -99,10 +114,11 @@ struct pool {
     struct pool_chunk *chunk;
     uint32_t chunks, room; /* slots that were ever used, and that there are */
     uint32_t gone;         /* a list of slots without a chunk */
-    uint32_t first, near;  /* in the order of the file, and where the last chunk was made */
+    uint32_t first;        /* in the order of the file */
     uint32_t look;         /* counts looks at notes */
     uint32_t lent;         /* chunks taken since the last trim */
-    bool tight;            /* the file system was full since then */
+    bool tight;            /* the file system was full since then, */
+    uint32_t vain;         /* so often */
     struct pool_size *size;
 };
 
@@ -112,12 +128,18 @@ void pool_init(struct pool *, const struct seg *, uint64_t bound);
 void pool_deinit(struct pool *);
 
 /* The largest message: four of them fit. */
-static inline uint64_t pool_most(uint64_t bound) {
-    return bound / 4;
+uint64_t pool_most(uint64_t bound);
+
+/* How much of it a receiver may hold: there is one more message left that is as large as can be, for what is still to come. */
+static inline uint64_t pool_may_hold(uint64_t bound) {
+    return bound - bound / 4;
 }
 
 /* Takes a free chunk of that size, POOL_NONE when none is known to be free. It is given back by pool_sent or pool_back. */
 uint32_t pool_take(struct pool *, size_t size);
+
+/* Is one known to be free? Then the next pool_take will find its beginning in this processor's cache. */
+bool pool_has(const struct pool *, size_t size);
 
 /* Looking for free ones: pool_look, pool_mark for each living receiver behind a load of its cursor, then pool_sweep, with the position
  * that all have passed. size 0: chunks of all sizes. Whoever has no receiver marks nothing. */
@@ -125,11 +147,12 @@ void pool_look(struct pool *);
 void pool_mark(struct pool *, const struct pool_notes *);
 void pool_sweep(struct pool *, size_t size, uint64_t passed);
 
-/* After a sweep: are there so few chunks of that size that another one would save looks? */
+/* After a sweep: are there so few chunks of that size, and so few at all, that another one would save looks? */
 bool pool_wants(const struct pool *, size_t size);
 
 /* Makes a chunk and takes it. name in the directory dir is the segment's file. Free chunks of other sizes are given up for it.
- * -EAGAIN: the bound is reached; -ENOSPC, -EFBIG, …: with a sentence that begins with what. */
+ * -EAGAIN: the bound is reached, or the file system is full, and there are messages that will come back. -ENOSPC: it is full, and there are
+ * none; -EFBIG, …: all with a sentence that begins with what. */
 int pool_make(struct pool *, size_t size, int dir, const char *name, const char *what, uint32_t *chunk);
 
 /* Now and then: is a trim due? It wants a look at everything before, and gives up half of what is too much. */

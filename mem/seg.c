@@ -47,21 +47,31 @@ static int take_space(int fd, size_t size, const char *what) {
     return 0;
 }
 
-/* Maps head and ring in one piece, and the ring a second time behind them, with the region in the same piece. */
+/* Maps the region without a page of it: where a process locks its memory (mlockall), mapping would fill all holes. */
+static int map_region(unsigned char *at, size_t size, int protection, int fd, size_t offset) {
+    if (mmap(at, size, PROT_NONE, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED) {
+        return -1;
+    }
+    (void)munlock(at, size);
+    return mprotect(at, size, protection);
+}
+
+/* Maps head and ring in one piece, the ring a second time behind them, and the region behind that. */
 static int map(struct seg *seg, int fd, int protection, const char *what) {
-    size_t once = seg->head + seg->ring, again = seg->ring + seg->pool;
-    unsigned char *base = mmap(NULL, once + again, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t once = seg->head + seg->ring, twice = once + seg->ring, all = twice + seg->pool;
+    unsigned char *base = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
-        return err_system(errno, "%s: no address space for %zu bytes", what, once + again);
+        return err_system(errno, "%s: no address space for %zu bytes", what, all);
     }
     if (mmap(base, once, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
         (seg->ring != 0 &&
-         mmap(base + once, again, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)seg->head) == MAP_FAILED)) {
+         mmap(base + once, seg->ring, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)seg->head) == MAP_FAILED) ||
+        (seg->pool != 0 && map_region(base + twice, seg->pool, protection, fd, once) != 0)) {
         int rc = err_system(errno, "%s cannot be mapped", what);
-        (void)munmap(base, once + again);
+        (void)munmap(base, all);
         return rc;
     }
-    (void)madvise(base, once + again, MADV_DONTFORK);
+    (void)madvise(base, all, MADV_DONTFORK);
     seg->base = base;
     return 0;
 }

@@ -19,7 +19,8 @@ struct list {
 static const char *const titles[COLUMNS] = {"ADDRESS", "ROLE",     "STATE", "PID",  "PEER",
                                             "SENT",    "RECEIVED", "WAITS", "QUEUE"};
 
-#define TRAFFIC_MAX (TEXT_SIZE_MAX + 32)
+#define TRAFFIC_MAX (2 * TEXT_SIZE_MAX + 64)
+#define QUEUE_MAX (2 * TEXT_SIZE_MAX + 4)
 
 static const char *traffic(char cell[TRAFFIC_MAX], uint64_t messages, uint64_t bytes) {
     char size[TEXT_SIZE_MAX];
@@ -27,27 +28,32 @@ static const char *traffic(char cell[TRAFFIC_MAX], uint64_t messages, uint64_t b
     return cell;
 }
 
+/* Large messages: what they take beside the queue, and how many are held. */
+static void add_pool(const struct thirl_seen *s, char queue[QUEUE_MAX], char received[TRAFFIC_MAX]) {
+    char size[TEXT_SIZE_MAX];
+    if (s->pool_bytes != 0) {
+        size_t used = strlen(queue);
+        snprintf(queue + used, QUEUE_MAX - used, " + %s", text_size(size, (double)s->pool_bytes));
+    }
+    if (s->held != 0) {
+        size_t used = strlen(received);
+        snprintf(received + used, TRAFFIC_MAX - used, ", holds %llu (%s)", (unsigned long long)s->held,
+                 text_size(size, (double)s->held_bytes));
+    }
+}
+
 static void add_row(struct list *l, const struct thirl_seen *s) {
-    char pid[24], sent[TRAFFIC_MAX], received[TRAFFIC_MAX], waits[24], queue[2 * TEXT_SIZE_MAX + 4],
-        pool[TEXT_SIZE_MAX];
+    char pid[24], sent[TRAFFIC_MAX], received[TRAFFIC_MAX], waits[24], queue[QUEUE_MAX] = "";
     snprintf(pid, sizeof pid, "%lld", (long long)s->pid);
     snprintf(waits, sizeof waits, "%llu", (unsigned long long)s->waits);
+    (void)traffic(received, s->received, s->received_bytes);
     if (s->queue) {
         (void)text_size(queue, (double)s->queue);
     }
-    if (s->queue && s->pool_bytes) { /* what large messages take beside it */
-        size_t used = strlen(queue);
-        snprintf(queue + used, sizeof queue - used, " + %s", text_size(pool, (double)s->pool_bytes));
-    }
-    const char *cells[COLUMNS] = {s->address,
-                                  s->role,
-                                  s->state,
-                                  pid,
-                                  s->peer,
-                                  traffic(sent, s->sent, s->sent_bytes),
-                                  traffic(received, s->received, s->received_bytes),
-                                  waits,
-                                  s->queue ? queue : NULL};
+    add_pool(s, queue, received);
+    const char *cells[COLUMNS] = {s->address, s->role, s->state,
+                                  pid,        s->peer, traffic(sent, s->sent, s->sent_bytes),
+                                  received,   waits,   s->queue ? queue : NULL};
     text_row(&l->table, cells);
 }
 
