@@ -21,6 +21,8 @@
 #define SLIP_KINDS(X)                                                                                                  \
     X(MUTEX, "mutex")                                                                                                  \
     X(SEM, "semaphore")                                                                                                \
+    X(EVENT, "event")                                                                                                  \
+    X(ONCE, "once")                                                                                                    \
     X(COND, "condition variable")                                                                                      \
     X(RWLOCK, "read-write lock")                                                                                       \
     X(SHARE, "read lock")

@@ -10,6 +10,10 @@
 #include "base/futex.h"
 #include "sync/owner.h"
 
+static inline const uint32_t *rest_half(const uint64_t *word) {
+    return owner_half(word);
+}
+
 /* What the calling thread waits for from now on; pairs with slip_waited. The tag says what kind of thing it is. */
 static inline void rest_begin(const struct party *me, uint64_t tag, const void *object, const void *site) {
     struct slip_wait wait = {.tag = tag,
@@ -22,7 +26,7 @@ static inline void rest_begin(const struct party *me, uint64_t tag, const void *
 
 /* Sleeps while the lower half is as in `seen`, a slice at most. -ETIMEDOUT: that is over, and nobody has rung. */
 static inline int rest_slice(const uint64_t *word, uint64_t seen, int64_t now, int64_t until) {
-    return futex_wait(owner_half(word), (uint32_t)seen, owner_slice(now, until));
+    return futex_wait(rest_half(word), (uint32_t)seen, owner_slice(now, until));
 }
 
 /* Is it a thing of that kind, made by its init? */

@@ -308,6 +308,10 @@ static int drain(struct rwlock *l, const struct party *me, int64_t until, const 
         }
     }
     slip_waited(me->slip);
+    if (rc == -ETIMEDOUT && clock_now() - atomic_peek(&l->counted) >= OWNER_SLICE_NS) {
+        count_anew(l); /* many who wait for less than a slice find the dead, too */
+        rc = is_free(l) ? 0 : rc;
+    }
     return rc;
 }
 

@@ -194,10 +194,10 @@ static void ring(struct sem *s) {
         return;
     }
     weave("sem.post.between");
-    if (futex_wake(owner_half(&s->word), 1) == 0) {
+    if (futex_wake(rest_half(&s->word), 1) == 0) {
         weave("sem.post.nobody");
         if (atomic_cas(&s->word, &seen, seen & ~SEM_WAITERS)) {
-            (void)futex_wake(owner_half(&s->word), INT32_MAX);
+            (void)futex_wake(rest_half(&s->word), INT32_MAX);
         }
     }
 }

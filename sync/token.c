@@ -57,7 +57,7 @@ int token_take(uint64_t *word, int64_t until) {
 
 static void wake(uint64_t *word, uint64_t seen) {
     weave("token.post.between");
-    if (futex_wake(owner_half(word), 1) == 0) {
+    if (futex_wake(rest_half(word), 1) == 0) {
         weave("token.post.nobody");
         (void)atomic_cas(word, &seen, seen & ~TOKEN_WAITERS);
     }
@@ -78,4 +78,11 @@ int token_post(uint64_t *word, uint32_t most) {
     }
     weave("token.post.after");
     return 0;
+}
+
+void token_clear(uint64_t *word) {
+    uint64_t seen = atomic_load(word);
+    weave("token.clear.before");
+    while (!atomic_cas(word, &seen, (seen & ~(uint64_t)UINT32_MAX) | (seen & TOKEN_WAITERS))) continue;
+    weave("token.clear.after");
 }

@@ -66,7 +66,7 @@ static void leave_it(void) {
     if (thirl_mutex_unlock(&table.mutex) != 0) loom_wrong("it was not its mutex");
 }
 
-static void take(void) {
+static void get_it(void) {
     enter(thirl_mutex_lock(&table.mutex, THIRL_NEVER));
 }
 
@@ -93,7 +93,7 @@ static void say_it(void) {
 
 /* The last one makes it ready; each of the others who is woken passes it on, before it lets go. */
 static void pass_on(unsigned who) {
-    take();
+    get_it();
     bool over = true;
     if (who + 1 == LOOM_THREADS) {
         table.ready = 1;
@@ -121,7 +121,7 @@ static void nap(void) {
 
 /* The same, but it says so when it has let go. */
 static void outside(unsigned who) {
-    take();
+    get_it();
     if (who == 2) {
         table.ready = 1;
         leave_it();
@@ -134,7 +134,7 @@ static void outside(unsigned who) {
 
 /* Looks in only: it waits once, and not for this. */
 static void look_in(thirl_time until) {
-    take();
+    get_it();
     table.within = 0;
     int rc = thirl_cond_wait(&table.cond, &table.mutex, until);
     enter(rc < 0 ? 0 : rc);
@@ -161,7 +161,7 @@ static void later(unsigned who) {
     } else if (who == 2 && table.outside) {
         outside(2);
     } else if (who == 2) {
-        take();
+        get_it();
         table.ready = 1;
         say_it();
         leave_it();
@@ -172,7 +172,7 @@ static void later(unsigned who) {
 
 /* Two waits and two signals, each for one thing: one who comes later takes no wake-up that is due to one who was there. */
 static void things(unsigned who) {
-    take();
+    get_it();
     if (who < 2) {
         if (wait_for_it()) table.ready--;
         leave_it();
@@ -182,7 +182,7 @@ static void things(unsigned who) {
         table.ready++;
         leave_it();
         (void)thirl_cond_signal(&table.cond);
-        if (i == 0) take();
+        if (i == 0) get_it();
     }
 }
 
