@@ -9,8 +9,10 @@
 #include <link.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/err.h"
 #include "base/fd.h"
 #include "mem/nodefile.h"
 
@@ -57,11 +59,22 @@ int slate_open(void) {
     return rc;
 }
 
+/* A slip is read while its thread writes it: word by word, for whoever reads looks twice. */
 typedef uint64_t __attribute__((may_alias)) word;
+#define WORDS (sizeof(struct slip) / sizeof(word))
+#define HOLDS_AT (offsetof(struct slip, hold) / sizeof(word))
 _Static_assert(sizeof(struct slip) % sizeof(word) == 0, "a slip is whole words");
 
+/* What is held comes last and backwards, so that nothing that is there all the time moves past (slip_drop_middle). */
+static void copy_out(struct slip *copy, const struct slip *slip) {
+    const word *from = (const void *)slip;
+    word *to = (void *)copy;
+    for (size_t i = 0; i < HOLDS_AT; i++) to[i] = atomic_load(&from[i]);   /* pairs with the stores in slip.h */
+    for (size_t i = WORDS; i-- > HOLDS_AT;) to[i] = atomic_load(&from[i]); /* likewise */
+}
+
 static void clear(struct slip *slip) {
-    for (size_t i = 0; i < sizeof *slip / sizeof(word); i++) {
+    for (size_t i = 0; i < WORDS; i++) {
         atomic_poke((word *)(void *)slip + i, 0);
     }
 }
@@ -89,12 +102,75 @@ struct slip_pairs *slate_pairs(void) {
 }
 
 struct tour {
+    int (*seen)(void *context, const struct slate_seen *);
+    void *context;
+};
+
+static int show(const struct tour *tour, const struct node_file *file, const struct slip *slips, uint32_t most,
+                bool alive) {
+    char exe[sizeof file->who.exe];
+    memcpy(exe, file->who.exe, sizeof exe);
+    exe[sizeof exe - 1] = '\0';
+    struct slate_seen seen = {
+        .id = file->id, .pid_space = file->who.pid_space, .pid = file->who.pid, .exe = exe, .alive = alive};
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < most; i++) {
+        if (atomic_load(&slips[i].thread) == 0) { /* pairs with the store in party_join */
+            continue;
+        }
+        struct slip copy;
+        copy_out(&copy, &slips[i]);
+        seen.slip = &copy;
+        rc = tour->seen(tour->context, &seen);
+    }
+    return rc;
+}
+
+/* How many slips of the file have their space: those beyond are holes, or were never used. */
+static uint32_t slips_of(const struct node_file *file) {
+    uint32_t slips = atomic_load(&file->has[NODE_SLIPS]); /* pairs with the release in node_part */
+    return slips < node_part_places[NODE_SLIPS].most ? slips : node_part_places[NODE_SLIPS].most;
+}
+
+static int visit(void *context, uint64_t id, bool alive) {
+    const struct tour *tour = context;
+    int fd = node_open_file(id);
+    struct node_file *file = NULL;
+    size_t size = 0;
+    int rc = 0;
+    bool there = fd >= 0 && node_map_file(fd, id, &file, &size) == 0;
+    /* One that cannot be read (another user's, another version's) hides no other. */
+    if (there && size >= NODE_FILE_SIZE) {
+        const void *slips = (const char *)file + node_part_places[NODE_SLIPS].at;
+        rc = show(context, file, slips, slips_of(file), alive);
+    } else {
+        const struct slate_seen unread = {.id = id, .exe = "", .alive = alive};
+        rc = tour->seen(tour->context, &unread);
+    }
+    if (there) (void)munmap(file, size);
+    fd_close(&fd);
+    return rc;
+}
+
+int slate_each(int (*seen)(void *context, const struct slate_seen *), void *context) {
+    struct tour tour = {seen, context};
+    int rc = node_each(visit, &tour);
+    const struct node_file *own = node_file();
+    if (rc == 0 && own != NULL && own->has[NODE_SLIPS] != 0) {
+        rc = show(&tour, own, node_part(NODE_SLIPS, 0), slips_of(own), true);
+    }
+    return rc == -ENOENT ? 0 : rc; /* nobody has made a registry yet */
+}
+
+/* ---- all of a process ---- */
+
+struct survey {
     int (*seen)(void *context, const struct slip_process *);
     void *context;
 };
 
-static int show(void *context, int fd, uint64_t id, bool alive, int64_t here) {
-    const struct tour *tour = context;
+static int lay_out(void *context, int fd, uint64_t id, bool alive, int64_t here) {
+    const struct survey *survey = context;
     struct node_file file;
     void *slips = NULL, *modules = NULL, *pairs = NULL;
     uint32_t tables = 0;
@@ -113,27 +189,27 @@ static int show(void *context, int fd, uint64_t id, bool alive, int64_t here) {
     seen.slip = slips;
     seen.pairs = tables != 0 ? pairs : NULL;
     seen.module = modules;
-    rc = rc == 0 ? tour->seen(tour->context, &seen) : rc;
+    rc = rc == 0 ? survey->seen(survey->context, &seen) : rc;
     free(slips);
     free(modules);
     free(pairs);
     return rc;
 }
 
-static int visit(void *context, uint64_t id, bool alive) {
+static int read_one(void *context, uint64_t id, bool alive) {
     int fd = node_open_file(id), rc = 0;
     if (fd >= 0) { /* else it is another user's, or has just gone */
-        rc = show(context, fd, id, alive, alive ? node_file_holder(fd) : 0);
+        rc = lay_out(context, fd, id, alive, alive ? node_file_holder(fd) : 0);
     }
     fd_close(&fd);
     return rc;
 }
 
-int slate_each(int (*seen)(void *context, const struct slip_process *), void *context) {
-    struct tour tour = {seen, context};
-    int rc = node_each(visit, &tour), own = node_own_file();
+int slate_list(int (*seen)(void *context, const struct slip_process *), void *context) {
+    struct survey survey = {seen, context};
+    int rc = node_each(read_one, &survey), own = node_own_file();
     if (rc == 0 && own >= 0) {
-        rc = show(&tour, own, node_id(), true, getpid());
+        rc = lay_out(&survey, own, node_id(), true, getpid());
     }
     return rc == -ENOENT ? 0 : rc; /* nobody has made a registry yet */
 }

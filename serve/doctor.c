@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "include/thirl/doctor.h"
+#include "mem/slate.h"
 #include "sync/order.h"
 #include "sync/rank.h"
 
@@ -226,6 +227,15 @@ static void discard(struct look *look) {
     free(look);
 }
 
+static int add(void *context, const struct slip_process *seen) {
+    return knot_add(context, seen);
+}
+
+static int survey(struct knot *knot) {
+    int rc = slate_list(add, knot);
+    return rc == 0 ? knot_tie(knot) : rc;
+}
+
 int thirl_doctor_look(struct thirl_doctor **seen) {
     struct look *look = calloc(1, sizeof *look);
     struct knot before = {.all = false};
@@ -235,8 +245,8 @@ int thirl_doctor_look(struct thirl_doctor **seen) {
                             : say_full();
     }
     look->knot.all = true;
-    int rc = order_look(&before);
-    rc = rc == 0 ? order_look(&look->knot) : rc;
+    int rc = survey(&before);
+    rc = rc == 0 ? survey(&look->knot) : rc;
     if (rc == 0 && !(show_threads(look) && show_circles(look, &before))) {
         rc = say_full();
     }

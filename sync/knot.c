@@ -32,19 +32,16 @@ static void *grow(void *array, unsigned count, unsigned *room, size_t each) {
     return larger;
 }
 
-static int add_threads(struct knot *knot, const struct slip_process *seen) {
-    for (uint32_t i = 0; i < seen->slips; i++) {
-        const struct slip *slip = &seen->slip[i];
-        if (slip->thread == 0 || (slip->held == 0 && slip->wait.kind == SLIP_NOTHING && !knot->all)) {
-            continue;
-        }
-        struct knot_thread *more = grow(knot->thread, knot->count, &knot->room, sizeof *more);
-        if (more == NULL) {
-            return say_full();
-        }
-        knot->thread = more;
-        more[knot->count++] = (struct knot_thread){.process = knot->processes - 1, .slip = *slip};
+int knot_add_thread(struct knot *knot, const struct slip *slip) {
+    if (slip->thread == 0 || (slip->held == 0 && slip->wait.kind == SLIP_NOTHING && !knot->all)) {
+        return 0;
     }
+    struct knot_thread *more = grow(knot->thread, knot->count, &knot->room, sizeof *more);
+    if (more == NULL) {
+        return say_full();
+    }
+    knot->thread = more;
+    more[knot->count++] = (struct knot_thread){.process = knot->processes - 1, .slip = *slip};
     return 0;
 }
 
@@ -73,7 +70,11 @@ int knot_add(struct knot *knot, const struct slip_process *seen) {
         return say_full();
     }
     process->modules = process->module != NULL ? seen->modules : 0;
-    return add_threads(knot, seen);
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < seen->slips; i++) {
+        rc = knot_add_thread(knot, &seen->slip[i]);
+    }
+    return rc;
 }
 
 uint32_t knot_held(const struct slip *slip) {

@@ -39,6 +39,9 @@ struct knot {
 /* Adds what a process has left: a copy. 0 or -ENOMEM. */
 int knot_add(struct knot *, const struct slip_process *);
 
+/* Adds a further thread of the process that was added last: likewise. */
+int knot_add_thread(struct knot *, const struct slip *);
+
 /* When all have been added: who waits for whom, who is stuck. Likewise. */
 int knot_tie(struct knot *);
 void knot_free(struct knot *);

@@ -22,12 +22,21 @@ const char *order_kind(uint32_t kind) {
     return kind < sizeof name / sizeof *name ? name[kind] : "?";
 }
 
-static int keep(void *context, const struct slip_process *seen) {
-    return knot_add(context, seen);
+static int keep(void *context, const struct party_seen *seen) {
+    struct knot *knot = context;
+    if (seen->slip == NULL) {
+        return 0;
+    }
+    bool known = knot->processes != 0 && knot->process[knot->processes - 1].id == seen->id;
+    const struct slip_process process = {
+        .id = seen->id, .pid = seen->pid, .pid_space = seen->pid_space, .exe = seen->exe, .alive = seen->alive};
+    int rc = known ? 0 : knot_add(knot, &process);
+    return rc == 0 ? knot_add_thread(knot, seen->slip) : rc;
 }
 
 int order_look(struct knot *knot) {
-    int rc = party_each(keep, knot);
+    int rc = party_join();
+    rc = rc == 0 ? party_host()->each(keep, knot) : rc;
     return rc == 0 ? knot_tie(knot) : rc;
 }
 

@@ -15,19 +15,27 @@
 /* The bits of a process's id: those below are free in every id, so that a lock keeps its state in one word with its holder. */
 #define PARTY_ID (~UINT64_C(0xffff))
 
+/* A thread of some process, while it holds or waits. */
+struct party_seen {
+    uint64_t id;        /* of its process */
+    int64_t pid;        /* as that sees itself */
+    uint64_t pid_space; /* its PID namespace */
+    const char *exe;
+    bool alive;
+    const struct slip *slip; /* a copy; NULL: of a process whose threads cannot be seen */
+};
+
 struct party_host {
     uint64_t id;
     bool (*alive)(uint64_t id); /* is that process alive? about a microsecond; other processes of dead ids stay dead */
     struct slip *(*take)(void); /* a slip of it for a thread, or NULL; pairs with give */
     void (*give)(struct slip *);
-    struct slip_pairs *(*pairs)(void); /* its table of pairs, or NULL */
+    struct slip_pairs *(*pairs)(void);                                                 /* its table of pairs, or NULL */
+    int (*each)(int (*seen)(void *context, const struct party_seen *), void *context); /* until nonzero, returns that */
 };
 
 /* What a floor above provides: joins the registry for this process, unless it has. 0, or an error. Threads may call it at the same time. */
 int party_lodge(struct party_host *);
-
-/* Likewise: calls seen for each process of the registry, until nonzero, and returns that. Nobody need have joined for it. */
-int party_each(int (*seen)(void *context, const struct slip_process *), void *context);
 
 /* The calling thread. */
 struct party {
