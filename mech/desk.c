@@ -85,7 +85,7 @@ static int desk_open(void *self, const struct mech_open *open) {
 
 static void desk_close(void *self) {
     struct desk *d = self;
-    atomic_store(&d->own->gone, 1); /* pairs with the load in is_lost */
+    atomic_store(&d->own->gone, 1); /* pairs with the load in talk_lost */
     for (uint32_t seat = 1; seat < d->top; seat++) {
         if (d->in[seat] != NULL) {
             inlet_close(&d->in[seat]->shm.in); /* first, as for a pair */
@@ -279,7 +279,12 @@ static int desk_send(void *self, const void *data, size_t size, size_t *done, co
             atomic_poke(&d->answered, d->answered + 1);
         }
     } else if (rc == -EAGAIN) {
+        uint32_t lost = t->shm.out.linked ? 0 : talk_lost(t);
         d->blocked = t;
+        if (unlikely(lost != 0)) {
+            break_off(d, t, -(int)lost);
+            return say_over(d, t);
+        }
     } else {
         break_off(d, t, rc);
     }

@@ -249,6 +249,17 @@ void talk_disarm(struct talk *t) {
 
 /* ---- the end ---- */
 
+uint32_t talk_lost(const struct talk *t) {
+    const struct desk *d = t->desk;
+    if (atomic_load(&t->theirs->gone) != 0) { /* pairs with the release in desk_close */
+        return THIRL_ECLOSED;
+    }
+    bool there = roll_has(&d->roll, t->shm.mate, d->serves ? "tx" : "rx") && node_alive(t->shm.mate.node);
+    return there                                ? 0
+           : atomic_load(&t->theirs->gone) != 0 ? THIRL_ECLOSED /* it may have left, and ended then */
+                                                : THIRL_EPEERDIED;
+}
+
 enum { DONE_IN = 1, DONE_OUT = 2 };
 
 static void let_go(struct talk *t, uint32_t way) {
