@@ -79,6 +79,7 @@ struct desk {
     bool serves, heavy;
     unsigned mode;
     uint64_t queue, max;
+    struct thirl_options options; /* of each conversation */
     uint32_t serial;
     uint32_t top;           /* all seats that were ever used are below */
     uint32_t count;         /* of conversations, for the list */

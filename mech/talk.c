@@ -117,7 +117,7 @@ int talk_make(struct desk *d, const struct roll_end *mate) {
         return -ENOMEM;
     }
     int rc = meet(t);
-    rc = rc != 0 ? rc : outlet_init(&t->shm.out, &t->shm, d->queue, d->mode);
+    rc = rc != 0 ? rc : outlet_init(&t->shm.out, &t->shm, &d->options);
     rc = rc != 0 ? rc : inlet_init(&t->shm.in, &t->shm, d->mode);
     if (rc == 0) {
         t->seat = seat;
