@@ -13,7 +13,7 @@
 #include "base/proc.h"
 #include "mem/lot.h"
 #include "mem/node.h"
-#include "mem/stow.h"
+#include "mem/store.h"
 
 #define USUAL_BYTES (UINT64_C(64) << 20)
 #define USUAL_ITEM 512
@@ -133,7 +133,7 @@ static int tidy(thirl_cache *cache, thirl_time until) {
     int rc = enter(cache, until);
     if (rc == 0) {
         (void)pin_bury(&cache->shelf.pins);
-        stow_sweep(&cache->shelf, UINT64_MAX);
+        store_sweep(&cache->shelf, UINT64_MAX);
         leave(cache);
     }
     return rc;
@@ -219,7 +219,7 @@ __attribute__((cold, noinline)) static int missed(thirl_cache *cache, const stru
     switch (rc) {
     case -ENOENT:
         if (late && arena_lock(&cache->shelf.arena, 0) >= 0) { /* its room is worth more than a look for it */
-            (void)stow_remove(&cache->shelf, key, true);
+            (void)store_remove(&cache->shelf, key, true);
             leave(cache);
         }
         return THIRL_CACHE_MISS;
@@ -286,13 +286,13 @@ static int check(const thirl_cache *cache, const void *key, size_t key_size, con
     return 0;
 }
 
-static int put(thirl_cache *cache, const void *key, size_t key_size, struct stow_new *what, thirl_time until) {
+static int put(thirl_cache *cache, const void *key, size_t key_size, struct store_new *what, thirl_time until) {
     struct shelf_key where = shelf_key(&cache->shelf, key, (uint16_t)key_size);
     int rc = enter(cache, until);
     if (rc != 0) {
         return rc;
     }
-    rc = stow_put(&cache->shelf, &where, what);
+    rc = store_put(&cache->shelf, &where, what);
     leave(cache);
     return rc >= 0         ? rc
            : rc == -ENOSPC ? err_say(ENOSPC, "%s has no room for %u bytes, because of what is pinned: unpin it",
@@ -306,7 +306,7 @@ int thirl_cache_put(thirl_cache *cache, const void *key, size_t key_size, const 
         return refuse(cache);
     }
     int rc = check(cache, key, key_size, value, size, expires);
-    struct stow_new what = {.value = size != 0 ? value : "", .bytes = (uint32_t)size, .expiry = expires.ns};
+    struct store_new what = {.value = size != 0 ? value : "", .bytes = (uint32_t)size, .expiry = expires.ns};
     return rc != 0 ? rc : put(cache, key, key_size, &what, until);
 }
 
@@ -320,14 +320,14 @@ int thirl_cache_swap(thirl_cache *cache, const void *key, size_t key_size, const
     if (rc != 0) {
         return rc;
     }
-    struct stow_new what = {.value = size != 0 ? value : "",
-                            .bytes = (uint32_t)size,
-                            .expiry = expires.ns,
-                            .compare = true,
-                            .version = *version};
+    struct store_new what = {.value = size != 0 ? value : "",
+                             .bytes = (uint32_t)size,
+                             .expiry = expires.ns,
+                             .compare = true,
+                             .version = *version};
     rc = put(cache, key, key_size, &what, until);
     *version = rc >= 0 ? what.version : *version;
-    return rc == STOW_OTHER ? THIRL_CACHE_OTHER : rc;
+    return rc == STORE_OTHER ? THIRL_CACHE_OTHER : rc;
 }
 
 int thirl_cache_remove(thirl_cache *cache, const void *key, size_t key_size, thirl_time until) {
@@ -342,7 +342,7 @@ int thirl_cache_remove(thirl_cache *cache, const void *key, size_t key_size, thi
     if (rc != 0) {
         return rc;
     }
-    rc = stow_remove(&cache->shelf, &where, false);
+    rc = store_remove(&cache->shelf, &where, false);
     leave(cache);
     return rc == 0         ? 0
            : rc == -ENOENT ? THIRL_CACHE_MISS

@@ -26,7 +26,7 @@
 #include "base/weave.h"
 #include "include/thirl/cache.h"
 #include "mem/node.h"
-#include "mem/stow.h"
+#include "mem/store.h"
 #include "tests/point.h"
 #include "tests/room.h"
 
@@ -489,7 +489,7 @@ static int live_on_order(void *order) {
     return 0;
 }
 
-#define POINTS "pin. shelf. stow. redo.commit lot.make"
+#define POINTS "pin. shelf. store. redo.commit lot.make"
 
 static void survives_a_kill_at_each_point(void **state) {
     (void)state;
@@ -538,11 +538,11 @@ static int clean_on_order(void *order) {
 static void survives_who_cleans_up(void **state) {
     (void)state;
     static const char *const first[] = {"redo.commit.said:300:kill", "redo.commit.one:1001:kill",
-                                        "stow.drop.after:20:kill", "shelf.find.pinned:200:kill",
-                                        "stow.put.before:200:kill"};
+                                        "store.drop.after:20:kill", "shelf.find.pinned:200:kill",
+                                        "store.put.before:200:kill"};
     static const char *const second[] = {
         "redo.recover.one:1:kill", "redo.recover.one:5:kill", "redo.recover.before:1:kill", "own.take.dead:1:kill",
-        "pin.seat.dead:1:kill",    "pin.seat.cleared:1:kill", "stow.bury.before:1:kill",    "stow.bury.after:1:kill"};
+        "pin.seat.dead:1:kill",    "pin.seat.cleared:1:kill", "store.bury.before:1:kill",   "store.bury.after:1:kill"};
     unsigned killed[sizeof second / sizeof *second] = {0};
     for (size_t a = 0; a < sizeof first / sizeof *first; a++) {
         for (size_t b = 0; b < sizeof second / sizeof *second; b++) {

@@ -22,7 +22,7 @@
 #include "base/weave.h"
 #include "include/thirl/thirl.h"
 #include "mem/node.h"
-#include "mem/stow.h"
+#include "mem/store.h"
 #include "tests/room.h"
 #include "tests/step.h"
 
@@ -95,10 +95,10 @@ static struct shelf_key key_of(const struct shelf *shelf, uint32_t key) {
 static int put(struct shelf *shelf, uint32_t key, uint32_t number, uint64_t *version) {
     unsigned char value[LARGEST];
     struct shelf_key k = key_of(shelf, key);
-    struct stow_new what = {.value = value, .bytes = fill(value, key, number), .expiry = INT64_MAX};
+    struct store_new what = {.value = value, .bytes = fill(value, key, number), .expiry = INT64_MAX};
     what.compare = version != NULL;
     what.version = version != NULL ? *version : 0;
-    int rc = stow_put(shelf, &k, &what);
+    int rc = store_put(shelf, &k, &what);
     if (version != NULL) {
         *version = what.version;
     }
@@ -120,10 +120,10 @@ static int lock(struct shelf *shelf) {
 static void empty(struct shelf *shelf, uint32_t keys) {
     for (uint32_t key = 0; key < keys; key++) {
         struct shelf_key k = key_of(shelf, key);
-        int rc = stow_remove(shelf, &k, false);
+        int rc = store_remove(shelf, &k, false);
         assert_true(rc == 0 || rc == -ENOENT);
     }
-    stow_sweep(shelf, UINT64_MAX);
+    store_sweep(shelf, UINT64_MAX);
     audit(shelf);
     assert_int_equal(shelf->head->arena.used, 0);
     assert_int_equal(shelf->head->arena.top, shelf->first);
@@ -173,13 +173,13 @@ static void change(struct shelf *shelf, uint32_t key, uint32_t number) {
     struct shelf_key k = key_of(shelf, key);
     assert_int_equal(lock(shelf), 0);
     if (room_dice(8) == 0) {
-        int rc = stow_remove(shelf, &k, false);
+        int rc = store_remove(shelf, &k, false);
         assert_true(rc == 0 || rc == -ENOENT);
         last[key] = 0;
     } else {
         uint64_t version = versions[key];
         int rc = put(shelf, key, number, room_dice(3) == 0 ? &version : NULL);
-        if (rc == STOW_OTHER) { /* it was pushed out, or removed */
+        if (rc == STORE_OTHER) { /* it was pushed out, or removed */
             assert_int_equal(version, 0);
         } else {
             assert_int_equal(rc, 0);
@@ -250,7 +250,7 @@ static void pinned_is_not_free(void **state) {
         assert_int_equal(number_of(hit[i].value, hit[i].bytes, i), 8);
     }
     struct shelf_key k = key_of(shelf, 0);
-    assert_int_equal(stow_remove(shelf, &k, false), 0);
+    assert_int_equal(store_remove(shelf, &k, false), 0);
     assert_int_equal(shelf->head->sieve.queue[SIEVE_LIMBO].items, 1);
     assert_int_equal(number_of(hit[0].value, hit[0].bytes, 0), 8);
     assert_int_equal(find(shelf, 0, &hit[pinned]), -ENOENT);
@@ -299,7 +299,7 @@ static void damage_is_told(void **state) {
         *word = wrong[i];
         assert_int_equal(find(shelf, 1, &hit), -THIRL_EFORMAT);
         assert_int_equal(put(shelf, 1, 2, NULL), -THIRL_EFORMAT);
-        assert_int_equal(stow_remove(shelf, &k, false), -THIRL_EFORMAT);
+        assert_int_equal(store_remove(shelf, &k, false), -THIRL_EFORMAT);
     }
     *word = right;
     shelf_item(shelf, right)->next = right; /* a circle */
@@ -337,7 +337,7 @@ static int prepare(struct shelf *shelf, int op) {
     if (rc == 0 && op == SWEEP) {
         struct shelf_key k = key_of(shelf, 3);
         rc = find(shelf, 3, &hit);
-        rc = rc != 0 ? rc : stow_remove(shelf, &k, false);
+        rc = rc != 0 ? rc : store_remove(shelf, &k, false);
         pin_free(&shelf->pins, hit.pin);
     }
     arena_unlock(&shelf->arena);
@@ -363,8 +363,8 @@ static int operate(int op, void (*mark)(void)) {
     } else {
         rc = lock(shelf);
         rc = rc != 0        ? rc
-             : op == REMOVE ? stow_remove(shelf, &k, false)
-             : op == SWEEP  ? (stow_sweep(shelf, UINT64_MAX), 0)
+             : op == REMOVE ? store_remove(shelf, &k, false)
+             : op == SWEEP  ? (store_sweep(shelf, UINT64_MAX), 0)
                             : put(shelf, op == PUSH_OUT ? KEYS_BEFORE : 1, 17, op == SWAP ? &version : NULL);
         arena_unlock(&shelf->arena);
     }
@@ -459,7 +459,7 @@ static void a_reader_may_be_overtaken(void **state) {
         struct shelf *shelf = join();
         struct shelf_key k = key_of(shelf, 1);
         assert_int_equal(lock(shelf), 0);
-        assert_int_equal(stow_remove(shelf, &k, false), 0);
+        assert_int_equal(store_remove(shelf, &k, false), 0);
         for (uint32_t key = 10; key < 1500; key++) {
             assert_int_equal(put(shelf, key, 3, NULL), 0);
         }

@@ -7,27 +7,27 @@
  *     put     room? ──► fill in free memory ──► one commit: block, links, queue; the old one to LIMBO
  *     evict   one commit: out of its bucket and queue, into LIMBO ──► pinned? stays ──► one commit: free
  */
-#ifndef MEM_STOW_H
-#define MEM_STOW_H
+#ifndef MEM_STORE_H
+#define MEM_STORE_H
 
 #include "mem/shelf.h"
 
-#define STOW_OTHER 1
-struct stow_new {
+#define STORE_OTHER 1
+struct store_new {
     const void *value;
     uint32_t bytes;
     int64_t expiry;
     bool compare; /* only if the item has that version; 0: there is none */
     uint64_t version;
 };
-/* Puts a new item: 0, and version is its own; STOW_OTHER, and version is that of what is there, or 0. -ENOSPC: no room, though all that could
+/* Puts a new item: 0, and version is its own; STORE_OTHER, and version is that of what is there, or 0. -ENOSPC: no room, though all that could
  * went: the rest is pinned. The size was checked (shelf_most). */
-int stow_put(struct shelf *, const struct shelf_key *, struct stow_new *);
+int store_put(struct shelf *, const struct shelf_key *, struct store_new *);
 
 /* Takes it away. 0, -ENOENT. late: only if it has expired. */
-int stow_remove(struct shelf *, const struct shelf_key *, bool late);
+int store_remove(struct shelf *, const struct shelf_key *, bool late);
 
 /* Frees what is in LIMBO and not pinned any more: looks at so many of them, the oldest first. */
-void stow_sweep(struct shelf *, uint64_t most);
+void store_sweep(struct shelf *, uint64_t most);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * Putting, removing, making room: each change one commit, and memory only free when nobody can have it pinned.
  */
-#include "mem/stow.h"
+#include "mem/store.h"
 
 #include <errno.h>
 
@@ -26,12 +26,12 @@ static int bury(struct shelf *shelf, uint64_t at) {
     if (pin_is(&shelf->pins, at)) {
         return -EBUSY;
     }
-    weave("stow.bury.before");
+    weave("store.bury.before");
     arena_gather(&shelf->arena, &redo);
     sieve_leave(&shelf->sieve, &redo, at, shelf_block(shelf, at));
     int rc = arena_gather_free(&shelf->arena, &redo, at);
     rc = rc != 0 ? rc : redo_commit(&redo);
-    weave("stow.bury.after");
+    weave("store.bury.after");
     return rc;
 }
 
@@ -49,14 +49,14 @@ static int drop(struct shelf *shelf, uint64_t at, uint64_t word) {
     retire(shelf, &redo, at);
     redo_put(&redo, word, redo_get(&redo, ITEM_PLACE(at, next)));
     say(shelf, &redo, shelf_item(shelf, at)->hash);
-    weave("stow.drop.before");
+    weave("store.drop.before");
     int rc = redo_commit(&redo);
-    weave("stow.drop.after");
+    weave("store.drop.after");
     rc = rc != 0 ? rc : bury(shelf, at);
     return rc == -EBUSY ? 0 : rc;
 }
 
-void stow_sweep(struct shelf *shelf, uint64_t most) {
+void store_sweep(struct shelf *shelf, uint64_t most) {
     const struct sieve_queue *limbo = &shelf->head->sieve.queue[SIEVE_LIMBO];
     for (uint64_t i = atomic_peek(&limbo->items); i != 0 && most != 0; i--, most--) {
         uint64_t at = atomic_peek(&limbo->oldest);
@@ -66,7 +66,7 @@ void stow_sweep(struct shelf *shelf, uint64_t most) {
         struct redo redo; /* behind the others, which may be free */
         arena_gather(&shelf->arena, &redo);
         retire(shelf, &redo, at);
-        weave("stow.sweep.before");
+        weave("store.sweep.before");
         (void)redo_commit(&redo);
     }
 }
@@ -79,7 +79,7 @@ static int keep(struct shelf *shelf, uint64_t at, uint8_t uses) {
     sieve_leave(&shelf->sieve, &redo, at, bytes);
     sieve_enter(&shelf->sieve, &redo, at, SIEVE_MAIN, bytes);
     atomic_poke(&shelf_item(shelf, at)->uses, uses);
-    weave("stow.keep.before");
+    weave("store.keep.before");
     return redo_commit(&redo);
 }
 
@@ -128,7 +128,7 @@ static int find_room(struct shelf *shelf, struct redo *redo, uint64_t bytes, uin
         *moved = true;
         if (!swept) {
             swept = true;
-            stow_sweep(shelf, UINT64_MAX);
+            store_sweep(shelf, UINT64_MAX);
         } else if (steps-- == 0) {
             return -ENOSPC;
         } else {
@@ -151,7 +151,7 @@ static void write_out(unsigned char *to, const void *from, size_t size) {
 #endif
 }
 
-static void fill(struct shelf *shelf, uint64_t at, const struct shelf_key *key, const struct stow_new *what,
+static void fill(struct shelf *shelf, uint64_t at, const struct shelf_key *key, const struct store_new *what,
                  uint64_t number, uint8_t uses) {
     struct item *item = shelf_item(shelf, at);
     atomic_poke(&item->hash, key->hash);
@@ -179,27 +179,27 @@ static int put(struct shelf *shelf, struct redo *redo, const struct shelf_key *k
     redo_put(redo, ITEM_PLACE(at, next), next);
     redo_put(redo, word, at);
     say(shelf, redo, key->hash);
-    weave("stow.put.before");
+    weave("store.put.before");
     int rc = redo_commit(redo);
-    weave("stow.put.after");
+    weave("store.put.after");
     if (rc == 0 && old != 0) {
         rc = bury(shelf, old);
     }
     return rc == -EBUSY ? 0 : rc;
 }
 
-int stow_put(struct shelf *shelf, const struct shelf_key *key, struct stow_new *what) {
+int store_put(struct shelf *shelf, const struct shelf_key *key, struct store_new *what) {
     struct redo redo;
     uint64_t old = 0, word = 0, at = 0;
     bool moved = false;
-    stow_sweep(shelf, SWEEP);
+    store_sweep(shelf, SWEEP);
     int rc = shelf_locate(shelf, key, &word, &old);
     for (int looks = 0; rc == 0; looks++) {
         uint64_t version =
             old == 0 || shelf_is_late(shelf_item(shelf, old)->expiry) ? 0 : shelf_item(shelf, old)->version;
         if (what->compare && what->version != version) {
             what->version = version;
-            return STOW_OTHER;
+            return STORE_OTHER;
         }
         if (looks != 0) {
             break;
@@ -222,7 +222,7 @@ int stow_put(struct shelf *shelf, const struct shelf_key *key, struct stow_new *
     what->version = atomic_peek(&shelf->head->number) + 1;
     atomic_store(&shelf->head->number, what->version); /* never given twice, also when this one is killed */
     fill(shelf, at, key, what, what->version, uses);
-    weave("stow.put.filled");
+    weave("store.put.filled");
     rc = put(shelf, &redo, key, at, old, word);
     if (rc == 0) {
         count(&shelf->head->puts);
@@ -230,9 +230,9 @@ int stow_put(struct shelf *shelf, const struct shelf_key *key, struct stow_new *
     return rc;
 }
 
-int stow_remove(struct shelf *shelf, const struct shelf_key *key, bool late) {
+int store_remove(struct shelf *shelf, const struct shelf_key *key, bool late) {
     uint64_t at, word;
-    stow_sweep(shelf, SWEEP);
+    store_sweep(shelf, SWEEP);
     int rc = shelf_locate(shelf, key, &word, &at);
     if (rc != 0 || at == 0) {
         return rc != 0 ? rc : -ENOENT;
