@@ -192,6 +192,8 @@ static int show(void *context, const struct node_line *line) {
         .refused = end->in.refused,
         .late = end->in.late,
         .twice = end->in.twice,
+        .expired = end->in.expired,
+        .silences = end->in.silences + end->out.silences,
     };
     return listing->seen(listing->context, &seen);
 }

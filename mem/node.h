@@ -40,6 +40,8 @@ struct node_end {
         uint64_t lost;        /* messages that never became whole, or, where that is known, never came */
         uint64_t refused;     /* packets that were not thirl's, or lied, and messages that were damaged */
         uint64_t late, twice; /* packets that came out of order, and again: where they are numbered */
+        uint64_t expired;     /* messages that were older than their lifespan */
+        uint64_t silences;    /* times that a deadline passed with nothing said */
     } out;
     LINE_ALIGNED struct node_count in;
 };

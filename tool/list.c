@@ -64,7 +64,9 @@ static void add_object(struct list *l, const struct thirl_seen *s) {
                    {"received", s->received}, {"received_bytes", s->received_bytes},
                    {"waits", s->waits},       {"wakes", s->wakes},
                    {"queue", s->queue},       {"lost", s->lost},
-                   {"refused", s->refused}};
+                   {"refused", s->refused},   {"late", s->late},
+                   {"twice", s->twice},       {"expired", s->expired},
+                   {"silences", s->silences}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         text_print(&l->out, "%s\"%s\":%llu", i ? "," : "", numbers[i].name, (unsigned long long)numbers[i].value);
     }
