@@ -18,7 +18,9 @@
 #include "base/atomic.h"
 
 /* What can be held or waited for; the lowest four bits of its tag. */
-#define SLIP_KINDS(X) X(MUTEX, "mutex")
+#define SLIP_KINDS(X)                                                                                                  \
+    X(MUTEX, "mutex")                                                                                                  \
+    X(SEM, "semaphore")
 
 enum slip_kind {
     SLIP_NOTHING,

@@ -64,9 +64,11 @@ static bool holds(const struct slip *slip, uint64_t tag) {
     return false;
 }
 
+/* Whoever waits for a semaphore waits for any one of its holders, and is in no circle while one of them is not. */
 bool order_waits_for(const struct order_graph *graph, unsigned thread, unsigned holder) {
     const struct slip *slip = &graph->thread[thread].slip;
-    return slip->wait.kind != SLIP_NOTHING && slip->wait.tag != 0 && holds(&graph->thread[holder].slip, slip->wait.tag);
+    return slip->wait.kind != SLIP_SEM && slip->wait.kind != SLIP_NOTHING && slip->wait.tag != 0 &&
+           holds(&graph->thread[holder].slip, slip->wait.tag);
 }
 
 unsigned order_circle_through(const struct order_graph *graph, unsigned thread, unsigned *circle, unsigned most) {

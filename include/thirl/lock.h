@@ -31,6 +31,7 @@ enum thirl_lock_flags {
         2, /* whoever holds it runs with the priority of the most urgent that waits; one PID namespace */
     THIRL_LOCK_DEADLOCK =
         4, /* one of those who wait for each other in a circle gets -EDEADLK, with the circle as a sentence */
+    THIRL_LOCK_COUNTING = 16, /* a semaphore that only counts: nobody holds a permit */
 };
 
 /* ---- mutex ------------------------------------------------------------------------------------------------------- */
@@ -57,6 +58,33 @@ THIRL_API int thirl_mutex_mend(thirl_mutex *mutex);
 
 /* Its holder gives it up, and lets go: from now on everybody gets -ENOTRECOVERABLE, until it is made anew. */
 THIRL_API int thirl_mutex_condemn(thirl_mutex *mutex);
+
+/* ---- semaphore --------------------------------------------------------------------------------------------------- */
+
+typedef struct thirl_sem {
+    uint64_t thirl_own[64];
+} thirl_sem;
+
+#define THIRL_SEM_PERMITS_MAX 56        /* permits that come back */
+#define THIRL_SEM_COUNT_MAX 0x40000000u /* with COUNTING */
+
+/* Makes a semaphore of memory that nobody uses yet, with so many permits. Flags: 0, or COUNTING.
+ *
+ * 0: there are as many permits for ever, one at least. A process that takes one holds it until any of its threads gives it back; when it
+ * dies, its permits come back by themselves.
+ * COUNTING: nobody holds anything. Whoever waits takes one away, anybody posts one. A process that dies gives back nothing, and loses
+ * nothing that it had not taken yet. */
+THIRL_API THIRL_CHECK int thirl_sem_init(thirl_sem *sem, uint32_t permits, uint32_t flags);
+
+/* Ends it. -EBUSY: a living process holds a permit. */
+THIRL_API int thirl_sem_deinit(thirl_sem *sem);
+
+/* Takes a permit; pairs with thirl_sem_post. 0; THIRL_OWNER_DIED: taken, and the process that held it before died with it, so what it did
+ * with it may be half done: nobody else is told. */
+THIRL_API THIRL_CHECK int thirl_sem_wait(thirl_sem *sem, thirl_time until);
+
+/* Gives one back; COUNTING: adds one. -EPERM: this process holds none. -EOVERFLOW: there are THIRL_SEM_COUNT_MAX already. */
+THIRL_API int thirl_sem_post(thirl_sem *sem);
 
 #ifdef __cplusplus
 }

@@ -351,14 +351,15 @@ static void survive(const struct conform *c, struct peer *stage) {
         must_be(query_words(reply).what, 8);
         thirl_free(&reply);
     } else {
-        thirl_msg *msg;
-        const struct words words = {8, 0};
-        int rc;
-        do { /* a request of the dead may have waited */
+        struct words got;
+        do { /* requests of the dead may have waited, and over a network an answer to the dead may still leave */
+            thirl_msg *msg;
             must_be(thirl_take(end, &msg, PATIENCE), 0);
-            rc = thirl_reply(end, &msg, &words, sizeof words, PATIENCE);
+            got = query_words(msg);
+            got.what++;
+            int rc = thirl_reply(end, &msg, &got, sizeof got, PATIENCE);
             must(rc == 0 || rc == -THIRL_EPEERDIED || rc == -THIRL_ECLOSED || rc == -ECANCELED);
-        } while (rc != 0);
+        } while (got.what != 8);
     }
     must_be(thirl_close(&end, PATIENCE), 0);
 }

@@ -264,6 +264,7 @@ static const char *const elsewhere[] = {
     "arena.",     "redo.",   "area.",                             /* arena_test, area_test */
     "cell.",      "lot.",    "own.",     "test.",                 /* state_test, own_test */
     "mutex.",     "owner.",  "urgent.",                           /* locks_test */
+    "sem.",       "token.",                                       /* survive_test */
     "link.noted",                                                 /* rights_test */
     "pipe.",                                                      /* pipe_test */
     "udp.",                                                       /* udp_test */

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Semaphores and death: who takes, waits, gives back, posts or takes over is killed, and stopped, at each named point. The others get on in
+ * time, what a dead one held comes back, and what it had not taken is not lost.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "base/weave.h"
+#include "include/thirl/lock.h"
+#include "tests/member.h"
+#include "tests/point.h"
+#include "tests/room.h"
+
+#define TURNS 12
+#define PASSES 3 /* the first of a point, and a later one */
+#define OTHERS 2
+#define VICTIM OTHERS /* its number */
+
+static struct board {
+    thirl_sem sem;
+    uint32_t ready, over;
+    uint32_t inside[OTHERS + 1];
+    uint32_t taken[OTHERS + 1], posted[OTHERS + 1], told[OTHERS + 1];
+} * board; /* of this scenario: they run side by side */
+
+/* One kind of lock, and what its victim and the others do; each answers 0. */
+struct scenario {
+    const char *name, *points;
+    void (*anew)(void);
+    int (*body)(unsigned who);
+    bool (*whole)(bool died); /* afterwards, in the parent */
+};
+
+/* Nobody begins before all are there. */
+static void gather(void) {
+    (void)atomic_add(&board->ready, 1u);
+    while (atomic_load(&board->ready) < OTHERS + 1) room_sleep(CLOCK_MS / 10);
+}
+
+static uint32_t sum(const uint32_t count[OTHERS + 1]) {
+    uint32_t all = 0;
+    for (int i = 0; i <= OTHERS; i++) all += atomic_load(&count[i]);
+    return all;
+}
+
+/* ---- permits that come back ---- */
+
+static void two_permits(void) {
+    if (thirl_sem_init(&board->sem, 2, 0) != 0) abort();
+}
+
+static int take_a_permit(unsigned who, bool nap) {
+    int rc = thirl_sem_wait(&board->sem, thirl_in_ms(20000));
+    CHECK(rc == 0 || rc == THIRL_OWNER_DIED);
+    board->told[who] += rc == THIRL_OWNER_DIED;
+    atomic_store(&board->inside[who], 1);
+    weave("test.sem.inside");
+    /* whoever is told knows that the victim is not inside any more */
+    CHECK(sum(board->inside) <= 2 + (sum(board->told) != 0 ? 1u : 0u));
+    if (nap) room_sleep(CLOCK_MS);
+    atomic_store(&board->inside[who], 0);
+    CHECK(thirl_sem_post(&board->sem) == 0);
+    board->taken[who]++;
+    return 0;
+}
+
+static int take_turns(unsigned who) {
+    gather();
+    for (int i = 0; i < TURNS; i++) {
+        if (take_a_permit(who, who != VICTIM || i % 2 == 0) != 0) return 1;
+    }
+    return 0;
+}
+
+static bool both_are_back(bool died) {
+    int told = 0;
+    for (int i = 0; i < 2; i++) {
+        int rc = thirl_sem_wait(&board->sem, thirl_in_ms(900));
+        if (rc < 0) return false;
+        told += rc == THIRL_OWNER_DIED;
+    }
+    return thirl_sem_wait(&board->sem, THIRL_NOW) == -EAGAIN && sum(board->told) + (uint32_t)told <= (died ? 1u : 0u) &&
+           board->taken[0] == TURNS && board->taken[1] == TURNS && (died || board->taken[VICTIM] == TURNS) &&
+           thirl_sem_post(&board->sem) == 0 && thirl_sem_post(&board->sem) == 0;
+}
+
+/* Both permits are a dead process's, and the victim takes them over first. */
+static int die_with_both(void *nothing) {
+    (void)nothing;
+    CHECK(thirl_sem_wait(&board->sem, THIRL_NOW) == 0 && thirl_sem_wait(&board->sem, THIRL_NOW) == 0);
+    return raise(SIGKILL);
+}
+
+static void two_left_behind(void) {
+    two_permits();
+    if (room_run(die_with_both, NULL) != 128 + SIGKILL) abort();
+}
+
+static int take_over(unsigned who) {
+    if (who != VICTIM) return 0;
+    for (int i = 0; i < 2; i++) {
+        int rc = thirl_sem_wait(&board->sem, i == 0 ? THIRL_NOW : thirl_in_ms(900));
+        CHECK(rc == THIRL_OWNER_DIED);
+        board->told[who]++;
+    }
+    CHECK(thirl_sem_wait(&board->sem, THIRL_NOW) == -EAGAIN);
+    CHECK(thirl_sem_post(&board->sem) == 0 && thirl_sem_post(&board->sem) == 0);
+    return 0;
+}
+
+static bool each_is_told_of_once(bool died) {
+    for (int i = 0; i < 2; i++) {
+        int rc = thirl_sem_wait(&board->sem, thirl_in_ms(900));
+        if (rc < 0 || (!died && rc != 0)) return false;
+    }
+    return thirl_sem_wait(&board->sem, THIRL_NOW) == -EAGAIN && (died || board->told[VICTIM] == 2) &&
+           thirl_sem_post(&board->sem) == 0 && thirl_sem_post(&board->sem) == 0;
+}
+
+/* Whoever gave up has left word that he waits, and nobody does. */
+static int give_up_first(unsigned who) {
+    if (who != VICTIM) return 0;
+    for (int i = 0; i < PASSES; i++) {
+        for (int n = 0; n < 2; n++) CHECK(thirl_sem_wait(&board->sem, THIRL_NOW) == 0);
+        CHECK(thirl_sem_wait(&board->sem, thirl_in_ms(1)) == -ETIMEDOUT);
+        for (int n = 0; n < 2; n++) CHECK(thirl_sem_post(&board->sem) == 0);
+    }
+    board->told[who] = 2;
+    return 0;
+}
+
+/* ---- a count ---- */
+
+static void a_count(void) {
+    if (thirl_sem_init(&board->sem, 0, THIRL_LOCK_COUNTING) != 0) abort();
+}
+
+/* One posts, so that those who take have to sleep, and often one behind the other. */
+static int post_some(unsigned who) {
+    gather();
+    for (int i = 0; i < TURNS; i++) {
+        if (i % 4 == 0) room_sleep(2 * CLOCK_MS);
+        CHECK(thirl_sem_post(&board->sem) == 0);
+        (void)atomic_add(&board->posted[who], 1u);
+    }
+    return 0;
+}
+
+/* Until the parent has seen that all is taken. */
+static int take_until_over(unsigned who) {
+    gather();
+    while (atomic_load(&board->over) == 0) {
+        int rc = thirl_sem_wait(&board->sem, thirl_in_ms(5));
+        CHECK(rc == 0 || rc == -ETIMEDOUT);
+        if (rc == 0) (void)atomic_add(&board->taken[who], 1u);
+    }
+    return 0;
+}
+
+static int post_or_be_killed(unsigned who) {
+    return who == VICTIM ? post_some(who) : take_until_over(who);
+}
+
+static int take_or_be_killed(unsigned who) {
+    return who == 0 ? post_some(who) : take_until_over(who);
+}
+
+static int give_to_the_victim(unsigned who) {
+    if (who == 0) return post_some(who);
+    gather();
+    return who == VICTIM ? take_until_over(who) : 0;
+}
+
+static int miss_first(unsigned who) {
+    if (who != VICTIM) return 0;
+    for (int i = 0; i < PASSES; i++) {
+        CHECK(thirl_sem_wait(&board->sem, thirl_in_ms(1)) == -ETIMEDOUT);
+        CHECK(thirl_sem_post(&board->sem) == 0);
+        (void)atomic_add(&board->posted[who], 1u);
+        CHECK(thirl_sem_wait(&board->sem, i == 0 ? THIRL_NOW : thirl_in_ms(1)) == 0);
+        (void)atomic_add(&board->taken[who], 1u);
+    }
+    return 0;
+}
+
+/* One may have been posted and not noted down yet when its poster died, or been taken likewise. */
+static bool the_count_is_right(bool died) {
+    uint32_t left = 0, slack = died ? 1 : 0;
+    while (thirl_sem_wait(&board->sem, THIRL_NOW) == 0) left++;
+    uint32_t taken = sum(board->taken) + left, posted = sum(board->posted);
+    return taken <= posted + slack && taken + slack >= posted;
+}
+
+#define POINTS "sem. token. test.sem." /* all must be met by somebody */
+#define HELD "sem.take. sem.wait. sem.post. test.sem."
+#define TOKEN "token.spin. token.take. token.wait."
+
+static const struct scenario scenarios[] = {
+    {"permits", HELD, two_permits, take_turns, both_are_back},
+    {"permits of the dead", "sem.take.listed sem.inherit.", two_left_behind, take_over, each_is_told_of_once},
+    {"permits that nobody waits for", HELD, two_permits, give_up_first, each_is_told_of_once},
+    {"takers of a count", TOKEN, a_count, take_or_be_killed, the_count_is_right},
+    {"the only taker of a count", TOKEN, a_count, give_to_the_victim, the_count_is_right},
+    {"a count that nobody waits for", TOKEN " token.post.", a_count, miss_first, the_count_is_right},
+    {"posters to a count", "token.post.", a_count, post_or_be_killed, the_count_is_right},
+};
+#define SCENARIOS (sizeof scenarios / sizeof *scenarios)
+
+/* ---- trials ---- */
+
+static struct {
+    const struct scenario *scenario;
+    char order[96];
+    bool killed;
+    unsigned *hits; /* of each point of this program, in its scenario */
+} trial;
+
+static int live(void *who) {
+    unsigned number = (unsigned)(uintptr_t)who;
+    if (number == VICTIM && setenv("THIRL_WEAVE_AT", trial.order, 1) != 0) {
+        return 1;
+    }
+    return trial.scenario->body(number);
+}
+
+/* Goes on when the victim has stopped. Its end; -1: it was stopped, and got on. */
+static int watch(pid_t victim) {
+    int status;
+    bool stopped = false;
+    while (waitpid(victim, &status, WUNTRACED) == victim && WIFSTOPPED(status)) {
+        stopped = true;
+        room_sleep(70 * CLOCK_MS); /* longer than the slice in which the others look */
+        (void)kill(victim, SIGCONT);
+    }
+    return WIFSIGNALED(status)                   ? 128 + WTERMSIG(status)
+           : stopped && WEXITSTATUS(status) == 0 ? -1
+                                                 : WEXITSTATUS(status);
+}
+
+/* Until all is posted and taken, or, where somebody has died, nothing more comes. */
+static void all_posted_is_taken(void) {
+    uint32_t before = 0;
+    for (int64_t until = clock_now() + 150 * CLOCK_MS; clock_now() < until; room_sleep(CLOCK_MS)) {
+        uint32_t posted = sum(board->posted), taken = sum(board->taken);
+        if (posted >= TURNS && taken >= posted) {
+            break;
+        }
+        until = posted + taken != before ? clock_now() + 150 * CLOCK_MS : until;
+        before = posted + taken;
+    }
+}
+
+/* Did the victim meet its order? -1: something is wrong. */
+static int met(void) {
+    pid_t other[OTHERS], victim;
+    memset(board, 0, sizeof *board);
+    trial.scenario->anew();
+    for (unsigned i = 0; i < OTHERS; i++) other[i] = room_fork(live, (void *)(uintptr_t)i);
+    victim = room_fork(live, (void *)(uintptr_t)VICTIM);
+    if (trial.scenario->whole == the_count_is_right && trial.scenario->body != miss_first) {
+        all_posted_is_taken();
+        atomic_store(&board->over, 1);
+    }
+    int status = watch(victim);
+    bool good = status == 0 || status == (trial.killed ? 128 + SIGKILL : -1);
+    for (unsigned i = 0; i < OTHERS; i++) good = room_reap(other[i]) == 0 && good;
+    good = trial.scenario->whole(status == 128 + SIGKILL) && good;
+    if (!good) {
+        print_message("%s, %s: the victim ended with %d\n", trial.scenario->name, trial.order, status);
+    }
+    return good ? status != 0 : -1;
+}
+
+/* A point that was not passed, by chance, is tried again. */
+#define TRIES 5
+
+/* In a process of its own: all points of one scenario. */
+static int play(void *scenario) {
+    size_t at = 0;
+    trial.scenario = scenario;
+    for (const char *name; (name = point_next(&at, trial.scenario->points)) != NULL;) {
+        for (int pass = 1; pass <= (trial.killed ? PASSES : 1); pass += PASSES - 1) {
+            (void)snprintf(trial.order, sizeof trial.order, "%s:%d:%s", name, pass, trial.killed ? "kill" : "stop");
+            int hit = 0;
+            for (int tries = 0; hit == 0 && tries < (pass == 1 ? TRIES : 1); tries++) hit = met();
+            if (hit < 0) return 1;
+            trial.hits[at - 1] += (unsigned)hit;
+        }
+    }
+    return 0;
+}
+
+static void at_each_point(bool killed) {
+    pid_t player[SCENARIOS];
+    size_t points, at = 0;
+    (void)weave_points(&points);
+    size_t size = sizeof *board * SCENARIOS, all = points * sizeof(unsigned);
+    char *map = mmap(NULL, size + SCENARIOS * all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(map != MAP_FAILED);
+    trial.killed = killed;
+    for (size_t s = 0; s < SCENARIOS; s++) {
+        board = (struct board *)(void *)map + s;
+        trial.hits = (unsigned *)(void *)(map + size + s * all);
+        player[s] = fork();
+        if (player[s] == 0) {
+            _exit(play((void *)(uintptr_t)&scenarios[s]));
+        }
+    }
+    for (size_t s = 0; s < SCENARIOS; s++) assert_int_equal(room_reap(player[s]), 0);
+    for (const char *name; (name = point_next(&at, POINTS)) != NULL;) {
+        unsigned hits = 0;
+        for (size_t s = 0; s < SCENARIOS; s++) hits += ((unsigned *)(void *)(map + size + s * all))[at - 1];
+        if (hits == 0) print_message("%s was never passed\n", name);
+        assert_true(hits != 0);
+    }
+    (void)munmap(map, size + SCENARIOS * all);
+}
+
+static void killed_at_each_point(void **state) {
+    (void)state;
+    at_each_point(true);
+}
+
+static void stopped_at_each_point(void **state) {
+    (void)state;
+    at_each_point(false);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(killed_at_each_point),
+        cmocka_unit_test(stopped_at_each_point),
+    };
+    return cmocka_run_group_tests(tests, room_begin, room_end);
+}
