@@ -20,7 +20,9 @@
 /* What can be held or waited for; the lowest four bits of its tag. */
 #define SLIP_KINDS(X)                                                                                                  \
     X(MUTEX, "mutex")                                                                                                  \
-    X(SEM, "semaphore")
+    X(SEM, "semaphore")                                                                                                \
+    X(EVENT, "event")                                                                                                  \
+    X(ONCE, "once")
 
 enum slip_kind {
     SLIP_NOTHING,

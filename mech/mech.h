@@ -122,6 +122,7 @@ struct mech {
     bool registry;     /* open needs the registry directory */
     uint64_t queue;    /* what ?queue= is when nobody says it */
     uint64_t max;      /* likewise of ?max=; 0: MECH_MAX */
+    uint64_t pool;     /* likewise of ?pool=; 0: it has none, and chan refuses the option */
     const char
         *more; /* what a full queue depends on and what raises it, for sentences; NULL: the queue that was asked for */
     bool blocks;   /* send and recv make use of wait = true: chan calls them so before it ever arms */

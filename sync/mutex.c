@@ -26,7 +26,7 @@ static int refuse(void) {
 bool mutex_mine(const struct mutex *m, const struct party *me) {
     bool inherits = (atomic_peek(&m->flags) & THIRL_LOCK_INHERIT) != 0;
     return atomic_peek(&m->thread) == me->number &&
-           (inherits ? atomic_peek(&m->holder) == me->id : owner_is(&m->word, me));
+           (inherits ? (atomic_peek(&m->holder) & PARTY_ID) == me->id : owner_is(&m->word, me));
 }
 
 int thirl_mutex_init(thirl_mutex *mutex, uint32_t flags) {
@@ -54,8 +54,8 @@ int thirl_mutex_deinit(thirl_mutex *mutex) {
     if (rc != 0) {
         return rc;
     }
-    uint64_t owner = atomic_load(&m->word) & PARTY_ID;
-    owner = (m->flags & THIRL_LOCK_INHERIT) != 0 ? atomic_load(&m->holder) : owner;
+    bool inherits = (m->flags & THIRL_LOCK_INHERIT) != 0;
+    uint64_t owner = atomic_load(inherits ? &m->holder : &m->word) & PARTY_ID;
     if (owner != 0 && party_alive(owner)) {
         return err_say(EBUSY, "a process that is alive holds the mutex");
     }

@@ -15,7 +15,7 @@ struct mutex {
     uint32_t depth;     /* how often it was taken again */
     uint32_t flags;     /* enum thirl_lock_flags */
     uint32_t futex;     /* THIRL_LOCK_INHERIT: the word of the kernel's kind, with a thread's number in it */
-    uint64_t holder;    /* THIRL_LOCK_INHERIT: the process of that thread; 0 unknown */
+    uint64_t holder;    /* THIRL_LOCK_INHERIT: the process of that thread, and 16 bits of its number; 0 unknown */
     uint64_t pid_space; /* THIRL_LOCK_INHERIT: where those numbers mean something */
     uint64_t zero[1];
 };

@@ -11,7 +11,9 @@
 #include "base/futex.h"
 #include "include/thirl/lock.h"
 
-#define SPINS 40 /* an owner that lets go at once is not slept for */
+#ifndef OWNER_SPINS
+#define OWNER_SPINS 40 /* an owner that lets go at once is not slept for */
+#endif
 
 static const uint32_t *lower(const uint64_t *word) {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -61,7 +63,7 @@ static int inherit(uint64_t *word, const struct party *me, uint64_t seen) {
 }
 
 int owner_spin(uint64_t *word, const struct party *me) {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < OWNER_SPINS; i++) {
         uint64_t seen = atomic_load(word);
         int rc = attempt(word, me, &seen, 0);
         if (rc != -EAGAIN || (seen & OWNER_WAITERS) != 0) {

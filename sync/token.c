@@ -79,3 +79,10 @@ int token_post(uint64_t *word, uint32_t most) {
     weave("token.post.after");
     return 0;
 }
+
+void token_clear(uint64_t *word) {
+    uint64_t seen = atomic_load(word);
+    weave("token.clear.before");
+    while (!atomic_cas(word, &seen, (seen & ~(uint64_t)UINT32_MAX) | (seen & TOKEN_WAITERS))) continue;
+    weave("token.clear.after");
+}

@@ -40,4 +40,7 @@ int token_spin(uint64_t *word);
 /* One more, and wakes one who waits. -EOVERFLOW, without a sentence: there are `most` already; one who waits is woken all the same. */
 int token_post(uint64_t *word, uint32_t most);
 
+/* All that is there is gone. */
+void token_clear(uint64_t *word);
+
 #endif

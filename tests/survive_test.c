@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Semaphores and death: who takes, waits, gives back, posts or takes over is killed, and stopped, at each named point. The others get on in
- * time, what a dead one held comes back, and what it had not taken is not lost.
+ * Semaphores, events, what is done once, and death: who takes, waits, gives back, posts, sets or takes over is killed, and stopped, at each
+ * named point. The others get on in time, what a dead one held comes back, and what it had not taken is not lost.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +23,8 @@
 #include "base/clock.h"
 #include "base/weave.h"
 #include "include/thirl/lock.h"
+#include "sync/beacon.h"
+#include "sync/token.h"
 #include "tests/member.h"
 #include "tests/point.h"
 #include "tests/room.h"
@@ -33,6 +36,8 @@
 
 static struct board {
     thirl_sem sem;
+    thirl_event event;
+    thirl_once once;
     uint32_t ready, over;
     uint32_t inside[OTHERS + 1];
     uint32_t taken[OTHERS + 1], posted[OTHERS + 1], told[OTHERS + 1];
@@ -90,7 +95,7 @@ static int take_turns(unsigned who) {
 static bool both_are_back(bool died) {
     int told = 0;
     for (int i = 0; i < 2; i++) {
-        int rc = thirl_sem_wait(&board->sem, thirl_in_ms(900));
+        int rc = thirl_sem_wait(&board->sem, thirl_in_ms(5000));
         if (rc < 0) return false;
         told += rc == THIRL_OWNER_DIED;
     }
@@ -114,7 +119,7 @@ static void two_left_behind(void) {
 static int take_over(unsigned who) {
     if (who != VICTIM) return 0;
     for (int i = 0; i < 2; i++) {
-        int rc = thirl_sem_wait(&board->sem, i == 0 ? THIRL_NOW : thirl_in_ms(900));
+        int rc = thirl_sem_wait(&board->sem, i == 0 ? THIRL_NOW : thirl_in_ms(5000));
         CHECK(rc == THIRL_OWNER_DIED);
         board->told[who]++;
     }
@@ -125,7 +130,7 @@ static int take_over(unsigned who) {
 
 static bool each_is_told_of_once(bool died) {
     for (int i = 0; i < 2; i++) {
-        int rc = thirl_sem_wait(&board->sem, thirl_in_ms(900));
+        int rc = thirl_sem_wait(&board->sem, thirl_in_ms(5000));
         if (rc < 0 || (!died && rc != 0)) return false;
     }
     return thirl_sem_wait(&board->sem, THIRL_NOW) == -EAGAIN && (died || board->told[VICTIM] == 2) &&
@@ -206,8 +211,151 @@ static bool the_count_is_right(bool died) {
     return taken <= posted + slack && taken + slack >= posted;
 }
 
-#define POINTS "sem. token. test.sem." /* all must be met by somebody */
+/* ---- events ---- */
+
+static void an_event(void) {
+    if (thirl_event_init(&board->event, 0) != 0) abort();
+}
+
+static void an_automatic_event(void) {
+    if (thirl_event_init(&board->event, THIRL_LOCK_AUTOMATIC) != 0) abort();
+}
+
+/* One sets it again when it was passed, by whomever. */
+static int set_or_pass(unsigned who) {
+    const struct beacon *e = (const struct beacon *)(const void *)&board->event;
+    gather();
+    for (int i = 0; who == 0 && i < TURNS; i++) {
+        if (i % 2 == 0) room_sleep(CLOCK_MS);
+        CHECK(thirl_event_set(&board->event) == 0);
+        int64_t until = clock_now() + 20 * CLOCK_S;
+        while (token_count(atomic_load(&e->word)) != 0) {
+            CHECK(clock_now() < until);
+            room_sleep(CLOCK_MS / 10);
+        }
+        board->posted[0]++;
+    }
+    if (who == 0) atomic_store(&board->over, 1);
+    while (who != 0 && atomic_load(&board->over) == 0) {
+        int rc = thirl_event_wait(&board->event, thirl_in_ms(5));
+        CHECK(rc == 0 || rc == -ETIMEDOUT);
+        if (rc == 0) (void)atomic_add(&board->taken[who], 1u);
+    }
+    return 0;
+}
+
+static bool each_was_passed(bool died) {
+    uint32_t taken = sum(board->taken);
+    return board->posted[0] == TURNS && taken <= TURNS && taken + (died ? 1 : 0) >= TURNS;
+}
+
+static int reset_and_pass(unsigned who) {
+    if (who != VICTIM) return 0;
+    for (int i = 0; i < PASSES; i++) {
+        CHECK(thirl_event_set(&board->event) == 0);
+        CHECK(thirl_event_reset(&board->event) == 0);
+        CHECK(thirl_event_wait(&board->event, thirl_in_ms(1)) == -ETIMEDOUT);
+    }
+    return 0;
+}
+
+/* One sets it a little later, when it may be set already, and again until the waiter has passed. */
+static int set_again_or_pass(unsigned who) {
+    gather();
+    while (who == 0 && atomic_load(&board->taken[1]) == 0) {
+        room_sleep(5 * CLOCK_MS);
+        CHECK(thirl_event_set(&board->event) == 0);
+    }
+    if (who == VICTIM) {
+        room_sleep(2 * CLOCK_MS);
+        for (int i = 0; i < PASSES; i++) {
+            CHECK(thirl_event_reset(&board->event) == 0);
+            CHECK(thirl_event_set(&board->event) == 0);
+        }
+    }
+    if (who == 1) {
+        CHECK(thirl_event_wait(&board->event, thirl_in_ms(20000)) == 0);
+        atomic_store(&board->taken[1], 1);
+    }
+    return 0;
+}
+
+static int pass_or_be_killed(unsigned who) {
+    gather();
+    if (who == 0) {
+        room_sleep(5 * CLOCK_MS);
+        return thirl_event_set(&board->event);
+    }
+    return thirl_event_wait(&board->event, thirl_in_ms(who == VICTIM ? 1000 : 20000));
+}
+
+static bool it_still_works(bool died) {
+    (void)died;
+    return thirl_event_set(&board->event) == 0 && thirl_event_wait(&board->event, THIRL_NOW) == 0 &&
+           thirl_event_reset(&board->event) == 0 && thirl_event_wait(&board->event, THIRL_NOW) == -EAGAIN;
+}
+
+/* ---- once ---- */
+
+static void not_done(void) {
+}
+
+static int die_half_way(void *nothing) {
+    (void)nothing;
+    CHECK(thirl_once_begin(&board->once, THIRL_NOW) == THIRL_ONCE_YOURS);
+    return raise(SIGKILL);
+}
+
+static void half_done(void) {
+    if (room_run(die_half_way, NULL) != 128 + SIGKILL) abort();
+}
+
+/* The victim cannot, the first time. */
+static int do_it_once(unsigned who) {
+    int rc = 1;
+    for (int i = 0; rc != 0; i++) {
+        rc = thirl_once_begin(&board->once, thirl_in_ms(20000));
+        CHECK(rc == 0 || rc == THIRL_ONCE_YOURS || rc == THIRL_OWNER_DIED);
+        if (rc == 0) break;
+        bool cannot = who == VICTIM && i == 0;
+        board->told[who] += rc == THIRL_OWNER_DIED;
+        CHECK(sum(board->taken) == 0 || rc == THIRL_OWNER_DIED);
+        room_sleep(CLOCK_MS / 2);
+        weave("test.once.half");
+        board->taken[who] = !cannot;
+        CHECK(thirl_once_end(&board->once, !cannot) == 0);
+    }
+    return 0;
+}
+
+static int do_it_once_together(unsigned who) {
+    gather();
+    return do_it_once(who);
+}
+
+static bool it_is_done_or_anybodys(bool died) {
+    int rc = thirl_once_begin(&board->once, thirl_in_ms(5000));
+    return rc == 0 || (died && rc > 0);
+}
+
+static int do_it_alone(unsigned who) {
+    return who == VICTIM ? do_it_once(who) : 0;
+}
+
+static bool it_is_done(bool died) {
+    int rc = thirl_once_begin(&board->once, thirl_in_ms(5000));
+    return rc == 0 && sum(board->taken) >= 1 && (died || sum(board->taken) == 1) && (died || sum(board->told) == 0);
+}
+
+static bool it_is_done_or_mine(bool died) {
+    int rc = thirl_once_begin(&board->once, thirl_in_ms(5000));
+    return (rc == 0 && (died || board->told[VICTIM] != 0)) || (died && rc == THIRL_OWNER_DIED);
+}
+
+/* All of these must be met by somebody. */
+#define POINTS "sem. token. beacon. once. test.sem. test.once."
 #define HELD "sem.take. sem.wait. sem.post. test.sem."
+#define ONCE "once. owner.take. owner.condemn. owner.wait. test.once."
 #define TOKEN "token.spin. token.take. token.wait."
 
 static const struct scenario scenarios[] = {
@@ -218,6 +366,15 @@ static const struct scenario scenarios[] = {
     {"the only taker of a count", TOKEN, a_count, give_to_the_victim, the_count_is_right},
     {"a count that nobody waits for", TOKEN " token.post.", a_count, miss_first, the_count_is_right},
     {"posters to a count", "token.post.", a_count, post_or_be_killed, the_count_is_right},
+    {"an automatic event", TOKEN, an_automatic_event, set_or_pass, each_was_passed},
+    {"an automatic event of one", TOKEN " token.post. token.clear.", an_automatic_event, reset_and_pass,
+     it_still_works},
+    {"setters of an event", "beacon.set. beacon.reset.", an_event, set_again_or_pass, it_still_works},
+    {"waiters for an event", "beacon.wait.", an_event, pass_or_be_killed, it_still_works},
+    {"an event of one", "beacon.", an_event, reset_and_pass, it_still_works},
+    {"once", ONCE, not_done, do_it_once_together, it_is_done},
+    {"once for the dead", ONCE " owner.inherit.", half_done, do_it_alone, it_is_done_or_mine},
+    {"once by one", "once.", not_done, do_it_alone, it_is_done_or_anybodys},
 };
 #define SCENARIOS (sizeof scenarios / sizeof *scenarios)
 
@@ -287,11 +444,14 @@ static int met(void) {
 }
 
 /* A point that was not passed, by chance, is tried again. */
-#define TRIES 5
+#define TRIES 3
 
-/* In a process of its own: all points of one scenario. */
+/* In a process and a registry of its own: all points of one scenario. */
 static int play(void *scenario) {
+    char registry[96];
     size_t at = 0;
+    (void)snprintf(registry, sizeof registry, "%s/%d", room_path, (int)getpid());
+    if (mkdir(registry, 0700) != 0 || setenv("THIRL_DIR", registry, 1) != 0) return 1;
     trial.scenario = scenario;
     for (const char *name; (name = point_next(&at, trial.scenario->points)) != NULL;) {
         for (int pass = 1; pass <= (trial.killed ? PASSES : 1); pass += PASSES - 1) {

@@ -3,7 +3,7 @@
  * Locks in shared memory that survive the death of any holder and any waiter, in any process.
  *
  * Each is a struct that lives in memory which all its users share, in a struct of their own. It holds no pointer, may be mapped anywhere, and works between PID namespaces that share one registry directory ($THIRL_DIR).
- * Processes of one host and of one architecture's layout. Memory of zeros is no lock yet: -EINVAL.
+ * Processes of one host and of one architecture's layout. Memory of zeros is no lock yet (-EINVAL), but a thirl_once.
  *
  * Every function may be called from any thread. Deadlines are absolute: THIRL_NOW tries, THIRL_NEVER waits as long as it takes,
  * THIRL_SOON is 30 seconds. A death is noticed within 50 milliseconds of the kernel's knowing; a process that is only stopped is not dead.
@@ -31,7 +31,8 @@ enum thirl_lock_flags {
         2, /* whoever holds it runs with the priority of the most urgent that waits; one PID namespace */
     THIRL_LOCK_DEADLOCK =
         4, /* one of those who wait for each other in a circle gets -EDEADLK, with the circle as a sentence */
-    THIRL_LOCK_COUNTING = 16, /* a semaphore that only counts: nobody holds a permit */
+    THIRL_LOCK_COUNTING = 16,  /* a semaphore that only counts: nobody holds a permit */
+    THIRL_LOCK_AUTOMATIC = 32, /* an event that lets one pass, and is reset by that */
 };
 
 /* ---- mutex ------------------------------------------------------------------------------------------------------- */
@@ -85,6 +86,49 @@ THIRL_API THIRL_CHECK int thirl_sem_wait(thirl_sem *sem, thirl_time until);
 
 /* Gives one back; COUNTING: adds one. -EPERM: this process holds none. -EOVERFLOW: there are THIRL_SEM_COUNT_MAX already. */
 THIRL_API int thirl_sem_post(thirl_sem *sem);
+
+/* ---- event ------------------------------------------------------------------------------------------------------- */
+
+typedef struct thirl_event {
+    uint64_t thirl_own[8];
+} thirl_event;
+
+/* Makes an event of memory that nobody uses yet; it is not set. Flags: 0, or AUTOMATIC.
+ *
+ * 0: once set it stays so until it is reset, and lets everybody pass. Whoever waits when it is set passes, even if it is reset at once.
+ * AUTOMATIC: it lets one pass, and is reset by that. Set again before anybody has passed, it lets one pass. A process that dies
+ * before it has passed leaves it set. */
+THIRL_API THIRL_CHECK int thirl_event_init(thirl_event *event, uint32_t flags);
+
+/* Ends it. */
+THIRL_API int thirl_event_deinit(thirl_event *event);
+
+/* Sets it, and resets it. Never wait; nobody has to be the one who may. */
+THIRL_API int thirl_event_set(thirl_event *event);
+THIRL_API int thirl_event_reset(thirl_event *event);
+
+/* Waits until it is set. 0: passed. */
+THIRL_API THIRL_CHECK int thirl_event_wait(thirl_event *event, thirl_time until);
+
+/* ---- once -------------------------------------------------------------------------------------------------------- */
+
+/* What is to be done once by all processes together. It needs no init: memory of zeros, such as a new file, is one that is not done yet,
+ * so it can stand guard over the init of everything else. */
+typedef struct thirl_once {
+    uint64_t thirl_own[4];
+} thirl_once;
+
+/* Positive answers of thirl_once_begin: it is the caller's to do, and until it has called thirl_once_end all others wait. With
+ * THIRL_OWNER_DIED somebody who had begun has died, and what was to be done may be half done. */
+#define THIRL_ONCE_YOURS 17
+
+/* 0: it is done, and everything that was stored before is visible. THIRL_ONCE_YOURS, THIRL_OWNER_DIED: see above; pairs with
+ * thirl_once_end. -EDEADLK: this thread is doing it. */
+THIRL_API THIRL_CHECK int thirl_once_begin(thirl_once *once, thirl_time until);
+
+/* By the thread that does it: it is done, for ever. Or, with done 0, it could not be done, and the next one tries. -EPERM: it is not this
+ * thread's. */
+THIRL_API int thirl_once_end(thirl_once *once, int done);
 
 #ifdef __cplusplus
 }

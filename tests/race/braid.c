@@ -224,6 +224,10 @@ bool braid_alive(uint64_t id) {
     return run.dead < 0 || all[run.dead].me.id != id;
 }
 
+bool braid_asleep(unsigned who) {
+    return all[who].state == ASLEEP;
+}
+
 struct party *braid_me(void) {
     return &all[run.current].me;
 }

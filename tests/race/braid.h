@@ -39,7 +39,10 @@ void braid_fail(const char *text, int line);
 /* At the end: who died, or -1. */
 int braid_dead(void);
 
-/* In a body: has this participant's time run out (a deadline of less than BRAID_LATE)? */
+/* In a body: does that one sleep? */
+bool braid_asleep(unsigned who);
+
+/* Deadlines below it are some participant's own: they pass when nobody can go on. */
 #define BRAID_LATE 1000
 
 /* What the rooms get instead of their own, see braided.h. */
