@@ -20,6 +20,12 @@
 #define atomic_cas(p, expected, v)                                                                                     \
     __atomic_compare_exchange_n((p), (expected), (v), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 
+/* In one order with all others of these: who changes one word and then loads another is seen by whoever does it the other way round. */
+#define atomic_total_load(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define atomic_total_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
+#define atomic_total_cas(p, expected, v)                                                                               \
+    __atomic_compare_exchange_n((p), (expected), (v), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+
 /* A full fence, also between a store and a later load. */
 static inline void atomic_fence(void) {
 #if defined(__SANITIZE_THREAD__)

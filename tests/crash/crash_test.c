@@ -264,6 +264,7 @@ static const char *const elsewhere[] = {
     "arena.",     "redo.",   "area.",                                    /* arena_test, area_test */
     "cell.",      "lot.",    "own.",       "test.",                      /* state_test, own_test */
     "mutex.",     "owner.",  "urgent.",                                  /* locks_test */
+    "cond.",      "rwlock.",                                             /* conds_test, rwlocks_test */
     "sem.",       "token.",  "event.",     "once.",                      /* survive_test */
     "stow.",      "pool.",   "inlet.keep", "inlet.drop",  "outlet.away", /* stow_test */
     "link.noted",                                                        /* rights_test */
