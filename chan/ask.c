@@ -198,6 +198,8 @@ static int show(void *context, const struct node_line *line) {
         .pool_bytes = end->reserved,
         .held = end->in.holds,
         .held_bytes = end->in.held,
+        .expired = end->in.expired,
+        .silences = end->in.silences + end->out.silences,
     };
     return listing->seen(listing->context, &seen);
 }
