@@ -263,6 +263,7 @@ static const char *const elsewhere[] = {
     "bare.",                                                             /* bare_test */
     "arena.",     "redo.",   "area.",                                    /* arena_test, area_test */
     "cell.",      "lot.",    "own.",       "test.",                      /* state_test, own_test */
+    "pin.",       "shelf.",  "store.",                                   /* cache_test */
     "mutex.",     "owner.",  "urgent.",                                  /* locks_test */
     "rank.",                                                             /* doctor_test */
     "cond.",      "rwlock.",                                             /* conds_test, rwlocks_test */
