@@ -375,7 +375,7 @@ static void subscribe_slowly_and_leave(void) {
     struct crew_message m;
     ok(thirl_open(&sub, THIRL_SUB, crew_address, NULL));
     for (int i = 0; i < 4; i++) {
-        (void)usleep(10000);
+        (void)usleep(20000);
         if (crew_take(sub, &m, thirl_in_ms(50)) != 0) {
             break;
         }
@@ -420,11 +420,12 @@ static bool dies_at(const char *kind, const char *name) {
 static void any_point_may_kill(void **state) {
     (void)state;
     static const char *const kinds[] = {"unix://%s/s", "unix://%s/s?type=seqpacket", "tcp://127.0.0.1:%u"};
+    enum { KINDS = sizeof kinds / sizeof *kinds };
     size_t at = 0;
     for (const char *name; (name = point_next(&at, "crier. hub.")) != NULL;) {
         unsigned met = 0;
-        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-            met += dies_at(kinds[i], name);
+        for (size_t i = 0; i < KINDS || (met == 0 && i < 4 * KINDS); i++) { /* some are passed by chance */
+            met += dies_at(kinds[i % KINDS], name);
         }
         if (met == 0) {
             print_message("%s was never passed\n", name);
