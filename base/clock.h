@@ -14,6 +14,13 @@
 #define CLOCK_MS INT64_C(1000000)
 #define CLOCK_S INT64_C(1000000000)
 
+/* The same, some milliseconds behind, at a fifth of the price. */
+static inline int64_t clock_coarse(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return now.tv_sec * CLOCK_S + now.tv_nsec;
+}
+
 static inline int64_t clock_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

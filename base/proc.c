@@ -145,6 +145,17 @@ bool proc_ended(int64_t thread) {
     return name_end != NULL && (strncmp(name_end, ") Z", 3) == 0 || strncmp(name_end, ") X", 3) == 0);
 }
 
+int proc_threads(int64_t pid) {
+    char path[48], text[1024];
+    (void)snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+    slurp(path, text, sizeof text);
+    const char *at = strrchr(text, ')');
+    for (int field = 2; at != NULL && field < 20; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    return at == NULL ? -1 : (int)strtol(at + 1, NULL, 10);
+}
+
 int proc_pidfd(int64_t pid) {
     int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
     return fd < 0 ? -errno : fd;

@@ -47,6 +47,9 @@ bool proc_ended(int64_t thread);
 /* How the kernel says a thread of a process is (thread 0: the process): 'T' stopped, 'Z' ended, … ; '\0': there is none, or no /proc. */
 char proc_state(int64_t pid, int64_t thread);
 
+/* How many threads a process has; -1: not known. */
+int proc_threads(int64_t pid);
+
 /* A descriptor that becomes readable when the process ends, or -errno. */
 int proc_pidfd(int64_t pid);
 

@@ -27,7 +27,10 @@
     X(ONCE, "once")                                                                                                    \
     X(COND, "condition variable")                                                                                      \
     X(RWLOCK, "read-write lock")                                                                                       \
-    X(SHARE, "read lock")
+    X(SHARE, "read lock")                                                                                              \
+    X(ANSWER, "answer")                                                                                                \
+    X(MESSAGE, "message")                                                                                              \
+    X(ROOM, "room")
 
 enum slip_kind {
     SLIP_NOTHING,
@@ -37,6 +40,11 @@ enum slip_kind {
 };
 
 #define SLIP_KIND_BITS 15
+
+/* Waits over channels: their object is a line of the process's file (from 1). The tag of a wait for an answer, but for its kind, is that of
+ * the call, which no lock has. */
+#define SLIP_IS_CHANNEL(kind) ((kind) == SLIP_ANSWER || (kind) == SLIP_MESSAGE || (kind) == SLIP_ROOM)
+#define SLIP_CALL(call) ((call) << 4 & ~(UINT64_C(1) << 63))
 #define SLIP_HOLDS 16
 
 struct slip_hold {
@@ -52,7 +60,7 @@ struct slip {
     uint32_t round;
     struct slip_wait {
         uint64_t tag, object, site;
-        uint64_t whom;     /* the process that is known to be able to end it, or 0 */
+        uint64_t whom;     /* the process that is known to be able to end it: its id, or its pid * 65536 + 1; or 0 */
         int64_t since;     /* CLOCK_MONOTONIC */
         uint32_t kind;     /* enum slip_kind, 0: it does not wait */
         uint32_t gives_up; /* it would be told of a circle */
@@ -82,6 +90,16 @@ struct slip_pairs {
     __attribute__((aligned(64))) struct slip_pair pair[SLIP_PAIRS];
 };
 
+/* Requests that an end of some process has taken and not answered, and the thread (its number) that took each. */
+#define SLIP_TASKS 64
+struct slip_tasks {
+    uint32_t used; /* the end is there */
+    struct slip_task {
+        uint64_t call; /* 0: none */
+        uint64_t thread;
+    } task[SLIP_TASKS];
+};
+
 /* What a process has left: copies, valid during a callback only. They were made while its threads went on, so a slip may mix moments; whoever
  * reads looks twice. */
 struct slip_process {
@@ -94,7 +112,8 @@ struct slip_process {
     const struct slip *slip;
     const struct slip_module *module;
     const struct slip_pairs *pairs; /* NULL: none */
-    uint32_t slips, modules;
+    const struct slip_tasks *tasks;
+    uint32_t slips, modules, ends; /* ends: of tasks */
 };
 
 /* Lists an object; pairs with slip_drop. Before it is taken. How many it held before. */

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "sync/party.h"
+
 #define REASON "the server gave the request back without an answer"
 
 /* The caller of these wants no answer any more: of one call, or of all in a conversation. */
@@ -20,6 +22,17 @@ static void cancel(thirl *end, const struct mech_note *note) {
     }
 }
 
+/* Others see who has it: its answer may be what somebody waits for in a circle. */
+static void show(struct due *due, const struct thirl_msg *msg) {
+    const struct party *me = party_me();
+    if (unlikely(me == NULL) && node_id() != 0 && party_join() == 0) {
+        me = party_me();
+    }
+    struct slip_task *task = &due->tasks->task[msg->slot];
+    atomic_poke(&task->thread, (uint64_t)(me != NULL ? me->number : 0));
+    atomic_store(&task->call, msg->note.call);
+}
+
 /* Takes the next request; what else comes is dealt with. */
 static int take(thirl *end, struct thirl_msg **msg, bool wait) {
     for (;;) {
@@ -29,6 +42,9 @@ static int take(thirl *end, struct thirl_msg **msg, bool wait) {
         }
         if ((*msg)->note.kind == MECH_REQUEST) {
             (*msg)->owed = true;
+            if (likely(end->due->tasks != NULL)) {
+                show(end->due, *msg);
+            }
             (*msg)->piece.again = (*msg)->note.again;
             return 0;
         }

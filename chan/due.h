@@ -6,11 +6,13 @@
 #ifndef CHAN_DUE_H
 #define CHAN_DUE_H
 
+#include "base/slip.h"
 #include "chan/end.h"
 
 #define DUE_OWED 256
 
 struct due {
+    struct slip_tasks *tasks; /* where others see what is taken; NULL: nowhere */
     /* Under the gate of the way IN: requests that came before something that was looked for; in order. */
     uint8_t pending[THIRL_HELD_MAX];
     unsigned first, count;
@@ -24,6 +26,13 @@ struct due {
 
 /* As try_take: the next request for the user. */
 int due_take(thirl *, struct thirl_msg **, bool wait);
+
+/* A request goes back to its slot: it is in nobody's hands any more. Under the gate of the way IN. */
+static inline void due_done(const struct due *due, unsigned slot) {
+    if (due->tasks != NULL) {
+        atomic_poke(&due->tasks->task[slot].call, UINT64_C(0));
+    }
+}
 
 /* Takes in what has arrived, without waiting, so that what was cancelled is known; under the gate of the way IN. */
 void due_look(thirl *);

@@ -62,6 +62,7 @@ struct thirl {
     bool stream;
     bool fails;             /* ?full=fail: a sender never waits for room */
     bool retry;             /* ?retry */
+    bool tells;             /* ?deadlock=fail */
     bool asks;              /* CALL or SERVE: a message there belongs to a call, and has no place in send and recv */
     struct due *due;        /* SERVE: due.h; else NULL */
     void *pattern;          /* what a room above keeps with this end, */

@@ -3,6 +3,7 @@
  * Many messages in one call. Where the mechanism has nothing better, they go one by one, and come one at a time.
  */
 #include "chan/end.h"
+#include "chan/errand.h"
 
 static inline void count_many(struct node_count *count, const struct iovec *messages, size_t number) {
     size_t bytes = 0;
@@ -59,6 +60,7 @@ static int settle(thirl *end, struct sending *sending, int rc) {
 }
 
 int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thirl_time until) {
+    ERRAND_FROM_HERE();
     if (count == NULL || (messages == NULL && *count != 0)) {
         return err_say(EINVAL, "thirl_send_many: there are no messages, or no count of them (NULL)");
     }
@@ -124,6 +126,7 @@ static int try_recv_many(thirl *end, void *arguments, bool wait) {
 
 int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
                     thirl_time until) {
+    ERRAND_FROM_HERE();
     if (messages == NULL || count == NULL || *count == 0 || (buffer == NULL && capacity != 0)) {
         return err_say(EINVAL, "thirl_recv_many: there is no buffer, or no room for a message in messages (NULL or 0)");
     }

@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "chan/due.h"
+#include "chan/errand.h"
 
 #define STREAM_PIECE ((size_t)256 << 10) /* bytes that take reads at once from a stream in private buffers */
 
@@ -98,6 +99,7 @@ static int try_loan(thirl *end, void *arguments, bool wait) {
 }
 
 int thirl_loan(thirl *end, thirl_msg **msg, size_t size, thirl_time until) {
+    ERRAND_FROM_HERE();
     if (msg == NULL) {
         return err_say(EINVAL, "thirl_loan: there is no place for the message (NULL)");
     }
@@ -123,6 +125,7 @@ static int check(const thirl *end, thirl_msg **msg, const char *call) {
 }
 
 int thirl_put(thirl *end, thirl_msg **slot, thirl_time until) {
+    ERRAND_FROM_HERE();
     int rc = check(end, slot, "thirl_put");
     if (rc != 0) {
         thirl_free(slot);
@@ -233,6 +236,7 @@ static int try_take(thirl *end, void *arguments, bool wait) {
 }
 
 int thirl_take(thirl *end, thirl_msg **msg, thirl_time until) {
+    ERRAND_FROM_HERE();
     if (msg == NULL) {
         return err_say(EINVAL, "thirl_take: there is no place for the message (NULL)");
     }
@@ -282,6 +286,9 @@ void thirl_free(thirl_msg **slot) {
         end->mech->free(end->state, &msg->piece, way);
     }
     bool closed = end->pieces != 0;
+    if (way == MECH_IN && end->due != NULL) {
+        due_done(end->due, msg->slot);
+    }
     let_go(msg);
     if (unlikely(owed && !closed)) {
         due_owe(end, &note);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "chan/due.h"
+#include "mem/slate.h"
 #include "mem/sweep.h"
 #include "wire/addr.h"
 #include "wire/topic.h"
@@ -162,6 +163,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->stream = open->stream;
     end->asks = open->role == THIRL_CALL || open->role == THIRL_SERVE;
     end->retry = open->options.retry != 0;
+    end->tells = open->options.deadlock == THIRL_DEADLOCK_FAIL;
     end->due = due;
     end->fails = open->options.full == THIRL_FULL_FAIL;
     end->wait = (enum thirl_wait_mode)open->options.wait;
@@ -255,6 +257,9 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
             node_end_free(end->seen);
         }
     }
+    if (rc == 0 && end->due != NULL && node_id() != 0) {
+        end->due->tasks = slate_serve();
+    }
     if (rc != 0) {
         give_back(end);
         return rc;
@@ -319,6 +324,10 @@ int thirl_close(thirl **slot, thirl_time until) {
     (void)gate_enter(&end->way[main_way].gate, INT64_MAX);
     (void)gate_enter(&end->way[main_way ^ 1].gate, INT64_MAX);
     end->mech->close(end->state);
+    if (end->due != NULL && end->due->tasks != NULL) {
+        slate_unserve(end->due->tasks);
+        end->due->tasks = NULL;
+    }
     node_end_free(end->seen);
     uint32_t pieces =
         (uint32_t)(__builtin_popcountll(end->way[MECH_IN].slots) + __builtin_popcountll(end->way[MECH_OUT].slots));

@@ -2,7 +2,7 @@
  *
  * Sending and receiving by copy. The first try is straight; everything that has to wait goes through end_do.
  */
-#include "chan/end.h"
+#include "chan/errand.h"
 
 struct sending {
     const void *data;
@@ -85,12 +85,14 @@ HOT int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) 
         size_t done = 0;
         int rc = end->send(end->state, data, size, &done, false);
         if (unlikely(rc != 0)) {
+            ERRAND_FROM_HERE();
             return send_on(end, data, size, done, until, rc);
         }
         end_count(&end->seen->out, size);
         end_leave_straight(end, MECH_OUT);
         return 0;
     }
+    ERRAND_FROM_HERE();
     return send_slowly(end, data, size, until);
 }
 
@@ -164,11 +166,13 @@ HOT int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thir
                end_enter_straight(end, MECH_IN, &end->way[MECH_IN].straight))) {
         int rc = end->recv(end->state, buffer, capacity, size, false);
         if (unlikely(rc != 0)) {
+            ERRAND_FROM_HERE();
             return recv_on(end, buffer, capacity, size, until, rc);
         }
         end_count(&end->seen->in, *size);
         end_leave_straight(end, MECH_IN);
         return 0;
     }
+    ERRAND_FROM_HERE();
     return recv_slowly(end, buffer, capacity, size, until);
 }

@@ -17,6 +17,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "chan/end.h"
+#include "chan/errand.h"
 
 #define SPIN_FREE 256             /* tries before the clock is asked: about what a peer takes that answers at once */
 #define SPIN_PER_CLOCK 64         /* tries between two looks at the clock */
@@ -38,6 +39,7 @@ struct wait {
     thirl_time until;
     int64_t deadline; /* until, made absolute; 0: not yet asked for */
     uint32_t handed;  /* the way's, when this thread last tried */
+    bool noted;       /* others see that it waits */
     bool beside;      /* the peer runs on this very processor */
 };
 
@@ -267,6 +269,8 @@ static int sleep_once(struct wait *wait) {
     if (rc == 0) {
         atomic_store(&way->word, watch.kind == MECH_WATCH_WORD ? watch.word : NULL);
         doze(end, way);
+        wait->noted = wait->noted || errand_begin(end, wait->way);
+        watch.slice = end->tells && watch.slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch.slice;
     }
     int nudge = way->nudge;
     if (rc == 1) {
@@ -303,6 +307,7 @@ static int sleep_once(struct wait *wait) {
         wait->handed = way->handed;
     }
     gate_leave(&way->gate);
+    rc = late && rc == -EAGAIN && !closing && errand_look(end) == -EDEADLK ? -EDEADLK : rc;
     return closing ? end_refuse(end, wait->way) : rc;
 }
 
@@ -388,6 +393,9 @@ static int wait_on(struct wait *wait) {
             rc = is_over(wait) ? look_last(wait) : sleep_once(wait);
         }
     } while (rc == -EAGAIN);
+    if (wait->noted) {
+        errand_end();
+    }
     if (rc == -ETIMEDOUT) {
         rc = say_late(wait);
     }

@@ -386,6 +386,12 @@ static void desk_wake(void *self, enum mech_way way) {
     }
 }
 
+static uint64_t desk_server(void *self, uint64_t whom) {
+    const struct desk *d = self;
+    const struct talk *t = d->in[SEAT(whom) % DOOR_SEATS];
+    return t != NULL && t->whom == whom ? t->shm.mate.node : 0;
+}
+
 static bool desk_spin(void *self, enum mech_way way) {
     struct desk *d = self;
     struct talk *t = way == MECH_OUT ? d->blocked : d->warm != 0 ? d->hot[d->turn < d->warm ? d->turn : 0] : NULL;
@@ -450,6 +456,7 @@ const struct mech mech_desk = {
     .take_noted = hark_take,
     .choose = desk_choose,
     .wake = desk_wake,
+    .server = desk_server,
     .free = hark_free,
     .look = desk_look,
     .arm = desk_arm,

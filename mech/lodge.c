@@ -38,6 +38,7 @@ int party_lodge(struct party_host *host) {
                                 .take = slate_take,
                                 .give = slate_give,
                                 .pairs = slate_pairs,
-                                .each = each};
+                                .each = each,
+                                .list = slate_list};
     return 0;
 }

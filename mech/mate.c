@@ -164,6 +164,7 @@ void mate_note(struct shm *end, const struct shm_peer *peer) {
     (void)pthread_mutex_lock(&end->noting);
     if (end->seen != NULL && end->mate.node == 0) {
         node_end_peer(end->seen, peer == NULL ? 0 : peer->node.pid, peer == NULL ? "" : proc_name(peer->node.exe));
+        node_end_whom(end->seen, peer == NULL ? 0 : peer->node.id);
     }
     (void)pthread_mutex_unlock(&end->noting);
 }

@@ -312,7 +312,12 @@ void node_end_peer(struct node_end *end, int64_t pid, const char *name) {
         (void)snprintf(who, sizeof who, "%s", name);
     }
     node_end_name(end, who);
+    atomic_poke(&end->whom, pid > 0 ? (uint64_t)pid << 16 | 1 : 0);
     atomic_store(&end->state, who[0] == '\0' ? NODE_END_WAITING : NODE_END_LINKED);
+}
+
+void node_end_whom(struct node_end *end, uint64_t id) {
+    atomic_poke(&end->whom, id);
 }
 
 void node_end_who(const struct node_end *end, char who[NODE_PEER_MAX]) {

@@ -37,6 +37,7 @@ struct node_end {
     uint64_t pool, reserved; /* bytes: how large its pool may grow, and is */
     uint64_t wanted;         /* a message of that size waits for a place in the pool; 0: none does */
     char address[NODE_ADDRESS_MAX];
+    uint64_t whom;            /* the peer's process, where there is one: its id, or its pid * 65536 + 1 */
     char peer[NODE_PEER_MAX]; /* "pid 123 (name)" or "127.0.0.1:80", "" while there is none */
     LINE_ALIGNED struct node_count {
         uint64_t messages, bytes, waits, wakes;
@@ -63,6 +64,8 @@ int node_join(void);
 /* Notes the peer for the list, and the state that goes with it: LINKED, or WAITING when name is "". pid is 0 where the name says
  * all. */
 void node_end_peer(struct node_end *, int64_t pid, const char *name);
+/* And that it is that node. */
+void node_end_whom(struct node_end *, uint64_t id);
 /* Its name alone, all bytes of it. */
 void node_end_name(struct node_end *, const char who[NODE_PEER_MAX]);
 

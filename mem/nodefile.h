@@ -12,7 +12,7 @@
 #include "mem/node.h"
 
 #define NODE_MAGIC "thirlnod"
-#define NODE_VERSION 3
+#define NODE_VERSION 4
 #define NODE_LIVES 64
 #define NODE_ENDS 16384
 
@@ -21,7 +21,8 @@
 #define NODE_PARTS(X)                                                                                                  \
     X(SLIPS, struct slip, 512, 16)                                                                                     \
     X(MODULES, struct slip_module, 64, 8)                                                                              \
-    X(PAIRS, struct slip_pairs, 1, 1)
+    X(PAIRS, struct slip_pairs, 1, 1)                                                                                  \
+    X(TASKS, struct slip_tasks, 64, 1)
 
 enum node_part {
 #define NODE_PART(name, type, most, step) NODE_##name,

@@ -101,6 +101,21 @@ struct slip_pairs *slate_pairs(void) {
     return node_part(NODE_PAIRS, 1);
 }
 
+struct slip_tasks *slate_serve(void) {
+    for (uint32_t i = 0;; i++) {
+        struct slip_tasks *tasks = node_part(NODE_TASKS, i + 1);
+        uint32_t nobody = 0;
+        if (tasks == NULL || atomic_cas(&tasks[i].used, &nobody, 1u)) {
+            return tasks == NULL ? NULL : &tasks[i];
+        }
+    }
+}
+
+void slate_unserve(struct slip_tasks *tasks) {
+    for (int i = 0; i < SLIP_TASKS; i++) atomic_poke(&tasks->task[i].call, UINT64_C(0));
+    atomic_store(&tasks->used, 0u);
+}
+
 struct tour {
     int (*seen)(void *context, const struct slate_seen *);
     void *context;
@@ -167,12 +182,13 @@ int slate_each(int (*seen)(void *context, const struct slate_seen *), void *cont
 struct survey {
     int (*seen)(void *context, const struct slip_process *);
     void *context;
+    bool all;
 };
 
 static int lay_out(void *context, int fd, uint64_t id, bool alive, int64_t here) {
     const struct survey *survey = context;
     struct node_file file;
-    void *slips = NULL, *modules = NULL, *pairs = NULL;
+    void *slips = NULL, *modules = NULL, *pairs = NULL, *tasks = NULL;
     uint32_t tables = 0;
     if (node_read_file(fd, id, &file) != 0) {
         return 0; /* one that cannot be read, another version's, hides no other */
@@ -184,8 +200,10 @@ static int lay_out(void *context, int fd, uint64_t id, bool alive, int64_t here)
                                 .exe = file.who.exe,
                                 .alive = alive};
     int rc = node_read_part(fd, &file, NODE_SLIPS, &slips, &seen.slips);
-    rc = rc == 0 ? node_read_part(fd, &file, NODE_MODULES, &modules, &seen.modules) : rc;
-    rc = rc == 0 ? node_read_part(fd, &file, NODE_PAIRS, &pairs, &tables) : rc;
+    rc = rc == 0 ? node_read_part(fd, &file, NODE_TASKS, &tasks, &seen.ends) : rc;
+    rc = rc == 0 && survey->all ? node_read_part(fd, &file, NODE_MODULES, &modules, &seen.modules) : rc;
+    rc = rc == 0 && survey->all ? node_read_part(fd, &file, NODE_PAIRS, &pairs, &tables) : rc;
+    seen.tasks = tasks;
     seen.slip = slips;
     seen.pairs = tables != 0 ? pairs : NULL;
     seen.module = modules;
@@ -193,6 +211,7 @@ static int lay_out(void *context, int fd, uint64_t id, bool alive, int64_t here)
     free(slips);
     free(modules);
     free(pairs);
+    free(tasks);
     return rc;
 }
 
@@ -205,11 +224,22 @@ static int read_one(void *context, uint64_t id, bool alive) {
     return rc;
 }
 
-int slate_list(int (*seen)(void *context, const struct slip_process *), void *context) {
-    struct survey survey = {seen, context};
+int slate_list(bool all, int (*seen)(void *context, const struct slip_process *), void *context) {
+    struct survey survey = {seen, context, all};
     int rc = node_each(read_one, &survey), own = node_own_file();
     if (rc == 0 && own >= 0) {
         rc = lay_out(&survey, own, node_id(), true, getpid());
     }
     return rc == -ENOENT ? 0 : rc; /* nobody has made a registry yet */
+}
+
+void slate_address(uint64_t id, uint64_t line, char address[NODE_ADDRESS_MAX]) {
+    bool own = id == node_id();
+    int fd = own ? node_own_file() : node_open_file(id);
+    off_t at = (off_t)(offsetof(struct node_file, end) + (line - 1) * sizeof(struct node_end) +
+                       offsetof(struct node_end, address));
+    bool fits = fd >= 0 && line != 0 && line <= NODE_ENDS;
+    ssize_t got = fits ? fd_read_at(fd, address, NODE_ADDRESS_MAX - 1, at) : 0;
+    address[got > 0 ? got : 0] = '\0';
+    if (!own) fd_close(&fd);
 }

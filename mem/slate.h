@@ -18,6 +18,10 @@ void slate_give(struct slip *);
 /* Likewise: its table of pairs, or NULL. */
 struct slip_pairs *slate_pairs(void);
 
+/* Likewise: a table for the requests of an end that serves, or NULL; pairs with slate_unserve. */
+struct slip_tasks *slate_serve(void);
+void slate_unserve(struct slip_tasks *);
+
 /* One thread of some process; slip is a copy, NULL: of a process whose slips cannot be read. */
 struct slate_seen {
     uint64_t id, pid_space;
@@ -31,9 +35,12 @@ struct slate_seen {
  * returns that. Allocates. */
 int slate_each(int (*seen)(void *context, const struct slate_seen *), void *context);
 
-/* Every process, with copies of all that it has left; those that are dead, and whose files are still there, among them; until seen returns
+/* Every process, with copies of what it has left (without `all` not of its modules and pairs); those that are dead, and whose files are still there, among them; until seen returns
  * nonzero, and returns that. This process need not have joined, and a file that is cut meanwhile does no harm. What a slip lists may have
  * moved while it was copied: whoever reads looks twice. Allocates. */
-int slate_list(int (*seen)(void *context, const struct slip_process *), void *context);
+int slate_list(bool all, int (*seen)(void *context, const struct slip_process *), void *context);
+
+/* The address of a line of that process (from 1), "" when there is none. */
+void slate_address(uint64_t id, uint64_t line, char address[NODE_ADDRESS_MAX]);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/weave.h"
 #include "pattern/flight.h"
+#include "chan/errand.h"
 
 #define RESEND 3                    /* try_answer: a call is homeless; tell nobody */
 #define HOMELESS_NS (10 * CLOCK_MS) /* between two tries to find another server, while answers may come for others */
@@ -435,7 +436,13 @@ static int await(thirl *end, struct answering *a, thirl_time until) {
             int64_t soon = clock_after(clock_now(), HOMELESS_NS);
             limit = soon < limit ? soon : limit;
         }
+        lock(a->f);
+        const struct call *call = a->id != 0 ? flight_find(a->f, a->id) : NULL;
+        errand_own.call = a->id;
+        errand_own.whom = call != NULL ? call->whom : 0;
+        unlock(a->f);
         int rc = end_do(end, MECH_IN, try_answer, a, THIRL_TIME(limit));
+        errand_own.call = errand_own.whom = 0;
         bool late = rc == -ETIMEDOUT || rc == -EAGAIN;
         if (rc == RESEND) {
             a->patient = !resend(end, a->f, a->id);
@@ -483,6 +490,7 @@ static int leave(thirl *end, int rc) {
 }
 
 int thirl_ask(thirl *end, const void *data, size_t size, uint64_t *id, thirl_time until) {
+    ERRAND_FROM_HERE();
     int rc;
     if (id == NULL) {
         return err_say(EINVAL, "thirl_ask: there is no place for the number of the call (NULL)");
@@ -510,6 +518,7 @@ static int answer_one(thirl *end, struct flight *f, uint64_t id, thirl_msg **rep
 }
 
 int thirl_answer(thirl *end, uint64_t *id, thirl_msg **reply, thirl_time until) {
+    ERRAND_FROM_HERE();
     int rc;
     if (id == NULL || reply == NULL) {
         return err_say(EINVAL, "thirl_answer: there is no place for the call or for its answer (NULL)");
@@ -580,6 +589,7 @@ static void give_up(thirl *end, struct flight *f, uint64_t id, int rc) {
 }
 
 int thirl_call(thirl *end, const void *data, size_t size, thirl_msg **reply, thirl_time until) {
+    ERRAND_FROM_HERE();
     int rc;
     if (reply == NULL) {
         return err_say(EINVAL, "thirl_call: there is no place for the answer (NULL)");

@@ -4,6 +4,7 @@
  */
 #include "base/weave.h"
 #include "chan/due.h"
+#include "chan/errand.h"
 
 /* A request of this end that can still be answered. */
 static int check(thirl *end, const thirl_msg *request, const char *call) {
@@ -33,6 +34,7 @@ static int answer(thirl *end, const thirl_msg *request, enum mech_kind kind, con
 }
 
 int thirl_reply(thirl *end, thirl_msg **slot, const void *data, size_t size, thirl_time until) {
+    ERRAND_FROM_HERE();
     thirl_msg *request = slot == NULL ? NULL : *slot;
     int rc = check(end, request, "thirl_reply");
     rc = rc != 0 ? rc : answer(end, request, MECH_REPLY, data, size, until);
@@ -47,6 +49,7 @@ int thirl_reply(thirl *end, thirl_msg **slot, const void *data, size_t size, thi
 }
 
 int thirl_reply_part(thirl *end, thirl_msg *request, const void *data, size_t size, thirl_time until) {
+    ERRAND_FROM_HERE();
     int rc = check(end, request, "thirl_reply_part");
     return rc != 0 ? rc : answer(end, request, MECH_PART, data, size, until);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/proc.h"
 
 /* Who holds what; by object. */
 struct held {
@@ -33,9 +34,10 @@ static void *grow(void *array, unsigned count, unsigned *room, size_t each) {
 }
 
 int knot_add_thread(struct knot *knot, const struct slip *slip) {
-    if (slip->thread == 0 || (slip->held == 0 && slip->wait.kind == SLIP_NOTHING && !knot->all)) {
+    if (slip->thread == 0 || (slip->held == 0 && slip->wait.kind == SLIP_NOTHING && !knot->idle)) {
         return 0;
     }
+    knot->process[knot->processes - 1].known++;
     struct knot_thread *more = grow(knot->thread, knot->count, &knot->room, sizeof *more);
     if (more == NULL) {
         return say_full();
@@ -70,6 +72,11 @@ int knot_add(struct knot *knot, const struct slip_process *seen) {
         return say_full();
     }
     process->modules = process->module != NULL ? seen->modules : 0;
+    process->threads = seen->here != 0 ? proc_threads(seen->here) : -1;
+    if (!keep(&process->tasks, seen->tasks, seen->ends * sizeof *process->tasks)) {
+        return say_full();
+    }
+    process->ends = seen->ends;
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < seen->slips; i++) {
         rc = knot_add_thread(knot, &seen->slip[i]);
@@ -89,16 +96,37 @@ static int by_object(const void *a, const void *b) {
     return (left->thread > right->thread) - (left->thread < right->thread);
 }
 
-/* All that is held, by object; *count of them. NULL: there is no memory. */
-static struct held *sort_held(const struct knot *knot, size_t *count) {
-    struct held *held = malloc(((size_t)knot->count * SLIP_HOLDS + 1) * sizeof *held);
+/* The thread of a process that has this number, or count. Threads of a process stand together. */
+static unsigned thread_of(const struct knot *knot, unsigned process, unsigned from, uint64_t number) {
+    while (from < knot->count && knot->thread[from].process == process && knot->thread[from].slip.number != number)
+        from++;
+    return from < knot->count && knot->thread[from].process == process ? from : knot->count;
+}
+
+/* The first thread of each process; count: it has none. */
+static void find_firsts(const struct knot *knot, unsigned *first) {
+    for (unsigned i = 0; i < knot->processes; i++) first[i] = knot->count;
+    for (unsigned i = knot->count; i-- > 0;) first[knot->thread[i].process] = i;
+}
+
+/* All that is held, by object: locks, and requests that were taken. *count of them. NULL: there is no memory. */
+static struct held *sort_held(const struct knot *knot, const unsigned *first, size_t *count) {
+    size_t room = (size_t)knot->count * SLIP_HOLDS + 1;
+    for (unsigned i = 0; i < knot->processes; i++) room += (size_t)knot->process[i].ends * SLIP_TASKS;
+    struct held *held = malloc(room * sizeof *held);
     *count = 0;
     for (unsigned i = 0; held != NULL && i < knot->count; i++) {
         const struct slip *slip = &knot->thread[i].slip;
         for (uint32_t j = 0, listed = knot_held(slip); j < listed; j++) {
-            if (slip->hold[j].tag != 0) {
-                held[(*count)++] = (struct held){slip->hold[j].tag >> 4, i};
-            }
+            if (slip->hold[j].tag != 0) held[(*count)++] = (struct held){slip->hold[j].tag >> 4, i};
+        }
+    }
+    for (unsigned i = 0; held != NULL && i < knot->processes; i++) {
+        const struct knot_process *process = &knot->process[i];
+        for (unsigned j = 0; process->alive && j < process->ends * SLIP_TASKS; j++) {
+            const struct slip_task *task = &process->tasks[j / SLIP_TASKS].task[j % SLIP_TASKS];
+            unsigned thread = task->call != 0 ? thread_of(knot, i, first[i], task->thread) : knot->count;
+            if (thread != knot->count) held[(*count)++] = (struct held){SLIP_CALL(task->call) >> 4, thread};
         }
     }
     if (held != NULL) {
@@ -112,9 +140,6 @@ static unsigned find_holders(const struct slip *slip, const struct held *held, s
     uint64_t wanted = slip->wait.tag >> 4;
     size_t low = 0, high = count;
     unsigned found = 0;
-    if (slip->wait.kind == SLIP_NOTHING || wanted == 0) {
-        return 0;
-    }
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (held[middle].object < wanted) {
@@ -123,7 +148,7 @@ static unsigned find_holders(const struct slip *slip, const struct held *held, s
             high = middle;
         }
     }
-    for (; low < count && held[low].object == wanted && found < KNOT_BLOCKERS; low++) {
+    for (; wanted != 0 && low < count && held[low].object == wanted && found < KNOT_BLOCKERS; low++) {
         if (found == 0 || out[found - 1] != held[low].thread) {
             out[found++] = held[low].thread;
         }
@@ -131,47 +156,107 @@ static unsigned find_holders(const struct slip *slip, const struct held *held, s
     return found;
 }
 
-/* A permit may be given back by any thread of its process, so whoever waits for one is never known to be stuck; the dead wait for nothing. */
-static bool may_be_stuck(const struct knot *knot, const struct knot_thread *thread) {
-    return knot->process[thread->process].alive && thread->slip.wait.kind != SLIP_SEM;
+/* The process that a thread waits for, or processes: it is not there. */
+static unsigned find_whom(const struct knot *knot, const struct knot_thread *thread) {
+    uint64_t whom = thread->slip.wait.whom, space = knot->process[thread->process].pid_space;
+    unsigned i = 0;
+    while (i < knot->processes) {
+        const struct knot_process *process = &knot->process[i];
+        bool same = (whom & 0xffff) != 1
+                        ? process->id == whom
+                        : process->alive && process->pid_space == space && process->pid == (int64_t)(whom >> 16);
+        if (same) break;
+        i++;
+    }
+    return i;
 }
 
-static bool find_edges(struct knot *knot, const struct held *held, size_t count) {
+/* Whom a thread waits for over a channel, where nobody holds it: any thread of a process, if all of those are known. */
+static unsigned find_any(const struct knot *knot, const unsigned *first, const struct knot_thread *thread,
+                         unsigned *out) {
+    unsigned process = thread->slip.wait.whom != 0 && knot->idle ? find_whom(knot, thread) : knot->processes, found = 0;
+    const struct knot_process *whom = process < knot->processes ? &knot->process[process] : NULL;
+    if (whom == NULL || !whom->alive || whom->threads != whom->known || whom->known > KNOT_BLOCKERS) {
+        return 0;
+    }
+    for (unsigned i = first[process]; i < knot->count && knot->thread[i].process == process; i++) {
+        if (&knot->thread[i] != thread) out[found++] = i;
+    }
+    return found;
+}
+
+/* What a thread waits for, if its process lives: how many. *any: one of them is enough. */
+static unsigned find_blockers(const struct knot *knot, unsigned i, const unsigned *first, const struct held *held,
+                              size_t count, unsigned *out, bool *any) {
+    const struct knot_thread *thread = &knot->thread[i];
+    const struct slip_wait *wait = &thread->slip.wait;
+    if (wait->kind == SLIP_NOTHING || !knot->process[thread->process].alive) {
+        return 0;
+    }
+    unsigned found = find_holders(&thread->slip, held, count, out);
+    *any = found == 0 && SLIP_IS_CHANNEL(wait->kind);
+    return *any ? find_any(knot, first, thread, out) : found;
+}
+
+static bool find_edges(struct knot *knot, const unsigned *first, const struct held *held, size_t count) {
     size_t edges = 0;
-    unsigned holder[KNOT_BLOCKERS];
+    unsigned blocker[KNOT_BLOCKERS];
+    bool any;
     for (unsigned i = 0; i < knot->count; i++) {
-        edges += find_holders(&knot->thread[i].slip, held, count, holder);
+        edges += find_blockers(knot, i, first, held, count, blocker, &any);
     }
     if (edges > UINT32_MAX || !web_make(&knot->web, knot->count, edges)) {
         return false;
     }
     for (unsigned i = 0, at = 0; i < knot->count; i++) {
-        const struct knot_thread *thread = &knot->thread[i];
-        bool alive = knot->process[thread->process].alive;
-        at += alive ? find_holders(&thread->slip, held, count, knot->web.to + at) : 0;
+        at += find_blockers(knot, i, first, held, count, knot->web.to + at, &knot->web.any[i]);
         knot->web.start[i + 1] = at;
-        knot->web.stays[i] = may_be_stuck(knot, thread);
+        knot->web.stays[i] = knot->thread[i].slip.wait.kind != SLIP_SEM; /* any thread may give a permit back */
     }
     return true;
 }
 
 int knot_tie(struct knot *knot) {
-    size_t count;
-    struct held *held = sort_held(knot, &count);
-    bool fits = held != NULL && find_edges(knot, held, count) && web_prune(&knot->web);
+    size_t count = 0;
+    unsigned *first = malloc(((size_t)knot->processes + 1) * sizeof *first);
+    if (first != NULL) {
+        find_firsts(knot, first);
+    }
+    struct held *held = first != NULL ? sort_held(knot, first, &count) : NULL;
+    bool fits = held != NULL && find_edges(knot, first, held, count) && web_prune(&knot->web);
     free(held);
+    free(first);
     return fits ? 0 : say_full();
+}
+
+bool knot_has_channel(const struct knot *knot, const unsigned *circle, unsigned length) {
+    bool any = false;
+    for (unsigned i = 0; i < length; i++) any = any || SLIP_IS_CHANNEL(knot->thread[circle[i]].slip.wait.kind);
+    return any;
+}
+
+bool knot_sleeps(const struct knot *knot, const unsigned *circle, unsigned length, unsigned me) {
+    for (unsigned i = 0; i < length; i++) {
+        const struct knot_thread *thread = &knot->thread[circle[i]];
+        const struct knot_process *process = &knot->process[thread->process];
+        if (circle[i] != me && SLIP_IS_CHANNEL(thread->slip.wait.kind) &&
+            (process->here != process->pid || proc_state(process->pid, thread->slip.thread) != 'S')) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void knot_free(struct knot *knot) {
     for (unsigned i = 0; i < knot->processes; i++) {
         free(knot->process[i].module);
         free(knot->process[i].pairs);
+        free(knot->process[i].tasks);
     }
     free(knot->process);
     free(knot->thread);
     web_free(&knot->web);
-    *knot = (struct knot){.all = knot->all};
+    *knot = (struct knot){.idle = knot->idle, .all = knot->all};
 }
 
 unsigned knot_circle(const struct knot *knot, unsigned thread, unsigned *circle, unsigned most) {

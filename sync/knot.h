@@ -19,6 +19,9 @@ struct knot_process {
     struct slip_module *module; /* when all was asked for */
     struct slip_pairs *pairs;   /* likewise */
     unsigned modules;
+    int known, threads;       /* that have a slip; that it has, -1 unknown */
+    struct slip_tasks *tasks; /* requests that it has taken, of so many ends */
+    unsigned ends;
 };
 
 /* A thread that holds or waits. */
@@ -33,7 +36,8 @@ struct knot {
     unsigned processes, count, process_room, room;
     struct web
         web; /* an edge: that thread waits for this one; stays: stuck, nobody but threads that are stuck could end its wait */
-    bool all; /* before processes are added: with their modules, and threads that neither hold nor wait */
+    bool idle; /* before processes are added: with threads that neither hold nor wait */
+    bool all;  /* likewise: with their modules and pairs */
 };
 
 /* Adds what a process has left: a copy. 0 or -ENOMEM. */
@@ -55,6 +59,13 @@ unsigned knot_circle(const struct knot *, unsigned thread, unsigned *circle, uns
 
 /* A thread of that process, by its number there; NULL: none. */
 const struct knot_thread *knot_find(const struct knot *, uint64_t id, uint32_t number);
+
+/* Is every thread of that circle that waits over a channel asleep, as the kernel says? One that somebody has woken is not, even if it has not run
+ * yet. False where that cannot be known; but the thread `me` (or count) is not asked. */
+bool knot_sleeps(const struct knot *, const unsigned *circle, unsigned length, unsigned me);
+
+/* Does any of that circle wait over a channel? */
+bool knot_has_channel(const struct knot *, const unsigned *circle, unsigned length);
 
 /* Is that circle there in both, with the same waits? circle: numbers in the first. */
 bool knot_same(const struct knot *, const struct knot *later, const unsigned *circle, unsigned length);

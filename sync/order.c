@@ -34,9 +34,17 @@ static int keep(void *context, const struct party_seen *seen) {
     return rc == 0 ? knot_add_thread(knot, seen->slip) : rc;
 }
 
+static int keep_all(void *context, const struct slip_process *seen) {
+    return knot_add(context, seen);
+}
+
 int order_look(struct knot *knot) {
     int rc = party_join();
-    rc = rc == 0 ? party_host()->each(keep, knot) : rc;
+    const struct party_host *host = party_host();
+    knot->idle = host->list != NULL;
+    if (rc == 0) {
+        rc = host->list != NULL ? host->list(knot->all, keep_all, knot) : host->each(keep, knot);
+    }
     return rc == 0 ? knot_tie(knot) : rc;
 }
 
@@ -51,33 +59,64 @@ static bool is_later(const struct knot *knot, const struct knot_thread *a, const
     return one != other ? one > other : a->slip.number > b->slip.number;
 }
 
+/* How a thread waits for the next of a circle. */
+static int say_one(const struct knot *knot, const struct knot_thread *thread, bool first, char *text, size_t room) {
+    const struct knot_process *process = &knot->process[thread->process];
+    uint32_t kind = thread->slip.wait.kind;
+    static const char *const channel[] = {[SLIP_ANSWER] = "an answer from",
+                                          [SLIP_MESSAGE] = "a message from",
+                                          [SLIP_ROOM] = "room in a queue that is read by"};
+    char what[64];
+    bool known = kind < sizeof channel / sizeof *channel && channel[kind] != NULL;
+    (void)snprintf(what, sizeof what, known ? "%s" : "a %s that is held by", known ? channel[kind] : order_kind(kind));
+    return snprintf(text, room, "%s thread %d of pid %lld (%s) waits for %s", first ? " this" : "",
+                    (int)thread->slip.thread, (long long)process->pid, proc_name(process->exe), what);
+}
+
 static int say(const struct knot *knot, const unsigned *circle, unsigned length) {
     char text[480];
     size_t used = 0;
     for (unsigned i = 0; i < length; i++) {
-        const struct knot_thread *thread = &knot->thread[circle[i]], *next = &knot->thread[circle[(i + 1) % length]];
-        const struct knot_process *process = &knot->process[thread->process], *other = &knot->process[next->process];
-        int more = snprintf(text + used, sizeof text - used, "%s%s thread %d of pid %lld (%s) waits for a %s that",
-                            i == 0 ? "" : ",", i == 0 ? " this" : "", (int)thread->slip.thread, (long long)process->pid,
-                            proc_name(process->exe), order_kind(thread->slip.wait.kind));
+        int more = say_one(knot, &knot->thread[circle[i]], i == 0, text + used, sizeof text - used);
         if (more < 0 || (size_t)more >= sizeof text - used) break;
         used += (size_t)more;
         if (i + 1 == length) {
-            (void)snprintf(text + used, sizeof text - used, " pid %lld (%s) holds", (long long)other->pid,
-                           proc_name(other->exe));
-        } else {
-            (void)snprintf(text + used, sizeof text - used, " is held by");
+            const struct knot_process *process = &knot->process[knot->thread[circle[0]].process];
+            (void)snprintf(text + used, sizeof text - used, " pid %lld (%s)", (long long)process->pid,
+                           proc_name(process->exe));
         }
-        used = strlen(text);
     }
     return err_say(EDEADLK, "waiting in a circle:%s", text);
+}
+
+/* A circle through channels counts when it stood still for several slices: whoever sends wakes before it waits itself, but whom it has woken
+ * may be late to run. */
+#define STANDS 3
+static _Thread_local struct {
+    uint64_t circle;
+    unsigned times;
+} stood;
+
+static bool stands(const struct knot *knot, const unsigned *circle, unsigned length, unsigned me) {
+    uint64_t hash = length;
+    for (unsigned i = 0; i < length; i++) {
+        const struct knot_thread *thread = &knot->thread[circle[i]];
+        const uint64_t parts[] = {id_of(knot, thread), thread->slip.number, thread->slip.round, thread->slip.wait.tag};
+        for (unsigned j = 0; j < 4; j++) hash = (hash ^ parts[j]) * UINT64_C(0x9e3779b97f4a7c15), hash ^= hash >> 29;
+    }
+    bool sleeps = knot_sleeps(knot, circle, length, me);
+    stood.times = sleeps && hash == stood.circle ? stood.times + 1 : sleeps;
+    stood.circle = hash;
+    return stood.times >= STANDS;
 }
 
 static int give_up(const struct party *me, const struct knot *knot) {
     unsigned circle[CIRCLE_MAX];
     const struct knot_thread *own = knot_find(knot, me->id, me->number);
-    unsigned length = own == NULL ? 0 : knot_circle(knot, (unsigned)(own - knot->thread), circle, CIRCLE_MAX);
-    if (length == 0 || length > CIRCLE_MAX) {
+    unsigned at = own == NULL ? 0 : (unsigned)(own - knot->thread);
+    unsigned length = own == NULL ? 0 : knot_circle(knot, at, circle, CIRCLE_MAX);
+    if (length == 0 || length > CIRCLE_MAX ||
+        (knot_has_channel(knot, circle, length) && !stands(knot, circle, length, at))) {
         return 0;
     }
     for (unsigned i = 0; i < length; i++) {

@@ -32,6 +32,8 @@ struct party_host {
     void (*give)(struct slip *);
     struct slip_pairs *(*pairs)(void);                                                 /* its table of pairs, or NULL */
     int (*each)(int (*seen)(void *context, const struct party_seen *), void *context); /* until nonzero, returns that */
+    /* Likewise of each process, with copies of what it has left, and with `all` what it knows of its memory and orders; NULL: not to be had. */
+    int (*list)(bool all, int (*seen)(void *context, const struct slip_process *), void *context);
 };
 
 /* What a floor above provides: joins the registry for this process, unless it has. 0, or an error. Threads may call it at the same time. */

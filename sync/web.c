@@ -11,14 +11,16 @@ bool web_make(struct web *web, unsigned count, size_t edges) {
     *web = (struct web){.count = count,
                         .start = calloc((size_t)count + 1, sizeof *web->start),
                         .to = calloc(edges + 1, sizeof *web->to),
-                        .stays = calloc((size_t)count + 1, sizeof *web->stays)};
-    return web->start != NULL && web->to != NULL && web->stays != NULL;
+                        .stays = calloc((size_t)count + 1, sizeof *web->stays),
+                        .any = calloc((size_t)count + 1, sizeof *web->any)};
+    return web->start != NULL && web->to != NULL && web->stays != NULL && web->any != NULL;
 }
 
 void web_free(struct web *web) {
     free(web->start);
     free(web->to);
     free(web->stays);
+    free(web->any);
     *web = (struct web){.count = 0};
 }
 
@@ -54,7 +56,7 @@ bool web_prune(struct web *web) {
     for (unsigned head = 0; fits && head < tail; head++) {
         for (unsigned j = back.start[struck[head]]; j < back.start[struck[head] + 1]; j++) {
             unsigned from = back.to[j];
-            if (web->stays[from] && --left[from] == 0) {
+            if (web->stays[from] && (--left[from] == 0 || web->any[from])) {
                 web->stays[from] = false;
                 struck[tail++] = from;
             }

@@ -14,13 +14,14 @@ struct web {
     unsigned *start; /* count + 1 */
     unsigned *to;
     bool *stays; /* count */
+    bool *any;   /* likewise: one edge to a node that does not stay is enough to strike this one out */
 };
 
 /* Memory for so many, zeroed. false: there is none; pairs with web_free, also then. */
 bool web_make(struct web *, unsigned count, size_t edges);
 void web_free(struct web *);
 
-/* Strikes out (stays = false) whoever has no edge to one that stays, until nobody is left of whom that is true. false: no memory. */
+/* Strikes out (stays = false) whoever has no edge to one that stays, or is to have no other, until nobody is left of whom that is true. false: no memory. */
 bool web_prune(struct web *);
 
 /* The shortest circle through a node, of those that stay: its length, and its nodes in order, at most `most` of them; 0: none, or no memory. */

@@ -19,6 +19,7 @@ static const char *const wait_words[] = {
     [THIRL_WAIT_ADAPTIVE] = "adaptive", [THIRL_WAIT_SPIN] = "spin", [THIRL_WAIT_SLEEP] = "sleep"};
 static const char *const type_words[] = {
     [THIRL_STREAM] = "stream", [THIRL_SEQPACKET] = "seqpacket", [THIRL_DATAGRAM] = "datagram"};
+static const char *const deadlock_words[] = {[THIRL_DEADLOCK_WAIT] = "wait", [THIRL_DEADLOCK_FAIL] = "fail"};
 static const char *const flag_words[] = {"off", "on"};
 static const char *const full_words[] = {[THIRL_FULL_BLOCK] = "block",
                                          [THIRL_FULL_DROP_OLDEST] = "drop-oldest",
@@ -65,6 +66,7 @@ static const struct option {
     {"deadline", DURATION, AT(deadline), 1, YEAR,
      "a duration with its unit, ns, us, ms or s, up to a year, such as 100ms", NULL, 0},
     {"retry", FLAG, AT(retry), 0, 1, "on or off; ?retry alone means on", WORDS(flag_words)},
+    {"deadlock", WORD, AT(deadlock), THIRL_DEADLOCK_WAIT, THIRL_DEADLOCK_FAIL, "wait or fail", WORDS(deadlock_words)},
 #undef AT
 };
 #define OPTIONS (sizeof options / sizeof *options)

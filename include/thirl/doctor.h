@@ -32,8 +32,10 @@ struct thirl_site {
 
 /* Something that is held, or waited for. */
 struct thirl_object {
-    const char *kind;       /* "mutex", … */
-    uint64_t name;          /* the same in all processes */
+    const char
+        *kind; /* "mutex", …; of channels "answer" to a call, "message" for an empty queue, "room" for a full one */
+    uint64_t name;          /* the same in all processes; of an answer that of the call */
+    const char *address;    /* of a channel; else "" */
     struct thirl_site at;   /* where that process has it */
     struct thirl_site from; /* the call that took it, or waits for it */
 };
@@ -58,7 +60,8 @@ struct thirl_thread {
     uint32_t gives_up; /* it will be told of a circle: the other threads of it go on */
 };
 
-/* Threads that wait for each other, each for the next, and the last for the first: a deadlock. */
+/* Threads that wait for each other, each for the next, and the last for the first: a deadlock. Over channels one may wait for any thread of a
+ * process: then all of those are stuck. */
 struct thirl_circle {
     const size_t *thread;
     size_t count;

@@ -130,7 +130,8 @@ struct thirl_options {
     uint32_t retry;   /* ?retry: calls of a server that died are sent to another one: they may be done twice */
     uint64_t history; /* ?history=: how many of a publisher's last messages a new subscriber gets first; 0 */
     uint32_t crc;     /* ?crc: a CRC32C on every message, added and checked from end to end; thirl-crc(7) */
-    uint32_t zero;
+    uint32_t
+        deadlock; /* ?deadlock=wait|fail: what becomes of one of those who wait for each other in a circle, enum thirl_deadlock */
     uint64_t
         pool; /* ?pool=: bytes that large messages may take beside the queue, until they are freed; in shm:// 64 MiB */
     int64_t
@@ -147,6 +148,14 @@ enum thirl_full {
     THIRL_FULL_LATEST,      /* a receiver gets the newest message only: all that wait before it go */
     THIRL_FULL_FAIL,        /* the send answers -EAGAIN at once */
     THIRL_FULL_DISCONNECT,  /* the slow receiver loses its connection, and is told so */
+};
+
+/* What becomes of a wait in a circle of threads that wait for each other, over channels and locks, as far as that can be known: on one
+ * machine, where everybody uses one registry. */
+enum thirl_deadlock {
+    THIRL_DEADLOCK_USUAL, /* wait */
+    THIRL_DEADLOCK_WAIT,
+    THIRL_DEADLOCK_FAIL, /* of those who say so, one gets -EDEADLK, with the circle as a sentence */
 };
 
 enum thirl_socket_type {
