@@ -25,11 +25,10 @@ static uint64_t line_of(const thirl *end) {
 /* The process that could end the wait, if it is known and the only one. */
 static uint64_t whom(thirl *end, enum mech_way way) {
     uint32_t role = end->seen->role;
-    if (role == THIRL_CALL && way == MECH_IN && errand_own.whom != 0 && end->mech->server != NULL) {
-        return end->mech->server(end->state, errand_own.whom);
+    if (role == THIRL_CALL && end->mech->server != NULL) {
+        return way == MECH_OUT || errand_own.whom != 0 ? end->mech->server(end->state, way, errand_own.whom) : 0;
     }
-    bool one =
-        role == THIRL_PAIR || role == THIRL_READ || role == THIRL_WRITE || (role == THIRL_CALL && way == MECH_IN);
+    bool one = role == THIRL_PAIR || role == THIRL_READ || role == THIRL_WRITE || role == THIRL_CALL;
     return one ? atomic_peek(&end->seen->whom) : 0;
 }
 
@@ -49,7 +48,6 @@ bool errand_begin(thirl *end, enum mech_way way) {
                              .gives_up = end->tells};
     wait.tag = (answer ? SLIP_CALL(errand_own.call) : 0) | wait.kind;
     slip_await(me->slip, &wait);
-    weave("errand.begin.after");
     return true;
 }
 

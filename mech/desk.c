@@ -386,10 +386,22 @@ static void desk_wake(void *self, enum mech_way way) {
     }
 }
 
-static uint64_t desk_server(void *self, uint64_t whom) {
+static uint64_t desk_server(void *self, enum mech_way way, uint64_t whom) {
     const struct desk *d = self;
-    const struct talk *t = d->in[SEAT(whom) % DOOR_SEATS];
-    return t != NULL && t->whom == whom ? t->shm.mate.node : 0;
+    uint64_t node = 0;
+    unsigned found = 0;
+    if (way == MECH_IN) {
+        const struct talk *t = d->in[SEAT(whom) % DOOR_SEATS];
+        return t != NULL && t->whom == whom ? t->shm.mate.node : 0;
+    }
+    for (uint32_t seat = 1, top = atomic_load(&d->top); seat < top && found < 2; seat++) {
+        const struct talk *t = atomic_load(&d->out[seat]);
+        if (t != NULL && atomic_load(&t->over) == 0) {
+            node = t->shm.mate.node;
+            found++;
+        }
+    }
+    return found == 1 ? node : 0;
 }
 
 static bool desk_spin(void *self, enum mech_way way) {

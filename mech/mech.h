@@ -203,9 +203,9 @@ struct mech {
     int (*choose)(void *self, uint64_t *whom);
     void (*wake)(void *self, enum mech_way);
 
-    /* Of a CALL end, under the gate of the way IN: the id of the process at the other end of that conversation; 0 unknown. NULL where an end
-     * has one conversation at a time, and its line says with whom. */
-    uint64_t (*server)(void *self, uint64_t whom);
+    /* Of a CALL end, under the gate of that way. IN: the id of the process at the other end of that conversation; OUT: the one of the only
+     * server that there is. 0: unknown, or several. NULL where an end has one conversation at a time, and its line says with whom. */
+    uint64_t (*server)(void *self, enum mech_way, uint64_t whom);
 
     /* Would a try answer something else than -EAGAIN, as far as can be told without a system call? Goes as far towards a peer as a
      * try would, and takes nothing. NULL: only a try can tell. Whoever has this and arms words has an fd for each of its ways,

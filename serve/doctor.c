@@ -5,12 +5,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "include/thirl/doctor.h"
 #include "mem/slate.h"
 #include "sync/order.h"
 #include "sync/rank.h"
+
+#define STANDS_NS 150000000
 
 /* A look, with all that its pointers lead to. */
 struct look {
@@ -20,6 +23,7 @@ struct look {
     const struct thirl_thread **threads;
     struct thirl_object *object; /* SLIP_HOLDS + 1 for each thread */
     size_t *blocker;
+    char (*address)[NODE_ADDRESS_MAX]; /* of what each thread waits for */
     struct thirl_circle *circle;
     const struct thirl_circle **circles;
     size_t *member;
@@ -49,8 +53,11 @@ static struct thirl_site locate(const struct knot_process *process, uint64_t add
 
 static struct thirl_object describe(const struct knot_process *process, uint32_t kind, uint64_t tag, uint64_t object,
                                     uint64_t from) {
-    return (struct thirl_object){
-        .kind = order_kind(kind), .name = tag, .at = locate(process, object), .from = locate(process, from)};
+    return (struct thirl_object){.kind = order_kind(kind),
+                                 .address = "",
+                                 .name = tag,
+                                 .at = locate(process, object),
+                                 .from = locate(process, from)};
 }
 
 static enum thirl_health examine(const struct knot_process *process, const struct slip *slip) {
@@ -102,7 +109,12 @@ static void show_thread(struct look *look, unsigned i, size_t *blockers) {
         look->blocker[(*blockers)++] = web->to[j];
     }
     if (slip->wait.kind != SLIP_NOTHING && process->alive) {
-        *object = describe(process, slip->wait.kind, slip->wait.tag, slip->wait.object, slip->wait.site);
+        bool channel = SLIP_IS_CHANNEL(slip->wait.kind);
+        *object = describe(process, slip->wait.kind, slip->wait.tag, channel ? 0 : slip->wait.object, slip->wait.site);
+        if (channel) {
+            slate_address(process->id, slip->wait.object, look->address[i]);
+            object->address = look->address[i];
+        }
         thread->wait = object;
         thread->since = slip->wait.since;
         thread->whom = slip->wait.whom;
@@ -116,10 +128,11 @@ static bool show_threads(struct look *look) {
     look->threads = calloc(count + 1, sizeof *look->threads);
     look->object = calloc((count + 1) * (SLIP_HOLDS + 1), sizeof *look->object);
     look->blocker = calloc((size_t)look->knot.web.start[count] + 1, sizeof *look->blocker);
+    look->address = calloc(count + 1, sizeof *look->address);
     look->circle = calloc(count + 1, sizeof *look->circle);
     look->circles = calloc(count + 1, sizeof *look->circles);
     if (look->thread == NULL || look->threads == NULL || look->object == NULL || look->blocker == NULL ||
-        look->circle == NULL || look->circles == NULL) {
+        look->address == NULL || look->circle == NULL || look->circles == NULL) {
         return false;
     }
     for (unsigned i = 0; i < count; i++) {
@@ -157,7 +170,10 @@ static bool show_circles(struct look *look, const struct knot *before) {
     bool fits = member != NULL;
     for (unsigned i = 0; fits && i < look->knot.count; i++) {
         unsigned length = look->thread[i].circle != 0 ? 0 : knot_circle(&look->knot, i, member, look->knot.count);
-        if (length != 0 && knot_same(&look->knot, before, member, length)) {
+        bool stands = length != 0 && knot_same(&look->knot, before, member, length) &&
+                      (!knot_has_channel(&look->knot, member, length) ||
+                       knot_sleeps(&look->knot, member, length, look->knot.count));
+        if (stands) {
             fits = add_circle(look, member, length);
         }
     }
@@ -221,6 +237,7 @@ static void discard(struct look *look) {
     free(look->threads);
     free(look->object);
     free(look->blocker);
+    free(look->address);
     free(look->circle);
     free(look->circles);
     free(look->member);
@@ -232,8 +249,17 @@ static int add(void *context, const struct slip_process *seen) {
 }
 
 static int survey(struct knot *knot) {
-    int rc = slate_list(add, knot);
+    int rc = slate_list(knot->all, add, knot);
     return rc == 0 ? knot_tie(knot) : rc;
+}
+
+/* Is anybody stuck over a channel? Whoever was woken may be late to run; and who looks by himself does so in slices of 50 ms. */
+static bool may_move(const struct knot *knot) {
+    bool any = false;
+    for (unsigned i = 0; i < knot->count; i++) {
+        any = any || (knot->web.stays[i] && SLIP_IS_CHANNEL(knot->thread[i].slip.wait.kind));
+    }
+    return any;
 }
 
 int thirl_doctor_look(struct thirl_doctor **seen) {
@@ -244,8 +270,12 @@ int thirl_doctor_look(struct thirl_doctor **seen) {
         return seen == NULL ? err_say(EINVAL, "thirl_doctor_look: there is no place for what is seen (NULL)")
                             : say_full();
     }
-    look->knot.all = true;
+    look->knot.all = look->knot.idle = before.idle = true;
     int rc = survey(&before);
+    if (rc == 0 && may_move(&before)) {
+        const struct timespec while_it_runs = {.tv_nsec = STANDS_NS};
+        (void)nanosleep(&while_it_runs, NULL);
+    }
     rc = rc == 0 ? survey(&look->knot) : rc;
     if (rc == 0 && !(show_threads(look) && show_circles(look, &before))) {
         rc = say_full();

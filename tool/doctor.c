@@ -57,6 +57,15 @@ static long long number(const struct thirl_thread *t) {
 #define OBJECT_MAX (PLACE_MAX + 64)
 static const char *object(char out[OBJECT_MAX], int64_t here, const char *exe, const struct thirl_object *o) {
     struct place place;
+    if (*o->address) {
+        bool answer = strcmp(o->kind, "answer") == 0, message = strcmp(o->kind, "message") == 0;
+        snprintf(out, OBJECT_MAX, "%s %s",
+                 answer    ? "an answer over"
+                 : message ? "a message over"
+                           : "room in",
+                 o->address);
+        return out;
+    }
     place_name(&place, here, exe, &o->at, false);
     snprintf(out, OBJECT_MAX, "%s %04llx at %s", o->kind, (unsigned long long)(o->name >> 4 & 0xffff), place.text);
     return out;
@@ -140,8 +149,12 @@ static void show_circle(struct doctor *d, size_t number_of) {
         char name[WHO_MAX];
         struct place place;
         say_wait(d, 1, circle->thread[i]);
-        say(d, 2, "which %s holds%s%s", who(name, holder), held ? ", since it took it in " : "",
-            held ? from(&place, holder->here, holder->exe, held) : "");
+        if (*t->wait->address) {
+            say(d, 2, "which %s would have to give", who(name, holder));
+        } else {
+            say(d, 2, "which %s holds%s%s", who(name, holder), held ? ", since it took it in " : "",
+                held ? from(&place, holder->here, holder->exe, held) : "");
+        }
         told = told || t->gives_up;
     }
     for (size_t i = 0; i < circle->count; i++) {
@@ -153,7 +166,8 @@ static void show_circle(struct doctor *d, size_t number_of) {
         say(d, 1, "=> none of them will ever go on by itself: end one, as with kill %lld",
             number(at(d, *circle->thread)));
         say(d, 1,
-            "=> so that it does not happen again: take locks in one order, or let one be told (THIRL_LOCK_DEADLOCK)");
+            "=> so that it does not happen again: take locks in one order, or let one be told (THIRL_LOCK_DEADLOCK, "
+            "?deadlock=fail)");
     }
 }
 
@@ -256,7 +270,9 @@ static void add_place(struct doctor *d, int64_t here, const char *exe, const str
 }
 
 static void add_object(struct doctor *d, int64_t here, const char *exe, const struct thirl_object *o) {
-    text_print(&d->out, "{\"kind\":\"%s\",\"name\":\"%016llx\",\"at\":", o->kind, (unsigned long long)o->name);
+    text_print(&d->out, "{\"kind\":\"%s\",\"name\":\"%016llx\"", o->kind, (unsigned long long)o->name);
+    add_text(&d->out, "address", o->address);
+    text_print(&d->out, ",\"at\":");
     add_place(d, here, exe, &o->at, false);
     text_print(&d->out, ",\"from\":");
     add_place(d, here, exe, &o->from, true);
