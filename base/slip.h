@@ -22,7 +22,8 @@
     X(MUTEX, "mutex")                                                                                                  \
     X(SEM, "semaphore")                                                                                                \
     X(EVENT, "event")                                                                                                  \
-    X(ONCE, "once")
+    X(ONCE, "once")                                                                                                    \
+    X(BARRIER, "barrier")
 
 enum slip_kind {
     SLIP_NOTHING,

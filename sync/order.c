@@ -54,6 +54,9 @@ void order_free(struct order_graph *graph) {
 
 /* What is listed last and waited for is not held yet. */
 static bool holds(const struct slip *slip, uint64_t tag) {
+    if (slip->wait.kind == SLIP_BARRIER && slip->wait.tag == tag) {
+        return false; /* who has come to a barrier keeps nobody waiting there */
+    }
     uint32_t held = slip->held < SLIP_HOLDS ? slip->held : SLIP_HOLDS;
     if (held > 0 && slip->wait.kind != SLIP_NOTHING && slip->hold[held - 1].tag == slip->wait.tag) {
         held--;

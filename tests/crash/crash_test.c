@@ -265,6 +265,7 @@ static const char *const elsewhere[] = {
     "cell.",      "lot.",    "own.",     "test.",                 /* state_test, own_test */
     "mutex.",     "owner.",  "urgent.",                           /* locks_test */
     "sem.",       "token.",  "event.",   "once.",                 /* survive_test */
+    "barrier.",                                                   /* muster_test */
     "link.noted",                                                 /* rights_test */
     "pipe.",                                                      /* pipe_test */
     "udp.",                                                       /* udp_test */
