@@ -122,6 +122,17 @@ uint32_t proc_cpu(void) {
     return cpu < 0 ? UINT32_MAX : (uint32_t)cpu;
 }
 
+bool proc_ended(int64_t thread) {
+    if (syscall(SYS_tkill, (pid_t)thread, 0) != 0 && errno == ESRCH) {
+        return true;
+    }
+    char path[48], text[1024];
+    (void)snprintf(path, sizeof path, "/proc/%lld/stat", (long long)thread);
+    slurp(path, text, sizeof text);
+    const char *name_end = strrchr(text, ')');
+    return name_end != NULL && (strncmp(name_end, ") Z", 3) == 0 || strncmp(name_end, ") X", 3) == 0);
+}
+
 int proc_pidfd(int64_t pid) {
     int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
     return fd < 0 ? -errno : fd;

@@ -41,6 +41,9 @@ const char *proc_name(const char *path);
 /* The processor that the calling thread runs on, or UINT32_MAX. */
 uint32_t proc_cpu(void);
 
+/* Is there no thread of that number in this PID namespace that still runs? */
+bool proc_ended(int64_t thread);
+
 /* A descriptor that becomes readable when the process ends, or -errno. */
 int proc_pidfd(int64_t pid);
 

@@ -38,7 +38,7 @@ int thirl_fd(thirl *end) {
 }
 
 int thirl_limits(thirl *end, struct thirl_limits *limits) {
-    struct thirl_limits answer = {.full = THIRL_FULL_BLOCK};
+    struct thirl_limits answer = {.full = THIRL_FULL_BLOCK, .holds = THIRL_HELD_MAX};
     if (end == NULL) {
         return end_refuse(end, MECH_IN);
     }
@@ -58,11 +58,12 @@ int thirl_limits(thirl *end, struct thirl_limits *limits) {
 }
 
 static int show_mechanism(const struct mech *mech, int (*seen)(void *, const struct thirl_mechanism *), void *context) {
-    struct thirl_mechanism shown = {.size = sizeof shown,
-                                    .scheme = mech->scheme,
-                                    .summary = mech->summary,
-                                    .roles = mech->roles,
-                                    .limits = {.size = sizeof shown.limits, .full = THIRL_FULL_BLOCK}};
+    struct thirl_mechanism shown = {
+        .size = sizeof shown,
+        .scheme = mech->scheme,
+        .summary = mech->summary,
+        .roles = mech->roles,
+        .limits = {.size = sizeof shown.limits, .full = THIRL_FULL_BLOCK, .holds = THIRL_HELD_MAX}};
     mech->claims(&shown.limits);
     shown.limits.sends = shown.limits.receives = 1;
     shown.limits.boundaries = (mech->roles & ~(1u << THIRL_WRITE | 1u << THIRL_READ)) != 0;
@@ -173,6 +174,7 @@ static int show(void *context, const struct node_line *line) {
         .address = end->address,
         .role = end->role == NODE_ROLE_STATE               ? "state"
                 : end->role == NODE_ROLE_AREA              ? "area"
+                : end->role == NODE_ROLE_CACHE             ? "cache"
                 : end->role < sizeof roles / sizeof *roles ? roles[end->role]
                                                            : "?",
         .state = !line->alive                                  ? "dead"
@@ -192,6 +194,12 @@ static int show(void *context, const struct node_line *line) {
         .refused = end->in.refused,
         .late = end->in.late,
         .twice = end->in.twice,
+        .pool = end->pool,
+        .pool_bytes = end->reserved,
+        .held = end->in.holds,
+        .held_bytes = end->in.held,
+        .expired = end->in.expired,
+        .silences = end->in.silences + end->out.silences,
     };
     return listing->seen(listing->context, &seen);
 }

@@ -15,6 +15,7 @@
 
 #define QUEUE_MIN 4096u
 #define QUEUE_MAX (UINT64_C(1) << 32)
+#define POOL_MAX (UINT64_C(64) << 30)
 #define TIMEOUT_DEFAULT (30 * CLOCK_S)
 
 static int understand(const char *address, const struct thirl_options *given, struct addr *addr,
@@ -46,6 +47,14 @@ static int understand(const char *address, const struct thirl_options *given, st
 static int complete(struct thirl_options *options, const struct mech *mech, const char *address) {
     options->queue = options->queue == 0 ? mech->queue : options->queue;
     options->max = options->max != 0 ? options->max : mech->max != 0 ? mech->max : MECH_MAX;
+    if (options->pool != 0 && mech->pool == 0) {
+        return err_say(EOPNOTSUPP, "%s: in this role %s has no pool for large messages; see thirl_limits", address,
+                       mech->scheme);
+    }
+    if (options->pool > POOL_MAX) {
+        return err_say(EINVAL, "%s: a pool has at most 64 GiB", address);
+    }
+    options->pool = options->pool == 0 ? mech->pool : options->pool;
     options->mode = options->mode == 0 ? 0600 : options->mode;
     options->timeout = options->timeout == 0 ? TIMEOUT_DEFAULT : options->timeout;
     if (options->queue < QUEUE_MIN || options->queue > QUEUE_MAX) {

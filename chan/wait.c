@@ -306,6 +306,20 @@ static int sleep_once(struct wait *wait) {
     return closing ? end_refuse(end, wait->way) : rc;
 }
 
+/* A large message found no place in the pool. */
+static int say_no_place(const thirl *end, int code, const char *who, const char *when) {
+    const struct node_end *seen = end->seen;
+    unsigned long long wanted = atomic_peek(&seen->wanted), bound = seen->pool, size = atomic_peek(&seen->reserved);
+    unsigned long long holds = atomic_peek(&seen->out.holds), held = atomic_peek(&seen->out.held);
+    return err_say(
+        code,
+        "%s: no place for a message of %llu bytes in the pool, which has %llu of at most %llu bytes: %s holds "
+        "%llu messages, %llu bytes, and freed none %s; the rest is lent, or waits to be received: %s",
+        end->address, wanted, size, bound, who, holds, held, when,
+        size < bound && bound - size >= wanted ? "the file system of the registry gives no more, make room there"
+                                               : "free some, or open this end with a larger ?pool=");
+}
+
 static int say_late(const struct wait *wait) {
     const thirl *end = wait->end;
     int code = wait->until.ns == 0 ? EAGAIN : ETIMEDOUT;
@@ -343,6 +357,9 @@ static int say_late(const struct wait *wait) {
     }
     if (wait->way == MECH_IN) {
         return err_say(code, "%s: %s sent nothing %s", end->address, who, when);
+    }
+    if (atomic_peek(&end->seen->wanted) != 0) {
+        return say_no_place(end, code, who, when);
     }
     const char *more = end->mech->more;
     return err_say(code, "%s: the queue (%llu bytes) is full and %s made no room %s%s%s", end->address,

@@ -17,6 +17,7 @@
 #include "base/weave.h"
 
 #define DESK_QUEUE (256u << 10) /* two for each conversation, and there may be many */
+#define DESK_POOL (UINT64_C(64) << 20)
 #define SCAN_NS (10 * CLOCK_MS) /* between two looks for further servers */
 #define ASK_EACH 8              /* requests between two looks at how busy a server is */
 #define SEAT(whom) ((uint32_t)(whom)&0xffff)
@@ -49,6 +50,7 @@ static int desk_open(void *self, const struct mech_open *open) {
     d->serves = open->role == THIRL_SERVE;
     d->mode = open->options.mode;
     d->queue = open->options.queue;
+    d->options = open->options;
     d->heavy = futex_fence_join();
     (void)strncpy(d->address, open->address, sizeof d->address - 1);
     if (d->queue > UINT64_C(1) << 30) {
@@ -58,7 +60,8 @@ static int desk_open(void *self, const struct mech_open *open) {
     while (ring < d->queue) {
         ring *= 2;
     }
-    uint64_t most = ring - 2 * sizeof(struct lane_head) - sizeof(struct desk_head);
+    uint64_t within = ring - 2 * sizeof(struct lane_head), away = pool_most(d->options.pool);
+    uint64_t most = (within > away ? within : away) - sizeof(struct desk_head);
     d->max = open->options.max < most ? open->options.max : most;
     int rc = roll_begin(&d->roll, "shm", open->rest, ROLL_CALL, !d->serves, d->serves, d->mode,
                         clock_after(clock_now(), open->options.timeout));
@@ -85,7 +88,7 @@ static int desk_open(void *self, const struct mech_open *open) {
 
 static void desk_close(void *self) {
     struct desk *d = self;
-    atomic_store(&d->own->gone, 1); /* pairs with the load in is_lost */
+    atomic_store(&d->own->gone, 1); /* pairs with the load in talk_lost */
     for (uint32_t seat = 1; seat < d->top; seat++) {
         if (d->in[seat] != NULL) {
             inlet_close(&d->in[seat]->shm.in); /* first, as for a pair */
@@ -251,7 +254,7 @@ static int desk_send(void *self, const void *data, size_t size, size_t *done, co
     if (unlikely(t == NULL || t->whom != note->whom || atomic_load(&t->over) != 0 || atomic_peek(&t->broken) != 0)) {
         return say_over(d, t != NULL && t->whom == note->whom ? t : NULL);
     }
-    if (unlikely(size > d->max)) {
+    if (unlikely(size > d->max || size + sizeof(struct desk_head) > t->shm.max)) {
         return err_say(EMSGSIZE,
                        "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
                        d->address, size, (unsigned long long)d->max,
@@ -279,7 +282,12 @@ static int desk_send(void *self, const void *data, size_t size, size_t *done, co
             atomic_poke(&d->answered, d->answered + 1);
         }
     } else if (rc == -EAGAIN) {
+        uint32_t lost = t->shm.out.linked ? 0 : talk_lost(t);
         d->blocked = t;
+        if (unlikely(lost != 0)) {
+            break_off(d, t, -(int)lost);
+            return say_over(d, t);
+        }
     } else {
         break_off(d, t, rc);
     }
@@ -401,15 +409,19 @@ static void desk_limits(void *self, struct thirl_limits *limits) {
     limits->reliable = 1;
     limits->atomic_max = d->max;
     limits->priorities = 1;
+    limits->pool = d->options.pool;
+    limits->lends = d->options.pool < 4 * OUTLET_LENDS ? 0 : OUTLET_LENDS;
 }
 
 static void desk_claims(struct thirl_limits *limits) {
-    const uint64_t max = DESK_QUEUE - 2 * sizeof(struct lane_head) - sizeof(struct desk_head);
+    const uint64_t max = DESK_POOL / 4 - sizeof(struct desk_head);
     limits->message_max = max;
     limits->queue = DESK_QUEUE;
     limits->reliable = 1;
     limits->atomic_max = max;
     limits->priorities = 1;
+    limits->pool = DESK_POOL;
+    limits->lends = OUTLET_LENDS;
 }
 
 static int desk_peer(void *self, struct thirl_peer *peer) {
@@ -429,6 +441,7 @@ const struct mech mech_desk = {
     .roles = 1u << THIRL_CALL | 1u << THIRL_SERVE,
     .registry = true,
     .queue = DESK_QUEUE,
+    .pool = DESK_POOL,
     .open = desk_open,
     .close = desk_close,
     .deinit = desk_deinit,

@@ -79,6 +79,7 @@ struct desk {
     bool serves, heavy;
     unsigned mode;
     uint64_t queue, max;
+    struct thirl_options options; /* of each conversation */
     uint32_t serial;
     uint32_t top;           /* all seats that were ever used are below */
     uint32_t count;         /* of conversations, for the list */
@@ -115,6 +116,9 @@ int talk_make(struct desk *, const struct roll_end *mate);
 
 /* As take_noted, of one conversation; an error other than -EAGAIN and -EBUSY ends it. */
 int talk_take(struct talk *, struct mech_piece *, struct mech_note *);
+
+/* Is the other end no more? 0, or how it ended. Of a way whose lane it has not met, for which nothing else tells. */
+uint32_t talk_lost(const struct talk *);
 
 /* Of the way IN, and of the way OUT: lets go of it. It is gone when both have. */
 void talk_leave_in(struct talk *);

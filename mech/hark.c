@@ -125,20 +125,6 @@ static int try_one(struct desk *d, struct talk *t, struct mech_piece *piece, str
     return rc == -EAGAIN || rc == -EBUSY ? rc : say_gone(d, t, rc, piece, note);
 }
 
-/* Of one that has never spoken: 0; or it is no more, and how. Who has spoken says it there. */
-static uint32_t is_lost(struct desk *d, const struct talk *t) {
-    if (t->shm.in.feed != NULL) {
-        return 0;
-    }
-    if (atomic_load(&t->theirs->gone) != 0) {
-        return THIRL_ECLOSED;
-    }
-    bool there = roll_has(&d->roll, t->shm.mate, d->serves ? "tx" : "rx");
-    return there                                ? 0
-           : atomic_load(&t->theirs->gone) != 0 ? THIRL_ECLOSED /* it may have left, and ended then */
-                                                : THIRL_EPEERDIED;
-}
-
 /* Looks at everybody: at the lanes of all, and at the lives of some. */
 static void review(struct desk *d, bool knocked) {
     d->reviewed = clock_now();
@@ -160,7 +146,7 @@ static void review(struct desk *d, bool knocked) {
             asked += !t->hot;
             d->asked_for = t->hot ? d->asked_for : seat;
             stirs = inlet_look(&t->shm.in) == 0;
-            uint32_t lost = stirs ? 0 : is_lost(d, t);
+            uint32_t lost = stirs || t->shm.in.feed != NULL ? 0 : talk_lost(t); /* who has spoken says it there */
             if (lost != 0) {
                 atomic_store(&t->broken, lost);
                 stirs = true;

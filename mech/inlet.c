@@ -156,6 +156,9 @@ static int bind(struct inlet *in) {
     in->number = 0;
     in->offset = 0;
     in->held = (struct hold){.first = 0};
+    atomic_poke(&in->own->held.mask, 0);
+    in->kept = 0;
+    in->kept_most = pool_may_hold(in->feed->theirs->pool);
     atomic_poke(&in->own->cursor, start);
     atomic_poke(&in->own->taken, 0);
     /* Both pair with outlet's is_bound: the node may be the one that it was before. */
@@ -258,7 +261,7 @@ static inline int publish(struct inlet *in) {
     struct shm_rx *own = in->own;
     weave("inlet.recv.before");
     atomic_poke(&own->taken, in->number);
-    atomic_store(&own->cursor, in->lane.at); /* pairs with the load in outlet's read_cursor */
+    atomic_store(&own->cursor, in->lane.at); /* pairs with the load in outlet_cursor */
     weave("inlet.recv.published");
     return unlikely(bell_tell(&in->bell) != 0) ? tell(in) : 0;
 }
@@ -274,6 +277,18 @@ static void pass(struct inlet *in, uint32_t span) {
     }
 }
 
+/* The reference in that record, copied. */
+static struct pool_ref ref_at(const struct inlet *in) {
+    struct pool_ref ref;
+    memcpy(&ref, lane_payload(lane_at(&in->lane, in->lane.at)), sizeof ref);
+    return ref;
+}
+
+/* A record says that its message lies in the pool: may it be so? What it refers to is checked again by whoever uses it. */
+static bool is_away(const struct inlet *in, uint32_t size) {
+    return !in->end->stream && (size & ~LANE_AWAY) == sizeof(struct pool_ref);
+}
+
 /* The next record that is a message: 1, or what recv answers. */
 static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
     if (unlikely(!in->bound)) {
@@ -283,8 +298,11 @@ static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
         }
     }
     for (;;) {
-        int found = lane_look(&in->lane, span, size);
+        int found = lane_look_away(&in->lane, span, size);
         if (likely(found == 1 && (*size & LANE_SKIP) == 0)) {
+            if (unlikely((*size & LANE_AWAY) != 0 && !is_away(in, *size))) {
+                return lied(in);
+            }
             if (in->number - in->caught_up >= PACE_RUN) {
                 lane_fetch(lane_at(&in->lane, in->lane.at), *span);
             }
@@ -330,11 +348,20 @@ static int recv_message(struct inlet *in, void *buffer, size_t capacity, size_t 
     if (unlikely(rc != 0)) {
         return rc;
     }
+    const void *payload = lane_payload(lane_at(&in->lane, in->lane.at));
     *size = bytes;
-    if (unlikely(bytes > capacity)) {
+    if (unlikely((bytes & LANE_AWAY) != 0)) {
+        const struct pool_ref ref = ref_at(in);
+        if (!pool_sound(&in->feed->map, &ref)) {
+            return lied(in);
+        }
+        *size = ref.size;
+        payload = pool_message(&in->feed->map, &ref);
+    }
+    if (unlikely(*size > capacity)) {
         return -EMSGSIZE;
     }
-    lane_copy(buffer, lane_payload(lane_at(&in->lane, in->lane.at)), bytes);
+    lane_copy(buffer, payload, *size);
     in->number++;
     pass(in, span);
     return 0;
@@ -393,11 +420,75 @@ int inlet_recv_many(void *shm, void *buffer, size_t capacity, struct iovec *mess
     return rc;
 }
 
+/* For the list. */
+static void show_kept(struct inlet *in) {
+    struct node_end *seen = in->end->seen;
+    if (likely(seen != NULL)) {
+        atomic_poke(&seen->in.held, in->kept);
+        atomic_poke(&seen->in.holds, (uint64_t)__builtin_popcountll(in->own->held.mask));
+    }
+}
+
+#define AWAY (UINT64_C(1) << 63) /* a cookie: of a note */
+
+static int too_many(const struct inlet *in, const struct pool_ref *ref) {
+    return err_say(
+        EBUSY,
+        "%s: this end holds %d messages, %llu bytes, of the %llu that it may hold in the pool of %s; the next "
+        "takes %llu: free some first, or have the sender opened with a larger ?pool=",
+        in->end->address, __builtin_popcountll(in->own->held.mask), (unsigned long long)in->kept,
+        (unsigned long long)in->kept_most, in->peer.who, (unsigned long long)pool_cost(ref));
+}
+
+/* Takes what lies in the pool: noted first, then the cursor may move. */
+static int take_away(struct inlet *in, struct mech_piece *piece, uint32_t span) {
+    const struct pool_ref ref = ref_at(in);
+    if (unlikely(!pool_sound(&in->feed->map, &ref))) {
+        return lied(in);
+    }
+    __builtin_prefetch(pool_message(&in->feed->map, &ref));
+    struct pool_notes *notes = &in->own->held;
+    if (unlikely(pool_cost(&ref) > in->kept_most - in->kept || notes->mask == UINT64_MAX)) {
+        return too_many(in, &ref);
+    }
+    weave("inlet.keep.before");
+    unsigned slot = pool_hold(notes, &ref);
+    weave("inlet.keep.noted");
+    in->kept_size[slot] = pool_cost(&ref);
+    in->kept += in->kept_size[slot];
+    *piece = (struct mech_piece){.data = pool_message(&in->feed->map, &ref),
+                                 .size = ref.size,
+                                 .number = in->number,
+                                 .cookie = AWAY | slot,
+                                 .owner = in->feed};
+    in->feed->held++;
+    in->number++;
+    pass(in, span);
+    show_kept(in);
+    weave("inlet.keep.after");
+    return 0;
+}
+
+/* It came back: the sender may wait for just that. */
+static void let_go(struct inlet *in, unsigned slot) {
+    in->kept -= in->kept_size[slot];
+    weave("inlet.drop.before");
+    pool_drop(&in->own->held, slot);
+    weave("inlet.drop.after");
+    show_kept(in);
+    if (unlikely(bell_tell(&in->bell) != 0)) {
+        (void)tell(in);
+    }
+}
+
 int inlet_take(struct inlet *in, struct mech_piece *piece) {
     uint32_t span = 0, bytes = 0;
     int rc = next(in, &span, &bytes);
     if (unlikely(rc != 0)) {
         return rc;
+    }
+    if (unlikely((bytes & LANE_AWAY) != 0)) {
+        return take_away(in, piece, span);
     }
     if (unlikely(hold_full(&in->held))) {
         return err_say(EBUSY, "%s: the oldest of %d messages is still held: free it first", in->end->address, HOLD_MAX);
@@ -423,6 +514,10 @@ void inlet_free(struct inlet *in, struct mech_piece *piece) {
             seg_unmap(&feed->map);
             free(feed);
         }
+        return;
+    }
+    if ((piece->cookie & AWAY) != 0) {
+        let_go(in, (unsigned)(piece->cookie & ~AWAY));
         return;
     }
     bool oldest = piece->cookie == in->held.first;

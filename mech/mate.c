@@ -43,7 +43,8 @@ int mate_find(struct shm *end, const char *kind, const char *magic, size_t size,
         return -EAGAIN;
     }
     mate_file(file, &found, kind, chosen ? &end->roll.self : &end->mate);
-    int rc = seg_map(seg, end->roll.dir, file, size, end->address);
+    int rc = strcmp(magic, SHM_TX_MAGIC) == 0 ? seg_map_pooled(seg, end->roll.dir, file, size, end->address)
+                                              : seg_map(seg, end->roll.dir, file, size, end->address);
     if (rc == -ENOENT) {
         return -EAGAIN; /* it left in between */
     }
@@ -71,7 +72,7 @@ int mate_find_post(struct shm *end, struct seg *seg, struct shm_peer *peer, bool
     if (end->mate.node != 0 || post_find(&end->roll, file, &found) != 0) {
         return -EAGAIN;
     }
-    int rc = seg_map(seg, end->roll.dir, file, sizeof(struct shm_tx), end->address);
+    int rc = seg_map_pooled(seg, end->roll.dir, file, sizeof(struct shm_tx), end->address);
     *peer = (struct shm_peer){.end = found};
     if (rc == 0) {
         rc = mate_check(end, seg, SHM_TX_MAGIC, sizeof(struct shm_tx), &found, &peer->heavy);

@@ -28,13 +28,15 @@ static inline bool is_ready(const struct outlet *out) {
     return likely(atomic_peek(out->live) == out->live_value);
 }
 
-int outlet_init(struct outlet *out, struct shm *end, uint64_t queue, unsigned mode) {
+int outlet_init(struct outlet *out, struct shm *end, const struct thirl_options *options) {
     out->end = end;
     lamp_init(&out->lamp);
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
     mate_file(file, &end->roll.self, "tx", &end->mate);
     (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
-    int rc = seg_make(&out->seg, end->roll.dir, unfinished, sizeof(struct shm_tx), queue, mode, end->address);
+    uint64_t pool = stow_bound(end, options);
+    int rc = seg_make_pooled(&out->seg, end->roll.dir, unfinished, sizeof(struct shm_tx), options->queue, 2 * pool,
+                             options->mode, end->address);
     if (rc != 0) {
         return rc;
     }
@@ -47,8 +49,7 @@ int outlet_init(struct outlet *out, struct shm *end, uint64_t queue, unsigned mo
     (void)snprintf(out->own->who, sizeof out->own->who, "pid %lld (%.60s)", (long long)self.pid, proc_name(self.exe));
     out->lane = (struct lane){.ring = out->seg.base + out->seg.head, .mask = out->seg.ring - 1};
     lane_begin(&out->lane, 0);
-    uint64_t most = out->seg.ring - 2 * sizeof(struct lane_head);
-    end->max = end->max < most ? end->max : most;
+    stow_init(out, pool);
     out->straight = end->stream ? 0 : (end->max < LANE_SHORT ? end->max : LANE_SHORT) + 1;
     rely_on(out, false);
     return 0;
@@ -66,6 +67,7 @@ static void forget(struct outlet *out) {
     out->theirs = NULL;
     out->change = 0;
     out->conversation++;
+    stow_forget(out); /* what the dead held is held no more */
     mate_note(out->end, NULL);
 }
 
@@ -210,7 +212,7 @@ int outlet_open(struct outlet *out) {
 }
 
 /* The peer's cursor, once it has bound; until then where the conversation begins. */
-static int read_cursor(struct outlet *out, uint64_t *cursor) {
+int outlet_cursor(struct outlet *out, uint64_t *cursor) {
     uint64_t start = out->own->to.start;
     *cursor = is_bound(out) ? atomic_load(&out->theirs->cursor) : start; /* pairs with inlet's publish */
     return *cursor >= start && *cursor <= out->lane.at ? 0 : lied(out, *cursor);
@@ -218,7 +220,7 @@ static int read_cursor(struct outlet *out, uint64_t *cursor) {
 
 static int make_room(struct outlet *out, uint32_t span) {
     uint64_t cursor;
-    int rc = read_cursor(out, &cursor);
+    int rc = outlet_cursor(out, &cursor);
     if (rc != 0) {
         return rc;
     }
@@ -231,6 +233,7 @@ static int make_room(struct outlet *out, uint32_t span) {
         return 0;
     }
     out->needed = span;
+    stow_want(out, 0);
     return -EAGAIN;
 }
 
@@ -250,10 +253,34 @@ static __attribute__((noinline)) int tell(struct outlet *out, uint32_t attention
 }
 
 static int too_large(const struct outlet *out, size_t size) {
+    const char *option = "max";
+    size_t more = size;
+    if (out->end->max == out->most) {
+        option = out->most > out->within ? "pool" : "queue";
+        more = out->most > out->within ? 4 * size : size + 2 * sizeof(struct lane_head);
+    }
     return err_say(EMSGSIZE,
-                   "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
-                   out->end->address, size, (unsigned long long)out->end->max,
-                   (unsigned long long)(size + 2 * sizeof(struct lane_head)));
+                   "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?%s=%llu or more",
+                   out->end->address, size, (unsigned long long)out->end->max, option, (unsigned long long)more);
+}
+
+/* A message that the lane could not hold. */
+static __attribute__((noinline)) int send_away(struct outlet *out, const void *data, size_t size) {
+    uint32_t span = lane_step(&out->lane, sizeof(struct pool_ref)), chunk;
+    int rc = lane_fits(&out->lane, span) ? 0 : make_room(out, span);
+    rc = rc != 0 ? rc : stow_place(out, size, &chunk);
+    if (rc != 0) {
+        return rc;
+    }
+    memcpy(pool_data(&out->pool, chunk), data, size);
+    weave("outlet.away.written");
+    struct lane_head *head = lane_reserve(&out->lane, span);
+    stow_commit(out, head, span, chunk, size, out->lane.at);
+    out->sent++;
+    uint32_t attention = bell_tell(&out->bell);
+    int told = unlikely(attention != 0) ? tell(out, attention) : 0;
+    stow_ahead(out, size);
+    return told;
 }
 
 static int send_one(struct outlet *out, const void *data, size_t size) {
@@ -295,7 +322,9 @@ static __attribute__((noinline)) int send_with_care(struct outlet *out, const vo
     if (rc == 0 && out->end->stream) {
         rc = send_stream(out, data, size, done);
     } else if (rc == 0) {
-        rc = size > out->end->max ? too_large(out, size) : send_one(out, data, size);
+        rc = size > out->end->max ? too_large(out, size)
+             : size > out->within ? send_away(out, data, size)
+                                  : send_one(out, data, size);
     }
     if (rc == 0) {
         out->needed = 0; /* the descriptor tells of any room again, not only of what was wanted in vain */
@@ -334,7 +363,8 @@ int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wai
 static inline size_t send_run(struct outlet *out, const struct iovec *messages, size_t count) {
     struct lane lane = out->lane;
     uint64_t first = 0;
-    size_t n = run_write(&lane, messages, count, out->end->max, &first);
+    uint64_t most = out->end->max < out->within ? out->end->max : out->within;
+    size_t n = run_write(&lane, messages, count, most, &first);
     if (n > 0) {
         weave("outlet.many.written");
         uint64_t begin = out->lane.at;
@@ -369,6 +399,29 @@ int outlet_send_many(void *shm, const struct iovec *messages, size_t *count) {
     return n > 0 && rc == -EAGAIN ? 0 : rc;
 }
 
+/* Reserves the record of a loan: the message itself, or where it lies. */
+static void lend(struct outlet *out, struct mech_piece *piece, uint32_t span, uint32_t chunk) {
+    weave("outlet.loan.before");
+    uint64_t at = out->lane.at;
+    struct lane_head *head = lane_reserve(&out->lane, span);
+    *piece = (struct mech_piece){.data = lane_payload(head), .capacity = span - sizeof *head};
+    piece->cookie = hold_out(&out->loans, at);
+    piece->number = out->conversation;
+    piece->owner = (char *)head + span;
+    piece->via = (void *)(uintptr_t)chunk;
+    weave("outlet.loan.after");
+}
+
+/* The file system has no place for it, but the lane has. */
+static int loan_within(struct outlet *out, struct mech_piece *piece, size_t size) {
+    uint32_t span = lane_step(&out->lane, size);
+    int rc = lane_fits(&out->lane, span) ? 0 : make_room(out, span);
+    if (rc == 0) {
+        lend(out, piece, span, POOL_NONE);
+    }
+    return rc;
+}
+
 int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
     int rc = is_ready(out) ? 0 : ready(out);
     if (rc != 0) {
@@ -377,37 +430,47 @@ int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
     if (size > out->end->max) {
         return too_large(out, size);
     }
-    uint32_t span = lane_step(&out->lane, size);
+    bool away = size >= out->lends || size > out->within;
+    uint32_t span = lane_step(&out->lane, away ? sizeof(struct pool_ref) : size), chunk = POOL_NONE;
     if (hold_full(&out->loans)) {
         return -EBUSY;
     }
     if (!lane_fits(&out->lane, span) && (rc = make_room(out, span)) != 0) {
         return rc;
     }
-    weave("outlet.loan.before");
-    uint64_t at = out->lane.at;
-    struct lane_head *head = lane_reserve(&out->lane, span);
-    *piece = (struct mech_piece){.data = lane_payload(head), .capacity = span - sizeof *head};
-    piece->cookie = hold_out(&out->loans, at);
-    piece->number = out->conversation;
-    piece->owner = (char *)head + span;
-    weave("outlet.loan.after");
+    if (away && (rc = stow_place(out, size, &chunk)) != 0) {
+        return rc == -ENOSPC && size <= out->within ? loan_within(out, piece, size) : rc;
+    }
+    lend(out, piece, span, chunk);
+    if (away) {
+        piece->data = pool_data(&out->pool, chunk);
+        piece->capacity = size;
+    }
     return 0;
 }
 
 /* Commits a loan: as a message, or as a gap that the reader passes over. */
-static void commit(struct outlet *out, struct mech_piece *piece, uint32_t size) {
-    struct lane_head *head = (struct lane_head *)(void *)((char *)piece->data - sizeof *head);
+static void commit(struct outlet *out, struct mech_piece *piece, bool message) {
+    uint64_t at = out->loans.at[piece->cookie % HOLD_MAX];
+    struct lane_head *head = lane_at(&out->lane, at);
     uint32_t span = (uint32_t)((char *)piece->owner - (char *)head);
+    uint32_t chunk = (uint32_t)(uintptr_t)piece->via;
     hold_back(&out->loans, piece->cookie);
     weave("outlet.put.before");
-    lane_commit(head, span, size);
+    if (chunk != POOL_NONE && message) {
+        stow_commit(out, head, span, chunk, piece->size, at + span);
+    } else {
+        lane_commit(head, span, message ? (uint32_t)piece->size : LANE_SKIP);
+    }
+    if (chunk != POOL_NONE && !message) {
+        pool_back(&out->pool, chunk);
+    }
     weave("outlet.put.committed");
 }
 
 int outlet_put(struct outlet *out, struct mech_piece *piece) {
     bool stale = piece->number != out->conversation;
-    commit(out, piece, stale ? LANE_SKIP : (uint32_t)piece->size);
+    commit(out, piece, !stale);
     if (stale) {
         return out->final == -THIRL_ECLOSED
                    ? gone(out)
@@ -415,11 +478,15 @@ int outlet_put(struct outlet *out, struct mech_piece *piece) {
     }
     out->sent++;
     uint32_t attention = bell_tell(&out->bell);
-    return unlikely(attention != 0) ? tell(out, attention) : 0;
+    int rc = unlikely(attention != 0) ? tell(out, attention) : 0;
+    if ((uint32_t)(uintptr_t)piece->via != POOL_NONE) {
+        stow_ahead(out, piece->capacity);
+    }
+    return rc;
 }
 
 void outlet_free(struct outlet *out, struct mech_piece *piece) {
-    commit(out, piece, LANE_SKIP);
+    commit(out, piece, false);
     /* What was sent behind the loan can be read now. */
     if (out->linked && bell_tell(&out->bell) != 0) {
         (void)bell_ring(&out->bell, UINT64_MAX);
@@ -435,7 +502,7 @@ int outlet_flush(struct outlet *out, uint64_t *left) {
     }
     uint64_t cursor;
     int rc = is_ready(out) ? 0 : ready(out);
-    rc = rc != 0 ? rc : read_cursor(out, &cursor);
+    rc = rc != 0 ? rc : outlet_cursor(out, &cursor);
     if (rc != 0) {
         *left = out->lost;
         return rc;
@@ -470,7 +537,10 @@ bool outlet_ready(struct outlet *out) {
     if (node_peer_changed(&out->peer.node) || (atomic_load(&out->theirs->data.attention) & BELL_GONE) != 0) {
         return true;
     }
-    return out->flushing ? untaken(out) == 0 : make_room(out, out->needed == 0 ? lane_span(1) : out->needed) != -EAGAIN;
+    if (out->flushing) {
+        return untaken(out) == 0;
+    }
+    return make_room(out, out->needed == 0 ? lane_span(1) : out->needed) != -EAGAIN && stow_ready(out);
 }
 
 int outlet_arm(struct outlet *out, struct mech_watch *watch) {
@@ -488,7 +558,8 @@ int outlet_arm(struct outlet *out, struct mech_watch *watch) {
         uint64_t fits = at + out->needed + sizeof(struct lane_head);
         uint64_t want = at > ring - ring / 4 ? at - (ring - ring / 4) : 0;
         want = fits > ring && fits - ring > want ? fits - ring : want;
-        watch->value = bell_arm(sleeper, &out->theirs->room, out->flushing ? at : want, out->peer.heavy);
+        want = out->flushing ? at : out->wanted != 0 ? 0 : want; /* what is freed moves no cursor */
+        watch->value = bell_arm(sleeper, &out->theirs->room, want, out->peer.heavy);
         watch->word = &out->theirs->room.count;
         watch->life = out->peer.node.life;
         watch->life_value = out->peer.node.life_value;
@@ -556,5 +627,6 @@ void outlet_deinit(struct outlet *out) {
         node_peer_close(&out->peer.node);
     }
     lamp_deinit(&out->lamp);
+    pool_deinit(&out->pool);
     seg_unmap(&out->seg);
 }

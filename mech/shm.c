@@ -11,9 +11,11 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
+#include "mech/seal.h"
 #include "mem/pace.h"
 
 #define SHM_QUEUE (4u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
+#define SHM_POOL (UINT64_C(64) << 20)
 
 static int shm_open_end(void *self, const struct mech_open *open) {
     struct shm *end = self;
@@ -29,14 +31,14 @@ static int shm_open_end(void *self, const struct mech_open *open) {
         return err_say(EINVAL, "%s: a queue in shared memory has at most 1 GiB", open->address);
     }
     int rc = roll_begin(&end->roll, "shm", open->rest,
-                        (open->stream ? ROLL_STREAM : ROLL_PAIR) | (open->options.crc != 0 ? ROLL_CRC : 0), open->sends,
+                        (open->stream ? ROLL_STREAM : ROLL_PAIR) | seal_kind(&open->options) * ROLL_CRC, open->sends,
                         open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;
     }
     (void)pthread_mutex_init(&end->noting, NULL);
     (void)node_life_word(end->roll.self.number); /* before anybody can look for it */
-    rc = open->sends ? outlet_init(&end->out, end, open->options.queue, open->options.mode) : 0;
+    rc = open->sends ? outlet_init(&end->out, end, &open->options) : 0;
     rc = rc == 0 && open->receives ? inlet_init(&end->in, end, open->options.mode) : rc;
     if (rc != 0) {
         roll_cancel(&end->roll);
@@ -49,6 +51,7 @@ static int shm_open_end(void *self, const struct mech_open *open) {
         return rc;
     }
     end->seen->queue = end->out.seg.ring;
+    end->seen->pool = end->out.pool.bound;
     return 0;
 }
 
@@ -187,11 +190,14 @@ static void shm_limits(void *self, struct thirl_limits *limits) {
     limits->receivers = 1;
     limits->atomic_max = limits->message_max;
     limits->priorities = 1;
+    limits->pool = end->sends ? end->out.pool.bound : 0;
+    limits->lends = end->sends && end->out.lends != UINT64_MAX ? end->out.lends : 0;
 }
 
 static void shm_claims(struct thirl_limits *limits) {
-    static struct shm usual = {
-        .sends = true, .max = SHM_QUEUE - 2 * sizeof(struct lane_head), .out = {.seg.ring = SHM_QUEUE}};
+    static struct shm usual = {.sends = true,
+                               .max = SHM_POOL / 4,
+                               .out = {.seg.ring = SHM_QUEUE, .pool.bound = SHM_POOL, .lends = OUTLET_LENDS}};
     shm_limits(&usual, limits);
 }
 
@@ -218,6 +224,7 @@ const struct mech mech_shm = {
     .registry = true,
     .crc = true,
     .queue = SHM_QUEUE,
+    .pool = SHM_POOL,
     .kin = &mech_work,
     .open = shm_open_end,
     .close = shm_close,

@@ -4,6 +4,8 @@
  * end's .tx file and reads the peer's .rx; the inlet (inlet.c) receives from the peer's .tx and writes this end's .rx. Each
  * half finds, follows and loses its peer by itself. Only the mechanism's own rooms include this.
  *
+ * Messages too large for the lane, and loans large enough, lie in the pool behind it (mem/pool.h): their records say where.
+ *
  * A conversation: the outlet writes into its .tx whom it talks to and from which position on; that peer's inlet binds by
  * writing into its .rx whom it listens to, and its cursor counts from then on.
  */
@@ -17,11 +19,12 @@
 #include "mem/bell.h"
 #include "mem/hold.h"
 #include "mem/lane.h"
+#include "mem/pool.h"
 #include "mem/post.h"
 #include "mem/roll.h"
 #include "mem/seg.h"
 
-#define SHM_VERSION 1
+#define SHM_VERSION 2
 #define SHM_HEAVY 1u                             /* feature: its process has the heavy fence */
 #define SHM_LIFE_SLICE (1000 * INT64_C(1000000)) /* sleep that long where a death wakes: only against a lost wake-up */
 #define SHM_DOUBT_SLICE INT64_C(1000000)         /* and so long while a peer seems to be ending */
@@ -49,6 +52,7 @@ struct shm_tx { /* written by the sender only; the lane stands behind it */
     LINE_ALIGNED struct bell_rope data;    /* the sender rings: there is data */
     LINE_ALIGNED uint32_t cpu;             /* where it ran last */
     char who[NODE_PEER_MAX];               /* "pid 123 (name)": its node may be gone before this is read */
+    uint64_t pool;                         /* the bound of the region behind the lane; 0: none */
 };
 
 struct shm_rx { /* written by the receiver only */
@@ -56,6 +60,7 @@ struct shm_rx { /* written by the receiver only */
     LINE_ALIGNED struct shm_link from;
     LINE_ALIGNED uint64_t cursor;          /* everything before it has been taken */
     uint64_t taken;                        /* messages of this conversation that have */
+    struct pool_notes held;                /* in the same line as far as it goes */
     LINE_ALIGNED struct bell_sleeper data; /* the receiver sleeps until there is data */
     LINE_ALIGNED struct bell_rope room;    /* the receiver rings: there is room */
     LINE_ALIGNED uint32_t cpu;
@@ -100,6 +105,12 @@ struct outlet {
     uint64_t conversation;
     struct hold loans;
     struct lamp lamp;
+    struct pool pool;
+    uint64_t shown;  /* in the list: its size */
+    uint64_t within; /* larger messages do not fit into the lane, */
+    uint64_t most;   /* and larger ones not anywhere */
+    uint64_t lends;  /* loans of that size or more lie in the pool; UINT64_MAX: none does */
+    size_t wanted;   /* the message for which there was no place in the pool; 0: none */
 };
 
 struct feed { /* a peer's .tx; outlives the conversation while pieces of it are held */
@@ -128,6 +139,8 @@ struct inlet {
     struct bell bell;
     uint32_t change;
     struct hold held;
+    uint64_t kept, kept_most;      /* bytes of the sender's pool that are held, and may be */
+    uint64_t kept_size[POOL_HELD]; /* of each note */
     struct lamp lamp;
 };
 
@@ -186,14 +199,41 @@ void mate_note(struct shm *, const struct shm_peer *);
 /* Opens the FIFO of the peer for the bell, so that it can be rung there too. */
 void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *, const char *kind);
 
+#define OUTLET_LENDS (16u << 10) /* loans of that size or more lie in the pool: writing them takes longer than its line */
+
+/* ---- stow.c ---- */
+
+/* The bound of that end's pool: 0 where there is none. init: behind a segment that was made with it. */
+uint64_t stow_bound(const struct shm *, const struct thirl_options *);
+void stow_init(struct outlet *, uint64_t bound);
+
+/* Nobody listens any more: nothing is held. */
+void stow_forget(struct outlet *);
+
+/* What the last try has lacked: a place of that size in the pool, or, 0, something else. */
+void stow_want(struct outlet *, size_t);
+
+/* A place for a message of that size: 0; -EAGAIN: none now; or an error. It ends with stow_commit or pool_back. */
+int stow_place(struct outlet *, size_t, uint32_t *chunk);
+
+/* Commits the record, which ends at that position, as a reference to the message. */
+void stow_commit(struct outlet *, struct lane_head *, uint32_t span, uint32_t chunk, size_t size, uint64_t end);
+
+/* After a commit, while the message is on its way: looks for the place that the next one of that size will have. */
+void stow_ahead(struct outlet *, size_t);
+
+/* Would a place now be found that was not? */
+bool stow_ready(struct outlet *);
+
 /* ---- outlet.c, inlet.c: the slots of the contract, one way each ---- */
 
-int outlet_init(struct outlet *, struct shm *, uint64_t queue, unsigned mode);
+int outlet_init(struct outlet *, struct shm *, const struct thirl_options *);
 int outlet_send(void *shm, const void *, size_t, size_t *done, bool wait); /* slots as they are, */
 int outlet_send_many(void *shm, const struct iovec *, size_t *count);
 int outlet_loan(struct outlet *, struct mech_piece *, size_t);
 int outlet_put(struct outlet *, struct mech_piece *);
 void outlet_free(struct outlet *, struct mech_piece *);
+int outlet_cursor(struct outlet *, uint64_t *); /* how far the peer is: 0, or it lied */
 int outlet_open(struct outlet *); /* 0: a message may go; -EAGAIN: the peer is not there yet; or what send answers */
 int outlet_flush(struct outlet *, uint64_t *left);
 bool outlet_ready(struct outlet *);

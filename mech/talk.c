@@ -117,7 +117,7 @@ int talk_make(struct desk *d, const struct roll_end *mate) {
         return -ENOMEM;
     }
     int rc = meet(t);
-    rc = rc != 0 ? rc : outlet_init(&t->shm.out, &t->shm, d->queue, d->mode);
+    rc = rc != 0 ? rc : outlet_init(&t->shm.out, &t->shm, &d->options);
     rc = rc != 0 ? rc : inlet_init(&t->shm.in, &t->shm, d->mode);
     if (rc == 0) {
         t->seat = seat;
@@ -248,6 +248,17 @@ void talk_disarm(struct talk *t) {
 }
 
 /* ---- the end ---- */
+
+uint32_t talk_lost(const struct talk *t) {
+    const struct desk *d = t->desk;
+    if (atomic_load(&t->theirs->gone) != 0) { /* pairs with the release in desk_close */
+        return THIRL_ECLOSED;
+    }
+    bool there = roll_has(&d->roll, t->shm.mate, d->serves ? "tx" : "rx") && node_alive(t->shm.mate.node);
+    return there                                ? 0
+           : atomic_load(&t->theirs->gone) != 0 ? THIRL_ECLOSED /* it may have left, and ended then */
+                                                : THIRL_EPEERDIED;
+}
 
 enum { DONE_IN = 1, DONE_OUT = 2 };
 

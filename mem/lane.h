@@ -34,8 +34,9 @@ struct lane_head {
 
 #define LANE_SKIP UINT32_C(0x80000000) /* an abandoned record: go on behind it */
 #define LANE_SIZE_MAX UINT32_C(0x7fffffff)
-#define LANE_AHEAD (48 * CACHE_LINE) /* fetched so far ahead of the reader, */
-#define LANE_CLAIM (32 * CACHE_LINE) /* and of the writer */
+#define LANE_AWAY UINT32_C(0x40000000) /* the message lies elsewhere: here is only where. For those who know of it */
+#define LANE_AHEAD (48 * CACHE_LINE)   /* fetched so far ahead of the reader, */
+#define LANE_CLAIM (32 * CACHE_LINE)   /* and of the writer */
 
 /* One side's view of the ring. */
 struct lane {
@@ -115,6 +116,17 @@ static inline int lane_look(const struct lane *lane, uint32_t *span, uint32_t *s
         return 0;
     }
     return likely(lane_sound(lane, *span, *size & LANE_SIZE_MAX)) ? 1 : -1;
+}
+
+/* The same of a lane whose messages may lie elsewhere: what stands here is bounded, *size keeps both flags. */
+static inline int lane_look_away(const struct lane *lane, uint32_t *span, uint32_t *size) {
+    uint64_t word = atomic_load(&lane_at(lane, lane->at)->word); /* pairs with (1) */
+    *span = (uint32_t)word;
+    *size = (uint32_t)(word >> 32);
+    if (*span == 0) {
+        return 0;
+    }
+    return likely(lane_sound(lane, *span, *size & ~(LANE_SKIP | LANE_AWAY))) ? 1 : -1;
 }
 
 /* Reader, in the middle of a stream: has the lines that it will want in a moment come over while it works on these. Behind the

@@ -24,6 +24,7 @@
 
 enum node_end_state { NODE_END_FREE, NODE_END_WAITING, NODE_END_LINKED, NODE_END_CLOSED };
 
+#define NODE_ROLE_CACHE 66
 #define NODE_ROLE_AREA 65
 #define NODE_ROLE_STATE 64 /* beside enum thirl_role: lines of what is no end */
 
@@ -33,6 +34,8 @@ struct node_end {
     uint32_t state; /* enum node_end_state */
     uint32_t role;  /* enum thirl_role */
     uint64_t queue;
+    uint64_t pool, reserved; /* bytes: how large its pool may grow, and is */
+    uint64_t wanted;         /* a message of that size waits for a place in the pool; 0: none does */
     char address[NODE_ADDRESS_MAX];
     char peer[NODE_PEER_MAX]; /* "pid 123 (name)" or "127.0.0.1:80", "" while there is none */
     LINE_ALIGNED struct node_count {
@@ -40,6 +43,10 @@ struct node_end {
         uint64_t lost;        /* messages that never became whole, or, where that is known, never came */
         uint64_t refused;     /* packets that were not thirl's, or lied, and messages that were damaged */
         uint64_t late, twice; /* packets that came out of order, and again: where they are numbered */
+        uint64_t held,
+            holds; /* bytes and messages of the pool: in, that this end holds; out, that receivers held when it was full */
+        uint64_t expired;  /* messages that were older than their lifespan */
+        uint64_t silences; /* times that a deadline passed with nothing said */
     } out;
     LINE_ALIGNED struct node_count in;
 };

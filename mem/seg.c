@@ -47,30 +47,56 @@ static int take_space(int fd, size_t size, const char *what) {
     return 0;
 }
 
-/* Maps head and ring in one piece, and the ring a second time behind them. */
+/* Maps the region without a page of it: where a process locks its memory (mlockall), mapping would fill all holes. */
+static int map_region(unsigned char *at, size_t size, int protection, int fd, size_t offset) {
+    if (mmap(at, size, PROT_NONE, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED) {
+        return -1;
+    }
+    (void)munlock(at, size);
+    return mprotect(at, size, protection);
+}
+
+/* Maps head and ring in one piece, the ring a second time behind them, and the region behind that. */
 static int map(struct seg *seg, int fd, int protection, const char *what) {
-    size_t once = seg->head + seg->ring;
-    unsigned char *base = mmap(NULL, once + seg->ring, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t once = seg->head + seg->ring, twice = once + seg->ring, all = twice + seg->pool;
+    unsigned char *base = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
-        return err_system(errno, "%s: no address space for %zu bytes", what, once + seg->ring);
+        return err_system(errno, "%s: no address space for %zu bytes", what, all);
     }
     if (mmap(base, once, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
         (seg->ring != 0 &&
-         mmap(base + once, seg->ring, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)seg->head) == MAP_FAILED)) {
+         mmap(base + once, seg->ring, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)seg->head) == MAP_FAILED) ||
+        (seg->pool != 0 && map_region(base + twice, seg->pool, protection, fd, once) != 0)) {
         int rc = err_system(errno, "%s cannot be mapped", what);
-        (void)munmap(base, once + seg->ring);
+        (void)munmap(base, all);
         return rc;
     }
-    (void)madvise(base, once + seg->ring, MADV_DONTFORK);
+    (void)madvise(base, all, MADV_DONTFORK);
     seg->base = base;
     return 0;
 }
 
+/* What is left for a region of that size: nothing, rather than that a file which was possible without it is not. */
+static size_t round_pool(const struct seg *seg, size_t pool) {
+    size_t unit = 2 * seg->ring;
+    size_t size = pool == 0 ? 0 : pool > SIZE_MAX / 8 ? SIZE_MAX / 8 / unit * unit : (pool + unit - 1) / unit * unit;
+    while (size != 0 && !fd_may_grow(seg->head + seg->ring + size)) {
+        size = size / 2 / unit * unit;
+    }
+    return size;
+}
+
 int seg_make(struct seg *seg, int dir, const char *name, size_t head, size_t ring, unsigned mode, const char *what) {
+    return seg_make_pooled(seg, dir, name, head, ring, 0, mode, what);
+}
+
+int seg_make_pooled(struct seg *seg, int dir, const char *name, size_t head, size_t ring, size_t pool, unsigned mode,
+                    const char *what) {
     if (ring > SIZE_MAX / 8) {
         return err_say(EFBIG, "%s: %zu bytes are more than this machine can map", what, ring);
     }
     *seg = (struct seg){.head = seg_round(head), .ring = round_ring(ring)};
+    seg->pool = round_pool(seg, pool);
     int fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
         return err_system(errno, "%s cannot be made in the registry", what);
@@ -80,6 +106,9 @@ int seg_make(struct seg *seg, int dir, const char *name, size_t head, size_t rin
     if (rc == 0 && fchmod(fd, mode) != 0) {
         rc = err_system(errno, "%s cannot get the mode 0%o", what, mode);
     }
+    if (rc == 0 && seg->pool != 0 && ftruncate(fd, (off_t)(seg->head + seg->ring + seg->pool)) != 0) {
+        rc = err_system(errno, "%s cannot have a file of %zu bytes", what, seg->head + seg->ring + seg->pool);
+    }
     rc = rc != 0 ? rc : map(seg, fd, PROT_READ | PROT_WRITE, what);
     if (rc != 0) {
         (void)unlinkat(dir, name, 0);
@@ -88,7 +117,15 @@ int seg_make(struct seg *seg, int dir, const char *name, size_t head, size_t rin
     return rc;
 }
 
-static int map_file(struct seg *seg, int dir, const char *name, size_t head, bool writable, const char *what) {
+/* The region is a multiple of twice the ring, which is a power of two: so the lowest bit of both together is the ring. */
+static int split(struct seg *seg, size_t behind, bool pooled) {
+    seg->ring = behind & (~behind + 1);
+    seg->pool = behind - seg->ring;
+    return (seg->pool == 0 || pooled) && round_ring(seg->ring) == seg->ring && seg->pool <= SIZE_MAX / 8 ? 0 : -1;
+}
+
+static int map_file(struct seg *seg, int dir, const char *name, size_t head, bool writable, bool pooled,
+                    const char *what) {
     *seg = (struct seg){.head = seg_round(head)};
     int access = (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK; /* were it a FIFO, it would block */
     int fd = openat(dir, name, access | O_CLOEXEC | O_NOFOLLOW);
@@ -99,11 +136,8 @@ static int map_file(struct seg *seg, int dir, const char *name, size_t head, boo
     int rc = 0;
     if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size < (off_t)seg->head) {
         rc = err_say(THIRL_EFORMAT, "%s (%s) is no segment, or is cut short", what, name);
-    } else {
-        seg->ring = (size_t)status.st_size - seg->head;
-        if (seg->ring != 0 && round_ring(seg->ring) != seg->ring) {
-            rc = err_say(THIRL_EFORMAT, "%s (%s) has a size that no segment has", what, name);
-        }
+    } else if (split(seg, (size_t)status.st_size - seg->head, pooled) != 0) {
+        rc = err_say(THIRL_EFORMAT, "%s (%s) has a size that no segment has", what, name);
     }
     rc = rc != 0 ? rc : map(seg, fd, writable ? PROT_READ | PROT_WRITE : PROT_READ, what);
     fd_close(&fd);
@@ -111,16 +145,20 @@ static int map_file(struct seg *seg, int dir, const char *name, size_t head, boo
 }
 
 int seg_map(struct seg *seg, int dir, const char *name, size_t head, const char *what) {
-    return map_file(seg, dir, name, head, false, what);
+    return map_file(seg, dir, name, head, false, false, what);
+}
+
+int seg_map_pooled(struct seg *seg, int dir, const char *name, size_t head, const char *what) {
+    return map_file(seg, dir, name, head, false, true, what);
 }
 
 int seg_share(struct seg *seg, int dir, const char *name, size_t head, const char *what) {
-    return map_file(seg, dir, name, head, true, what);
+    return map_file(seg, dir, name, head, true, false, what);
 }
 
 void seg_unmap(struct seg *seg) {
     if (seg->base != NULL) {
-        (void)munmap(seg->base, seg->head + 2 * seg->ring);
+        (void)munmap(seg->base, seg->head + 2 * seg->ring + seg->pool);
         seg->base = NULL;
     }
 }

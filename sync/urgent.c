@@ -4,7 +4,8 @@
  * PID namespace, and the owner word only keeps what became of the mutex.
  *
  * The kernel hands it on when its holder dies while somebody waits, and says so in the word; when nobody waits it answers ESRCH to the
- * next one, unless the number is in use again: then the holder's process, which stands beside, says that it is dead.
+ * next one, unless the number is in use again: then the holder's process, which stands beside, says that it is dead. Whoever finds out
+ * takes the number away, and lets the kernel give the mutex to one of all that ask.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -43,14 +44,14 @@ static int belongs_here(const struct mutex *m) {
 }
 
 /* The calling thread has it: what the kernel told of the one before goes to where it stays. */
-static int settle(struct mutex *m, const struct party *me, bool died) {
-    if (died || (atomic_load(&m->futex) & DIED) != 0) {
+static int settle(struct mutex *m, const struct party *me) {
+    if ((atomic_load(&m->futex) & DIED) != 0) {
         (void)atomic_or(&m->word, OWNER_DIED);
         weave("urgent.take.told");
         (void)atomic_and(&m->futex, ~DIED);
     }
-    (void)atomic_swap(&m->holder,
-                      me->id); /* pairs with the release in urgent_give, whoever handed it on: the kernel or a cas */
+    /* pairs with the release in urgent_give, whoever handed it on: the kernel or a cas */
+    (void)atomic_swap(&m->holder, me->id | ((uint32_t)me->slip->thread & ~PARTY_ID));
     weave("urgent.take.named");
     uint64_t word = atomic_load(&m->word);
     if ((word & OWNER_CONDEMNED) != 0) {
@@ -60,22 +61,28 @@ static int settle(struct mutex *m, const struct party *me, bool died) {
     return (word & OWNER_DIED) != 0 ? THIRL_OWNER_DIED : 0;
 }
 
-/* Whoever the word names is dead, and nobody of the kernel's waits. */
-static int inherit(struct mutex *m, const struct party *me, uint32_t seen) {
-    (void)atomic_or(&m->word, OWNER_DIED); /* first: whoever gets it is told, also when this process is killed here */
+/* Whoever the word names is dead: it names nobody from here on. Who gets it is left to the kernel, which may be handing it on already: it
+ * does not want anybody else to write his own number there. */
+static void vacate(struct mutex *m, uint32_t seen) {
     weave("urgent.inherit.before");
-    if (!atomic_cas(&m->futex, &seen, (uint32_t)me->slip->thread)) {
-        return -EAGAIN;
-    }
+    (void)atomic_cas(&m->futex, &seen, DIED);
     weave("urgent.inherit.after");
-    return settle(m, me, true);
 }
 
-static int after_slice(struct mutex *m, const struct party *me, uint32_t seen) {
+/* The holder's number may be in use again. Its process, which stands beside, counts only with the same number: the kernel hands the mutex
+ * to one who has yet to write that down. */
+static bool is_left(const struct mutex *m, uint32_t seen) {
     uint64_t holder = atomic_load(&m->holder);
-    bool dead = (seen & THREAD) != 0 && holder != 0 && !party_alive(holder) && atomic_load(&m->futex) == seen &&
-                atomic_load(&m->holder) == holder;
-    return dead ? inherit(m, me, seen) : -EAGAIN;
+    bool named = holder != 0 && (((uint32_t)holder ^ (seen & THREAD)) & ~PARTY_ID) == 0;
+    return (seen & THREAD) != 0 && named && !party_alive(holder & PARTY_ID) && atomic_load(&m->holder) == holder;
+}
+
+static int wait_in_kernel(struct mutex *m, int64_t until) {
+    if (until != 0) {
+        return call(&m->futex, FUTEX_LOCK_PI2, until);
+    }
+    int rc = call(&m->futex, FUTEX_TRYLOCK_PI, INT64_MAX);
+    return rc == -EDEADLK ? -EAGAIN : rc;
 }
 
 int urgent_take(struct mutex *m, const struct party *me, int64_t until) {
@@ -87,36 +94,35 @@ int urgent_take(struct mutex *m, const struct party *me, int64_t until) {
     weave("urgent.take.before");
     if (atomic_cas(&m->futex, &nobody, own)) { /* pairs with urgent_give */
         weave("urgent.take.after");
-        return settle(m, me, false);
+        return settle(m, me);
     }
     for (;;) {
         uint32_t seen = atomic_load(&m->futex);
-        if (until == 0) {
-            rc = call(&m->futex, FUTEX_TRYLOCK_PI, INT64_MAX);
-            rc = rc == -EDEADLK ? -EAGAIN : rc;
-        } else {
-            rc = call(&m->futex, FUTEX_LOCK_PI2, until);
-        }
+        rc = wait_in_kernel(m, until);
         weave("urgent.wait.after");
-        if (rc == 0) {
-            return settle(m, me, false);
-        }
-        if (rc == -ESRCH) {
-            rc = inherit(m, me, seen);
-        } else if (rc == -ETIMEDOUT || rc == -EAGAIN || rc == -EINTR || rc == -EINVAL) {
-            bool late = rc == -ETIMEDOUT || until == 0;
-            rc = after_slice(m, me, seen);
-            if (rc == -EAGAIN && late) return until == 0 ? -EAGAIN : -ETIMEDOUT;
-        }
-        if (rc == -EDEADLK) { /* it follows the chain of those who wait before it lets one join */
+        bool left = false;
+        switch (rc) {
+        case 0:
+            return settle(m, me);
+        case -ESRCH: /* of the number that the kernel saw; ours may be another */
+            left = proc_ended(seen & THREAD);
+            break;
+        case -ETIMEDOUT:
+        case -EAGAIN:
+        case -EINTR:
+        case -EINVAL: /* it is being handed on, or was left */
+            left = is_left(m, seen);
+            break;
+        case -EDEADLK: /* it follows the chain of those who wait before it lets one join */
             return err_say(EDEADLK, "waiting in a circle: whoever holds the mutex waits for what this thread holds");
+        default:
+            return err_system(-rc, "the kernel does not lend priority (FUTEX_LOCK_PI2, Linux 5.14)");
         }
-        if (rc != -EAGAIN) {
-            return rc < 0 && rc != -ENOTRECOVERABLE
-                       ? err_system(-rc, "the kernel does not lend priority (FUTEX_LOCK_PI2, Linux 5.14)")
-                       : rc;
-        }
-        if (until != 0 && clock_now() >= until) {
+        if (left) {
+            vacate(m, seen);
+        } else if (rc == -EAGAIN && until == 0) {
+            return rc;
+        } else if (until != 0 && (rc == -ETIMEDOUT || clock_now() >= until)) {
             return -ETIMEDOUT;
         }
     }

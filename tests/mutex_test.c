@@ -132,7 +132,7 @@ static void the_next_owner_is_told(void **state) {
         orphan((uint32_t)with_each_flag[i]);
         int64_t began = clock_now();
         assert_int_equal(thirl_mutex_lock(&board->mutex, thirl_in_ms(9000)), THIRL_OWNER_DIED);
-        assert_true(clock_now() - began < CLOCK_S);
+        assert_true(clock_now() - began < 5 * CLOCK_S);
         assert_int_equal(thirl_mutex_unlock(&board->mutex), 0); /* without a word */
         assert_int_equal(thirl_mutex_lock(&board->mutex, THIRL_NOW), THIRL_OWNER_DIED);
         assert_int_equal(thirl_mutex_mend(&board->mutex), 0);
@@ -166,7 +166,7 @@ static void a_try_is_told_and_sleepers_of_a_condemned_one_wake(void **state) {
         int64_t began = clock_now();
         assert_int_equal(thirl_mutex_condemn(&board->mutex), 0);
         assert_int_equal(room_reap(child), 0);
-        assert_true(clock_now() - began < CLOCK_S);
+        assert_true(clock_now() - began < 5 * CLOCK_S);
     }
 }
 

@@ -19,7 +19,8 @@ struct list {
 static const char *const titles[COLUMNS] = {"ADDRESS", "ROLE",     "STATE", "PID",  "PEER",
                                             "SENT",    "RECEIVED", "WAITS", "QUEUE"};
 
-#define TRAFFIC_MAX (TEXT_SIZE_MAX + 32)
+#define TRAFFIC_MAX (2 * TEXT_SIZE_MAX + 64)
+#define QUEUE_MAX (2 * TEXT_SIZE_MAX + 4)
 
 static const char *traffic(char cell[TRAFFIC_MAX], uint64_t messages, uint64_t bytes) {
     char size[TEXT_SIZE_MAX];
@@ -27,19 +28,32 @@ static const char *traffic(char cell[TRAFFIC_MAX], uint64_t messages, uint64_t b
     return cell;
 }
 
+/* Large messages: what they take beside the queue, and how many are held. */
+static void add_pool(const struct thirl_seen *s, char queue[QUEUE_MAX], char received[TRAFFIC_MAX]) {
+    char size[TEXT_SIZE_MAX];
+    if (s->pool_bytes != 0) {
+        size_t used = strlen(queue);
+        snprintf(queue + used, QUEUE_MAX - used, " + %s", text_size(size, (double)s->pool_bytes));
+    }
+    if (s->held != 0) {
+        size_t used = strlen(received);
+        snprintf(received + used, TRAFFIC_MAX - used, ", holds %llu (%s)", (unsigned long long)s->held,
+                 text_size(size, (double)s->held_bytes));
+    }
+}
+
 static void add_row(struct list *l, const struct thirl_seen *s) {
-    char pid[24], sent[TRAFFIC_MAX], received[TRAFFIC_MAX], waits[24], queue[TEXT_SIZE_MAX];
+    char pid[24], sent[TRAFFIC_MAX], received[TRAFFIC_MAX], waits[24], queue[QUEUE_MAX] = "";
     snprintf(pid, sizeof pid, "%lld", (long long)s->pid);
     snprintf(waits, sizeof waits, "%llu", (unsigned long long)s->waits);
-    const char *cells[COLUMNS] = {s->address,
-                                  s->role,
-                                  s->state,
-                                  pid,
-                                  s->peer,
-                                  traffic(sent, s->sent, s->sent_bytes),
-                                  traffic(received, s->received, s->received_bytes),
-                                  waits,
-                                  s->queue ? text_size(queue, (double)s->queue) : NULL};
+    (void)traffic(received, s->received, s->received_bytes);
+    if (s->queue) {
+        (void)text_size(queue, (double)s->queue);
+    }
+    add_pool(s, queue, received);
+    const char *cells[COLUMNS] = {s->address, s->role, s->state,
+                                  pid,        s->peer, traffic(sent, s->sent, s->sent_bytes),
+                                  received,   waits,   s->queue ? queue : NULL};
     text_row(&l->table, cells);
 }
 
@@ -60,11 +74,23 @@ static void add_object(struct list *l, const struct thirl_seen *s) {
     const struct {
         const char *name;
         uint64_t value;
-    } numbers[] = {{"sent", s->sent},         {"sent_bytes", s->sent_bytes},
-                   {"received", s->received}, {"received_bytes", s->received_bytes},
-                   {"waits", s->waits},       {"wakes", s->wakes},
-                   {"queue", s->queue},       {"lost", s->lost},
-                   {"refused", s->refused}};
+    } numbers[] = {{"sent", s->sent},
+                   {"sent_bytes", s->sent_bytes},
+                   {"received", s->received},
+                   {"received_bytes", s->received_bytes},
+                   {"waits", s->waits},
+                   {"wakes", s->wakes},
+                   {"queue", s->queue},
+                   {"lost", s->lost},
+                   {"refused", s->refused},
+                   {"late", s->late},
+                   {"twice", s->twice},
+                   {"expired", s->expired},
+                   {"silences", s->silences},
+                   {"pool", s->pool},
+                   {"pool_bytes", s->pool_bytes},
+                   {"held", s->held},
+                   {"held_bytes", s->held_bytes}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         text_print(&l->out, "%s\"%s\":%llu", i ? "," : "", numbers[i].name, (unsigned long long)numbers[i].value);
     }

@@ -54,6 +54,18 @@ kill -9 "$(pid_of recv)"
 await recv
 tool list >out
 check "a killed end is dead" grep -Eq "^shm://cli/list +pair +dead +$(pid_of recv) " out
+
+address='shm://cli/pool?queue=64K'
+begin serve /dev/null "$TOOL" ping --serve "$address"
+begin ping /dev/null "$TOOL" ping --size 1M --count 1000 --interval 20ms "$address"
+until_true 100 seen 'shm://cli/pool.* 64.0 KiB \+ [0-9.]+ MiB'
+check "what large messages take stands behind the queue" seen 'shm://cli/pool.* 64.0 KiB \+ [0-9.]+ MiB'
+tool list --json >out
+check "and is in the JSON" grep -Eq '"pool":67108864,"pool_bytes":[1-9][0-9]*,"held":0,"held_bytes":0' out
+kill -9 "$(pid_of serve)" "$(pid_of ping)"
+await serve
+await ping
+
 exec 3>&-
 kill -9 "$(pid_of send)" 2>/dev/null
 await send

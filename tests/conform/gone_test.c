@@ -377,34 +377,44 @@ static void and_with_the_next(const struct conform *c, struct peer *stage) {
     must_be(thirl_close(&end, PATIENCE), 0);
 }
 
+/* One dies at that point, the other survives, and gets on with a third. Did it die? */
+static bool kill_one(struct conform *c) {
+    struct peer victim, survivor, next;
+    conform_start(&victim, c, play_a_part);
+    conform_start(&survivor, c, survive);
+    conform_start(&next, c, and_with_the_next);
+    char byte[8];
+    while (recv(victim.wire, byte, sizeof byte, 0) > 0) {}
+    int status = 0;
+    must_be(waitpid(victim.pid, &status, 0), victim.pid);
+    must(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    close(victim.wire);
+    must_be(conform_hear(&survivor), 0);
+    must_be(conform_hear(&survivor), 1);
+    conform_tell(&next, 0);
+    conform_tell(&survivor, 0);
+    conform_join(&survivor);
+    conform_join(&next);
+    return WIFSIGNALED(status);
+}
+
 static void kill_at(struct conform *c, bool wires, unsigned first, unsigned last) {
     stock_need(wires != query_shares(c), "it has no such points");
     unsigned killed = 0, trials = 0;
     uint64_t seen = 0;
-    for (unsigned i = 4 * first; i < 4 * last; i++) {
-        lot = (struct lot){i / 4, 1 + i % 2, i / 2 % 2 == 0};
-        if ((conform_sanitized() || c->with[0] != '\0') && lot.pass != 1) {
-            continue; /* it looks at the code that is passed, not at the moment */
+    for (int round = 0; round < 3 && (unsigned)__builtin_popcountll(seen) < last - first; round++) {
+        for (unsigned i = 4 * first; i < 4 * last; i++) {
+            lot = (struct lot){i / 4, 1 + i % 2, i / 2 % 2 == 0};
+            bool once =
+                conform_sanitized() || c->with[0] != '\0'; /* they look at the code that is passed, not at the moment */
+            if ((once && lot.pass != 1) || (round != 0 && (seen >> lot.point & 1) != 0)) {
+                continue;
+            }
+            bool died = kill_one(c);
+            killed += died;
+            seen |= (uint64_t)died << lot.point;
+            trials++;
         }
-        struct peer victim, survivor, next;
-        conform_start(&victim, c, play_a_part);
-        conform_start(&survivor, c, survive);
-        conform_start(&next, c, and_with_the_next);
-        char byte[8];
-        while (recv(victim.wire, byte, sizeof byte, 0) > 0) {}
-        int status = 0;
-        must_be(waitpid(victim.pid, &status, 0), victim.pid);
-        must(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
-        killed += WIFSIGNALED(status);
-        seen |= WIFSIGNALED(status) ? UINT64_C(1) << lot.point : 0;
-        trials++;
-        close(victim.wire);
-        must_be(conform_hear(&survivor), 0);
-        must_be(conform_hear(&survivor), 1);
-        conform_tell(&next, 0);
-        conform_tell(&survivor, 0);
-        conform_join(&survivor);
-        conform_join(&next);
     }
     stock_need(killed > trials / 5, "it passes few of these points");
     must(c->with[0] != '\0' ||

@@ -75,7 +75,11 @@ static void stay(const struct conform *c, struct peer *stage) {
     (void)!thirl_close(&end, THIRL_NOW);
 }
 
+/* What was lent may have a place of its own beside the queue. */
 static void stuff(const struct conform *c, thirl *end) {
+    struct thirl_limits limits = {.size = sizeof limits};
+    must_be(thirl_limits(end, &limits), 0);
+    while (limits.lends != 0 && loan_block(end, THIRL_NOW) == 0) {}
     while (send_block(end, THIRL_NOW) == 0 || send_block(end, conform_while(c)) == 0) {}
 }
 

@@ -7,6 +7,7 @@
  *     floor (mem/cast.h)     a writer overwrites a record that a reader may be copying: nothing torn is believed
  *     seat (mech/fan.h)      a subscriber joins while a publisher that waits makes room: nothing it needs is overwritten
  *     hail (mem/hail.h)      two ringers, of whom one may take the other's bell: nobody sleeps on
+ *     chunk (mem/pool.h)     a sender uses a chunk again that its receiver may hold: what is read in place stays as it was
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -376,11 +377,111 @@ static void nobody_sleeps_on(void **state) {
     assert_int_not_equal(hails("without a second look", NO_LOOK), 0);
 }
 
+/* ---- the chunk ---- */
+
+enum { RECORD, PAYLOAD, CURSOR, MASK, NOTE };
+enum { NOTED_LATE = 1, PLAIN_CURSOR = 2, DROPPED_EARLY = 4, NOTES_FIRST = 8, NO_NOTES = 16 };
+
+/* Sends message 1 and then message 2 in the same chunk, as soon as it is free. The record is the generation. */
+static void send_chunk(struct state *s, unsigned without) {
+    uint8_t *r = s->registers[0]; /* cursor, mask, note, message */
+    bool passed = r[0] >= r[3], held = (without & NO_NOTES) == 0 && r[1] != 0 && r[2] == r[3];
+    switch (s->pc[0]++) {
+    case 0:
+        put(s, 0, PAYLOAD, ++r[3], false);
+        break;
+    case 1:
+        put(s, 0, RECORD, r[3], true);
+        s->pc[0] = r[3] == 2 ? DONE : 2;
+        break;
+    case 2:
+    case 5:
+        if ((s->pc[0] == 3) == ((without & NOTES_FIRST) == 0)) {
+            r[0] = load(s, 0, CURSOR);
+        }
+        break;
+    case 3:
+        r[1] = load(s, 0, MASK);
+        break;
+    case 4:
+        r[2] = load(s, 0, NOTE);
+        break;
+    default:
+        s->pc[0] = passed && !held ? 0 : 2;
+        break;
+    }
+}
+
+/* Takes message 1, reads it in place, gives it back, and does the same with message 2. Registers: message, what was read. */
+static void hold_chunk(struct state *s, unsigned without) {
+    uint8_t *r = s->registers[1];
+    bool late = (without & NOTED_LATE) != 0;
+    switch (s->pc[1]++) {
+    case 0:
+        r[0] = load(s, 1, RECORD);
+        s->pc[1] = r[0] == r[2] + 1 ? 1 : 0;
+        break;
+    case 1:
+    case 4:
+        if ((s->pc[1] == 2) != late) {
+            put(s, 1, NOTE, r[0], false);
+        }
+        break;
+    case 2:
+    case 5:
+        if ((s->pc[1] == 3) != late) {
+            put(s, 1, MASK, 1, false);
+        }
+        break;
+    case 3:
+        put(s, 1, CURSOR, r[0], (without & PLAIN_CURSOR) == 0);
+        break;
+    case 6:
+    case 7:
+        if ((s->pc[1] == 7) == ((without & DROPPED_EARLY) == 0)) {
+            r[1] = load(s, 1, PAYLOAD);
+            r[3] |= r[1] != r[0];
+        } else {
+            put(s, 1, MASK, 0, true);
+        }
+        break;
+    default:
+        r[2] = r[0];
+        s->pc[1] = r[0] == 2 ? DONE : 0;
+        break;
+    }
+}
+
+static void chunk_step(struct state *s, int cpu, unsigned without) {
+    (cpu == 0 ? send_chunk : hold_chunk)(s, without);
+}
+
+static bool has_changed(const struct state *s) {
+    return s->registers[1][3] != 0;
+}
+
+static unsigned chunks(const char *name, unsigned without) {
+    struct state begin = {.memory = {0}};
+    const struct model model = {name, chunk_step, has_changed, 2, without};
+    return search(&model, &begin);
+}
+
+static void what_is_held_stays(void **state) {
+    (void)state;
+    assert_int_equal(chunks("a chunk is held", 0), 0);
+    assert_int_not_equal(chunks("noted behind the cursor", NOTED_LATE), 0);
+    assert_int_not_equal(chunks("without the release of the cursor", PLAIN_CURSOR), 0);
+    assert_int_not_equal(chunks("given back before it was read", DROPPED_EARLY), 0);
+    assert_int_not_equal(chunks("notes looked at before the cursor", NOTES_FIRST), 0);
+    assert_int_not_equal(chunks("without a look at notes", NO_NOTES), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_torn_is_believed),
         cmocka_unit_test(nobody_is_robbed),
         cmocka_unit_test(nobody_sleeps_on),
+        cmocka_unit_test(what_is_held_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
