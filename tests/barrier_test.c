@@ -315,7 +315,7 @@ static void *come_too(void *argument) {
 static void a_circle_through_a_barrier_is_told(void **state) {
     (void)state;
     pthread_t thread[2];
-    struct order_graph graph;
+    struct knot graph = {.all = false};
     anew(3);
     assert_int_equal(pthread_create(&thread[0], NULL, come_with_the_mutex, NULL), 0);
     assert_int_equal(pthread_create(&thread[1], NULL, come_too, NULL), 0);
@@ -325,9 +325,9 @@ static void a_circle_through_a_barrier_is_told(void **state) {
     assert_int_equal(order_look(&graph), 0);
     for (unsigned i = 0; i < graph.count; i++) {
         unsigned circle[4];
-        assert_int_equal(order_circle_through(&graph, i, circle, 4), 0);
+        assert_int_equal(knot_circle(&graph, i, circle, 4), 0);
     }
-    order_free(&graph);
+    knot_free(&graph);
     assert_int_equal(thirl_barrier_join(&board->barrier), 0);
     assert_int_equal(thirl_mutex_lock(&board->mutex, thirl_in_ms(9000)), -EDEADLK);
     assert_non_null(strstr(thirl_why(), "barrier"));

@@ -95,7 +95,7 @@ static void all_have_gone(void) {
     for (unsigned i = 0; i < b->places; i++) {
         taken += b->place[i].holder != 0;
     }
-    braid_check(taken <= (braid_dead() >= 0));
+    braid_check(taken <= (braid_dead() >= 0 ? 1 : 0));
     braid_check(gave_up == 0 || braid_dead() >= 0 || plan.limit[0] != plan.limit[1] || plan.late_comer);
 }
 
