@@ -18,6 +18,7 @@
 static int join(struct work *w, const struct mech_open *open) {
     int rc = roll_begin(&w->roll, "shm", open->rest, ROLL_QUEUE | seal_kind(&open->options) * ROLL_CRC, open->sends,
                         open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
+    rc = rc != 0 ? rc : roll_type(&w->roll, open->options.of, open->options.mode);
     if (rc != 0) {
         return rc;
     }
