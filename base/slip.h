@@ -28,6 +28,7 @@
     X(COND, "condition variable")                                                                                      \
     X(RWLOCK, "read-write lock")                                                                                       \
     X(SHARE, "read lock")                                                                                              \
+    X(BARRIER, "barrier")                                                                                              \
     X(ANSWER, "answer")                                                                                                \
     X(MESSAGE, "message")                                                                                              \
     X(ROOM, "room")

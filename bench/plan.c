@@ -73,6 +73,21 @@ static const struct entry mutex[] = {
     MUTEX(2, "thirl, two at it", thirl_mutex_contended, 1, 1.1),
 };
 
+static const struct entry rwlock[] = {
+    BARE(0, "glibc, to read", floor_rwlock_read, 8, KIB(16), 2),
+    MUTEX(0, "thirl, to read", thirl_rwlock_read_alone, 2, 1.3),
+    BARE(1, "glibc, to write", floor_rwlock_write, 8, KIB(16), 2),
+    MUTEX(1, "thirl, to write", thirl_rwlock_write_alone, 2, 1.3),
+    BARE(2, "glibc, two write", floor_rwlock_contended, 8, KIB(16), 2),
+    MUTEX(2, "thirl, two write", thirl_rwlock_contended, 2, 1.1),
+};
+static const struct entry cond[] = {
+    BARE(0, "glibc, robust mutex", floor_cond_round, 8, KIB(16), 2),
+    MUTEX(0, "thirl", thirl_cond_round, 2, 1.1),
+    BARE(1, "glibc, robust mutex", floor_cond_round, 8, KIB(16), 1),
+    MUTEX(1, "thirl", thirl_cond_round, 1, 1.1),
+};
+
 static const struct entry call[] = {
     BARE(0, "bare line", floor_line, 8, KIB(4), 2),
     OURS(0, "thirl shm spin", thirl_asking, "shm://", "wait=spin", 8, KIB(4), 2, 2.4),
@@ -253,6 +268,16 @@ static const struct entry event_rtt[] = {
     BARE(1, "bare unix stream", floor_stream_round, 8, KIB(256), 1),
     OURS(1, "thirl unix, notify and watch", thirl_word, "unix://@", "", 8, KIB(256), 1, 1.3),
 };
+/* A call and its answer beside a message each way. */
+#define ASKS(g, text, bare, where, with, processors)                                                                   \
+    CALLS(g, text, bare, round, thirl_asking, where, with, 64, KIB(256), processors, 1.1),                             \
+        CALLS((g) + 1, text, bare, round, thirl_asking, where, with, KIB(4), KIB(256), processors, 1.1)
+static const struct entry unix_call[] = {
+    ASKS(0, "unix stream", stream, "unix://@", "queue=256K", 2),
+    ASKS(2, "unix seqpacket", seqpacket, "unix://@", "type=seqpacket&queue=256K", 2),
+    ASKS(4, "unix stream", stream, "unix://@", "queue=256K", 1),
+    ASKS(6, "unix seqpacket", seqpacket, "unix://@", "type=seqpacket&queue=256K", 1),
+};
 static const struct entry mq_rtt[] = {CALLS_ROUND(0, MQ)}, mq_stream[] = {CALLS_WAY(0, MQ)};
 
 /* A sixth slower than the bare lock at most: 1 / 1.2. */
@@ -272,6 +297,8 @@ const struct plan plan_table[] = {
     PLAN("rtt-hot", "shared memory, round trip, adaptive against spinning", MEASURE_ROUND, true, rtt_hot),
     PLAN("rtt-one-core", "shared memory, round trip, both on one processor", MEASURE_ROUND, true, rtt_one_core),
     PLAN("mutex", "a lock and an unlock, alone and with another process", MEASURE_ROUND, false, mutex),
+    PLAN("rwlock", "a read-write lock and its unlock, alone and with another process", MEASURE_ROUND, false, rwlock),
+    PLAN("cond", "a condition variable, there and back between two processes", MEASURE_ROUND, false, cond),
     PLAN("call", "shared memory, a call and its answer", MEASURE_ROUND, true, call),
     PLAN("stream-small", "shared memory, one way, small messages", MEASURE_MESSAGES, true, stream_small),
     PLAN("work-queue", "shared memory, a work queue: each message to one worker", MEASURE_MESSAGES, false, work_queue),
@@ -282,6 +309,7 @@ const struct plan plan_table[] = {
     PLAN("zero-copy", "shared memory, hand-over and back in place, by size", MEASURE_ROUND, true, zero_copy),
     PLAN("unix-rtt", "Unix sockets, round trip", MEASURE_ROUND, true, unix_rtt),
     PLAN("unix-stream", "Unix sockets, one way", MEASURE_BYTES, true, unix_stream),
+    PLAN("unix-call", "Unix sockets, a call and its answer beside a message each way", MEASURE_ROUND, false, unix_call),
     PLAN("datagram-rtt", "Unix datagrams, round trip", MEASURE_ROUND, true, datagram_rtt),
     PLAN("datagram-stream", "Unix datagrams, one way", MEASURE_BYTES, true, datagram_stream),
     PLAN("tcp-rtt", "TCP on the loopback, round trip", MEASURE_ROUND, true, tcp_rtt),

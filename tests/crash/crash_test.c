@@ -267,9 +267,11 @@ static const char *const elsewhere[] = {
     "mutex.",     "owner.",  "urgent.",                                  /* locks_test */
     "rank.",                                                             /* doctor_test */
     "cond.",      "rwlock.",                                             /* conds_test, rwlocks_test */
-    "sem.",       "token.",  "event.",     "once.",                      /* survive_test */
+    "sem.",       "token.",  "beacon.",    "once.",                      /* survive_test */
+    "barrier.",                                                          /* muster_test */
     "stow.",      "pool.",   "inlet.keep", "inlet.drop",  "outlet.away", /* stow_test */
     "link.noted",                                                        /* rights_test */
+    "roll.type.",                                                        /* type_test of conform */
     "pipe.",                                                             /* pipe_test */
     "udp.",                                                              /* udp_test */
     "dgram.",                                                            /* dgram_test */
