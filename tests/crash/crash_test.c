@@ -265,6 +265,7 @@ static const char *const elsewhere[] = {
     "cell.",      "lot.",    "own.",       "test.",                      /* state_test, own_test */
     "pin.",       "shelf.",  "store.",                                   /* cache_test */
     "mutex.",     "owner.",  "urgent.",                                  /* locks_test */
+    "rank.",                                                             /* doctor_test */
     "cond.",      "rwlock.",                                             /* conds_test, rwlocks_test */
     "sem.",       "token.",  "event.",     "once.",                      /* survive_test */
     "stow.",      "pool.",   "inlet.keep", "inlet.drop",  "outlet.away", /* stow_test */
