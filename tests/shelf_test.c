@@ -234,6 +234,7 @@ static void pinned_is_not_free(void **state) {
     struct shelf_hit hit[PIN_SLOTS * SEATS + 1];
     unsigned pinned = 0;
     uint32_t key = 0;
+    memset(hit, 0, sizeof hit);
     int rc = 0;
     assert_int_equal(lock(shelf), 0);
     for (; rc == 0 && key < 10000; key++) {
