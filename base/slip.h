@@ -27,7 +27,8 @@
     X(ONCE, "once")                                                                                                    \
     X(COND, "condition variable")                                                                                      \
     X(RWLOCK, "read-write lock")                                                                                       \
-    X(SHARE, "read lock")
+    X(SHARE, "read lock")                                                                                              \
+    X(BARRIER, "barrier")
 
 enum slip_kind {
     SLIP_NOTHING,

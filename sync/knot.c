@@ -83,6 +83,11 @@ uint32_t knot_held(const struct slip *slip) {
     return held - waits;
 }
 
+/* Who has come to a barrier keeps nobody waiting there. */
+static bool has_come(const struct slip *slip, uint64_t tag) {
+    return slip->wait.kind == SLIP_BARRIER && slip->wait.tag == tag;
+}
+
 static int by_object(const void *a, const void *b) {
     const struct held *left = a, *right = b;
     if (left->object != right->object) return left->object < right->object ? -1 : 1;
@@ -96,7 +101,7 @@ static struct held *sort_held(const struct knot *knot, size_t *count) {
     for (unsigned i = 0; held != NULL && i < knot->count; i++) {
         const struct slip *slip = &knot->thread[i].slip;
         for (uint32_t j = 0, listed = knot_held(slip); j < listed; j++) {
-            if (slip->hold[j].tag != 0) {
+            if (slip->hold[j].tag != 0 && !has_come(slip, slip->hold[j].tag)) {
                 held[(*count)++] = (struct held){slip->hold[j].tag >> 4, i};
             }
         }

@@ -267,7 +267,8 @@ static const char *const elsewhere[] = {
     "mutex.",     "owner.",  "urgent.",                                  /* locks_test */
     "rank.",                                                             /* doctor_test */
     "cond.",      "rwlock.",                                             /* conds_test, rwlocks_test */
-    "sem.",       "token.",  "event.",     "once.",                      /* survive_test */
+    "sem.",       "token.",  "beacon.",    "once.",                      /* survive_test */
+    "barrier.",                                                          /* muster_test */
     "stow.",      "pool.",   "inlet.keep", "inlet.drop",  "outlet.away", /* stow_test */
     "link.noted",                                                        /* rights_test */
     "pipe.",                                                             /* pipe_test */
