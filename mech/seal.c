@@ -274,6 +274,9 @@ static void drop(struct seal *s, struct mech_note *note) {
 }
 
 static int recv_any(struct seal *s, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
+    if (note != NULL) {
+        note->lies = false; /* it is checked where nobody else writes */
+    }
     struct damage d;
     size_t got = 0;
     if (unlikely(s->untold_from != s->untold_to)) {

@@ -266,6 +266,7 @@ static const char *const elsewhere[] = {
     "mutex.",     "owner.",  "urgent.",                                  /* locks_test */
     "sem.",       "token.",  "event.",     "once.",                      /* survive_test */
     "stow.",      "pool.",   "inlet.keep", "inlet.drop",  "outlet.away", /* stow_test */
+    "bulk.",      "grasp.",                                              /* grasp_test */
     "link.noted",                                                        /* rights_test */
     "pipe.",                                                             /* pipe_test */
     "udp.",                                                              /* udp_test */
