@@ -20,6 +20,15 @@
 #define atomic_cas(p, expected, v)                                                                                     \
     __atomic_compare_exchange_n((p), (expected), (v), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 
+/* In one order with all others of these: who changes one word and then loads another is seen by whoever does it the other way round. */
+#define atomic_total_load(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define atomic_total_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
+#define atomic_total_cas(p, expected, v)                                                                               \
+    __atomic_compare_exchange_n((p), (expected), (v), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+
+/* Orders the compiler only: the other side makes the processor's order with fence_heavy(). */
+#define atomic_order() __asm__ __volatile__("" ::: "memory")
+
 /* A full fence, also between a store and a later load. */
 static inline void atomic_fence(void) {
 #if defined(__SANITIZE_THREAD__)
@@ -27,6 +36,15 @@ static inline void atomic_fence(void) {
     (void)__atomic_fetch_add(&fence, 0, __ATOMIC_SEQ_CST);
 #else
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* A full fence right behind a cas or swap: where those are one already, it costs nothing. */
+static inline void atomic_fence_behind(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    atomic_order();
+#else
+    atomic_fence();
 #endif
 }
 
@@ -47,9 +65,6 @@ static inline void atomic_fence_stores(void) {
     __atomic_thread_fence(__ATOMIC_RELEASE);
 #endif
 }
-
-/* Orders the compiler only: the other side makes the processor's order with fence_heavy(). */
-#define atomic_order() __asm__ __volatile__("" ::: "memory")
 
 /* Asks for the cache line at an address, to write to it soon: takes it away from whoever has it. The address may be anything. */
 static inline void atomic_claim(const void *address) {

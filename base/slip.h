@@ -22,7 +22,10 @@
     X(MUTEX, "mutex")                                                                                                  \
     X(SEM, "semaphore")                                                                                                \
     X(EVENT, "event")                                                                                                  \
-    X(ONCE, "once")
+    X(ONCE, "once")                                                                                                    \
+    X(COND, "condition variable")                                                                                      \
+    X(RWLOCK, "read-write lock")                                                                                       \
+    X(SHARE, "read lock")
 
 enum slip_kind {
     SLIP_NOTHING,
@@ -66,19 +69,20 @@ static inline void slip_hold(struct slip *slip, uint64_t tag, const void *object
     atomic_store(&slip->held, held + 1); /* pairs with the reader's load of held */
 }
 
-/* Likewise one that is not the last: the others move up, and what was not listed stays so. */
+/* Likewise one that is not the last: the others move up, and what was not listed stays so. Each is written to its new place before its old
+ * one: who reads `held` and then the list from its end misses none that is there all the time. */
 static inline void slip_drop_middle(struct slip *slip, uint64_t tag) {
     uint32_t held = atomic_peek(&slip->held), listed = held < SLIP_HOLDS ? held : SLIP_HOLDS, at = listed;
     while (at > 0 && slip->hold[at - 1].tag != tag) {
         at--;
     }
     for (; at > 0 && at < listed; at++) {
-        atomic_poke(&slip->hold[at - 1].tag, slip->hold[at].tag);
+        atomic_store(&slip->hold[at - 1].tag, slip->hold[at].tag); /* pairs with the loads of who reads */
         atomic_poke(&slip->hold[at - 1].object, slip->hold[at].object);
         atomic_poke(&slip->hold[at - 1].site, slip->hold[at].site);
     }
     if (at == SLIP_HOLDS && held > SLIP_HOLDS) {
-        atomic_poke(&slip->hold[SLIP_HOLDS - 1].tag, UINT64_C(0));
+        atomic_store(&slip->hold[SLIP_HOLDS - 1].tag, UINT64_C(0));
     }
     atomic_store(&slip->held, held > 0 ? held - 1 : 0);
 }
@@ -90,6 +94,13 @@ static inline void slip_drop(struct slip *slip, uint64_t tag) {
         return;
     }
     slip_drop_middle(slip, tag);
+}
+
+/* How often an object is listed. */
+static inline unsigned slip_listed(const struct slip *slip, uint64_t tag) {
+    uint32_t held = atomic_peek(&slip->held), times = 0;
+    for (uint32_t i = 0; i < held && i < SLIP_HOLDS; i++) times += slip->hold[i].tag == tag;
+    return times;
 }
 
 /* Says what it is about to wait for; pairs with slip_waited. */

@@ -174,6 +174,7 @@ static int show(void *context, const struct node_line *line) {
         .address = end->address,
         .role = end->role == NODE_ROLE_STATE               ? "state"
                 : end->role == NODE_ROLE_AREA              ? "area"
+                : end->role == NODE_ROLE_CACHE             ? "cache"
                 : end->role < sizeof roles / sizeof *roles ? roles[end->role]
                                                            : "?",
         .state = !line->alive                                  ? "dead"
@@ -197,6 +198,8 @@ static int show(void *context, const struct node_line *line) {
         .pool_bytes = end->reserved,
         .held = end->in.holds,
         .held_bytes = end->in.held,
+        .expired = end->in.expired,
+        .silences = end->in.silences + end->out.silences,
     };
     return listing->seen(listing->context, &seen);
 }

@@ -248,15 +248,19 @@ static inline bool is_plain(const struct queue *q, const struct frag_head *head,
     return head->type == FRAG_DATA && frag_is_whole(head) && head->total <= room && head->total <= q->max;
 }
 
-/* Messages are alike to this room, with a CRC and without; but never to be mistaken for each other. */
+/* Messages are alike to this room, whatever stands behind them; but never to be mistaken for each other. */
 static inline int same_kind(const struct queue *q, struct frag_head *head) {
-    if (unlikely(head->type != FRAG_NOTE && (head->type == FRAG_CRC) != q->crc)) {
-        return err_say(THIRL_EROLE, q->crc
-                                        ? "a packet of a message without a CRC came, and this end wants one (?crc)"
-                                        : "a packet of a message with a CRC came, and this end has none: open it with "
-                                          "?crc");
+    if (unlikely(head->type != FRAG_NOTE && head->type != frag_data(q->sealed))) {
+        const char *what = ((frag_sealed(head->type) ^ q->sealed) & SEAL_CRC) != 0 ? "CRC" : "time";
+        const char *option = what[0] == 'C' ? "?crc" : "?lifespan";
+        bool ours = (q->sealed & (what[0] == 'C' ? SEAL_CRC : SEAL_TIME)) != 0;
+        return ours ? err_say(THIRL_EROLE, "a packet of a message without a %s came, and this end wants one (%s)", what,
+                              option)
+                    : err_say(THIRL_EROLE,
+                              "a packet of a message with a %s came, and this end has none: open it with %s", what,
+                              option);
     }
-    head->type = head->type == FRAG_CRC ? FRAG_DATA : head->type;
+    head->type = head->type == FRAG_NOTE ? FRAG_NOTE : FRAG_DATA;
     return 0;
 }
 

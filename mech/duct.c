@@ -174,7 +174,7 @@ static int make_half(struct duct *d, struct queue *q, bool sends) {
     q->carried = calloc(1, d->carrier->state_size);
     q->sends = sends;
     q->seen = d->seen;
-    q->crc = d->options.crc != 0;
+    q->sealed = seal_kind(&d->options);
     q->hail = d->carrier->silent ? hail_of(&d->roll) : NULL;
     q->epoll = q->lit = q->tick = -1;
     memcpy(q->address, d->address, sizeof q->address);
@@ -275,7 +275,7 @@ int duct_open(struct duct *d, const struct carrier *carrier, const struct mech_o
     }
     kept_sweep();
     int rc = roll_begin(&d->roll, carrier->scheme, open->rest,
-                        (open->stream ? ROLL_STREAM : ROLL_PAIR) | (open->options.crc != 0 ? ROLL_CRC : 0), open->sends,
+                        (open->stream ? ROLL_STREAM : ROLL_PAIR) | seal_kind(&open->options) * ROLL_CRC, open->sends,
                         open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;

@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "mech/fan.h"
 
+#include "mech/seal.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -56,8 +58,8 @@ static int link_bell(const struct fan *end, int dir) {
 /* number: of an end that is in several channels, whose FIFO is in dir; else 0. */
 static int join(struct fan *end, uint32_t number, int dir, const struct thirl_options *options, int64_t until) {
     end->heavy = futex_fence_join();
-    int rc = roll_begin_as(&end->roll, number, "shm", end->name, ROLL_CAST | (options->crc != 0 ? ROLL_CRC : 0),
-                           end->sends, !end->sends, end->mode, until);
+    int rc = roll_begin_as(&end->roll, number, "shm", end->name, ROLL_CAST | seal_kind(options) * ROLL_CRC, end->sends,
+                           !end->sends, end->mode, until);
     if (rc != 0) {
         return rc;
     }
@@ -150,6 +152,11 @@ static int fan_flush(void *self, uint64_t *left) {
 static bool fan_ready(void *self, enum mech_way way) {
     struct fan *end = self;
     return way == MECH_OUT ? pub_ready(&end->pub) : feed_ready(&end->sub);
+}
+
+static void fan_skip(void *self) {
+    struct fan *end = self;
+    sub_skip(&end->sub);
 }
 
 static int fan_look(void *self, enum mech_way way) {
@@ -296,6 +303,7 @@ const struct mech mech_shm_cast = {
     .recv_noted = sub_recv_noted,
     .loan = fan_loan,
     .free = fan_free,
+    .skip = fan_skip,
     .ready = fan_ready,
     .look = fan_look,
     .arm = fan_arm,

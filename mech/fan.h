@@ -138,6 +138,8 @@ struct feed { /* a publisher, as a subscriber sees it */
     struct fan_seat *seat;
     struct node_peer node;
     uint64_t laps;
+    uint64_t skipped; /* of its messages, since the last one that was handed out; */
+    uint64_t told;    /* and what that one told as lost */
     bool waits, cuts; /* its ?full= */
     bool dead;
     bool posted;       /* it began after this end */
@@ -275,6 +277,7 @@ int sub_recv(void *fan, void *, size_t, size_t *, bool wait);
 int sub_recv_noted(void *fan, void *, size_t, size_t *, struct mech_note *, bool wait);
 int sub_recv_many(void *fan, void *, size_t, struct iovec *, size_t *count);
 void sub_answer(struct sub *, struct feed *); /* a publisher that waits may go on */
+void sub_skip(struct sub *);
 int sub_look(struct sub *);
 int sub_arm(struct sub *, struct mech_watch *);
 void sub_settle(struct sub *);

@@ -20,6 +20,7 @@
 #include "mech/batch.h"
 #include "mech/far.h"
 #include "mech/pull.h"
+#include "mech/seal.h"
 
 #define CALLS_PER_LOOK 1024        /* sends or receives between two looks at who else wants to join */
 #define ANSWER_NS (300 * CLOCK_MS) /* how long open gives a listener that is awake to answer */
@@ -332,7 +333,7 @@ static int set_up(struct chain *e, const struct mech_open *open, const struct me
     const struct frame_hello own = {.role = (uint8_t)open->role,
                                     .stream = e->bytes,
                                     .descriptors = (uint8_t)e->descriptors,
-                                    .features = open->options.crc != 0 ? FRAME_CRC : 0,
+                                    .features = seal_kind(&open->options) * FRAME_CRC,
                                     .max = e->recv_max};
     int rc = meet_init(&e->meet, kind, place, open->address, e->packets, open->options.queue, &own);
     if (rc != 0) {

@@ -131,7 +131,7 @@ struct mech {
     bool blocks;   /* send and recv make use of wait = true: chan calls them so before it ever arms */
     uint32_t full; /* a bit for each enum thirl_full that it knows, if not only to wait; chan refuses others */
     bool history;  /* it knows ?history=; chan refuses that elsewhere */
-    bool crc;      /* its ends find out whether both have ?crc: it is refused elsewhere */
+    bool crc;      /* its ends find out whether both have ?crc and ?lifespan: those are refused elsewhere */
     bool checks;   /* that CRC is its own affair: nothing is put around it */
     bool numbers;  /* recv_noted tells each message's number; else chan counts, where there is no take */
     const struct mech *datagram; /* what carries ?type=datagram of the same scheme; NULL: there is none */
@@ -216,6 +216,10 @@ struct mech {
      * received is gone from the mechanism. */
     int (*requeue)(void *self, struct mech_piece *);
 
+    /* IN, right after a receive or, in place, the free of what it brought: that one was passed over, and whoever receives the next of the
+     * same sender is told that it was lost. NULL: all that comes until then is of one sender. */
+    void (*skip)(void *self);
+
     /* What a try cannot see: has a peer come, died or gone? Cheap enough for every MECH_SLICE_NS and for every thousand
      * spins. 0, or what the next try would say; -EAGAIN means nothing new. */
     int (*look)(void *self, enum mech_way);
@@ -254,8 +258,8 @@ const struct mech *mech_find(const char *scheme, size_t length);
 /* Of that mechanism and its kin the one that carries that role; itself when none does. */
 const struct mech *mech_for(const struct mech *, enum thirl_role);
 
-/* Puts what the options ask for around *mech: hurt, the seal of ?crc around that, for what hurt does is to be found by it, and spy
- * outermost. 0 or an error, then *mech is what it was. mech_unwrap gives
+/* Puts what the options ask for around *mech: hurt, the seal of ?crc and ?lifespan around that, for what hurt does is to be found
+ * by it, the vigil of ?deadline, and spy outermost. 0 or an error, then *mech is what it was. mech_unwrap gives
  * back what was put around, when the end that it was made for is gone. */
 int mech_wrap(const struct mech **mech, const char *address, const struct thirl_options *);
 void mech_unwrap(const struct mech *);

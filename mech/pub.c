@@ -11,6 +11,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mech/fan.h"
+#include "mech/seal.h"
 #include "wire/topic.h"
 
 #define SHOW_EVERY (100 * CLOCK_MS)
@@ -46,7 +47,7 @@ int pub_init(struct pub *pub, struct fan *end, const struct thirl_options *optio
     pub->slowest = SIZE_MAX;
     end->seen->queue = pub->seg.ring;
     rc = post_all(&end->roll, unfinished);
-    rc = rc != 0 ? rc : wish_grant(&end->roll, unfinished, end->name, options->crc != 0 ? ROLL_CRC : 0, topic_fits);
+    rc = rc != 0 ? rc : wish_grant(&end->roll, unfinished, end->name, seal_kind(options) * ROLL_CRC, topic_fits);
     if (rc != 0) {
         atomic_store(&own->gone, 1); /* for those whom it has been posted to */
     }

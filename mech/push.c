@@ -13,7 +13,7 @@
 
 void push_init(struct queue *q) {
     struct frag_head *head = &q->out.head;
-    *head = (struct frag_head){.type = q->crc ? FRAG_CRC : FRAG_DATA, .node = node_id(), .end = q->roll.self.number};
+    *head = (struct frag_head){.type = frag_data(q->sealed), .node = node_id(), .end = q->roll.self.number};
     if (!q->joined) {
         uint64_t random[2] = {0};
         (void)!getrandom(random, sizeof random, GRND_NONBLOCK);

@@ -80,7 +80,7 @@ static int join(struct queue *q, const struct mech_open *open, struct carrier_op
     char name[NODE_ADDRESS_MAX + 8];
     (void)snprintf(name, sizeof name, "%s%s", open->rest, q->raw ? "?raw" : "");
     kept_sweep();
-    int rc = roll_begin(&q->roll, q->carrier->scheme, name, ROLL_QUEUE | (q->crc ? ROLL_CRC : 0), q->sends, !q->sends,
+    int rc = roll_begin(&q->roll, q->carrier->scheme, name, ROLL_QUEUE | q->sealed * ROLL_CRC, q->sends, !q->sends,
                         open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;
@@ -113,7 +113,7 @@ static void settle_limits(struct queue *q, const struct mech_open *open) {
 int queue_open(struct queue *q, const struct carrier *carrier, const struct mech_open *open) {
     q->carrier = carrier;
     q->raw = open->options.raw != 0;
-    q->crc = open->options.crc != 0;
+    q->sealed = seal_kind(&open->options);
     q->sends = open->sends;
     q->seen = open->seen;
     q->epoll = q->lit = q->tick = -1;

@@ -9,6 +9,7 @@
 #define MECH_QUEUE_H
 
 #include "mech/carrier.h"
+#include "mech/seal.h"
 #include "mem/hail.h"
 #include "mem/roll.h"
 #include "mem/turn.h"
@@ -50,7 +51,8 @@ struct queue {
     struct roll roll;
     bool joined; /* to the roll: its processes know of each other */
     bool raw, sends;
-    bool crc; /* its messages have a CRC, for those above; it sees only that both sides say so */
+    unsigned
+        sealed; /* what stands behind its messages, see seal.h: for those above; it sees only that both sides say so */
     uint64_t max;
     struct node_end *seen;
     char address[NODE_ADDRESS_MAX];

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * ?crc: a CRC32C behind every message, put there by the end that sends it and checked by the one that receives it. Inside, a message
- * is SEAL bytes longer:
+ * ?crc and ?lifespan: what stands behind every message, put there by the end that sends it and taken off by the one that receives it.
+ * Inside, a message is longer by what was asked for, all of it little-endian:
  *
- *     | the message | its CRC-32C, little-endian |
+ *     | the message | when it was sent, 8 | its lifespan, 8 | which clock, 4 | a CRC-32C over all before, 4 |
+ *                   '------------------ ?lifespan ------------------------' '----------- ?crc ----------'
  *
  * A damaged one is never delivered: the receive answers -EBADMSG with a sentence, it is counted as refused, and the next call goes on
- * behind it. That both ends have ?crc, or neither, is for the mechanism to find out (struct mech.crc): by the channel's card, the
+ * behind it. One that is older, when it would be received, than its sender's ?lifespan= or its receiver's is counted as expired. It is
+ * passed over in silence, and the next of that sender says that it was lost; but a job is never: the receive answers -THIRL_EEXPIRED, once
+ * for each. Times are CLOCK_MONOTONIC, in ns; which clock is a hash of the boot and the time namespace, and a message by another
+ * one is refused as a damaged one is, for nobody can tell its age.
+ *
+ * That both ends have the same of these options is for the mechanism to find out (struct mech.crc): by the channel's card, the
  * greeting, or the head of a packet.
  */
 #ifndef MECH_SEAL_H
@@ -14,9 +20,15 @@
 
 #include "mech/mech.h"
 
-#define SEAL 4u /* bytes of a message inside that are not the user's */
+#define SEAL_CRC 1u
+#define SEAL_TIME 2u
 
-/* Puts it around *mech. 0, or an error and *mech is what it was: -EOPNOTSUPP where there is no place for a CRC. */
+/* What stands behind the messages of an end with these options: bits of the above. */
+static inline unsigned seal_kind(const struct thirl_options *options) {
+    return (options->crc != 0 ? SEAL_CRC : 0) | (options->lifespan != 0 ? SEAL_TIME : 0);
+}
+
+/* Puts it around *mech. 0, or an error and *mech is what it was: -EOPNOTSUPP where there is no place for it. */
 int seal_wrap(const struct mech **mech, const char *address, const struct thirl_options *);
 
 #endif

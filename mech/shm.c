@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
+#include "mech/seal.h"
 #include "mem/pace.h"
 
 #define SHM_QUEUE (4u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
@@ -30,7 +31,7 @@ static int shm_open_end(void *self, const struct mech_open *open) {
         return err_say(EINVAL, "%s: a queue in shared memory has at most 1 GiB", open->address);
     }
     int rc = roll_begin(&end->roll, "shm", open->rest,
-                        (open->stream ? ROLL_STREAM : ROLL_PAIR) | (open->options.crc != 0 ? ROLL_CRC : 0), open->sends,
+                        (open->stream ? ROLL_STREAM : ROLL_PAIR) | seal_kind(&open->options) * ROLL_CRC, open->sends,
                         open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;

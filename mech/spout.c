@@ -95,8 +95,8 @@ static int link_to(struct duct *d, const struct roll_end *found) {
     d->seen->queue = out->q.facts.bytes;
     out->linked = true;
     out->sent = out->lost = 0;
-    out->q.out.head = (struct frag_head){
-        .type = out->q.crc ? FRAG_CRC : FRAG_DATA, .node = d->roll.self.node, .end = d->roll.self.number};
+    out->q.out.head =
+        (struct frag_head){.type = frag_data(out->q.sealed), .node = d->roll.self.node, .end = d->roll.self.number};
     if (!d->stream && out->q.max > out->peer.page->max) {
         out->q.max = out->peer.page->max;
     }

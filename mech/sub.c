@@ -115,12 +115,15 @@ static int slow(struct sub *sub, struct feed *feed) {
     return rc;
 }
 
-static inline int took(struct sub *sub, struct feed *feed, const struct cast_got *got, size_t *size) {
-    if (unlikely(got->lost != 0)) {
+static inline int took(struct sub *sub, struct feed *feed, struct cast_got *got, size_t *size) {
+    if (unlikely((got->lost | feed->skipped) != 0)) {
         struct node_count *in = &sub->end->seen->in;
         atomic_poke(&in->lost, in->lost + got->lost);
         atomic_poke(&feed->seat->lost, feed->seat->lost + got->lost);
+        got->lost += feed->skipped;
+        feed->skipped = 0;
     }
+    feed->told = got->lost;
     *size = got->size;
     sub->last = feed;
     sub->number++;
@@ -222,6 +225,12 @@ int sub_recv_noted(void *fan, void *buffer, size_t capacity, size_t *size, struc
         sub_settle(sub);
     }
     return rc;
+}
+
+void sub_skip(struct sub *sub) {
+    if (sub->last != NULL) {
+        sub->last->skipped += sub->last->told + 1;
+    }
 }
 
 /* Another one of the publisher whose turn it is; what is more than a message has to wait for a call of its own. */

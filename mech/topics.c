@@ -16,6 +16,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mech/fan.h"
+#include "mech/seal.h"
 #include "mem/card.h"
 #include "wire/topic.h"
 
@@ -253,7 +254,7 @@ static int topics_open(void *self, const struct mech_open *open) {
     (void)node_life_word(t->self.number); /* before anybody can look for it */
     int rc = check(open);
     rc = rc != 0 ? rc
-                 : wish_make(&t->wish, t->pattern, open->options.crc != 0 ? ROLL_CRC : 0, t->self, open->options.mode,
+                 : wish_make(&t->wish, t->pattern, seal_kind(&open->options) * ROLL_CRC, t->self, open->options.mode,
                              open->address);
     rc = rc != 0 ? rc : publish(t);
     if (rc != 0) {
@@ -436,6 +437,13 @@ static int count_news(void *context, const char *channel) {
     return 1;
 }
 
+static void topics_skip(void *self) {
+    struct topics *t = self;
+    if (t->last != NULL) {
+        sub_skip(&t->last->sub);
+    }
+}
+
 static int topics_look(void *self, enum mech_way way) {
     struct topics *t = self;
     bool news = false;
@@ -502,6 +510,7 @@ const struct mech mech_topics = {
     .recv_many = topics_recv_many,
     .recv_noted = topics_recv_noted,
     .ready = topics_ready,
+    .skip = topics_skip,
     .look = topics_look,
     .arm = topics_arm,
     .disarm = topics_disarm,

@@ -4,6 +4,8 @@
  */
 #include "mech/work.h"
 
+#include "mech/seal.h"
+
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -14,7 +16,7 @@
 #define WORK_QUEUE (4u << 20)
 
 static int join(struct work *w, const struct mech_open *open) {
-    int rc = roll_begin(&w->roll, "shm", open->rest, ROLL_QUEUE | (open->options.crc != 0 ? ROLL_CRC : 0), open->sends,
+    int rc = roll_begin(&w->roll, "shm", open->rest, ROLL_QUEUE | seal_kind(&open->options) * ROLL_CRC, open->sends,
                         open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     if (rc != 0) {
         return rc;

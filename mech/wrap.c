@@ -96,6 +96,10 @@ static int requeue_slot(void *self, struct mech_piece *piece) {
     return INNER(self)->requeue(INSIDE(self), piece);
 }
 
+static void skip_slot(void *self) {
+    INNER(self)->skip(INSIDE(self));
+}
+
 static int look_slot(void *self, enum mech_way way) {
     return INNER(self)->look(INSIDE(self), way);
 }
@@ -163,6 +167,7 @@ struct mech *wrap_make(const struct mech *inner, size_t own) {
     PASS(wake, wake_slot);
     PASS(ready, ready_slot);
     PASS(requeue, requeue_slot);
+    PASS(skip, skip_slot);
     PASS(look, look_slot);
     PASS(arm, arm_slot);
     PASS(disarm, disarm_slot);

@@ -39,7 +39,7 @@ void arena_begin(void *base, uint64_t at, uint64_t first, uint64_t end) {
     arena->end = end;
 }
 
-static void begin(const struct arena_view *view, struct redo *redo) {
+void arena_gather(const struct arena_view *view, struct redo *redo) {
     uint64_t end = atomic_peek(&view->arena->end);
     redo_begin(redo, view->base, end < view->limit ? end : view->limit, &view->arena->log);
 }
@@ -156,12 +156,12 @@ static uint64_t larger(struct redo *redo, const struct arena_view *view, unsigne
     return 0;
 }
 
-/* A free block of at least that size: one of a few of its own list; of the next larger one; any of its own. */
-static bool find(struct redo *redo, const struct arena_view *view, uint64_t size, struct block *block) {
+/* A free block of at least that size: one of a few of its own list; of the next larger one; any of its own, if that is worth it. */
+static bool find(struct redo *redo, const struct arena_view *view, uint64_t size, bool any, struct block *block) {
     unsigned list = list_of(size);
     uint64_t at = redo_get(redo, IN_ARENA(view, list) + list * 8), next = larger(redo, view, list);
     return walk(redo, view, &at, size, SCAN, block) || walk(redo, view, &next, size, 1, block) ||
-           walk(redo, view, &at, size, redo->bytes / ARENA_LEAST, block);
+           (any && walk(redo, view, &at, size, redo->bytes / ARENA_LEAST, block));
 }
 
 static void seal(struct redo *redo, uint64_t at, uint64_t size, uint64_t before, uint64_t owner) {
@@ -172,12 +172,13 @@ static void seal(struct redo *redo, uint64_t at, uint64_t size, uint64_t before,
 }
 
 /* Out of a free block, whose rest stays free when it is large enough to be a block. */
-static uint64_t cut(struct redo *redo, const struct arena_view *view, const struct block *block, uint64_t size) {
+static uint64_t cut(struct redo *redo, const struct arena_view *view, const struct block *block, uint64_t size,
+                    uint64_t owner) {
     unhang(redo, view, block->at, block->size);
     uint64_t rest = block->size - size < ARENA_LEAST ? 0 : block->size - size;
     size = block->size - rest;
     redo_put(redo, IN_BLOCK(block->at, size), size | ARENA_USED);
-    redo_put(redo, IN_BLOCK(block->at, owner), view->self);
+    redo_put(redo, IN_BLOCK(block->at, owner), owner);
     if (rest != 0) {
         seal(redo, block->at + size, rest, size, 0);
         hang(redo, view, block->at + size, rest);
@@ -186,42 +187,58 @@ static uint64_t cut(struct redo *redo, const struct arena_view *view, const stru
     return size;
 }
 
+static int gather_alloc(const struct arena_view *view, struct redo *redo, uint64_t bytes, uint64_t owner, uint64_t *at,
+                        uint64_t *more) {
+    struct block block;
+    uint64_t size = round_up(bytes), top = redo_get(redo, IN_ARENA(view, top));
+    if (find(redo, view, size, owner != 0, &block)) {
+        size = cut(redo, view, &block, size, owner);
+    } else if (redo->wrong || top > redo->bytes) {
+        return -THIRL_EFORMAT;
+    } else if (redo->bytes - top < size) {
+        *more = size - (redo->bytes - top);
+        return -ENOSPC;
+    } else {
+        block.at = top;
+        seal(redo, top, size | ARENA_USED, redo_get(redo, IN_ARENA(view, last)), owner);
+        redo_put(redo, IN_ARENA(view, top), top + size);
+        redo_put(redo, IN_ARENA(view, last), size);
+    }
+    count(redo, view, size, 1);
+    *at = block.at + ARENA_HEAD;
+    return 0;
+}
+
 int arena_alloc(const struct arena_view *view, uint64_t bytes, uint64_t *at, uint64_t *more) {
     if (bytes > ARENA_MOST) {
         return -EINVAL;
     }
     struct redo redo;
-    struct block block;
-    uint64_t size = round_up(bytes);
-    begin(view, &redo);
-    uint64_t top = redo_get(&redo, IN_ARENA(view, top));
-    if (find(&redo, view, size, &block)) {
-        size = cut(&redo, view, &block, size);
-    } else if (redo.wrong || top > redo.bytes) {
-        return -THIRL_EFORMAT;
-    } else if (redo.bytes - top < size) {
+    uint64_t place, lack = 0;
+    arena_gather(view, &redo);
+    int rc = gather_alloc(view, &redo, bytes, view->self, &place, &lack);
+    if (rc != 0) {
         if (more != NULL) {
-            *more = size - (redo.bytes - top);
+            *more = lack;
         }
-        return -ENOSPC;
-    } else {
-        block.at = top;
-        seal(&redo, top, size | ARENA_USED, redo_get(&redo, IN_ARENA(view, last)), view->self);
-        redo_put(&redo, IN_ARENA(view, top), top + size);
-        redo_put(&redo, IN_ARENA(view, last), size);
+        return rc;
     }
-    count(&redo, view, size, 1);
     weave("arena.alloc.before");
-    int rc = redo_commit(&redo);
+    rc = redo_commit(&redo);
     weave("arena.alloc.after");
-    *at = rc == 0 ? block.at + ARENA_HEAD : 0;
+    *at = rc == 0 ? place : 0;
     return rc;
+}
+
+int arena_gather_alloc(const struct arena_view *view, struct redo *redo, uint64_t bytes, uint64_t *at) {
+    uint64_t more;
+    return bytes > ARENA_MOST ? -EINVAL : gather_alloc(view, redo, bytes, 0, at, &more);
 }
 
 /* ---- free ---- */
 
 /* Joins it with free neighbours; the last block becomes unused memory again. What begins no block any more loses its seal. */
-static int release(const struct arena_view *view, struct redo *redo, struct block block) {
+static int gather_free(const struct arena_view *view, struct redo *redo, struct block block) {
     struct block other;
     uint64_t before = redo_get(redo, IN_BLOCK(block.at, before)), top = redo_get(redo, IN_ARENA(view, top));
     count(redo, view, -block.size, UINT64_MAX);
@@ -257,8 +274,13 @@ static int release(const struct arena_view *view, struct redo *redo, struct bloc
         hang(redo, view, block.at, block.size);
         tell_next(redo, view, block.at, block.size);
     }
+    return 0;
+}
+
+static int release(const struct arena_view *view, struct redo *redo, struct block block) {
+    int rc = gather_free(view, redo, block);
     weave("arena.free.before");
-    int rc = redo_commit(redo);
+    rc = rc != 0 ? rc : redo_commit(redo);
     weave("arena.free.after");
     return rc;
 }
@@ -272,8 +294,13 @@ static bool in_hand(struct redo *redo, const struct arena_view *view, uint64_t a
 int arena_free(const struct arena_view *view, uint64_t at) {
     struct redo redo;
     struct block block;
-    begin(view, &redo);
+    arena_gather(view, &redo);
     return in_hand(&redo, view, at, view->self, &block) ? release(view, &redo, block) : -EINVAL;
+}
+
+int arena_gather_free(const struct arena_view *view, struct redo *redo, uint64_t at) {
+    struct block block;
+    return in_hand(redo, view, at, 0, &block) ? gather_free(view, redo, block) : -EINVAL;
 }
 
 int64_t arena_reclaim(const struct arena_view *view) {
@@ -282,7 +309,7 @@ int64_t arena_reclaim(const struct arena_view *view) {
     for (uint64_t at = view->arena->first; at < atomic_peek(&view->arena->top);) {
         struct redo redo;
         struct block block;
-        begin(view, &redo);
+        arena_gather(view, &redo);
         if (!look(&redo, view, at, &block)) {
             return -THIRL_EFORMAT;
         }
@@ -298,7 +325,7 @@ int64_t arena_reclaim(const struct arena_view *view) {
                 freed++;
                 /* It may be one with the block before now: the walk goes on at what begins here or before. */
                 struct block now;
-                begin(view, &redo);
+                arena_gather(view, &redo);
                 at = before != 0 && !look(&redo, view, at, &now) ? at - before : at;
                 continue;
             }
@@ -313,7 +340,7 @@ int64_t arena_reclaim(const struct arena_view *view) {
 int arena_swap(const struct arena_view *view, uint64_t word, uint64_t *at) {
     struct redo redo;
     struct block block;
-    begin(view, &redo);
+    arena_gather(view, &redo);
     uint64_t old = redo_get(&redo, word);
     if (redo.wrong || (*at != 0 && !in_hand(&redo, view, *at, view->self, &block))) {
         return -EINVAL;
@@ -374,7 +401,7 @@ int arena_extend(const struct arena_view *view, uint64_t end) {
 uint64_t arena_size(const struct arena_view *view, uint64_t at) {
     struct redo redo;
     struct block block;
-    begin(view, &redo);
+    arena_gather(view, &redo);
     return at >= ARENA_HEAD && look(&redo, view, at - ARENA_HEAD, &block) && block.used ? block.size - ARENA_HEAD : 0;
 }
 
@@ -383,7 +410,7 @@ int arena_check(const struct arena_view *view, uint64_t *where) {
     uint64_t before = 0, used = 0, blocks = 0, idle = 0, hung = 0;
     bool last_free = false;
     struct block block;
-    begin(view, &redo);
+    arena_gather(view, &redo);
     for (*where = view->arena->first; *where < view->arena->top; *where += block.size) {
         if (!look(&redo, view, *where, &block) || redo_get(&redo, IN_BLOCK(*where, before)) != before ||
             (last_free && !block.used)) {

@@ -78,6 +78,14 @@ int arena_alloc(const struct arena_view *, uint64_t bytes, uint64_t *at, uint64_
 /* Gives a block back that is in this process's hand. -EINVAL: it is none, or not in this hand. */
 int arena_free(const struct arena_view *, uint64_t at);
 
+/* Both as parts of a change that the caller gathers, between arena_gather and redo_commit: nothing has happened until that. The block is in
+ * nobody's hand: the same change makes a word refer to it, or no more. What was gathered before an error is not to be committed.
+ * Alloc looks at few blocks, so -ENOSPC may come where there are some that would do; all of the payload but its first 16 bytes may be
+ * filled in before the commit. Free: -EINVAL: it is none, or in a hand. */
+void arena_gather(const struct arena_view *, struct redo *);
+int arena_gather_alloc(const struct arena_view *, struct redo *, uint64_t bytes, uint64_t *at);
+int arena_gather_free(const struct arena_view *, struct redo *, uint64_t at);
+
 /* Puts the block `at` (0: none) into a word at that place, and takes what it referred to in hand: *at gets it. Both or neither.
  * -EINVAL: `at` is not in this hand, or the word refers to what is no block, or is in a hand. */
 int arena_swap(const struct arena_view *, uint64_t word, uint64_t *at);

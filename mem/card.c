@@ -20,7 +20,7 @@
 struct card {
     char magic[8];
     uint32_t version;
-    uint32_t pattern; /* enum roll_pattern, and ROLL_CRC */
+    uint32_t pattern; /* enum roll_pattern, and ROLL_SEALS */
 };
 
 static int read_it(int dir, struct card *card) {
@@ -78,17 +78,25 @@ int card_check(const struct roll *roll, unsigned pattern, bool alone, unsigned m
         return err_say(THIRL_EVERSION, "%s was made by layout %u, this library has layout %d", roll->shown,
                        card.version, CARD_VERSION);
     }
-    if ((card.pattern & ~ROLL_CRC) != (pattern & ~ROLL_CRC)) {
-        uint32_t carried = card.pattern & ~ROLL_CRC;
+    if ((card.pattern & ~ROLL_SEALS) != (pattern & ~ROLL_SEALS)) {
+        uint32_t carried = card.pattern & ~ROLL_SEALS;
         return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
-                       patterns[carried <= ROLL_CALL ? carried : 0], patterns[pattern & ~ROLL_CRC]);
+                       patterns[carried <= ROLL_CALL ? carried : 0], patterns[pattern & ~ROLL_SEALS]);
     }
-    if (card.pattern != pattern) {
+    if (((card.pattern ^ pattern) & ROLL_CRC) != 0) {
         return err_say(THIRL_EROLE,
                        (pattern & ROLL_CRC) == 0
                            ? "%s carries messages with a CRC, and this end has none: open it with ?crc"
                            : "%s carries messages without a CRC, and this end has one (?crc): open all ends alike",
                        roll->shown);
+    }
+    if (card.pattern != pattern) {
+        return err_say(
+            THIRL_EROLE,
+            (pattern & ROLL_TIME) == 0
+                ? "%s carries messages that grow old, and this end does not: open it with ?lifespan"
+                : "%s carries messages that never grow old, and this end's do (?lifespan): open all ends alike",
+            roll->shown);
     }
     return 0;
 }

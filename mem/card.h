@@ -7,7 +7,7 @@
 
 #include "mem/roll.h"
 
-/* Of the channel that roll has open and locked: does it carry that pattern (enum roll_pattern, and ROLL_CRC)? alone: nobody else is in it,
+/* Of the channel that roll has open and locked: does it carry that pattern (enum roll_pattern, and ROLL_SEALS)? alone: nobody else is in it,
  * so another card is of those who are gone, and replaced. 0; -THIRL_EROLE; -THIRL_EVERSION; -THIRL_EFORMAT; or what the kernel says. */
 int card_check(const struct roll *, unsigned pattern, bool alone, unsigned mode);
 

@@ -24,6 +24,7 @@
 
 enum node_end_state { NODE_END_FREE, NODE_END_WAITING, NODE_END_LINKED, NODE_END_CLOSED };
 
+#define NODE_ROLE_CACHE 66
 #define NODE_ROLE_AREA 65
 #define NODE_ROLE_STATE 64 /* beside enum thirl_role: lines of what is no end */
 
@@ -44,6 +45,8 @@ struct node_end {
         uint64_t late, twice; /* packets that came out of order, and again: where they are numbered */
         uint64_t held,
             holds; /* bytes and messages of the pool: in, that this end holds; out, that receivers held when it was full */
+        uint64_t expired;  /* messages that were older than their lifespan */
+        uint64_t silences; /* times that a deadline passed with nothing said */
     } out;
     LINE_ALIGNED struct node_count in;
 };

@@ -12,7 +12,7 @@
 #include "mem/node.h"
 
 #define NODE_MAGIC "thirlnod"
-#define NODE_VERSION 2
+#define NODE_VERSION 3
 #define NODE_LIVES 64
 #define NODE_ENDS 16384
 #define NODE_SLIPS 512

@@ -246,7 +246,7 @@ static int count(int dir, const char *wanted, char *text, size_t size) {
 }
 
 static int check_seats(const struct roll *roll, unsigned pattern) {
-    pattern &= ~ROLL_CRC;
+    pattern &= ~ROLL_SEALS;
     char who[200] = "";
     if (pattern == ROLL_PAIR && count(roll->dir, "rx", who, sizeof who) >= 2) {
         return err_say(EBUSY, "%s has both its ends: %s; a pair has no third", roll->shown, who);

@@ -25,6 +25,8 @@ enum roll_pattern {
 }; /* a queue, a cast and calls have any number of ends, an event one reader */
 
 #define ROLL_CRC 0x10000u /* beside the pattern: every message of the channel has a CRC; all its ends say so, or none */
+#define ROLL_TIME 0x20000u /* likewise a time, from which it grows old */
+#define ROLL_SEALS (ROLL_CRC | ROLL_TIME)
 
 /* An end, as its files name it. */
 struct roll_end {
@@ -45,7 +47,7 @@ struct roll {
 
 /* Begins to join the channel of that scheme called name (any text): makes the directory and the card if they
  * are not there, removes what the dead have left, and sees that this end may join: -EBUSY with those who are there; -THIRL_EROLE when the channel is of
- * another pattern, or has ROLL_CRC and this end has not, or the other way round; -ETIMEDOUT when somebody else holds the lock until
+ * another pattern, or has one of ROLL_SEALS and this end has not, or the other way round; -ETIMEDOUT when somebody else holds the lock until
  * then. With 0 the lock is held: make the files under
  * the names of roll_file with a '~' behind, then roll_finish or roll_cancel. */
 int roll_begin(struct roll *, const char *scheme, const char *name, unsigned pattern, bool writes, bool reads,

@@ -23,13 +23,15 @@ int slate_open(void) {
 /* A slip is read while its thread writes it: word by word, for whoever reads looks twice. */
 typedef uint64_t __attribute__((may_alias)) word;
 #define WORDS (sizeof(struct slip) / sizeof(word))
+#define HOLDS_AT (offsetof(struct slip, hold) / sizeof(word))
 _Static_assert(sizeof(struct slip) % sizeof(word) == 0, "a slip is whole words");
 
+/* What is held comes last and backwards, so that nothing that is there all the time moves past (slip_drop_middle). */
 static void copy_out(struct slip *copy, const struct slip *slip) {
-    for (size_t i = 0; i < WORDS; i++) {
-        ((word *)(void *)copy)[i] =
-            atomic_load((const word *)(const void *)slip + i); /* pairs with the stores in slip.h */
-    }
+    const word *from = (const void *)slip;
+    word *to = (void *)copy;
+    for (size_t i = 0; i < HOLDS_AT; i++) to[i] = atomic_load(&from[i]);   /* pairs with the stores in slip.h */
+    for (size_t i = WORDS; i-- > HOLDS_AT;) to[i] = atomic_load(&from[i]); /* likewise */
 }
 
 static void clear(struct slip *slip) {
@@ -89,18 +91,21 @@ static uint32_t slips_of(const struct node_file *file) {
 }
 
 static int visit(void *context, uint64_t id, bool alive) {
+    const struct tour *tour = context;
     int fd = node_open_file(id);
     struct node_file *file = NULL;
     size_t size = 0;
     int rc = 0;
+    bool there = fd >= 0 && node_map_file(fd, id, &file, &size) == 0;
     /* One that cannot be read (another user's, another version's) hides no other. */
-    if (fd >= 0 && node_map_file(fd, id, &file, &size) == 0) {
-        if (size >= NODE_FILE_SIZE) {
-            const void *slips = (const char *)file + NODE_SLIPS_AT;
-            rc = show(context, file, slips, slips_of(file), alive);
-        }
-        (void)munmap(file, size);
+    if (there && size >= NODE_FILE_SIZE) {
+        const void *slips = (const char *)file + NODE_SLIPS_AT;
+        rc = show(context, file, slips, slips_of(file), alive);
+    } else {
+        const struct slate_seen unread = {.id = id, .exe = "", .alive = alive};
+        rc = tour->seen(tour->context, &unread);
     }
+    if (there) (void)munmap(file, size);
     fd_close(&fd);
     return rc;
 }

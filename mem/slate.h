@@ -15,7 +15,7 @@ int slate_open(void);
 struct slip *slate_take(void);
 void slate_give(struct slip *);
 
-/* One thread of some process; slip is a copy. */
+/* One thread of some process; slip is a copy, NULL: of a process whose slips cannot be read. */
 struct slate_seen {
     uint64_t id, pid_space;
     int64_t pid;

@@ -31,7 +31,7 @@ struct wish {
     struct roll_end self;
 };
 
-/* Makes the directory, which nobody sees before wish_show; in between its owner makes WISH_BELL in it. flags: ROLL_CRC, if only such channels
+/* Makes the directory, which nobody sees before wish_show; in between its owner makes WISH_BELL in it. flags: ROLL_SEALS, if only such channels
  * are wished for. 0, or an error: of the first, nothing is there then; after the other wish_drop follows. */
 int wish_make(struct wish *, const char *pattern, uint32_t flags, struct roll_end self, unsigned mode,
               const char *address);

@@ -29,6 +29,16 @@ bool mutex_mine(const struct mutex *m, const struct party *me) {
            (inherits ? (atomic_peek(&m->holder) & PARTY_ID) == me->id : owner_is(&m->word, me));
 }
 
+bool mutex_orphaned(const struct mutex *m) {
+    bool inherits = (atomic_peek(&m->flags) & THIRL_LOCK_INHERIT) != 0;
+    uint64_t owner = atomic_load(inherits ? &m->holder : &m->word) & PARTY_ID;
+    if (inherits && owner == 0) {
+        return atomic_peek(&m->futex) !=
+               0; /* it was killed before it said which process it is, or is about to say it */
+    }
+    return owner != 0 && !party_alive(owner);
+}
+
 int thirl_mutex_init(thirl_mutex *mutex, uint32_t flags) {
     if (mutex == NULL || (flags & ~(uint32_t)FLAGS) != 0) {
         return err_say(EINVAL, "a mutex has the flags RECURSIVE, INHERIT and DEADLOCK, not %#x", flags);
@@ -142,6 +152,10 @@ __attribute__((noinline)) static int lock_slowly(struct mutex *m, int64_t until,
         slip_drop(me->slip, m->tag);
         return say(rc);
     }
+    if (rc == THIRL_OWNER_DIED) {
+        (void)atomic_add(&m->deaths,
+                         1u); /* those who wait for what it guards look again: pairs with the load in cond.c */
+    }
     m->depth = 0;
     atomic_poke(&m->thread, me->number);
     weave("mutex.lock.slowly");
@@ -176,7 +190,7 @@ static int not_mine(const struct mutex *m) {
     return m == NULL || atomic_peek(&m->tag) == 0 ? refuse() : err_say(EPERM, "this thread does not hold the mutex");
 }
 
-static void give(struct mutex *m, const struct party *me) {
+void mutex_give(struct mutex *m, const struct party *me) {
     atomic_poke(&m->thread, 0u);
     weave("mutex.unlock.before");
     if (unlikely((m->flags & THIRL_LOCK_INHERIT) != 0)) {
@@ -198,7 +212,7 @@ int thirl_mutex_unlock(thirl_mutex *mutex) {
         m->depth--;
         return 0;
     }
-    give(m, me);
+    mutex_give(m, me);
     return 0;
 }
 
@@ -220,7 +234,7 @@ int thirl_mutex_condemn(thirl_mutex *mutex) {
     }
     if ((m->flags & THIRL_LOCK_INHERIT) != 0) {
         (void)atomic_or(&m->word, OWNER_CONDEMNED);
-        give(m, me);
+        mutex_give(m, me);
         return 0;
     }
     atomic_poke(&m->thread, 0u);

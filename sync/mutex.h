@@ -17,14 +17,21 @@ struct mutex {
     uint32_t futex;     /* THIRL_LOCK_INHERIT: the word of the kernel's kind, with a thread's number in it */
     uint64_t holder;    /* THIRL_LOCK_INHERIT: the process of that thread, and 16 bits of its number; 0 unknown */
     uint64_t pid_space; /* THIRL_LOCK_INHERIT: where those numbers mean something */
-    uint64_t zero[1];
+    uint32_t deaths;    /* how often somebody was told of one */
+    uint32_t zero;
 };
 
 /* Takes it for a call at that site; as thirl_mutex_lock. */
 int mutex_lock(struct mutex *, int64_t until, const void *site);
 
+/* Its holder lets go, however often it has taken it. */
+void mutex_give(struct mutex *, const struct party *);
+
 /* Does the calling thread hold it? */
 bool mutex_mine(const struct mutex *, const struct party *);
+
+/* May its owner be dead? Whoever takes it finds out for sure. */
+bool mutex_orphaned(const struct mutex *);
 
 /* THIRL_LOCK_INHERIT, sync/urgent.c: as owner_take and owner_give. */
 int urgent_take(struct mutex *, const struct party *, int64_t until);

@@ -24,6 +24,9 @@ const char *order_kind(uint32_t kind) {
 
 static int keep(void *context, const struct party_seen *seen) {
     struct order_graph *graph = context;
+    if (seen->slip == NULL) {
+        return 0;
+    }
     if (graph->count == graph->room) {
         unsigned room = graph->room == 0 ? 32 : 2 * graph->room;
         struct order_thread *more = realloc(graph->thread, room * sizeof *more);

@@ -11,18 +11,6 @@
 #include "base/futex.h"
 #include "include/thirl/lock.h"
 
-#ifndef OWNER_SPINS
-#define OWNER_SPINS 40 /* an owner that lets go at once is not slept for */
-#endif
-
-static const uint32_t *lower(const uint64_t *word) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    return (const uint32_t *)(const void *)word;
-#else
-    return (const uint32_t *)(const void *)word + 1;
-#endif
-}
-
 int64_t owner_until(int64_t ns) {
     return ns >= 0 ? ns : clock_after(clock_now(), 30 * CLOCK_S);
 }
@@ -33,7 +21,7 @@ int64_t owner_slice(int64_t now, int64_t until) {
 }
 
 /* One attempt with the word as it was seen; -EAGAIN: somebody else owns it, or the word has changed. */
-static int attempt(uint64_t *word, const struct party *me, uint64_t *seen, uint64_t waiters) {
+static int attempt(uint64_t *word, const struct party *me, uint64_t *seen, uint64_t flags) {
     if ((*seen & OWNER_CONDEMNED) != 0) {
         return -ENOTRECOVERABLE;
     }
@@ -42,7 +30,7 @@ static int attempt(uint64_t *word, const struct party *me, uint64_t *seen, uint6
     }
     uint64_t died = *seen & OWNER_DIED;
     weave("owner.take.before");
-    if (!atomic_cas(word, seen, me->id | (*seen & OWNER_WAITERS) | died | waiters)) { /* pairs with owner_give */
+    if (!atomic_cas(word, seen, me->id | (*seen & OWNER_WAITERS) | died | flags)) { /* pairs with owner_give */
         return -EAGAIN;
     }
     weave("owner.take.after");
@@ -50,16 +38,18 @@ static int attempt(uint64_t *word, const struct party *me, uint64_t *seen, uint6
 }
 
 /* Its owner may be dead: then it is this process's. */
-static int inherit(uint64_t *word, const struct party *me, uint64_t seen) {
+static int inherit(uint64_t *word, const struct party *me, uint64_t seen, uint64_t flags) {
+    uint64_t died = (seen & OWNER_PASSING) != 0 ? seen & OWNER_DIED : OWNER_DIED;
     if ((seen & PARTY_ID) == 0 || party_alive(seen & PARTY_ID)) {
         return -EAGAIN;
     }
     weave("owner.inherit.before");
-    if (!atomic_cas(word, &seen, me->id | OWNER_WAITERS | OWNER_DIED)) { /* somebody else was told */
+    if (!atomic_cas(word, &seen,
+                    me->id | OWNER_WAITERS | died | (flags & OWNER_PASSING))) { /* somebody else was told */
         return -EAGAIN;
     }
     weave("owner.inherit.after");
-    return THIRL_OWNER_DIED;
+    return died != 0 ? THIRL_OWNER_DIED : 0;
 }
 
 int owner_spin(uint64_t *word, const struct party *me) {
@@ -74,16 +64,16 @@ int owner_spin(uint64_t *word, const struct party *me) {
     return -EAGAIN;
 }
 
-int owner_take(uint64_t *word, const struct party *me, int64_t until) {
+static int take(uint64_t *word, const struct party *me, int64_t until, uint64_t flags) {
     int rc = -EAGAIN;
-    uint64_t waiters = 0, seen = atomic_load(word);
+    uint64_t seen = atomic_load(word);
     while (rc == -EAGAIN) {
-        rc = attempt(word, me, &seen, waiters);
+        rc = attempt(word, me, &seen, flags);
         if (rc != -EAGAIN || (seen & PARTY_ID) == 0) {
             continue;
         }
         if (until == 0) {
-            return inherit(word, me, seen);
+            return inherit(word, me, seen, flags);
         }
         if ((seen & OWNER_WAITERS) == 0) {
             weave("owner.wait.before");
@@ -94,18 +84,27 @@ int owner_take(uint64_t *word, const struct party *me, int64_t until) {
         }
         int64_t now = clock_now();
         if (now >= until) {
-            return inherit(word, me, seen) == THIRL_OWNER_DIED ? THIRL_OWNER_DIED : -ETIMEDOUT;
+            rc = inherit(word, me, seen, flags);
+            return rc == -EAGAIN ? -ETIMEDOUT : rc;
         }
         weave("owner.wait.asleep");
-        int slept = futex_wait(lower(word), (uint32_t)seen, owner_slice(now, until));
+        int slept = futex_wait(owner_half(word), (uint32_t)seen, owner_slice(now, until));
         weave("owner.wait.awake");
-        waiters = OWNER_WAITERS;
+        flags |= OWNER_WAITERS;
         if (slept == -ETIMEDOUT) {
-            rc = inherit(word, me, seen);
+            rc = inherit(word, me, seen, flags);
         }
         seen = atomic_load(word);
     }
     return rc;
+}
+
+int owner_take(uint64_t *word, const struct party *me, int64_t until) {
+    return take(word, me, until, 0);
+}
+
+int owner_pass(uint64_t *word, const struct party *me, int64_t until) {
+    return take(word, me, until, OWNER_PASSING);
 }
 
 void owner_give_slowly(uint64_t *word, const struct party *me) {
@@ -117,7 +116,7 @@ void owner_give_slowly(uint64_t *word, const struct party *me) {
     while (!atomic_cas(word, &seen, seen & OWNER_DIED)) continue;
     weave("owner.give.between");
     if ((seen & OWNER_WAITERS) != 0) {
-        (void)futex_wake(lower(word), 1);
+        (void)futex_wake(owner_half(word), 1);
     }
     weave("owner.give.after");
 }
@@ -132,5 +131,5 @@ void owner_condemn(uint64_t *word) {
     weave("owner.condemn.before");
     atomic_store(word, OWNER_CONDEMNED); /* waiters that come in between read it anew before they sleep */
     weave("owner.condemn.after");
-    (void)futex_wake(lower(word), INT32_MAX);
+    (void)futex_wake(owner_half(word), INT32_MAX);
 }

@@ -26,13 +26,26 @@
 #define OWNER_WAITERS UINT64_C(1)
 #define OWNER_DIED UINT64_C(2)
 #define OWNER_CONDEMNED UINT64_C(4)
+#define OWNER_PASSING UINT64_C(16)  /* its owner changes nothing: nobody is told when it dies */
 #define OWNER_OTHERWISE UINT64_C(8) /* never free: this word is not the way to take it */
 
 #define OWNER_SLICE_NS (50 * INT64_C(1000000))
 
+#ifndef OWNER_SPINS
+#define OWNER_SPINS 40 /* an owner that lets go at once is not slept for */
+#endif
+
+/* What is slept on: the lower half of a word. */
+static inline const uint32_t *owner_half(const uint64_t *word) {
+    return (const uint32_t *)(const void *)word + (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 1);
+}
+
 /* 0, THIRL_OWNER_DIED, or without it -EAGAIN (until 0), -ETIMEDOUT, -ENOTRECOVERABLE. until: CLOCK_MONOTONIC, INT64_MAX never. Pairs with
  * owner_give. Owned by the same process it waits too: threads are told apart above. */
 int owner_take(uint64_t *word, const struct party *, int64_t until);
+
+/* The same for one who changes nothing of what is guarded: the word is marked OWNER_PASSING while it has it. */
+int owner_pass(uint64_t *word, const struct party *, int64_t until);
 
 /* Tries for a moment, as long as nobody sleeps for it: what owner_take says, or -EAGAIN. */
 int owner_spin(uint64_t *word, const struct party *);

@@ -16,7 +16,7 @@
 
 _Thread_local struct party party_own;
 
-/* For threads beyond those that have a slip in the file of their process: nobody sees it. */
+/* For threads beyond those that have a slip in the file of their process: nobody sees it, and so nothing can be listed in it. */
 static _Thread_local struct slip unseen;
 
 static struct {
@@ -76,6 +76,7 @@ int party_join(void) {
         struct slip *slip = all.host.take();
         if (slip == NULL) {
             memset(&unseen, 0, sizeof unseen);
+            unseen.held = SLIP_HOLDS;
             slip = &unseen;
         }
         all.numbers += all.numbers + 1 == 0 ? 2 : 1;

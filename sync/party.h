@@ -22,7 +22,7 @@ struct party_seen {
     uint64_t pid_space; /* its PID namespace */
     const char *exe;
     bool alive;
-    const struct slip *slip; /* a copy */
+    const struct slip *slip; /* a copy; NULL: of a process whose threads cannot be seen */
 };
 
 struct party_host {

@@ -11,7 +11,7 @@
 #include "sync/owner.h"
 
 static inline const uint32_t *rest_half(const uint64_t *word) {
-    return (const uint32_t *)(const void *)word + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+    return owner_half(word);
 }
 
 /* What the calling thread waits for from now on; pairs with slip_waited. The tag says what kind of thing it is. */

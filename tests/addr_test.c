@@ -87,6 +87,8 @@ static void takes_options(void **state) {
     assert_int_equal(parsed.options.type, THIRL_STREAM);
     assert_int_equal(parsed.options.wait, THIRL_WAIT_SPIN);
     assert_true(parsed.options.timeout == 5 * CLOCK_MS);
+    takes("shm://x?lifespan=20ms&deadline=3s", "shm", "x");
+    assert_true(parsed.options.lifespan == 20 * CLOCK_MS && parsed.options.deadline == 3 * CLOCK_S);
     takes("shm://x?timeout=7us", "shm", "x");
     assert_true(parsed.options.timeout == 7 * CLOCK_US);
     takes("shm://x?timeout=9ns&wait=adaptive", "shm", "x");
@@ -199,7 +201,7 @@ static void knows_what_it_lists(void **state) {
         refuses(text, " takes ");
         count++;
     }
-    assert_int_equal(count, 16);
+    assert_int_equal(count, 18);
 }
 
 static void is_bounded(void **state) {

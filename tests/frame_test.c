@@ -132,7 +132,7 @@ static void hello_lies(void **state) {
         int answer;
     } lies[] = {{8, 9, -THIRL_EVERSION},
                 {9, 1, -THIRL_EVERSION},
-                {12, 2, -THIRL_EVERSION},
+                {12, 4, -THIRL_EVERSION},
                 {14, 1, 0},
                 {12, 1, 0},
                 {10, 63, -THIRL_EFORMAT},
@@ -187,6 +187,9 @@ static void roles(void **state) {
             int rc = frame_match_features(own * FRAME_CRC | 0x10000, other * FRAME_CRC);
             assert_int_equal(rc, own == other ? 0 : -THIRL_EROLE);
             assert_true(own == other || strstr(thirl_why(), own != 0 ? "without a CRC" : "with a CRC") != NULL);
+            rc = frame_match_features(own * FRAME_TIME | FRAME_CRC, other * FRAME_TIME | FRAME_CRC);
+            assert_int_equal(rc, own == other ? 0 : -THIRL_EROLE);
+            assert_true(own == other || strstr(thirl_why(), own != 0 ? "never grow old" : "?lifespan") != NULL);
         }
     }
     (void)frame_match_roles(THIRL_PAIR, THIRL_READ);

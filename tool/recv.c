@@ -96,6 +96,11 @@ static int judge(struct recv *r, int code) {
     return flow_fail(&r->flow, code);
 }
 
+/* An error after which more may come: one of many died, a job was too old, or it is merely silent. */
+static bool is_passing(const struct recv *r, int code) {
+    return (code == -THIRL_EPEERDIED && r->crowd) || code == -THIRL_EEXPIRED || code == -THIRL_ESILENT;
+}
+
 static int recv_all(struct recv *r) {
     uint64_t most = r->flow.args->count;
     while (!most || r->flow.messages < most) {
@@ -104,8 +109,8 @@ static int recv_all(struct recv *r) {
         if (r->out.error) {
             return TOOL_OTHER;
         }
-        if (code == -THIRL_EPEERDIED && r->crowd) {
-            (void)flow_fail(&r->flow, code); /* the others are still there */
+        if (is_passing(r, code)) {
+            (void)flow_fail(&r->flow, code);
             continue;
         }
         if (code != 0) {

@@ -60,6 +60,10 @@ static const struct option {
     {"history", COUNT, AT(history), 0, 1000000, "a number of messages, up to 1000000", NULL, 0},
     {"crc", FLAG, AT(crc), 0, 1, "on or off; ?crc alone means on", WORDS(flag_words)},
     {"pool", SIZE, AT(pool), 1, TERA, SIZE_FORM, NULL, 0},
+    {"lifespan", DURATION, AT(lifespan), 1, YEAR,
+     "a duration with its unit, ns, us, ms or s, up to a year, such as 100ms", NULL, 0},
+    {"deadline", DURATION, AT(deadline), 1, YEAR,
+     "a duration with its unit, ns, us, ms or s, up to a year, such as 100ms", NULL, 0},
     {"retry", FLAG, AT(retry), 0, 1, "on or off; ?retry alone means on", WORDS(flag_words)},
 #undef AT
 };

@@ -39,7 +39,7 @@ HOT void frag_write(unsigned char out[FRAG_HEAD], const struct frag_head *head) 
 }
 
 static inline int check(const struct frag_head *head, size_t size) {
-    if (head->type != FRAG_DATA && head->type != FRAG_NOTE && head->type != FRAG_CRC) {
+    if (head->type < FRAG_DATA || head->type > FRAG_TIME_CRC) {
         return err_say(THIRL_EFORMAT, "a packet is of the unknown type %u", head->type);
     }
     if (head->node == 0 || head->piece == 0 || head->total > FRAG_SIZE_MAX ||

@@ -25,8 +25,19 @@
 enum frag_type {
     FRAG_DATA = 1, /* a piece of a message */
     FRAG_NOTE,     /* a message of the engines, never of the user; one packet */
-    FRAG_CRC,      /* FRAG_DATA of a message with a CRC: its receiver must expect one */
+    FRAG_CRC,      /* FRAG_DATA of a message with a CRC, with a time, with both: its receiver must expect it */
+    FRAG_TIME,
+    FRAG_TIME_CRC,
 };
+
+/* The type of pieces of messages behind which stands what the bits say: 1 a CRC, 2 a time; and back. */
+static inline uint8_t frag_data(unsigned sealed) {
+    return (uint8_t)(sealed == 0 ? FRAG_DATA : FRAG_NOTE + sealed);
+}
+
+static inline unsigned frag_sealed(uint8_t type) {
+    return type <= FRAG_NOTE ? 0 : type - (unsigned)FRAG_NOTE;
+}
 
 struct frag_head {
     uint8_t type;     /* enum frag_type */

@@ -117,7 +117,7 @@ int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *he
                        hello->version, FRAME_VERSION);
     }
     hello->features = (uint32_t)fetch(in + 12, 4);
-    uint32_t unknown = hello->features & 0xffff & ~FRAME_CRC;
+    uint32_t unknown = hello->features & 0xffff & ~(FRAME_CRC | FRAME_TIME);
     if (unknown != 0) {
         return err_say(THIRL_EVERSION,
                        "the peer (wire version %u) wants features 0x%x, which this library (version %d) does not have",
@@ -167,14 +167,22 @@ int frame_match_roles(uint32_t own, uint32_t other) {
 }
 
 int frame_match_features(uint32_t own, uint32_t other) {
-    if (((own ^ other) & FRAME_CRC) == 0) {
-        return 0;
+    if (((own ^ other) & FRAME_CRC) != 0) {
+        return err_say(THIRL_EROLE,
+                       (own & FRAME_CRC) == 0
+                           ? "the other end carries messages with a CRC, and this one has none: open it with ?crc"
+                           : "the other end carries messages without a CRC, and this one has one (?crc): open both "
+                             "alike");
     }
-    return err_say(THIRL_EROLE,
-                   (own & FRAME_CRC) == 0
-                       ? "the other end carries messages with a CRC, and this one has none: open it with ?crc"
-                       : "the other end carries messages without a CRC, and this one has one (?crc): open both "
-                         "alike");
+    if (((own ^ other) & FRAME_TIME) != 0) {
+        return err_say(THIRL_EROLE,
+                       (own & FRAME_TIME) == 0
+                           ? "the other end carries messages that grow old, and this one does not: open it with "
+                             "?lifespan"
+                           : "the other end carries messages that never grow old, and this one's do (?lifespan): open "
+                             "both alike");
+    }
+    return 0;
 }
 
 int frame_box_room(struct frame_box *b, size_t size) {

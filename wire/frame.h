@@ -91,14 +91,16 @@ enum frame_hello_kind {
     FRAME_HELLO_REFUSE,   /* no: code says why */
 };
 
-#define FRAME_CRC 1u /* feature: every message has a CRC; both sides say so, or none */
+#define FRAME_CRC 1u  /* feature: every message has a CRC; both sides say so, or none */
+#define FRAME_TIME 2u /* likewise: a time */
 
 struct frame_hello {
     uint16_t version;
-    uint32_t features; /* FRAME_CRC; the low half must be understood by the other side, the high half may be ignored */
-    uint8_t kind;      /* enum frame_hello_kind */
-    uint8_t role;      /* enum thirl_role of the sender */
-    bool stream;       /* bytes without boundaries */
+    uint32_t
+        features; /* FRAME_CRC, FRAME_TIME; the low half must be understood by the other side, the high half may be ignored */
+    uint8_t kind;        /* enum frame_hello_kind */
+    uint8_t role;        /* enum thirl_role of the sender */
+    bool stream;         /* bytes without boundaries */
     uint8_t descriptors; /* how many the sender of this greeting takes with one message */
     uint32_t code;       /* of a refusal: positive, an errno value or enum thirl_error */
     uint64_t max;        /* largest payload that the sender of this greeting accepts */
@@ -117,7 +119,7 @@ int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *);
 /* 0, or -THIRL_EROLE with a sentence when an end with role `own` cannot be joined to one with role `other`. */
 int frame_match_roles(uint32_t own, uint32_t other);
 
-/* The same of their features: whether messages have a CRC. */
+/* The same of their features: what stands behind each message. */
 int frame_match_features(uint32_t own, uint32_t other);
 
 /* Bytes that came and were not taken yet: data[from .. to). */

@@ -60,6 +60,62 @@ THIRL_API int thirl_mutex_mend(thirl_mutex *mutex);
 /* Its holder gives it up, and lets go: from now on everybody gets -ENOTRECOVERABLE, until it is made anew. */
 THIRL_API int thirl_mutex_condemn(thirl_mutex *mutex);
 
+/* ---- read-write lock --------------------------------------------------------------------------------------------- */
+
+/* Any number read at once, or one writes. Once one is about to write, those who come later wait until it has written. */
+typedef struct thirl_rwlock {
+    uint64_t thirl_own[8];
+} thirl_rwlock;
+
+/* Makes one of memory that nobody uses yet. Flags: DEADLOCK. */
+THIRL_API THIRL_CHECK int thirl_rwlock_init(thirl_rwlock *lock, uint32_t flags);
+
+/* Ends it. -EBUSY: a living process holds it. */
+THIRL_API int thirl_rwlock_deinit(thirl_rwlock *lock);
+
+/* Takes it for reading; pairs with thirl_rwlock_unlock by the same thread, which may take it for reading again meanwhile. 0;
+ * THIRL_OWNER_DIED: taken, but one who wrote died with it, and nobody has mended that yet: each reader is told. -EDEADLK: this thread
+ * writes, or waits in a circle (THIRL_LOCK_DEADLOCK). -ENOLCK: this thread holds too many locks (16) for this one to be listed, from where
+ * a dead reader's share comes back. */
+THIRL_API THIRL_CHECK int thirl_rwlock_read(thirl_rwlock *lock, thirl_time until);
+
+/* Takes it for writing; pairs with thirl_rwlock_unlock by the same thread. 0, THIRL_OWNER_DIED (taken), or an error without it:
+ * -EDEADLK this thread has it already, for writing or for reading, or waits in a circle. Readers that died are found after 50 milliseconds;
+ * looking for them allocates. */
+THIRL_API THIRL_CHECK int thirl_rwlock_write(thirl_rwlock *lock, thirl_time until);
+
+/* Lets go. -EPERM: this thread does not hold it. */
+THIRL_API int thirl_rwlock_unlock(thirl_rwlock *lock);
+
+/* As thirl_mutex_mend and thirl_mutex_condemn, by who writes. -EPERM: this thread does not. */
+THIRL_API int thirl_rwlock_mend(thirl_rwlock *lock);
+THIRL_API int thirl_rwlock_condemn(thirl_rwlock *lock);
+
+/* ---- condition variable ------------------------------------------------------------------------------------------ */
+
+/* Whoever has a mutex waits here until what the mutex guards may have become what he waits for. */
+typedef struct thirl_cond {
+    uint64_t thirl_own[8];
+} thirl_cond;
+
+/* Makes one of memory that nobody uses yet. No flags so far: 0. */
+THIRL_API THIRL_CHECK int thirl_cond_init(thirl_cond *cond, uint32_t flags);
+
+/* Ends it. -EBUSY: a thread that lives waits. */
+THIRL_API int thirl_cond_deinit(thirl_cond *cond);
+
+/* Lets go of the mutex, waits, and takes it again, without a limit on that. The calling thread holds the mutex, and all who wait at
+ * once name the same one. With the mutex held again: 0, look whether it is so by now, and wait again if not; THIRL_OWNER_DIED, likewise,
+ * and as thirl_mutex_lock has it: the mutex's last holder died, whoever signalled; -EAGAIN (THIRL_NOW) and -ETIMEDOUT. Without the mutex:
+ * -ENOTRECOVERABLE, or -EDEADLK (a circle, THIRL_LOCK_DEADLOCK) from taking it. Nothing was done: -EPERM this thread does not hold the
+ * mutex; -EBUSY it has taken it more than once. -EINVAL: no condition variable, or it was ended meanwhile; the mutex is held. */
+THIRL_API THIRL_CHECK int thirl_cond_wait(thirl_cond *cond, thirl_mutex *mutex, thirl_time until);
+
+/* Wakes one who waits, or all; with the mutex held or without. Costs a load when nobody waits. A wake-up goes to somebody who lives:
+ * if whoever had it dies before it has the mutex, another one gets it within 100 milliseconds; if it dies with the mutex, all wake. */
+THIRL_API int thirl_cond_signal(thirl_cond *cond);
+THIRL_API int thirl_cond_broadcast(thirl_cond *cond);
+
 /* ---- semaphore --------------------------------------------------------------------------------------------------- */
 
 typedef struct thirl_sem {

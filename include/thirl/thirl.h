@@ -59,7 +59,9 @@ THIRL_API thirl_time thirl_in_ms(int64_t ms);
     X(EVERSION, 7004, "the other side speaks another version")                                                         \
     X(EFORMAT, 7005, "what was read is not thirl's, or is damaged")                                                    \
     X(EROLE, 7006, "this role does not fit the channel or the call")                                                   \
-    X(EADDRESS, 7007, "the address cannot be understood")
+    X(EADDRESS, 7007, "the address cannot be understood")                                                              \
+    X(EEXPIRED, 7008, "the job was older than its lifespan, and was passed over")                                      \
+    X(ESILENT, 7009, "nothing was sent within the deadline of the channel")
 
 enum thirl_error {
 #define THIRL_ERROR_CODE(name, code, text) THIRL_##name = code,
@@ -129,7 +131,11 @@ struct thirl_options {
     uint64_t history; /* ?history=: how many of a publisher's last messages a new subscriber gets first; 0 */
     uint32_t crc;     /* ?crc: a CRC32C on every message, added and checked from end to end; thirl-crc(7) */
     uint32_t zero;
-    uint64_t pool; /* ?pool=: bytes that large messages may take beside the queue, until they are freed; in shm:// 64 MiB */
+    uint64_t
+        pool; /* ?pool=: bytes that large messages may take beside the queue, until they are freed; in shm:// 64 MiB */
+    int64_t
+        lifespan; /* ?lifespan=100ms: what is older when it would be received is passed over, in ns; thirl-lifespan(7) */
+    int64_t deadline; /* ?deadline=100ms: longer than that nothing may be silent here, in ns; thirl-deadline(7) */
 };
 
 /* What happens to a message for which there is no room. What was dropped is counted, and the receiver can see the gap. */
@@ -194,6 +200,8 @@ THIRL_API THIRL_CHECK int thirl_send(thirl *end, const void *data, size_t size, 
  * unless there can be no other, as over connections: -THIRL_ECLOSED.
  * -THIRL_EFORMAT: with ?crc, this message was damaged and is passed over, the next call goes on; else what the peer says cannot be
  * understood.
+ * -THIRL_EEXPIRED: of a PULL end with ?lifespan, a job was too old and is passed over; the next call goes on.
+ * -THIRL_ESILENT: with ?deadline, nothing came for so long; told once for each such time, and the next call waits for the next.
  * -ECONNRESET: it was too slow for a publisher that disconnects those, and goes on with the others. Errors otherwise as
  * thirl_send. */
 THIRL_API THIRL_CHECK int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until);
@@ -242,7 +250,8 @@ THIRL_API THIRL_CHECK int thirl_requeue(thirl_msg **msg);
 
 #define THIRL_HELD_MAX 64
 
-/* Of a message that was taken: how many of that sender's messages were lost just before it, by a full queue or on the way. */
+/* Of a message that was taken: how many of that sender's messages were lost just before it, by a full queue, on the way, or because they
+ * were older than their lifespan. */
 THIRL_API uint64_t thirl_msg_lost(const thirl_msg *msg);
 
 /* Was it given to another worker before, who died or gave it back? 1 or 0. Of a message that a PULL end took. */
@@ -376,8 +385,9 @@ struct thirl_limits {
         queue_messages; /* messages (packets, above atomic_max) that can wait in one direction; 0: only bytes count */
     uint32_t full;      /* what it does when a queue is full, enum thirl_full */
     uint32_t more_zero;
-    uint64_t pool;  /* bytes that large messages may take beside the queue; 0: they have no place of their own */
-    uint64_t lends; /* what was lent with that size or more lies there, and holds back nothing until it is freed; 0: none does */
+    uint64_t pool; /* bytes that large messages may take beside the queue; 0: they have no place of their own */
+    uint64_t
+        lends; /* what was lent with that size or more lies there, and holds back nothing until it is freed; 0: none does */
     uint64_t holds; /* messages that may be taken and not yet freed, and as many loans not yet put, at once */
 };
 THIRL_API THIRL_CHECK int thirl_limits(thirl *end, struct thirl_limits *limits);
@@ -434,6 +444,9 @@ struct thirl_seen {
     uint64_t late, twice; /* packets that came out of order, and that came again and were dropped: over datagrams */
     uint64_t pool, pool_bytes; /* how large its pool may grow, and what it takes of the file system now */
     uint64_t held, held_bytes; /* messages in pools that it has taken and not yet freed */
+    uint64_t expired;          /* messages that came, and were older than their lifespan */
+    uint64_t
+        silences; /* how often this end's ?deadline passed in silence: its peers', or, of one that sends, its own */
 };
 
 /* Calls seen for each end in the registry directory ($THIRL_DIR, else /dev/shm/thirl-UID), in the order of addresses, until

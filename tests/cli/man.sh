@@ -20,7 +20,7 @@ for name in $functions; do
     check "$name has its prototype there" grep -Eqs "^\.Fn $name( |$)" "$root"/man/*.3
 done
 
-for name in $(grep -o 'X(E[A-Z]*,' "$root/include/thirl/thirl.h" | tr -d 'X(,'); do
+for name in $(grep -o 'X(E[A-Z]*,' "$root/include/thirl/thirl.h" | sed 's/X(//; s/,//'); do
     check "THIRL_$name is in thirl_why(3)" contains "$root/man/thirl_why.3" "THIRL_$name"
 done
 

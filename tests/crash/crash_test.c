@@ -263,7 +263,9 @@ static const char *const elsewhere[] = {
     "bare.",                                                             /* bare_test */
     "arena.",     "redo.",   "area.",                                    /* arena_test, area_test */
     "cell.",      "lot.",    "own.",       "test.",                      /* state_test, own_test */
+    "pin.",       "shelf.",  "store.",                                   /* cache_test */
     "mutex.",     "owner.",  "urgent.",                                  /* locks_test */
+    "cond.",      "rwlock.",                                             /* conds_test, rwlocks_test */
     "sem.",       "token.",  "event.",     "once.",                      /* survive_test */
     "stow.",      "pool.",   "inlet.keep", "inlet.drop",  "outlet.away", /* stow_test */
     "bulk.",      "grasp.",                                              /* grasp_test */
