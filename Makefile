@@ -66,7 +66,7 @@ endif
 
 # How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
 ifeq ($(EXTRA),asan)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds death locks mourn once permit poll race rwlocks share signal soak throng time token wake)),$(TEST))
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds death gather locks mourn once permit poll race rwlocks share signal soak throng time token wake)),$(TEST))
 SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,crowd.sh given.sh run.sh transfer.sh)
 endif
 
@@ -78,7 +78,7 @@ REPLAYED = $(FUZZERS)
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr bell door cast claim cond err fd futex gate happen hold lane mutex node race rwlock sem state thread wait weave
+TSAN_TEST ?= addr barrier bell door cast claim cond err fd futex gate happen hold lane mutex node race rwlock sem state thread wait weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=

@@ -122,6 +122,18 @@ uint32_t proc_cpu(void) {
     return cpu < 0 ? UINT32_MAX : (uint32_t)cpu;
 }
 
+char proc_state(int64_t pid, int64_t thread) {
+    char path[80], text[1024];
+    if (thread == 0) {
+        (void)snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+    } else {
+        (void)snprintf(path, sizeof path, "/proc/%lld/task/%lld/stat", (long long)pid, (long long)thread);
+    }
+    slurp(path, text, sizeof text);
+    const char *name_end = strrchr(text, ')');
+    return name_end != NULL && name_end[1] == ' ' ? name_end[2] : '\0';
+}
+
 bool proc_ended(int64_t thread) {
     if (syscall(SYS_tkill, (pid_t)thread, 0) != 0 && errno == ESRCH) {
         return true;

@@ -44,6 +44,9 @@ uint32_t proc_cpu(void);
 /* Is there no thread of that number in this PID namespace that still runs? */
 bool proc_ended(int64_t thread);
 
+/* How the kernel says a thread of a process is (thread 0: the process): 'T' stopped, 'Z' ended, … ; '\0': there is none, or no /proc. */
+char proc_state(int64_t pid, int64_t thread);
+
 /* A descriptor that becomes readable when the process ends, or -errno. */
 int proc_pidfd(int64_t pid);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The slip that a thread leaves for others to see: what it holds, what it waits for, since when and from where in the program.
- * It lies in the file of its own process, which others read: plain stores of the thread that it belongs to, nothing else.
+ * It lies in the file of its own process, which others read: plain stores of the thread that it belongs to, nothing else. Beside the
+ * slips lies what a reader needs to make names of addresses.
  *
  *     thread                                     whoever reads (a waiter, thirl doctor)
  *     lists what it is about to take             copies the slip
@@ -12,6 +13,7 @@
 #ifndef BASE_SLIP_H
 #define BASE_SLIP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,7 +27,8 @@
     X(ONCE, "once")                                                                                                    \
     X(COND, "condition variable")                                                                                      \
     X(RWLOCK, "read-write lock")                                                                                       \
-    X(SHARE, "read lock")
+    X(SHARE, "read lock")                                                                                              \
+    X(BARRIER, "barrier")
 
 enum slip_kind {
     SLIP_NOTHING,
@@ -34,6 +37,7 @@ enum slip_kind {
 #undef SLIP_KIND
 };
 
+#define SLIP_KIND_BITS 15
 #define SLIP_HOLDS 16
 
 struct slip_hold {
@@ -57,8 +61,45 @@ struct slip {
     struct slip_hold hold[SLIP_HOLDS];
 };
 
-/* Lists an object; pairs with slip_drop. Before it is taken. */
-static inline void slip_hold(struct slip *slip, uint64_t tag, const void *object, const void *site) {
+/* A program or library, as a process has it in its memory. */
+struct slip_module {
+    uint64_t start, end;
+    uint64_t bias;  /* an address less this is what the file calls it */
+    char path[232]; /* NUL-terminated by its process; whoever reads sees to that himself */
+};
+
+/* That some thread of a process took one object while it held another. */
+struct slip_pair {
+    uint64_t before, after; /* their tags */
+    uint64_t before_object, after_object, before_site, after_site;
+    int32_t thread;
+    uint32_t state; /* 0 free, 1 being written, 2 written for good */
+};
+
+/* All of these: each pair once, those for which there is no place near where they belong counted. */
+#define SLIP_PAIRS 1024
+struct slip_pairs {
+    uint32_t missed;
+    __attribute__((aligned(64))) struct slip_pair pair[SLIP_PAIRS];
+};
+
+/* What a process has left: copies, valid during a callback only. They were made while its threads went on, so a slip may mix moments; whoever
+ * reads looks twice. */
+struct slip_process {
+    uint64_t id;
+    int64_t pid;        /* as it sees itself */
+    int64_t here;       /* as the reader sees it; 0: it is dead, or in no PID namespace of the reader's */
+    uint64_t pid_space; /* its PID namespace */
+    const char *exe;
+    bool alive;
+    const struct slip *slip;
+    const struct slip_module *module;
+    const struct slip_pairs *pairs; /* NULL: none */
+    uint32_t slips, modules;
+};
+
+/* Lists an object; pairs with slip_drop. Before it is taken. How many it held before. */
+static inline uint32_t slip_hold(struct slip *slip, uint64_t tag, const void *object, const void *site) {
     uint32_t held = atomic_peek(&slip->held);
     if (likely(held < SLIP_HOLDS)) {
         struct slip_hold *hold = &slip->hold[held];
@@ -67,9 +108,22 @@ static inline void slip_hold(struct slip *slip, uint64_t tag, const void *object
         atomic_poke(&hold->site, (uint64_t)(uintptr_t)site);
     }
     atomic_store(&slip->held, held + 1); /* pairs with the reader's load of held */
+    return held;
 }
 
-/* Likewise one that is not the last: the others move up, and what was not listed stays so. Each is written to its new place before its old
+/* The same of the first, which is most often the only one. false: there are others. */
+static inline bool slip_hold_first(struct slip *slip, uint64_t tag, const void *object, const void *site) {
+    if (unlikely(atomic_peek(&slip->held) != 0)) {
+        return false;
+    }
+    atomic_poke(&slip->hold[0].tag, tag);
+    atomic_poke(&slip->hold[0].object, (uint64_t)(uintptr_t)object);
+    atomic_poke(&slip->hold[0].site, (uint64_t)(uintptr_t)site);
+    atomic_store(&slip->held, 1u); /* pairs with the reader's load of held */
+    return true;
+}
+
+/* Takes one off the list that is not the last: the others move up, and what was not listed stays so. Each is written to its new place before its old
  * one: who reads `held` and then the list from its end misses none that is there all the time. */
 static inline void slip_drop_middle(struct slip *slip, uint64_t tag) {
     uint32_t held = atomic_peek(&slip->held), listed = held < SLIP_HOLDS ? held : SLIP_HOLDS, at = listed;

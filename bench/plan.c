@@ -253,6 +253,16 @@ static const struct entry event_rtt[] = {
     BARE(1, "bare unix stream", floor_stream_round, 8, KIB(256), 1),
     OURS(1, "thirl unix, notify and watch", thirl_word, "unix://@", "", 8, KIB(256), 1, 1.3),
 };
+/* A call and its answer beside a message each way. */
+#define ASKS(g, text, bare, where, with, processors)                                                                   \
+    CALLS(g, text, bare, round, thirl_asking, where, with, 64, KIB(256), processors, 1.1),                             \
+        CALLS((g) + 1, text, bare, round, thirl_asking, where, with, KIB(4), KIB(256), processors, 1.1)
+static const struct entry unix_call[] = {
+    ASKS(0, "unix stream", stream, "unix://@", "queue=256K", 2),
+    ASKS(2, "unix seqpacket", seqpacket, "unix://@", "type=seqpacket&queue=256K", 2),
+    ASKS(4, "unix stream", stream, "unix://@", "queue=256K", 1),
+    ASKS(6, "unix seqpacket", seqpacket, "unix://@", "type=seqpacket&queue=256K", 1),
+};
 static const struct entry mq_rtt[] = {CALLS_ROUND(0, MQ)}, mq_stream[] = {CALLS_WAY(0, MQ)};
 
 /* A sixth slower than the bare lock at most: 1 / 1.2. */
@@ -282,6 +292,7 @@ const struct plan plan_table[] = {
     PLAN("zero-copy", "shared memory, hand-over and back in place, by size", MEASURE_ROUND, true, zero_copy),
     PLAN("unix-rtt", "Unix sockets, round trip", MEASURE_ROUND, true, unix_rtt),
     PLAN("unix-stream", "Unix sockets, one way", MEASURE_BYTES, true, unix_stream),
+    PLAN("unix-call", "Unix sockets, a call and its answer beside a message each way", MEASURE_ROUND, false, unix_call),
     PLAN("datagram-rtt", "Unix datagrams, round trip", MEASURE_ROUND, true, datagram_rtt),
     PLAN("datagram-stream", "Unix datagrams, one way", MEASURE_BYTES, true, datagram_stream),
     PLAN("tcp-rtt", "TCP on the loopback, round trip", MEASURE_ROUND, true, tcp_rtt),

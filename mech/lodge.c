@@ -33,7 +33,11 @@ int party_lodge(struct party_host *host) {
         return rc;
     }
     sweep_dead();
-    *host =
-        (struct party_host){.id = node_id(), .alive = node_alive, .take = slate_take, .give = slate_give, .each = each};
+    *host = (struct party_host){.id = node_id(),
+                                .alive = node_alive,
+                                .take = slate_take,
+                                .give = slate_give,
+                                .pairs = slate_pairs,
+                                .each = each};
     return 0;
 }

@@ -103,28 +103,35 @@ static int take_space(size_t size) {
     return 0;
 }
 
-/* Likewise of the part where its threads leave their slips: few processes have any. */
-static bool take_slips(uint32_t slips) {
-    uint32_t had = own.map->slips, step = 16;
-    if (had != 0 && slips <= had) {
+const struct node_part_place node_part_places[NODE_PART_COUNT] = {
+#define NODE_PART(name, type, most, step)                                                                              \
+    {NODE_PARTS_AT + offsetof(struct node_parts, part_##name), sizeof(type), most, step},
+    NODE_PARTS(NODE_PART)
+#undef NODE_PART
+};
+
+/* Likewise of a part: few processes have anything there. */
+static bool take_part(enum node_part part, uint32_t count) {
+    const struct node_part_place *place = &node_part_places[part];
+    uint32_t had = own.map->has[part], step = place->step;
+    if (had != 0 && count <= had) {
         return true;
     }
-    slips = slips == 0 ? step : (slips + step - 1) / step * step;
-    size_t size = slips * sizeof(struct slip);
-    while (fallocate(own.file, FALLOC_FL_KEEP_SIZE, (off_t)NODE_SLIPS_AT, (off_t)size) != 0) {
+    count = count == 0 ? step : (count + step - 1) / step * step;
+    while (fallocate(own.file, FALLOC_FL_KEEP_SIZE, (off_t)place->at, (off_t)(count * place->each)) != 0) {
         if (errno != EINTR) {
             return false;
         }
     }
-    atomic_store(&own.map->slips, slips); /* pairs with the load in mem/slate.c */
+    atomic_store(&own.map->has[part], count); /* pairs with the load in node_read_part */
     return true;
 }
 
-struct slip *node_slips(uint32_t slips) {
-    struct slip *first = NULL;
+void *node_part(enum node_part part, uint32_t count) {
+    void *first = NULL;
     (void)pthread_mutex_lock(&own.lock);
-    if (own.epoch != 0 && own.epoch == proc_epoch() && slips <= NODE_SLIPS && take_slips(slips)) {
-        first = (struct slip *)(void *)((char *)own.map + NODE_SLIPS_AT);
+    if (own.epoch != 0 && own.epoch == proc_epoch() && count <= node_part_places[part].most && take_part(part, count)) {
+        first = (char *)own.map + node_part_places[part].at;
     }
     (void)pthread_mutex_unlock(&own.lock);
     return first;
@@ -326,6 +333,10 @@ int node_dir(void) {
 const struct node_file *node_file(void) {
     uint32_t epoch = atomic_load(&own.epoch); /* pairs with the release in join */
     return epoch != 0 && epoch == proc_epoch() ? own.map : NULL;
+}
+
+int node_own_file(void) {
+    return node_file() != NULL ? own.file : -1;
 }
 
 uint64_t node_id(void) {

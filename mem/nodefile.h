@@ -15,7 +15,25 @@
 #define NODE_VERSION 3
 #define NODE_LIVES 64
 #define NODE_ENDS 16384
-#define NODE_SLIPS 512
+
+/* What lies behind the lines, each part on a page of its own, most of them holes: name, what it is made of, how many at most, how many get
+ * their space at a time. */
+#define NODE_PARTS(X)                                                                                                  \
+    X(SLIPS, struct slip, 512, 16)                                                                                     \
+    X(MODULES, struct slip_module, 64, 8)                                                                              \
+    X(PAIRS, struct slip_pairs, 1, 1)
+
+enum node_part {
+#define NODE_PART(name, type, most, step) NODE_##name,
+    NODE_PARTS(NODE_PART)
+#undef NODE_PART
+        NODE_PART_COUNT
+};
+
+extern const struct node_part_place {
+    size_t at, each;
+    uint32_t most, step;
+} node_part_places[NODE_PART_COUNT];
 
 struct node_life {
     LINE_ALIGNED pthread_mutex_t held; /* robust */
@@ -30,24 +48,41 @@ struct node_file {
     uint32_t ends;     /* lines that were ever used */
     uint64_t id;
     uint32_t uid, gid;
-    uint32_t slips; /* that have their space */
+    uint32_t has[NODE_PART_COUNT]; /* of each part: those that have their space */
     struct proc who;
     struct node_life life[NODE_LIVES];
     LINE_ALIGNED struct node_end end[]; /* NODE_ENDS of them; space is taken as they are used */
 };
 
-/* Behind them, on a page of its own, what its threads hold and wait for. */
-#define NODE_SLIPS_AT ((sizeof(struct node_file) + NODE_ENDS * sizeof(struct node_end) + 4095) / 4096 * 4096)
-#define NODE_FILE_SIZE (NODE_SLIPS_AT + NODE_SLIPS * sizeof(struct slip))
+/* Where a part lies: a struct in which each is as long as it is. */
+#define NODE_PAGE 4096
+struct node_parts {
+#define NODE_PART(name, type, most, step) __attribute__((aligned(NODE_PAGE))) type part_##name[most];
+    NODE_PARTS(NODE_PART)
+#undef NODE_PART
+};
+#define NODE_PARTS_AT                                                                                                  \
+    ((sizeof(struct node_file) + NODE_ENDS * sizeof(struct node_end) + NODE_PAGE - 1) / NODE_PAGE * NODE_PAGE)
+#define NODE_FILE_SIZE (NODE_PARTS_AT + sizeof(struct node_parts))
 
 /* This process's own, or NULL before it joined. */
 const struct node_file *node_file(void);
 
-/* Its slips, with space for so many, or NULL: it has not joined, or there is no room. */
-struct slip *node_slips(uint32_t slips);
+/* A part of it, with space for so many, or NULL: it has not joined, or there is no room. */
+void *node_part(enum node_part, uint32_t count);
 
 /* The file of another node: a descriptor or -1 with errno, and all of it mapped; pairs with munmap. */
 int node_open_file(uint64_t id);
 int node_map_file(int fd, uint64_t id, struct node_file **, size_t *size);
+
+/* This process's own open file, or -1: never to be closed. Who holds the lock of a file, as this process sees it; 0: nobody, or nobody
+ * that it can see. */
+int node_own_file(void);
+int64_t node_file_holder(int fd);
+
+/* Copies of what stands in such a file, which may change or shrink meanwhile: all before the lines, checked, and a part, in memory of its
+ * own (free), with how many there are; none is no error. */
+int node_read_file(int fd, uint64_t id, struct node_file *);
+int node_read_part(int fd, const struct node_file *, enum node_part, void **part, uint32_t *count);
 
 #endif

@@ -67,6 +67,12 @@ static bool is_locked(int fd) {
     return fcntl(fd, F_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
+int64_t node_file_holder(int fd) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool held = fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    return held && lock.l_pid > 0 ? lock.l_pid : 0;
+}
+
 bool node_alive(uint64_t id) {
     if (is_own(id)) {
         return true;
@@ -111,6 +117,30 @@ int node_map_file(int fd, uint64_t id, struct node_file **map, size_t *size) {
         (void)munmap(*map, *size);
     }
     return rc;
+}
+
+int node_read_file(int fd, uint64_t id, struct node_file *file) {
+    struct stat status;
+    ssize_t got = fstat(fd, &status) == 0 ? fd_read_at(fd, file, sizeof *file, 0) : -1;
+    if (got != (ssize_t)sizeof *file) {
+        memset(file, 0, sizeof *file);
+        status.st_size = 0;
+    }
+    file->who.exe[sizeof file->who.exe - 1] = '\0';
+    return check(file, &status, id);
+}
+
+int node_read_part(int fd, const struct node_file *file, enum node_part part, void **copy, uint32_t *count) {
+    const struct node_part_place *place = &node_part_places[part];
+    uint32_t has = file->has[part] < place->most ? file->has[part] : place->most;
+    *copy = has == 0 ? NULL : malloc(has * place->each);
+    *count = 0;
+    if (*copy == NULL) {
+        return has == 0 ? 0 : err_say(ENOMEM, "no memory to look at the processes of the registry");
+    }
+    ssize_t got = fd_read_at(fd, *copy, has * place->each, (off_t)place->at);
+    *count = got < 0 ? 0 : (uint32_t)((size_t)got / place->each);
+    return 0;
 }
 
 static void watch_life(struct node_peer *peer, const struct node_file *file, uint32_t number) {

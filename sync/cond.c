@@ -49,13 +49,14 @@ int thirl_cond_init(thirl_cond *cond, uint32_t flags) {
 
 /* The live threads that wait, by their slips; negative: they could not be looked at. */
 static int count_waiters(const struct cond *c) {
-    struct order_graph graph;
+    struct knot graph = {.all = false};
     int rc = order_look(&graph), waiters = 0;
     for (unsigned i = 0; i < graph.count; i++) {
         const struct slip *slip = &graph.thread[i].slip;
-        waiters += graph.thread[i].alive && slip->wait.kind == SLIP_COND && slip->wait.tag == c->tag;
+        waiters +=
+            graph.process[graph.thread[i].process].alive && slip->wait.kind == SLIP_COND && slip->wait.tag == c->tag;
     }
-    order_free(&graph);
+    knot_free(&graph);
     return rc < 0 ? rc : waiters;
 }
 

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "sync/order.h"
+#include "sync/rank.h"
 
 #define FLAGS (THIRL_LOCK_RECURSIVE | THIRL_LOCK_INHERIT | THIRL_LOCK_DEADLOCK)
 #define DEPTH_MAX UINT32_MAX
@@ -140,7 +141,9 @@ __attribute__((noinline)) static int lock_slowly(struct mutex *m, int64_t until,
         return again(m);
     }
     if (!listed) {
-        slip_hold(me->slip, m->tag, m, site);
+        if (slip_hold(me->slip, m->tag, m, site) != 0 && until != 0) {
+            rank_note(me);
+        }
     }
     until = owner_until(until);
     bool inherits = (m->flags & THIRL_LOCK_INHERIT) != 0;
@@ -162,6 +165,27 @@ __attribute__((noinline)) static int lock_slowly(struct mutex *m, int64_t until,
     return rc;
 }
 
+/* It is listed: the first try. */
+static inline int lock_listed(struct mutex *m, const struct party *me, int64_t until, const void *site) {
+    weave("mutex.lock.listed");
+    if (unlikely(!owner_try(&m->word, me))) {
+        return lock_slowly(m, until, site, true);
+    }
+    weave("mutex.lock.taken");
+    atomic_poke(&m->thread, me->number);
+    weave("mutex.lock.named");
+    return 0;
+}
+
+/* The thread holds something else. */
+__attribute__((noinline)) static int lock_another(struct mutex *m, int64_t until, const void *site) {
+    const struct party *me = party_me();
+    if (slip_hold(me->slip, m->tag, m, site) != 0 && until != 0) {
+        rank_note(me);
+    }
+    return lock_listed(m, me, until, site);
+}
+
 int mutex_lock(struct mutex *m, int64_t until, const void *site) {
     const struct party *me = party_me();
     if (unlikely(me == NULL || m == NULL)) {
@@ -171,15 +195,8 @@ int mutex_lock(struct mutex *m, int64_t until, const void *site) {
     if (unlikely(tag == 0)) {
         return refuse();
     }
-    slip_hold(me->slip, tag, m, site);
-    weave("mutex.lock.listed");
-    if (unlikely(!owner_try(&m->word, me))) {
-        return lock_slowly(m, until, site, true);
-    }
-    weave("mutex.lock.taken");
-    atomic_poke(&m->thread, me->number);
-    weave("mutex.lock.named");
-    return 0;
+    return likely(slip_hold_first(me->slip, tag, m, site)) ? lock_listed(m, me, until, site)
+                                                           : lock_another(m, until, site);
 }
 
 int thirl_mutex_lock(thirl_mutex *mutex, thirl_time until) {

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "base/err.h"
+#include "sync/rank.h"
 
 _Static_assert(sizeof(struct once) == sizeof(thirl_once), "the public struct is it");
 
@@ -56,7 +57,9 @@ int once_begin(struct once *o, int64_t until, const void *site) {
     if (is_mine(o, me)) {
         return err_say(EDEADLK, "this thread is doing already what is to be done once");
     }
-    slip_hold(me->slip, o->tag, o, site);
+    if (slip_hold(me->slip, o->tag, o, site) != 0 && until != 0) {
+        rank_note(me);
+    }
     weave("once.begin.listed");
     rc = own(o, me, owner_until(until), site);
     if (rc >= 0) {

@@ -24,6 +24,8 @@ static struct {
     struct party_host host;
     uint32_t epoch; /* of the process that host is of */
     uint32_t numbers;
+    bool refused;             /* there is no room for pairs */
+    struct slip_pairs *pairs; /* released when they are there */
     pthread_key_t key;
     bool watched;
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -56,6 +58,8 @@ static int join_process(uint32_t epoch) {
             pthread_key_create(&all.key, thread_ends) == 0 && pthread_atfork(before_fork, after_fork, after_fork) == 0;
     }
     if (rc == 0) {
+        all.refused = false;
+        atomic_store(&all.pairs, NULL);
         all.epoch = epoch;
         all.numbers = (uint32_t)(all.host.id >> 16) * UINT32_C(0x9e3779b1);
     }
@@ -91,6 +95,21 @@ int party_join(void) {
 
 const struct party_host *party_host(void) {
     return &all.host;
+}
+
+struct slip_pairs *party_pairs(void) {
+    struct slip_pairs *pairs = atomic_load(&all.pairs); /* pairs with the release below */
+    if (likely(pairs != NULL) || atomic_peek(&all.refused)) {
+        return pairs;
+    }
+    (void)pthread_mutex_lock(&all.lock);
+    if (all.pairs == NULL && !all.refused) {
+        atomic_store(&all.pairs, all.host.pairs());
+        atomic_poke(&all.refused, all.pairs == NULL);
+    }
+    pairs = all.pairs;
+    (void)pthread_mutex_unlock(&all.lock);
+    return pairs;
 }
 
 bool party_alive(uint64_t id) {

@@ -30,6 +30,7 @@ struct party_host {
     bool (*alive)(uint64_t id); /* is that process alive? about a microsecond; other processes of dead ids stay dead */
     struct slip *(*take)(void); /* a slip of it for a thread, or NULL; pairs with give */
     void (*give)(struct slip *);
+    struct slip_pairs *(*pairs)(void);                                                 /* its table of pairs, or NULL */
     int (*each)(int (*seen)(void *context, const struct party_seen *), void *context); /* until nonzero, returns that */
 };
 
@@ -57,6 +58,9 @@ static inline struct party *party_me(void) {
 
 /* Of this process once it has joined: what the floor above said. */
 const struct party_host *party_host(void);
+
+/* Its table of pairs, made when it is first asked for; NULL: there is no room. */
+struct slip_pairs *party_pairs(void);
 
 /* Is the process with that id alive? */
 bool party_alive(uint64_t id);

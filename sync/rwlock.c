@@ -258,7 +258,6 @@ int rwlock_read(struct rwlock *l, int64_t until, const void *site) {
             return 0;
         }
         leave(l);
-        weave("rwlock.read.left");
     }
     return read_slowly(l, until, site, true);
 }

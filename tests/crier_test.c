@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -17,6 +18,7 @@
 
 #include "base/clock.h"
 #include "tests/crew.h"
+#include "tests/point.h"
 
 #define BODY 1000
 #define FLOOD 6000u
@@ -351,8 +353,90 @@ static void subscribers_come_and_go(void **state) {
     assert_int_equal(thirl_close(&pub, LONG), 0);
 }
 
+/* ---- at each point ---- */
+
+static char order[96];
+
+/* Until it is killed, or has left. There is a slow one, so that it has losses to tell of, and halves of messages. */
+static void publish_and_die(void) {
+    must(setenv("THIRL_WEAVE_AT", order, 1) == 0);
+    thirl *pub = NULL;
+    ok(thirl_open(&pub, THIRL_PUB, crew_address, NULL));
+    for (uint64_t n = 0; n < 300; n++) {
+        int rc = crew_send(pub, n, 3000, LONG);
+        must(rc == 0);
+        (void)usleep(200);
+    }
+    (void)thirl_close(&pub, THIRL_NOW);
+}
+
+static void subscribe_slowly_and_leave(void) {
+    thirl *sub = NULL;
+    struct crew_message m;
+    ok(thirl_open(&sub, THIRL_SUB, crew_address, NULL));
+    for (int i = 0; i < 4; i++) {
+        (void)usleep(20000);
+        if (crew_take(sub, &m, thirl_in_ms(50)) != 0) {
+            break;
+        }
+    }
+    (void)thirl_close(&sub, THIRL_NOW);
+}
+
+/* Everything that the publisher has sent comes whole and in order, and what is missing is counted. */
+static void hear_out(thirl *sub) {
+    struct crew_message m;
+    uint64_t next = 0;
+    int rc;
+    while ((rc = crew_take(sub, &m, thirl_in_ms(100))) == 0) {
+        assert_true(next == 0 || m.number == next + m.lost);
+        next = m.number + 1;
+    }
+    assert_true(rc == -THIRL_EPEERDIED || rc == -ETIMEDOUT);
+}
+
+/* Did it die there? A subscriber lives through it, and hears the next publisher. */
+static bool dies_at(const char *kind, const char *name) {
+    (void)snprintf(order, sizeof order, "%s:1:kill", name);
+    crew_at(kind, "full=drop-oldest&queue=16K");
+    thirl *sub = crew_open(THIRL_SUB);
+    pid_t slow = peer_start(subscribe_slowly_and_leave), pid = peer_start(publish_and_die);
+    hear_out(sub);
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    order[0] = '\0';
+    pid_t next = peer_start(publish_on);
+    struct crew_message m;
+    int rc;
+    while ((rc = crew_take(sub, &m, LONG)) == -THIRL_EPEERDIED) {} /* it may not have looked before */
+    assert_int_equal(rc, 0);
+    peer_slay(next);
+    peer_slay(slow);
+    crew_close(&sub, 1);
+    return WIFSIGNALED(status);
+}
+
+static void any_point_may_kill(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"unix://%s/s", "unix://%s/s?type=seqpacket", "tcp://127.0.0.1:%u"};
+    enum { KINDS = sizeof kinds / sizeof *kinds };
+    size_t at = 0;
+    for (const char *name; (name = point_next(&at, "crier. hub.")) != NULL;) {
+        unsigned met = 0;
+        for (size_t i = 0; i < KINDS || (met == 0 && i < 4 * KINDS); i++) { /* some are passed by chance */
+            met += dies_at(kinds[i % KINDS], name);
+        }
+        if (met == 0) {
+            print_message("%s was never passed\n", name);
+        }
+        assert_true(met != 0);
+    }
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_point_may_kill),
         CREW_OVER_ALL(everybody_gets_all),
         CREW_OVER_ALL(without_subscribers),
         CREW_OVER_ALL(newest_go),

@@ -92,11 +92,12 @@ static int pass(void *argument) {
 
 /* Who waits for a lock, on this whole machine. */
 static unsigned waiters(enum slip_kind kind) {
-    struct order_graph graph;
+    struct knot graph = {.all = false};
     unsigned found = 0;
     assert_int_equal(order_look(&graph), 0);
-    for (unsigned i = 0; i < graph.count; i++) found += graph.thread[i].alive && graph.thread[i].slip.wait.kind == kind;
-    order_free(&graph);
+    for (unsigned i = 0; i < graph.count; i++)
+        found += graph.process[graph.thread[i].process].alive && graph.thread[i].slip.wait.kind == kind;
+    knot_free(&graph);
     return found;
 }
 

@@ -266,17 +266,17 @@ static void slips_say_who_holds_what(void **state) {
     anew(2, 0);
     pid_t child = room_fork(hold, NULL);
     assert_true(wait_word(&board->ready, 1));
-    struct order_graph graph;
+    struct knot graph = {.all = false};
     assert_int_equal(order_look(&graph), 0);
     unsigned found = 0;
     for (unsigned i = 0; i < graph.count; i++) {
         const struct slip *slip = &graph.thread[i].slip;
-        found += graph.thread[i].pid == child && graph.thread[i].alive && slip->held == 1 &&
-                 slip->hold[0].object == (uint64_t)(uintptr_t)&board->sem && slip->hold[0].site != 0 &&
-                 strcmp(order_kind((uint32_t)slip->hold[0].tag & 15), "semaphore") == 0;
+        found += graph.process[graph.thread[i].process].pid == child && graph.process[graph.thread[i].process].alive &&
+                 slip->held == 1 && slip->hold[0].object == (uint64_t)(uintptr_t)&board->sem &&
+                 slip->hold[0].site != 0 && strcmp(order_kind((uint32_t)slip->hold[0].tag & 15), "semaphore") == 0;
     }
     assert_int_equal(found, 1);
-    order_free(&graph);
+    knot_free(&graph);
     atomic_store(&board->go, 1);
     assert_int_equal(room_reap(child), 0);
 }

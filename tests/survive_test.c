@@ -26,30 +26,23 @@
 #include "sync/beacon.h"
 #include "sync/token.h"
 #include "tests/member.h"
-#include "tests/point.h"
+#include "tests/ordeal.h"
 #include "tests/room.h"
 
 #define TURNS 12
-#define PASSES 3 /* the first of a point, and a later one */
-#define OTHERS 2
-#define VICTIM OTHERS /* its number */
+#define PASSES ORDEAL_PASSES
+#define OTHERS ORDEAL_OTHERS
+#define VICTIM ORDEAL_VICTIM
 
 static struct board {
+    uint32_t ended; /* the victim has; of tests/ordeal.h */
+    uint32_t ready, over;
     thirl_sem sem;
     thirl_event event;
     thirl_once once;
-    uint32_t ready, over;
     uint32_t inside[OTHERS + 1];
     uint32_t taken[OTHERS + 1], posted[OTHERS + 1], told[OTHERS + 1];
 } * board; /* of this scenario: they run side by side */
-
-/* One kind of lock, and what its victim and the others do; each answers 0. */
-struct scenario {
-    const char *name, *points;
-    void (*anew)(void);
-    int (*body)(unsigned who);
-    bool (*whole)(bool died); /* afterwards, in the parent */
-};
 
 /* Nobody begins before all are there. */
 static void gather(void) {
@@ -201,6 +194,20 @@ static int miss_first(unsigned who) {
         (void)atomic_add(&board->taken[who], 1u);
     }
     return 0;
+}
+
+/* Until all is posted and taken, or, where somebody has died, nothing more comes. */
+static void all_posted_is_taken(void) {
+    uint32_t before = 0;
+    for (int64_t until = clock_now() + 150 * CLOCK_MS; clock_now() < until; room_sleep(CLOCK_MS)) {
+        uint32_t posted = sum(board->posted), taken = sum(board->taken);
+        if (posted >= TURNS && taken >= posted) {
+            break;
+        }
+        until = posted + taken != before ? clock_now() + 150 * CLOCK_MS : until;
+        before = posted + taken;
+    }
+    atomic_store(&board->over, 1);
 }
 
 /* One may have been posted and not noted down yet when its poster died, or been taken likewise. */
@@ -358,137 +365,32 @@ static bool it_is_done_or_mine(bool died) {
 #define ONCE "once. owner.take. owner.condemn. owner.wait. test.once."
 #define TOKEN "token.spin. token.take. token.wait."
 
-static const struct scenario scenarios[] = {
-    {"permits", HELD, two_permits, take_turns, both_are_back},
-    {"permits of the dead", "sem.take.listed sem.inherit.", two_left_behind, take_over, each_is_told_of_once},
-    {"permits that nobody waits for", HELD, two_permits, give_up_first, each_is_told_of_once},
-    {"takers of a count", TOKEN, a_count, take_or_be_killed, the_count_is_right},
-    {"the only taker of a count", TOKEN, a_count, give_to_the_victim, the_count_is_right},
-    {"a count that nobody waits for", TOKEN " token.post.", a_count, miss_first, the_count_is_right},
-    {"posters to a count", "token.post.", a_count, post_or_be_killed, the_count_is_right},
-    {"an automatic event", TOKEN, an_automatic_event, set_or_pass, each_was_passed},
-    {"an automatic event of one", TOKEN " token.post. token.clear.", an_automatic_event, reset_and_pass,
-     it_still_works},
-    {"setters of an event", "beacon.set. beacon.reset.", an_event, set_again_or_pass, it_still_works},
-    {"waiters for an event", "beacon.wait.", an_event, pass_or_be_killed, it_still_works},
-    {"an event of one", "beacon.", an_event, reset_and_pass, it_still_works},
-    {"once", ONCE, not_done, do_it_once_together, it_is_done},
-    {"once for the dead", ONCE " owner.inherit.", half_done, do_it_alone, it_is_done_or_mine},
-    {"once by one", "once.", not_done, do_it_alone, it_is_done_or_anybodys},
+static const struct ordeal ordeals[] = {
+    {"permits", HELD, two_permits, take_turns, both_are_back, NULL},
+    {"permits of the dead", "sem.take.listed sem.inherit.", two_left_behind, take_over, each_is_told_of_once, NULL},
+    {"permits that nobody waits for", HELD, two_permits, give_up_first, each_is_told_of_once, NULL},
+    {"takers of a count", TOKEN, a_count, take_or_be_killed, the_count_is_right, all_posted_is_taken},
+    {"the only taker of a count", TOKEN, a_count, give_to_the_victim, the_count_is_right, all_posted_is_taken},
+    {"a count that nobody waits for", TOKEN " token.post.", a_count, miss_first, the_count_is_right, NULL},
+    {"posters to a count", "token.post.", a_count, post_or_be_killed, the_count_is_right, all_posted_is_taken},
+    {"an automatic event", TOKEN, an_automatic_event, set_or_pass, each_was_passed, NULL},
+    {"an automatic event of one", TOKEN " token.post. token.clear.", an_automatic_event, reset_and_pass, it_still_works,
+     NULL},
+    {"setters of an event", "beacon.set. beacon.reset.", an_event, set_again_or_pass, it_still_works, NULL},
+    {"waiters for an event", "beacon.wait.", an_event, pass_or_be_killed, it_still_works, NULL},
+    {"an event of one", "beacon.", an_event, reset_and_pass, it_still_works, NULL},
+    {"once", ONCE, not_done, do_it_once_together, it_is_done, NULL},
+    {"once for the dead", ONCE " owner.inherit.", half_done, do_it_alone, it_is_done_or_mine, NULL},
+    {"once by one", "once.", not_done, do_it_alone, it_is_done_or_anybodys, NULL},
 };
-#define SCENARIOS (sizeof scenarios / sizeof *scenarios)
-
-/* ---- trials ---- */
-
-static struct {
-    const struct scenario *scenario;
-    char order[96];
-    bool killed;
-    unsigned *hits; /* of each point of this program, in its scenario */
-} trial;
-
-static int live(void *who) {
-    unsigned number = (unsigned)(uintptr_t)who;
-    if (number == VICTIM && setenv("THIRL_WEAVE_AT", trial.order, 1) != 0) {
-        return 1;
-    }
-    return trial.scenario->body(number);
-}
-
-/* Goes on when the victim has stopped. Its end; -1: it was stopped, and got on. */
-static int watch(pid_t victim) {
-    int status;
-    bool stopped = false;
-    while (waitpid(victim, &status, WUNTRACED) == victim && WIFSTOPPED(status)) {
-        stopped = true;
-        room_sleep(70 * CLOCK_MS); /* longer than the slice in which the others look */
-        (void)kill(victim, SIGCONT);
-    }
-    return WIFSIGNALED(status)                   ? 128 + WTERMSIG(status)
-           : stopped && WEXITSTATUS(status) == 0 ? -1
-                                                 : WEXITSTATUS(status);
-}
-
-/* Until all is posted and taken, or, where somebody has died, nothing more comes. */
-static void all_posted_is_taken(void) {
-    uint32_t before = 0;
-    for (int64_t until = clock_now() + 150 * CLOCK_MS; clock_now() < until; room_sleep(CLOCK_MS)) {
-        uint32_t posted = sum(board->posted), taken = sum(board->taken);
-        if (posted >= TURNS && taken >= posted) {
-            break;
-        }
-        until = posted + taken != before ? clock_now() + 150 * CLOCK_MS : until;
-        before = posted + taken;
-    }
-}
-
-/* Did the victim meet its order? -1: something is wrong. */
-static int met(void) {
-    pid_t other[OTHERS], victim;
-    memset(board, 0, sizeof *board);
-    trial.scenario->anew();
-    for (unsigned i = 0; i < OTHERS; i++) other[i] = room_fork(live, (void *)(uintptr_t)i);
-    victim = room_fork(live, (void *)(uintptr_t)VICTIM);
-    if (trial.scenario->whole == the_count_is_right && trial.scenario->body != miss_first) {
-        all_posted_is_taken();
-        atomic_store(&board->over, 1);
-    }
-    int status = watch(victim);
-    bool good = status == 0 || status == (trial.killed ? 128 + SIGKILL : -1);
-    for (unsigned i = 0; i < OTHERS; i++) good = room_reap(other[i]) == 0 && good;
-    good = trial.scenario->whole(status == 128 + SIGKILL) && good;
-    if (!good) {
-        print_message("%s, %s: the victim ended with %d\n", trial.scenario->name, trial.order, status);
-    }
-    return good ? status != 0 : -1;
-}
-
-/* A point that was not passed, by chance, is tried again. */
-#define TRIES 3
-
-/* In a process and a registry of its own: all points of one scenario. */
-static int play(void *scenario) {
-    char registry[96];
-    size_t at = 0;
-    (void)snprintf(registry, sizeof registry, "%s/%d", room_path, (int)getpid());
-    if (mkdir(registry, 0700) != 0 || setenv("THIRL_DIR", registry, 1) != 0) return 1;
-    trial.scenario = scenario;
-    for (const char *name; (name = point_next(&at, trial.scenario->points)) != NULL;) {
-        for (int pass = 1; pass <= (trial.killed ? PASSES : 1); pass += PASSES - 1) {
-            (void)snprintf(trial.order, sizeof trial.order, "%s:%d:%s", name, pass, trial.killed ? "kill" : "stop");
-            int hit = 0;
-            for (int tries = 0; hit == 0 && tries < (pass == 1 ? TRIES : 1); tries++) hit = met();
-            if (hit < 0) return 1;
-            trial.hits[at - 1] += (unsigned)hit;
-        }
-    }
-    return 0;
-}
 
 static void at_each_point(bool killed) {
-    pid_t player[SCENARIOS];
-    size_t points, at = 0;
-    (void)weave_points(&points);
-    size_t size = sizeof *board * SCENARIOS, all = points * sizeof(unsigned);
-    char *map = mmap(NULL, size + SCENARIOS * all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(map != MAP_FAILED);
-    trial.killed = killed;
-    for (size_t s = 0; s < SCENARIOS; s++) {
-        board = (struct board *)(void *)map + s;
-        trial.hits = (unsigned *)(void *)(map + size + s * all);
-        player[s] = fork();
-        if (player[s] == 0) {
-            _exit(play((void *)(uintptr_t)&scenarios[s]));
-        }
-    }
-    for (size_t s = 0; s < SCENARIOS; s++) assert_int_equal(room_reap(player[s]), 0);
-    for (const char *name; (name = point_next(&at, POINTS)) != NULL;) {
-        unsigned hits = 0;
-        for (size_t s = 0; s < SCENARIOS; s++) hits += ((unsigned *)(void *)(map + size + s * all))[at - 1];
-        if (hits == 0) print_message("%s was never passed\n", name);
-        assert_true(hits != 0);
-    }
-    (void)munmap(map, size + SCENARIOS * all);
+    const struct ordeals all = {.ordeal = ordeals,
+                                .count = sizeof ordeals / sizeof *ordeals,
+                                .points = POINTS,
+                                .board = (void **)(void *)&board,
+                                .size = (sizeof *board + 63) / 64 * 64};
+    assert_true(ordeal_all(&all, killed));
 }
 
 static void killed_at_each_point(void **state) {

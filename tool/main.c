@@ -117,6 +117,14 @@ const struct tool_verb tool_verbs[] = {
      "  thirl state robot/mode --message idle\n"
      "  thirl state robot/mode\n"
      "  thirl state robot/mode --watch\n"},
+    {"doctor", NULL, "show who waits for whom, and who waits in a circle", FOR_DOCTOR, 0, false, tool_doctor,
+     "Looks at what the threads of all processes in the registry hold and wait for: names each deadlock with process,\n"
+     "thread, lock and source line, holders that are stopped, dead or gone, lock orders that were taken both ways, and "
+     "what\n"
+     "to do. Disturbs nobody. The exit\n"
+     "code is 7 when somebody waits for what nobody will let go of, else 8 when locks are taken in orders that may "
+     "become\n"
+     "a deadlock.\n"},
     {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, 0, false, tool_clean,
      "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
      "that nobody has open, with the messages in them, and prints how many those were.\n"},

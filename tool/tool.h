@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <thirl/doctor.h>
 #include <thirl/thirl.h>
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
@@ -24,6 +25,8 @@
     X(CLOSED, 4, "the peer closed its end too early, or did not take everything")                                      \
     X(DENIED, 5, "no permission")                                                                                      \
     X(OTHER, 6, "another error; the sentence on standard error says which")                                            \
+    X(ILL, 7, "thirl doctor: somebody waits for what nobody will let go of")                                           \
+    X(RISK, 8, "thirl doctor: locks are taken in orders that may become a deadlock")                                   \
     X(HANGUP, 129, "ended by SIGHUP")                                                                                  \
     X(INTERRUPT, 130, "ended by SIGINT")                                                                               \
     X(PIPE, 141, "nobody reads standard output any more")                                                              \
@@ -52,11 +55,12 @@ enum {
     FOR_CALL = 8192,
     FOR_SERVE = 16384,
     FOR_STATE = 32768,
-    FOR_ALL = 65535,
+    FOR_DOCTOR = 65536,
+    FOR_ALL = 131071,
     FOR_SENDERS = FOR_SEND | FOR_PUB | FOR_PUSH,
     FOR_RECEIVERS = FOR_RECV | FOR_SUB | FOR_PULL,
     FOR_FLOW = FOR_SENDERS | FOR_RECEIVERS,
-    FOR_JSON = FOR_LIST | FOR_VERSION | FOR_MECHANISMS | FOR_PING | FOR_CLEAN,
+    FOR_JSON = FOR_LIST | FOR_DOCTOR | FOR_VERSION | FOR_MECHANISMS | FOR_PING | FOR_CLEAN,
 };
 
 /* id, name, letter or 0, argument or NULL, verbs, text */
@@ -147,6 +151,7 @@ int tool_jobs(const struct tool_args *); /* run -j */
 int tool_call(const struct tool_args *);
 int tool_serve(const struct tool_args *);
 int tool_state(const struct tool_args *);
+int tool_doctor(const struct tool_args *);
 int tool_clean(const struct tool_args *);
 int tool_version(const struct tool_args *);
 int tool_help(const struct tool_args *);
@@ -281,6 +286,33 @@ void staff_end(struct staff *);
 bool staff_gone(const struct staff *);
 void staff_close(struct staff *);
 int64_t staff_now(void); /* CLOCK_MONOTONIC, ns */
+
+/* ---- symbol.c, place.c: names of addresses ------------------------------------------------------------------------ */
+
+struct symbol {
+    char name[128];  /* a function or variable, "" none */
+    uint64_t offset; /* behind its beginning */
+    char line[256];  /* "path/to/file.c:12", "" unknown */
+};
+
+/* The symbol of that file which covers an address, as the file calls it; and its line and function by addr2line, when that is there. */
+bool symbol_find(const char *path, uint64_t address, struct symbol *);
+bool symbol_line(const char *path, uint64_t address, struct symbol *);
+
+/* What a program's file calls the place at that offset in it. false: it is no program, or nothing of it is loaded from there. */
+bool symbol_address(const char *path, uint64_t offset, uint64_t *address);
+
+#define PLACE_MAX 512
+struct place {
+    char text[PLACE_MAX];        /* for people; never "" */
+    char path[PLACE_MAX];        /* of the file, "" unknown */
+    uint64_t offset;             /* in it: as the file calls the address, where it is a program */
+    char symbol[128], line[256]; /* as in struct symbol */
+};
+
+/* What a place in the memory of a process is called; call: it is the address behind a call. The process: as this one sees it (0: not), and
+ * its program. */
+void place_name(struct place *, int64_t here, const char *exe, const struct thirl_site *, bool call);
 
 /* ---- flow.c: what send and recv share ----------------------------------------------------------------------------- */
 

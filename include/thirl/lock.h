@@ -186,6 +186,36 @@ THIRL_API THIRL_CHECK int thirl_once_begin(thirl_once *once, thirl_time until);
  * thread's. */
 THIRL_API int thirl_once_end(thirl_once *once, int done);
 
+/* ---- barrier ----------------------------------------------------------------------------------------------------- */
+
+typedef struct thirl_barrier {
+    uint64_t thirl_own[128];
+} thirl_barrier;
+
+#define THIRL_BARRIER_PLACES_MAX 60
+
+/* Makes a barrier of memory that nobody uses yet, with so many places, for one thread each.
+ *
+ * The first time, it opens when all places are taken and all have come. From then on it opens when all have come that have a place:
+ * whoever leaves or dies is not waited for, and his place is free; whoever takes it is waited for at once. When nobody has a place any
+ * more it begins anew. */
+THIRL_API THIRL_CHECK int thirl_barrier_init(thirl_barrier *barrier, uint32_t places);
+
+/* Ends it. -EBUSY: a living process has a place. */
+THIRL_API int thirl_barrier_deinit(thirl_barrier *barrier);
+
+/* Takes a place for this thread; pairs with thirl_barrier_leave by the same thread. Does not wait. -EBUSY: the living have all of them;
+ * -EALREADY: this thread has one. */
+THIRL_API THIRL_CHECK int thirl_barrier_join(thirl_barrier *barrier);
+
+/* Gives it up. -EPERM: this thread has none. */
+THIRL_API int thirl_barrier_leave(thirl_barrier *barrier);
+
+/* Waits until all have come. 0: it has opened. THIRL_OWNER_DIED: it has opened, and somebody who had a place has died since it did so
+ * before; all who pass now are told alike, and thirl_why says who. *generation, unless NULL, is how often it has opened, modulo 2^32. With
+ * -ETIMEDOUT and -EAGAIN this thread has not come. -EPERM: it has no place. */
+THIRL_API THIRL_CHECK int thirl_barrier_wait(thirl_barrier *barrier, uint32_t *generation, thirl_time until);
+
 #ifdef __cplusplus
 }
 #endif

@@ -265,8 +265,10 @@ static const char *const elsewhere[] = {
     "cell.",      "lot.",    "own.",       "test.",                      /* state_test, own_test */
     "pin.",       "shelf.",  "store.",                                   /* cache_test */
     "mutex.",     "owner.",  "urgent.",                                  /* locks_test */
+    "rank.",                                                             /* doctor_test */
     "cond.",      "rwlock.",                                             /* conds_test, rwlocks_test */
-    "sem.",       "token.",  "event.",     "once.",                      /* survive_test */
+    "sem.",       "token.",  "beacon.",    "once.",                      /* survive_test */
+    "barrier.",                                                          /* muster_test */
     "stow.",      "pool.",   "inlet.keep", "inlet.drop",  "outlet.away", /* stow_test */
     "bulk.",      "grasp.",                                              /* grasp_test */
     "link.noted",                                                        /* rights_test */

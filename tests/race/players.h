@@ -29,11 +29,21 @@ static const struct party *players_me(void) {
     return &players.party[loom_self()];
 }
 
+/* As mem/slate.c does: what is held comes last, and backwards. */
+static void players_copy(struct slip *copy, const struct slip *slip) {
+    loom_step();
+    *copy = *slip;
+    for (uint32_t i = copy->held < SLIP_HOLDS ? copy->held : SLIP_HOLDS; i-- > 0;) {
+        loom_step();
+        copy->hold[i] = slip->hold[i];
+    }
+}
+
 static int players_each(int (*seen)(void *context, const struct party_seen *), void *context) {
     int rc = 0;
     for (unsigned i = 0; rc == 0 && i < LOOM_THREADS; i++) {
-        loom_step();
-        struct slip copy = players.slip[i];
+        struct slip copy;
+        players_copy(&copy, &players.slip[i]);
         struct party_seen one = {.id = players.party[i].id, .exe = "", .alive = !loom_dead(i), .slip = &copy};
         rc = seen(context, &one);
     }
@@ -53,6 +63,10 @@ const struct party_host *party_host(void) {
 bool party_alive(uint64_t id) {
     loom_step();
     return id == players_me()->id || !loom_dead((unsigned)(id >> 16) - 1);
+}
+
+struct slip_pairs *party_pairs(void) {
+    return NULL; /* which lock was taken while another was held is nothing to others */
 }
 
 uint64_t party_tag(enum slip_kind kind) {

@@ -14,7 +14,7 @@
 #define TOKEN_SPINS 1
 #include "tests/race/braided.h"
 /* The rooms themselves, not their library. */
-#include "sync/token.c" /* NOLINT(bugprone-suspicious-include) */
+#include "sync/token.c"  /* NOLINT(bugprone-suspicious-include) */
 #include "sync/beacon.c" /* NOLINT(bugprone-suspicious-include) */
 
 static uint64_t word;
