@@ -60,6 +60,7 @@ static int join(struct fan *end, uint32_t number, int dir, const struct thirl_op
     end->heavy = futex_fence_join();
     int rc = roll_begin_as(&end->roll, number, "shm", end->name, ROLL_CAST | seal_kind(options) * ROLL_CRC, end->sends,
                            !end->sends, end->mode, until);
+    rc = rc != 0 ? rc : roll_type(&end->roll, options->of, end->mode);
     if (rc != 0) {
         return rc;
     }

@@ -123,9 +123,10 @@ struct mech {
     uint32_t roles;    /* a bit for each enum thirl_role that it carries: chan refuses the others */
     bool raw;          /* it knows ?raw: chan refuses that elsewhere */
     bool registry;     /* open needs the registry directory */
-    uint64_t queue;    /* what ?queue= is when nobody says it */
-    uint64_t max;      /* likewise of ?max=; 0: MECH_MAX */
-    uint64_t pool;     /* likewise of ?pool=; 0: it has none, and chan refuses the option */
+    bool one; /* what it rings for wakes one sleeper of many ends: who wakes and may not take it passes the wake on */
+    uint64_t queue; /* what ?queue= is when nobody says it */
+    uint64_t max;   /* likewise of ?max=; 0: MECH_MAX */
+    uint64_t pool;  /* likewise of ?pool=; 0: it has none, and chan refuses the option */
     const char
         *more; /* what a full queue depends on and what raises it, for sentences; NULL: the queue that was asked for */
     bool blocks;   /* send and recv make use of wait = true: chan calls them so before it ever arms */
