@@ -114,7 +114,7 @@ static uint32_t get(thirl_cache *c, uint32_t key) {
 
 /* Looks at the memory itself. Nobody is at work in it. */
 static void audit(void) {
-    struct shelf shelf;
+    struct shelf shelf = {0};
     uint64_t where = 0;
     struct stat status;
     int dir = openat(room_dir, "area", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

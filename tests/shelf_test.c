@@ -80,9 +80,12 @@ static uint32_t fill(unsigned char *value, uint32_t key, uint32_t number) {
 static uint32_t number_of(const unsigned char *value, uint32_t bytes, uint32_t key) {
     unsigned char same[LARGEST];
     uint32_t number, in;
+    if (value == NULL || bytes < 8) {
+        return 0;
+    }
     memcpy(&in, value, sizeof in);
     memcpy(&number, value + 4, sizeof number);
-    return bytes >= 8 && in == key && fill(same, key, number) == bytes && memcmp(value, same, bytes) == 0 ? number : 0;
+    return in == key && fill(same, key, number) == bytes && memcmp(value, same, bytes) == 0 ? number : 0;
 }
 
 /* Of several lengths, some of them the beginning of others. */
@@ -491,7 +494,7 @@ static void a_writer_may_be_watched(void **state) {
             }
             inside = step_on(child, at);
             struct shelf *shelf = join();
-            struct shelf_hit hit;
+            struct shelf_hit hit = {0};
             int rc = find(shelf, 1, &hit);
             uint32_t number = rc == 0 ? number_of(hit.value, hit.bytes, 1) : 0;
             assert_true(rc == 0 ? number == 1 || number == 17 : rc == -ENOENT && op != REPLACE);

@@ -9,7 +9,8 @@ cd "$(dirname "$0")/../.."
 seconds=${1:-1} rounds=${2:-5}
 if [ $# -gt 2 ]; then shift 2; else set -- 64 1024 4096; fi
 build=${BUILD:-build} directory=$(mktemp -d /dev/shm/thirl-peer.XXXXXX) servers=
-trap 'for server in $servers; do kill "$server" 2>/dev/null || :; done; rm -rf "$directory"' EXIT
+# shellcheck disable=SC2154,SC2086 # in the trap; several words
+trap 'kill $servers 2>/dev/null || :; rm -rf "$directory"' EXIT
 trap 'exit 130' INT TERM
 export THIRL_DIR="$directory/registry"
 
@@ -42,7 +43,7 @@ median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.0f", v[int((NR + 1) / 2
 echo '| Bytes | Engine | gets / s | × memcached | gets by 32 / s | × memcached | puts / s |'
 echo '|---|---|---|---|---|---|---|'
 for bytes in "$@"; do
-    for round in $(seq "$rounds"); do
+    for _ in $(seq "$rounds"); do
         for engine in $engines; do
             case $engine in
             thirl) where=peer/cache ;;
