@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# thirl's cache beside memcached, Redis and LMDB: sh tests/peer/cache.sh [SECONDS] [ROUNDS] [BYTES…]. Prints a table of gets, gets by 32 and puts a
+# thirl's cache beside memcached, Redis and LMDB: sh bench/peer/cache.sh [SECONDS] [ROUNDS] [BYTES…]. Prints a table of gets, gets by 32 and puts a
 # second: the median of the rounds, in which all take turns. Installs nothing: what is not here is left out. It wants the Debian packages
 # memcached, redis-server and liblmdb-dev, and `make` before.
 set -eu
@@ -36,7 +36,7 @@ else
     echo "no LMDB here (Debian package liblmdb-dev)" >&2
 fi
 # shellcheck disable=SC2086 # several words
-${CC:-cc} -std=gnu11 -O2 -Wall -Wextra -Iinclude -o "$directory/cache" tests/peer/cache.c "$build/libthirl.a" -pthread $with
+${CC:-cc} -std=gnu11 -O2 -Wall -Wextra -Iinclude -o "$directory/cache" bench/peer/cache.c "$build/libthirl.a" -pthread $with
 
 median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.0f", v[int((NR + 1) / 2)] }'; }
 
