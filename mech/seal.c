@@ -368,6 +368,9 @@ static int recv_inner(struct seal *s, void *to, size_t room, size_t *got, struct
 static int recv_one(struct seal *s, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait,
                     struct damage *d) {
     size_t got = 0;
+    if (note != NULL) {
+        note->lies = false; /* it is checked where nobody else writes */
+    }
     for (;;) {
         bool straight = capacity >= s->in.room; /* most likely there is room for the tail, too */
         void *to = straight ? buffer : s->in.data;
