@@ -26,6 +26,7 @@ extern const struct work thirl_publish_0, thirl_publish_1, thirl_publish_8, thir
 
 /* jobs.c: a work queue: one sender and two workers, one sender and one worker, eight senders and one worker. */
 extern const struct work thirl_mutex_alone, thirl_mutex_contended;
+extern const struct work thirl_rwlock_read_alone, thirl_rwlock_write_alone, thirl_rwlock_contended, thirl_cond_round;
 extern const struct work thirl_jobs, thirl_jobs_one, thirl_jobs_eight;
 
 /* value.c: reads of a state. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Mutexes: thirl's, which any process may die with, beside glibc's plain one of one process and its robust shared one. A round trip is
+ * Mutexes and read-write locks: thirl's, which any process may die with, beside glibc's plain one of one process and its robust shared one. A round trip is
  * a lock and an unlock with an addition between them: without anybody else (timed by many), and with a second process that does the same.
  */
 #include <pthread.h>
@@ -16,10 +16,12 @@
 struct guarded { /* in the control area */
     pthread_mutex_t theirs;
     thirl_mutex ours __attribute__((aligned(STAGE_PAIR)));
+    pthread_rwlock_t their_shared __attribute__((aligned(STAGE_PAIR)));
+    thirl_rwlock our_shared __attribute__((aligned(STAGE_PAIR)));
     volatile uint64_t turns __attribute__((aligned(STAGE_PAIR)));
 };
 
-enum lock { PLAIN, ROBUST, OURS };
+enum lock { PLAIN, ROBUST, OURS, THEIR_READ, THEIR_WRITE, OUR_READ, OUR_WRITE };
 
 /* While a process has one thread, glibc leaves out what is atomic: nobody locks there. */
 static void *idle(void *nothing) {
@@ -27,11 +29,25 @@ static void *idle(void *nothing) {
     return nothing;
 }
 
+/* glibc's is between processes too, but outlives nobody. */
+static int make_shared(struct run *run, struct guarded *guarded) {
+    pthread_rwlockattr_t kind;
+    if (thirl_rwlock_init(&guarded->our_shared, 0)) {
+        return end_fail(run, STAGE_PING, "thirl_rwlock_init");
+    }
+    (void)pthread_rwlockattr_init(&kind);
+    (void)pthread_rwlockattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
+    return pthread_rwlock_init(&guarded->their_shared, &kind) ? stage_fail(run, STAGE_PING, "pthread_rwlock_init") : 0;
+}
+
 static int make(struct run *run, struct guarded *guarded, enum lock lock) {
     pthread_mutexattr_t kind;
     pthread_t second;
     if (pthread_create(&second, NULL, idle, NULL)) {
         return stage_fail(run, STAGE_PING, "pthread_create");
+    }
+    if (lock > OURS) {
+        return make_shared(run, guarded);
     }
     if (lock == OURS) {
         return thirl_mutex_init(&guarded->ours, 0) ? end_fail(run, STAGE_PING, "thirl_mutex_init") : 0;
@@ -44,11 +60,43 @@ static int make(struct run *run, struct guarded *guarded, enum lock lock) {
     return pthread_mutex_init(&guarded->theirs, &kind) ? stage_fail(run, STAGE_PING, "pthread_mutex_init") : 0;
 }
 
+stage_inline int take(struct guarded *guarded, enum lock lock) {
+    switch (lock) {
+    case OURS:
+        return thirl_mutex_lock(&guarded->ours, THIRL_NEVER);
+    case THEIR_READ:
+        return pthread_rwlock_rdlock(&guarded->their_shared);
+    case THEIR_WRITE:
+        return pthread_rwlock_wrlock(&guarded->their_shared);
+    case OUR_READ:
+        return thirl_rwlock_read(&guarded->our_shared, THIRL_NEVER);
+    case OUR_WRITE:
+        return thirl_rwlock_write(&guarded->our_shared, THIRL_NEVER);
+    default:
+        return pthread_mutex_lock(&guarded->theirs);
+    }
+}
+
+stage_inline int give(struct guarded *guarded, enum lock lock) {
+    switch (lock) {
+    case OURS:
+        return thirl_mutex_unlock(&guarded->ours);
+    case THEIR_READ:
+    case THEIR_WRITE:
+        return pthread_rwlock_unlock(&guarded->their_shared);
+    case OUR_READ:
+    case OUR_WRITE:
+        return thirl_rwlock_unlock(&guarded->our_shared);
+    default:
+        return pthread_mutex_unlock(&guarded->theirs);
+    }
+}
+
 /* A lock, an addition, an unlock. */
 stage_inline int turn(struct guarded *guarded, enum lock lock) {
-    int rc = lock == OURS ? thirl_mutex_lock(&guarded->ours, THIRL_NEVER) : pthread_mutex_lock(&guarded->theirs);
+    int rc = take(guarded, lock);
     guarded->turns = guarded->turns + 1;
-    return rc | (lock == OURS ? thirl_mutex_unlock(&guarded->ours) : pthread_mutex_unlock(&guarded->theirs));
+    return rc | give(guarded, lock);
 }
 
 stage_inline int ping(struct run *run, enum lock lock, unsigned pairs) {
@@ -104,6 +152,10 @@ stage_inline int pong(struct run *run, enum lock lock, unsigned pairs, bool take
 ALONE(floor_mutex_plain, PLAIN)
 ALONE(floor_mutex_robust, ROBUST)
 ALONE(thirl_mutex_alone, OURS)
+ALONE(floor_rwlock_read, THEIR_READ)
+ALONE(floor_rwlock_write, THEIR_WRITE)
+ALONE(thirl_rwlock_read_alone, OUR_READ)
+ALONE(thirl_rwlock_write_alone, OUR_WRITE)
 
 #define CONTENDED(name, lock)                                                                                          \
     static int name##_ping(struct run *run) {                                                                          \
@@ -115,3 +167,5 @@ ALONE(thirl_mutex_alone, OURS)
     const struct work name = {.ping = name##_ping, .pong = name##_pong, .area = true};
 CONTENDED(floor_mutex_contended, ROBUST)
 CONTENDED(thirl_mutex_contended, OURS)
+CONTENDED(floor_rwlock_contended, THEIR_WRITE)
+CONTENDED(thirl_rwlock_contended, OUR_WRITE)

@@ -73,6 +73,21 @@ static const struct entry mutex[] = {
     MUTEX(2, "thirl, two at it", thirl_mutex_contended, 1, 1.1),
 };
 
+static const struct entry rwlock[] = {
+    BARE(0, "glibc, to read", floor_rwlock_read, 8, KIB(16), 2),
+    MUTEX(0, "thirl, to read", thirl_rwlock_read_alone, 2, 1.3),
+    BARE(1, "glibc, to write", floor_rwlock_write, 8, KIB(16), 2),
+    MUTEX(1, "thirl, to write", thirl_rwlock_write_alone, 2, 1.3),
+    BARE(2, "glibc, two write", floor_rwlock_contended, 8, KIB(16), 2),
+    MUTEX(2, "thirl, two write", thirl_rwlock_contended, 2, 1.1),
+};
+static const struct entry cond[] = {
+    BARE(0, "glibc, robust mutex", floor_cond_round, 8, KIB(16), 2),
+    MUTEX(0, "thirl", thirl_cond_round, 2, 1.1),
+    BARE(1, "glibc, robust mutex", floor_cond_round, 8, KIB(16), 1),
+    MUTEX(1, "thirl", thirl_cond_round, 1, 1.1),
+};
+
 static const struct entry call[] = {
     BARE(0, "bare line", floor_line, 8, KIB(4), 2),
     OURS(0, "thirl shm spin", thirl_asking, "shm://", "wait=spin", 8, KIB(4), 2, 2.4),
@@ -282,6 +297,8 @@ const struct plan plan_table[] = {
     PLAN("rtt-hot", "shared memory, round trip, adaptive against spinning", MEASURE_ROUND, true, rtt_hot),
     PLAN("rtt-one-core", "shared memory, round trip, both on one processor", MEASURE_ROUND, true, rtt_one_core),
     PLAN("mutex", "a lock and an unlock, alone and with another process", MEASURE_ROUND, false, mutex),
+    PLAN("rwlock", "a read-write lock and its unlock, alone and with another process", MEASURE_ROUND, false, rwlock),
+    PLAN("cond", "a condition variable, there and back between two processes", MEASURE_ROUND, false, cond),
     PLAN("call", "shared memory, a call and its answer", MEASURE_ROUND, true, call),
     PLAN("stream-small", "shared memory, one way, small messages", MEASURE_MESSAGES, true, stream_small),
     PLAN("work-queue", "shared memory, a work queue: each message to one worker", MEASURE_MESSAGES, false, work_queue),

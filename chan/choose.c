@@ -179,7 +179,7 @@ static void pass_on(const struct side *side) {
     const struct mech_watch *watch = &side->watch;
     const struct end_way *ways = side->end->way;
     bool alone = atomic_load(&ways[0].waiters) + atomic_load(&ways[1].waiters) < 2;
-    if (alone && side->end->mech->ready != NULL) {
+    if (alone && side->end->mech->ready != NULL && !side->end->mech->one) {
         return;
     }
     if (futex_differs(watch->word, watch->value)) {

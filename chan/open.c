@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/type.h"
 #include "chan/due.h"
 #include "mem/sweep.h"
 #include "wire/addr.h"
@@ -77,6 +78,14 @@ static int complete(struct thirl_options *options, const struct mech *mech, cons
     if (options->retry != 0 && (mech->roles & 1u << THIRL_CALL) == 0) {
         return err_say(EOPNOTSUPP, "%s: only calls can be tried again: ?retry is for the role call", address);
     }
+    struct type type;
+    int rc = type_take(&type, options->of);
+    if (rc != 0) {
+        return err_add(rc, "%s", address);
+    }
+    if (options->raw != 0 && options->of != NULL) {
+        return err_say(EOPNOTSUPP, "%s: ?raw greets nobody, so there is nobody to compare ?of with", address);
+    }
     if (options->raw != 0 && !mech->raw) {
         return err_say(EOPNOTSUPP, "%s: %s has no raw form: nobody but thirl could speak it", address, mech->scheme);
     }
@@ -89,7 +98,8 @@ static int complete(struct thirl_options *options, const struct mech *mech, cons
 }
 
 /* A pattern of topics is for those who listen, and where there are many channels. */
-static int widen(const struct mech **mech, enum thirl_role role, const char *rest, const char *address) {
+static int widen(const struct mech **mech, enum thirl_role role, const char *rest, const char *address,
+                 const struct thirl_type *of) {
     if ((role != THIRL_PUB && role != THIRL_SUB) || !topic_wild(rest)) {
         return 0;
     }
@@ -104,6 +114,9 @@ static int widen(const struct mech **mech, enum thirl_role role, const char *res
                        "%s: over %s there is one publisher at one address, so * is not possible: open an end for each "
                        "and wait with thirl_wait, or publish over shm://",
                        address, (*mech)->scheme);
+    }
+    if (of != NULL) {
+        return err_say(EOPNOTSUPP, "%s: each topic has a type of its own, so a pattern of many has no ?of", address);
     }
     *mech = (*mech)->wild;
     return 0;
@@ -224,7 +237,7 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     }
     mech = rc == 0 ? mech_for(mech, role) : mech;
     rc = rc != 0 ? rc : describe(role, &open, mech, address);
-    rc = rc != 0 ? rc : widen(&mech, role, addr.rest, address);
+    rc = rc != 0 ? rc : widen(&mech, role, addr.rest, address, addr.options.of);
     rc = rc != 0 ? rc : complete(&addr.options, mech, address);
     if (rc != 0) {
         return rc;

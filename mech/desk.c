@@ -65,6 +65,7 @@ static int desk_open(void *self, const struct mech_open *open) {
     d->max = open->options.max < most ? open->options.max : most;
     int rc = roll_begin(&d->roll, "shm", open->rest, ROLL_CALL, !d->serves, d->serves, d->mode,
                         clock_after(clock_now(), open->options.timeout));
+    rc = rc != 0 ? rc : roll_type(&d->roll, open->options.of, d->mode);
     if (rc != 0) {
         return rc;
     }

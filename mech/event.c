@@ -69,6 +69,7 @@ static int open_slot(void *self, const struct mech_open *open) {
     (void)strncpy(e->address, open->address, sizeof e->address - 1);
     int rc = roll_begin(&e->roll, "shm", open->rest, ROLL_EVENT, e->sends, !e->sends, open->options.mode,
                         clock_after(clock_now(), open->options.timeout));
+    rc = rc != 0 ? rc : roll_type(&e->roll, open->options.of, open->options.mode);
     rc = rc != 0 ? rc : join(e, open);
     if (rc != 0) {
         tally_close(&e->tally);

@@ -330,12 +330,13 @@ static void bound(struct chain *e, uint64_t max) {
 
 /* 0 or an error; either way haul_open has to give back what there is then. */
 static int set_up(struct chain *e, const struct mech_open *open, const struct meet_kind *kind, void *place) {
-    const struct frame_hello own = {.role = (uint8_t)open->role,
-                                    .stream = e->bytes,
-                                    .descriptors = (uint8_t)e->descriptors,
-                                    .features = seal_kind(&open->options) * FRAME_CRC,
-                                    .max = e->recv_max};
-    int rc = meet_init(&e->meet, kind, place, open->address, e->packets, open->options.queue, &own);
+    struct frame_hello own = {.role = (uint8_t)open->role,
+                              .stream = e->bytes,
+                              .descriptors = (uint8_t)e->descriptors,
+                              .features = seal_kind(&open->options) * FRAME_CRC,
+                              .max = e->recv_max};
+    int rc = type_take(&own.type, open->options.of);
+    rc = rc != 0 ? rc : meet_init(&e->meet, kind, place, open->address, e->packets, open->options.queue, &own);
     if (rc != 0) {
         return rc;
     }

@@ -179,6 +179,7 @@ static int understand(const struct meet *m, const struct frame_hello *hello) {
     }
     int rc = frame_match_roles(m->own.role, hello->role);
     rc = rc != 0 ? rc : frame_match_features(m->own.features, hello->features);
+    rc = rc != 0 ? rc : type_match(&m->own.type, &hello->type, "the other end");
     if (rc != 0 || hello->kind != FRAME_HELLO_REFUSE) {
         return rc;
     }
@@ -186,7 +187,7 @@ static int understand(const struct meet *m, const struct frame_hello *hello) {
         return err_say(EMFILE, "the listener has no descriptor left for us: raise RLIMIT_NOFILE there");
     }
     /* What an end of thirl refuses with; any other code would be a claim about calls of ours. */
-    static const uint32_t codes[] = {EACCES, THIRL_EFORMAT, THIRL_EVERSION, THIRL_EROLE};
+    static const uint32_t codes[] = {EACCES, THIRL_EFORMAT, THIRL_EVERSION, THIRL_EROLE, THIRL_ETYPE};
     for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
         if (hello->code == codes[i]) {
             return err_say((int)hello->code, "the listener refused us");
@@ -330,6 +331,7 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
     }
     rc = rc == 1 ? frame_match_roles(m->own.role, match->hello.role) : rc;
     rc = rc == 0 ? frame_match_features(m->own.features, match->hello.features) : rc;
+    rc = rc == 0 ? type_match(&m->own.type, &match->hello.type, "the other end") : rc;
     if (rc != 0) {
         meet_turn_away(m, line, -rc);
         return rc == -THIRL_EFORMAT && m->kind->open_to_all ? err_add(rc, "%s: somebody else writes there", m->address)

@@ -268,6 +268,11 @@ void offer_look(struct work *w) {
     }
 }
 
+/* For which there is to be room: that of the message that did not fit, or any. */
+static uint32_t span_wanted(const struct offer *out) {
+    return out->needed != 0 ? out->needed : lane_span(1);
+}
+
 /* The record up to which all must be done before it is worth getting up: half of them, if that is enough. */
 static uint64_t wanted(const struct offer *out) {
     uint64_t half = out->floor + (out->number - out->floor + 1) / 2;
@@ -297,10 +302,14 @@ int offer_arm(struct work *w, struct mech_watch *watch) {
     return make_room(out, out->needed); /* it wants until it is rung, even so: another thread may sleep, too */
 }
 
+bool offer_ready(struct work *w) {
+    return w->full == THIRL_FULL_DROP_NEWEST || make_room(&w->out, span_wanted(&w->out));
+}
+
 void offer_settle(struct work *w) {
     struct offer *out = &w->out;
     struct claim_room *room = &out->claim.shared->room;
-    uint32_t span = out->needed != 0 ? out->needed : lane_span(1);
+    uint32_t span = span_wanted(out);
     out->straight = 0;
     if (make_room(out, span)) {
         lamp_light(&w->lamp);

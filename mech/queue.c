@@ -82,6 +82,7 @@ static int join(struct queue *q, const struct mech_open *open, struct carrier_op
     kept_sweep();
     int rc = roll_begin(&q->roll, q->carrier->scheme, name, ROLL_QUEUE | q->sealed * ROLL_CRC, q->sends, !q->sends,
                         open->options.mode, clock_after(clock_now(), open->options.timeout));
+    rc = rc != 0 ? rc : roll_type(&q->roll, open->options.of, open->options.mode);
     if (rc != 0) {
         return rc;
     }
@@ -118,6 +119,11 @@ int queue_open(struct queue *q, const struct carrier *carrier, const struct mech
     q->seen = open->seen;
     q->epoll = q->lit = q->tick = -1;
     (void)strncpy(q->address, open->address, sizeof q->address - 1);
+    if (open->options.of != NULL && !carrier->lasting) {
+        return err_say(EOPNOTSUPP,
+                       "%s: packets come from anywhere and nobody greets, so there is nobody to compare ?of with",
+                       open->address);
+    }
     q->carried = calloc(1, carrier->state_size);
     if (q->carried == NULL) {
         return err_say(ENOMEM, "%s: no memory for an end", open->address);

@@ -62,6 +62,7 @@ static int join(struct sig *s, const struct mech_open *open) {
     (void)snprintf(name, sizeof name, "%lld.%d", (long long)s->pid, s->number);
     int rc = roll_begin(&s->roll, "sig", name, ROLL_EVENT, s->sends, !s->sends, open->options.mode,
                         clock_after(clock_now(), open->options.timeout));
+    rc = rc != 0 ? rc : roll_type(&s->roll, open->options.of, open->options.mode);
     if (rc != 0) {
         return rc;
     }

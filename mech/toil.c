@@ -451,6 +451,18 @@ static bool stirs(struct work *w, bool all, struct mech_watch *watch) {
     return found;
 }
 
+/* An error is left for the try to say. */
+bool toil_ready(struct work *w) {
+    struct toil *t = &w->in;
+    struct job job;
+    bool found = giver_find(w) != 0;
+    t->change = found ? 0 : t->change;
+    for (size_t i = 0; i < t->count && !found; i++) {
+        found = next(w, t->feed[i], SIZE_MAX, false, &job) == 0;
+    }
+    return found;
+}
+
 void toil_look(struct work *w) {
     rouse_late(w->rouse, &w->sleep); /* as far as that is why it is called */
     (void)stirs(w, true, NULL);

@@ -18,6 +18,7 @@
 static int join(struct work *w, const struct mech_open *open) {
     int rc = roll_begin(&w->roll, "shm", open->rest, ROLL_QUEUE | seal_kind(&open->options) * ROLL_CRC, open->sends,
                         open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
+    rc = rc != 0 ? rc : roll_type(&w->roll, open->options.of, open->options.mode);
     if (rc != 0) {
         return rc;
     }
@@ -101,6 +102,10 @@ static void work_free(void *self, struct mech_piece *piece, enum mech_way way) {
     }
 }
 
+static bool work_ready(void *self, enum mech_way way) {
+    return way == MECH_OUT ? offer_ready(self) : toil_ready(self);
+}
+
 static int work_look(void *self, enum mech_way way) {
     if (way == MECH_OUT) {
         offer_look(self);
@@ -182,6 +187,7 @@ const struct mech mech_work = {
     .state_size = sizeof(struct work),
     .roles = 1u << THIRL_PUSH | 1u << THIRL_PULL,
     .registry = true,
+    .one = true,
     .crc = true,
     .queue = WORK_QUEUE,
     .full = 1u << THIRL_FULL_BLOCK | 1u << THIRL_FULL_DROP_NEWEST | 1u << THIRL_FULL_FAIL,
@@ -199,6 +205,7 @@ const struct mech mech_work = {
     .take = toil_take,
     .free = work_free,
     .requeue = toil_requeue,
+    .ready = work_ready,
     .look = work_look,
     .arm = work_arm,
     .disarm = work_disarm,

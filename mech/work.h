@@ -132,6 +132,7 @@ int offer_send_many(void *work, const struct iovec *, size_t *count);
 int offer_loan(void *work, struct mech_piece *, size_t);
 int offer_put(void *work, struct mech_piece *);
 void offer_free(struct work *, struct mech_piece *);
+bool offer_ready(struct work *);
 void offer_look(struct work *);
 int offer_arm(struct work *, struct mech_watch *);
 void offer_settle(struct work *); /* keeps the descriptor level-triggered */
@@ -144,6 +145,7 @@ int toil_recv_many(void *work, void *, size_t, struct iovec *, size_t *count);
 int toil_take(void *work, struct mech_piece *);
 int toil_requeue(void *work, struct mech_piece *);
 void toil_free(struct work *, struct mech_piece *);
+bool toil_ready(struct work *);
 void toil_look(struct work *);
 int toil_arm(struct work *, struct mech_watch *);
 void toil_settle(struct work *);

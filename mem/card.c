@@ -101,6 +101,54 @@ int card_check(const struct roll *roll, unsigned pattern, bool alone, unsigned m
     return 0;
 }
 
+#define TYPE_MAGIC "thirltyp"
+#define TYPE_VERSION 1
+
+struct kind {
+    char magic[8];
+    uint32_t version, zero;
+    struct type type;
+};
+
+static int write_type(int dir, const struct kind *kind, unsigned mode) {
+    (void)unlinkat(dir, "type~", 0);
+    int fd = openat(dir, "type~", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    int rc = fd < 0 ? -errno : fd_write(fd, kind, sizeof *kind);
+    fd_close(&fd);
+    weave("roll.type.written");
+    if (rc == 0 && renameat(dir, "type~", dir, "type") != 0) {
+        rc = -errno;
+    }
+    weave("roll.type.renamed");
+    return rc == 0 ? 0 : err_system(-rc, "the type of the channel's messages cannot be written to the registry");
+}
+
+int card_type(const struct roll *roll, const struct type *type, bool alone, unsigned mode) {
+    struct kind kind = {.magic = TYPE_MAGIC, .version = TYPE_VERSION, .type = *type};
+    struct kind theirs = {.version = 0};
+    if (alone) {
+        (void)unlinkat(roll->dir, "type", 0);
+    }
+    if (type_is_none(type)) {
+        return 0;
+    }
+    int fd = openat(roll->dir, "type", O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT) {
+        return write_type(roll->dir, &kind, mode);
+    }
+    ssize_t got = fd < 0 ? -errno : fd_read_at(fd, &theirs, sizeof theirs, 0);
+    fd_close(&fd);
+    if (got < 0) {
+        return err_system((int)-got, "the type of %s cannot be read", roll->shown);
+    }
+    if (got != (ssize_t)sizeof theirs || memcmp(theirs.magic, TYPE_MAGIC, sizeof theirs.magic) != 0 ||
+        theirs.version != TYPE_VERSION || !type_sound(&theirs.type)) {
+        return err_say(THIRL_EFORMAT, "the registry file chan/%s/type is not thirl's, or is damaged: remove it",
+                       roll->name);
+    }
+    return type_match(type, &theirs.type, roll->shown);
+}
+
 int card_peek(const char *channel, uint32_t *pattern) {
     char path[300];
     struct card card = {.version = 0};

@@ -208,6 +208,8 @@ static void remove_channel(int dir, const char *name) {
     (void)snprintf(path, sizeof path, "chan/%s", name);
     (void)unlinkat(dir, "card", 0);
     (void)unlinkat(dir, "card~", 0);
+    (void)unlinkat(dir, "type", 0);
+    (void)unlinkat(dir, "type~", 0);
     (void)unlinkat(dir, "tally", 0); /* see tally.h */
     (void)unlinkat(dir, "tally~", 0);
     weave("roll.remove.card");
@@ -300,10 +302,20 @@ int roll_begin_as(struct roll *roll, uint32_t number, const char *scheme, const 
     }
     weave("roll.begin.locked");
     roll->self = (struct roll_end){node_id(), number != 0 ? number : roll_number()};
-    bool alone = clean(roll->dir);
-    rc = card_check(roll, pattern, alone, mode);
+    roll->alone = clean(roll->dir);
+    rc = card_check(roll, pattern, roll->alone, mode);
     rc = rc != 0 ? rc : check_seats(roll, pattern);
     rc = rc != 0 ? rc : map_change(roll);
+    if (rc != 0) {
+        roll_cancel(roll);
+    }
+    return rc;
+}
+
+int roll_type(struct roll *roll, const struct thirl_type *given, unsigned mode) {
+    struct type type;
+    int rc = type_take(&type, given);
+    rc = rc != 0 ? rc : card_type(roll, &type, roll->alone, mode);
     if (rc != 0) {
         roll_cancel(roll);
     }

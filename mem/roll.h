@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/type.h"
 #include "mem/node.h"
 
 #define ROLL_FILE_MAX 96 /* "<node>.<number>.tx~", and the names of posts */
@@ -40,6 +41,7 @@ struct roll {
     uint32_t *change; /* the counter in it, mapped */
     struct roll_end self;
     bool writes, reads;
+    bool alone;      /* nobody else was there when this end came */
     bool keeps;      /* what this end has sent stays when it leaves: its tx and its claims */
     char name[256];  /* of the directory, encoded */
     char shown[320]; /* "shm://camera", for sentences */
@@ -58,6 +60,10 @@ int roll_begin(struct roll *, const char *scheme, const char *name, unsigned pat
 uint32_t roll_number(void);
 int roll_begin_as(struct roll *, uint32_t number, const char *scheme, const char *name, unsigned pattern, bool writes,
                   bool reads, unsigned mode, int64_t until);
+
+/* What this end's messages are, between roll_begin and roll_finish: kept in the channel if nobody has said it yet. type: NULL, nothing is said
+ * and nothing checked. 0; or an error, -THIRL_ETYPE if others said something else, and the joining is cancelled. */
+int roll_type(struct roll *, const struct thirl_type *, unsigned mode);
 
 /* Gives the files their names, lets go of the lock, and tells the others. */
 int roll_finish(struct roll *);

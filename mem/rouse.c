@@ -30,9 +30,9 @@ static void order(bool heavy) {
 }
 
 uint32_t rouse_arm(struct rouse *rouse, struct rouse_sleep *sleep, bool heavy) {
+    rouse_late(rouse, sleep); /* the last one may have ended by something else, and nobody has said so */
     sleep->mixed = sleep->threads != 0;
     sleep->threads++;
-    sleep->up = false; /* the last sleep was rung for: rouse_late must not take this one for it */
     sleep->seen = (uint32_t)atomic_add(&rouse->word, ONE);
     weave("rouse.arm.shown");
     order(heavy);

@@ -49,6 +49,11 @@ static void note(struct slip_pairs *pairs, const struct slip_pair *pair) {
     (void)atomic_add(&pairs->missed, 1u);
 }
 
+/* A read lock and a write lock are one thing here: who waits to write keeps out who would read. */
+static uint64_t whole(uint64_t tag) {
+    return (tag & SLIP_KIND_BITS) == SLIP_SHARE ? tag ^ SLIP_SHARE ^ SLIP_RWLOCK : tag;
+}
+
 __attribute__((noinline)) void rank_note(const struct party *me) {
     const struct slip *slip = me->slip;
     uint32_t listed = slip->held < SLIP_HOLDS ? slip->held : SLIP_HOLDS;
@@ -57,14 +62,14 @@ __attribute__((noinline)) void rank_note(const struct party *me) {
     }
     const struct slip_hold *last = &slip->hold[listed - 1];
     for (uint32_t i = 0; i + 1 < listed; i++) {
-        if (slip->hold[i].tag == last->tag) return;
+        if (whole(slip->hold[i].tag) == whole(last->tag)) return;
     }
     struct slip_pairs *pairs = party_pairs();
     for (uint32_t i = 0; pairs != NULL && i + 1 < listed; i++) {
         const struct slip_hold *hold = &slip->hold[i];
         if (hold->tag != 0) {
-            note(pairs, &(struct slip_pair){.before = hold->tag,
-                                            .after = last->tag,
+            note(pairs, &(struct slip_pair){.before = whole(hold->tag),
+                                            .after = whole(last->tag),
                                             .before_object = hold->object,
                                             .after_object = last->object,
                                             .before_site = hold->site,

@@ -12,6 +12,7 @@
 #include "base/futex.h"
 #include "include/thirl/lock.h"
 #include "sync/order.h"
+#include "sync/rank.h"
 
 #define CHANGE (UINT64_C(1) << 32)
 #define SHARE_IN (CHANGE + 1)
@@ -42,6 +43,13 @@ static bool writes(uint64_t word) {
 
 static bool is_mine(const struct rwlock *l, const struct party *me) {
     return atomic_peek(&l->thread) == me->number && owner_is(&l->word, me);
+}
+
+/* Before it is taken; and what it is taken after, when a wait is meant. */
+static inline void list(const struct party *me, const struct rwlock *l, uint64_t tag, int64_t until, const void *site) {
+    if (unlikely(slip_hold(me->slip, tag, l, site) != 0 && until != 0)) {
+        rank_note(me);
+    }
 }
 
 int thirl_rwlock_init(thirl_rwlock *lock, uint32_t flags) {
@@ -223,7 +231,7 @@ __attribute__((noinline)) static int read_slowly(struct rwlock *l, int64_t until
     }
     if (!listed) {
         if (atomic_peek(&me->slip->held) >= SLIP_HOLDS) return no_place();
-        slip_hold(me->slip, share, l, site);
+        list(me, l, share, until, site);
     }
     if (slip_listed(me->slip, share) > 1) { /* no writer is in, and one that waits would wait for this thread */
         (void)atomic_total_add(&l->shares, SHARE_IN);
@@ -249,7 +257,7 @@ int rwlock_read(struct rwlock *l, int64_t until, const void *site) {
     if (unlikely(me == NULL || is_none(l) || atomic_peek(&me->slip->held) >= SLIP_HOLDS)) {
         return read_slowly(l, until, site, false);
     }
-    slip_hold(me->slip, share_of(l->tag), l, site);
+    list(me, l, share_of(l->tag), until, site);
     weave("rwlock.read.listed");
     if (likely(atomic_peek(&l->word) == 0)) {
         (void)atomic_total_add(&l->shares, SHARE_IN); /* pairs with the look of a writer that has the word */
@@ -328,7 +336,7 @@ __attribute__((noinline)) static int write_slowly(struct rwlock *l, int64_t unti
     bool again = !owns && is_mine(l, me), reads = slip_listed(me->slip, share_of(l->tag)) != 0;
     if (!again && !reads) {
         until = owner_until(until);
-        if (!listed) slip_hold(me->slip, l->tag, l, site);
+        if (!listed) list(me, l, l->tag, until, site);
         rc = owns ? 0 : until == 0 ? owner_take(&l->word, me, 0) : owner_spin(&l->word, me);
         rc = rc == -EAGAIN && until != 0 ? line_up(l, me, until, SLIP_RWLOCK, site) : rc;
         int late = rc < 0 || drained_soon(l, until == 0) ? 0 : until == 0 ? -EAGAIN : drain(l, me, until, site);
@@ -354,7 +362,7 @@ int rwlock_write(struct rwlock *l, int64_t until, const void *site) {
     if (unlikely(me == NULL || is_none(l))) {
         return write_slowly(l, until, site, false, false);
     }
-    slip_hold(me->slip, l->tag, l, site);
+    list(me, l, l->tag, until, site);
     weave("rwlock.write.listed");
     uint64_t nobody = 0;
     if (unlikely(!atomic_total_cas(&l->word, &nobody, me->id))) { /* pairs with the release in owner_give */

@@ -50,6 +50,30 @@ static void splits(void **state) {
     takes("shm://\xc3\xa4", "shm", "\xc3\xa4");
 }
 
+static void takes_types(void **state) {
+    (void)state;
+    takes("shm://x?of=frame", "shm", "x");
+    assert_ptr_equal(parsed.options.of, &parsed.of);
+    assert_string_equal(parsed.of.name, "frame");
+    assert_true(parsed.of.bytes == 0 && parsed.of.alignment == 0 && parsed.of.layout == 0);
+    takes("shm://x?of=frame%20x:48:8:9ae16a3b2f90404f&max=7", "shm", "x");
+    assert_string_equal(parsed.of.name, "frame x");
+    assert_true(parsed.of.bytes == 48 && parsed.of.alignment == 8);
+    assert_true(parsed.of.layout == UINT64_C(0x9ae16a3b2f90404f) && parsed.of.size == sizeof parsed.of);
+    takes("shm://x?of=a:1", "shm", "x");
+    assert_true(parsed.of.bytes == 1 && parsed.options.max == 0);
+    refuses("shm://x?of=", "\"\" at character");
+    refuses("shm://x?of=:1", " takes ");
+    refuses("shm://x?of=a:", " takes ");
+    refuses("shm://x?of=a:x", " takes ");
+    refuses("shm://x?of=a:1:", " takes ");
+    refuses("shm://x?of=a:1:4294967296", " takes ");
+    refuses("shm://x?of=a:1:2:g", " takes ");
+    refuses("shm://x?of=a:1:2:12345678901234567", " takes ");
+    refuses("shm://x?of=a:1:2:3:4", " takes ");
+    refuses("shm://x?of=a:1:2:3:", " takes ");
+}
+
 static void refuses_wrong_shapes(void **state) {
     (void)state;
     refuses("", "scheme://");
@@ -195,13 +219,13 @@ static void knows_what_it_lists(void **state) {
     int count = 0;
     for (char *word = strtok(list, ", "); word; word = strtok(NULL, ", ")) {
         if (!strchr(word, '=')) continue;
-        bool text_option =
-            strcmp(word, "spy=") == 0 || strcmp(word, "hurt=") == 0; /* they take any but the empty one */
+        bool text_option = strcmp(word, "spy=") == 0 || strcmp(word, "hurt=") == 0 ||
+                           strcmp(word, "of=") == 0; /* they take any but the empty one */
         snprintf(text, sizeof text, "shm://x?%s%s", word, text_option ? "" : "!");
         refuses(text, " takes ");
         count++;
     }
-    assert_int_equal(count, 18);
+    assert_int_equal(count, 19);
 }
 
 static void is_bounded(void **state) {
@@ -310,6 +334,7 @@ int main(void) {
         cmocka_unit_test(is_bounded),      cmocka_unit_test(knows_what_it_lists),
         cmocka_unit_test(checks_defaults), cmocka_unit_test(bridges_versions),
         cmocka_unit_test(survives_noise),  cmocka_unit_test(keeps_texts),
+        cmocka_unit_test(takes_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,11 +101,13 @@ static void hello_round_trip(void **state) {
                                    .stream = true,
                                    .code = 7004,
                                    .max = UINT64_C(1) << 40,
-                                   .pid = {123, -1}};
+                                   .pid = {123, -1},
+                                   .type = {.bytes = 48, .layout = UINT64_MAX, .alignment = 8, .name = "frame"}};
     frame_write_hello(wire, &in);
     assert_int_equal(frame_read_hello(wire, &out), 0);
     assert_int_equal(out.version, FRAME_VERSION);
     assert_int_equal(out.features, in.features);
+    assert_memory_equal(&out.type, &in.type, sizeof in.type);
     assert_int_equal(out.kind, in.kind);
     assert_int_equal(out.role, in.role);
     assert_true(out.stream);
@@ -139,6 +141,9 @@ static void hello_lies(void **state) {
                 {16, 0, -THIRL_EFORMAT},
                 {16, 5, -THIRL_EFORMAT},
                 {18, 2, -THIRL_EFORMAT},
+                {67, 1, -THIRL_EFORMAT},
+                {68, 1, -THIRL_EFORMAT},
+                {68, 'a', 0},
                 {23, 0x80, -THIRL_EFORMAT}};
     for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
         memcpy(wire, good, sizeof(wire));
@@ -148,7 +153,7 @@ static void hello_lies(void **state) {
     wire[8] = 9;
     assert_int_equal(frame_read_hello(wire, &out), -THIRL_EVERSION);
     assert_non_null(strstr(thirl_why(), "version 9"));
-    assert_non_null(strstr(thirl_why(), "version 1"));
+    assert_non_null(strstr(thirl_why(), "version 2"));
 }
 
 static void noise(void **state) {

@@ -13,7 +13,7 @@
 
 #define SHOWN_MAX 200 /* as much of an address as a sentence shows */
 
-enum kind { SIZE, OCTAL, DURATION, WORD, FLAG, COUNT, TEXT };
+enum kind { SIZE, OCTAL, DURATION, WORD, FLAG, COUNT, TEXT, TYPE };
 
 static const char *const wait_words[] = {
     [THIRL_WAIT_ADAPTIVE] = "adaptive", [THIRL_WAIT_SPIN] = "spin", [THIRL_WAIT_SLEEP] = "sleep"};
@@ -64,6 +64,8 @@ static const struct option {
      "a duration with its unit, ns, us, ms or s, up to a year, such as 100ms", NULL, 0},
     {"deadline", DURATION, AT(deadline), 1, YEAR,
      "a duration with its unit, ns, us, ms or s, up to a year, such as 100ms", NULL, 0},
+    {"of", TYPE, AT(of), 0, 0, "name:bytes:alignment:layout, the layout in hexadecimal; what is not known is left out",
+     NULL, 0},
     {"retry", FLAG, AT(retry), 0, 1, "on or off; ?retry alone means on", WORDS(flag_words)},
 #undef AT
 };
@@ -221,6 +223,35 @@ static bool keep(struct addr *addr, const struct option *option, const char *val
     return true;
 }
 
+/* A type, whose name is kept like a text: name[:bytes[:alignment[:layout]]]. */
+static bool keep_type(struct addr *addr, const struct option *option, char *value) {
+    uint64_t number[3] = {0, 0, 0};
+    char *part = strchr(value, ':');
+    for (unsigned i = 0; i < 3 && part != NULL; i++) {
+        const char *at = part + 1;
+        *part = '\0';
+        if (i < 2) {
+            if (!count(&at, 10, &number[i])) return false;
+        } else {
+            unsigned digits = 0;
+            for (; hex(*at) >= 0 && digits < 16; at++, digits++) number[i] = number[i] << 4 | (unsigned)hex(*at);
+            if (digits == 0) return false;
+        }
+        if (*at != '\0' && (*at != ':' || i == 2)) return false;
+        part = *at == ':' ? value + (at - value) : NULL;
+    }
+    if (number[1] > UINT32_MAX) return false;
+    const char *name = addr->texts + addr->texts_used;
+    if (!keep(addr, option, value)) return false;
+    addr->of = (struct thirl_type){.size = sizeof addr->of,
+                                   .name = name,
+                                   .bytes = number[0],
+                                   .alignment = (uint32_t)number[1],
+                                   .layout = number[2]};
+    addr->options.of = &addr->of;
+    return true;
+}
+
 /* One name=value of length bytes at item; *given gets a bit for each option that was there. */
 static int parse_option(struct addr *addr, const char *text, const char *item, size_t length, unsigned *given) {
     char value[ADDR_MAX] = "";
@@ -239,13 +270,15 @@ static int parse_option(struct addr *addr, const char *text, const char *item, s
         }
         int r = decode(value, text, equals + 1, length - name_length - 1);
         if (r < 0) return r;
-        bool good = option->kind == TEXT ? keep(addr, option, value) : understand(option, value, &number);
+        bool good = option->kind == TEXT   ? keep(addr, option, value)
+                    : option->kind == TYPE ? keep_type(addr, option, value)
+                                           : understand(option, value, &number);
         if (!good) {
             r = refuse(text, equals + 1, length - name_length - 1, "is not");
             char name[SHOWN_MAX];
             return err_add(r, "%s= takes %s", show(name, item, name_length), option->form);
         }
-        if (option->kind != TEXT) store(&addr->options, option, number);
+        if (option->kind != TEXT && option->kind != TYPE) store(&addr->options, option, number);
         return 0;
     }
     char names[SHOWN_MAX];
@@ -290,7 +323,7 @@ static int adopt(struct thirl_options *to, const struct thirl_options *from) {
     memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
     to->size = sizeof *to;
     for (size_t i = 0; i < OPTIONS; i++) {
-        if (options[i].kind == TEXT) continue;
+        if (options[i].kind == TEXT || options[i].kind == TYPE) continue;
         uint64_t value = fetch(to, &options[i]);
         if (value == 0 || (value >= options[i].low && value <= options[i].high)) continue;
         return err_say(EINVAL, "thirl_options.%s is %lld; it takes %s, or 0", options[i].name, (long long)value,

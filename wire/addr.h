@@ -16,6 +16,7 @@ struct addr {
     char rest[ADDR_MAX];  /* decoded, NUL-terminated; an address whose rest holds a NUL byte is refused */
     char texts[ADDR_MAX]; /* what the options that are texts point to, one behind the other */
     size_t texts_used;
+    struct thirl_type of; /* what options.of points to, where the address says it */
     struct thirl_options options;
 };
 

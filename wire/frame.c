@@ -98,6 +98,10 @@ void frame_write_hello(unsigned char out[FRAME_HELLO], const struct frame_hello 
     store(out + 24, hello->max, 8);
     store(out + 32, (uint64_t)hello->pid[0], 8);
     store(out + 40, (uint64_t)hello->pid[1], 8);
+    store(out + 48, hello->type.bytes, 8);
+    store(out + 56, hello->type.layout, 8);
+    store(out + 64, hello->type.alignment, 4);
+    memcpy(out + 68, hello->type.name, TYPE_NAME);
 }
 
 bool frame_may_greet(const unsigned char *in, size_t size) {
@@ -131,8 +135,11 @@ int frame_read_hello(const unsigned char in[FRAME_HELLO], struct frame_hello *he
     hello->max = fetch(in + 24, 8);
     hello->pid[0] = (int64_t)fetch(in + 32, 8);
     hello->pid[1] = (int64_t)fetch(in + 40, 8);
+    hello->type = (struct type){
+        .bytes = fetch(in + 48, 8), .layout = fetch(in + 56, 8), .alignment = (uint32_t)fetch(in + 64, 4)};
+    memcpy(hello->type.name, in + 68, TYPE_NAME);
     if (fetch(in + 10, 2) != FRAME_HELLO || hello->kind < FRAME_HELLO_CALL || hello->kind > FRAME_HELLO_REFUSE ||
-        in[18] > 1 || hello->code > INT32_MAX) {
+        in[18] > 1 || hello->code > INT32_MAX || !type_sound(&hello->type)) {
         return err_say(THIRL_EFORMAT, "the peer's greeting is damaged (length %u, kind %u)",
                        (unsigned)fetch(in + 10, 2), hello->kind);
     }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/atomic.h"
+#include "base/type.h"
 #include "include/thirl/thirl.h"
 
 #define FRAME_HEAD 8                 /* bytes before each payload */
@@ -21,9 +22,9 @@
 #define FRAME_LARGE 32768u           /* So large. The kernel copies faster what begins a cache line */
 #define FRAME_WORD "\x9dthirl\r\x1b" /* eight bytes that a marked packet begins with; then a head, then a payload */
 #define FRAME_MARK 16                /* bytes before the payload of a marked packet: the word and a head */
-#define FRAME_HELLO 64               /* bytes of a greeting */
+#define FRAME_HELLO 128              /* bytes of a greeting */
 #define FRAME_TELL 8                 /* bytes of a payload that is one number */
-#define FRAME_VERSION 1              /* of everything in this file */
+#define FRAME_VERSION 2              /* of everything in this file */
 #define FRAME_SIZE_MAX 0x7fffffffu   /* largest payload */
 #define FRAME_LAST 0xa7 /* last byte of every head: a stream that lost its place is noticed at the next frame */
 
@@ -105,6 +106,7 @@ struct frame_hello {
     uint32_t code;       /* of a refusal: positive, an errno value or enum thirl_error */
     uint64_t max;        /* largest payload that the sender of this greeting accepts */
     int64_t pid[2];      /* as the sender sees them */
+    struct type type;    /* what its messages are */
 };
 
 /* Fills in magic, version and length itself. */

@@ -61,7 +61,8 @@ THIRL_API thirl_time thirl_in_ms(int64_t ms);
     X(EROLE, 7006, "this role does not fit the channel or the call")                                                   \
     X(EADDRESS, 7007, "the address cannot be understood")                                                              \
     X(EEXPIRED, 7008, "the job was older than its lifespan, and was passed over")                                      \
-    X(ESILENT, 7009, "nothing was sent within the deadline of the channel")
+    X(ESILENT, 7009, "nothing was sent within the deadline of the channel")                                            \
+    X(ETYPE, 7010, "the messages of the two ends are of different types")
 
 enum thirl_error {
 #define THIRL_ERROR_CODE(name, code, text) THIRL_##name = code,
@@ -136,7 +137,45 @@ struct thirl_options {
     int64_t
         lifespan; /* ?lifespan=100ms: what is older when it would be received is passed over, in ns; thirl-lifespan(7) */
     int64_t deadline; /* ?deadline=100ms: longer than that nothing may be silent here, in ns; thirl-deadline(7) */
+    const struct thirl_type
+        *of; /* ?of=name:bytes:alignment:layout: what the messages are, compared with the other ends' */
 };
+
+/* What the messages of a channel are, for both ends to see that they mean the same: a C struct, say. Of an end's options; the channel
+ * keeps what the first of those who are in it says, a connection compares both. Whoever says nothing is not checked, and what is 0
+ * here is not compared. Different ones are -THIRL_ETYPE, in the open, or where the two meet only later in the first call after that;
+ * thirl_why names both. Messages themselves are not looked at.
+ *
+ *     static const struct thirl_field fields[] = {THIRL_FIELD(struct frame, width), THIRL_FIELD(struct frame, pixels)};
+ *     static const struct thirl_type frame = THIRL_TYPE(struct frame, fields);
+ *     options.of = &frame; */
+struct thirl_field {
+    const char *name;
+    size_t offset, size;
+};
+
+struct thirl_type {
+    size_t size;        /* of this struct */
+    const char *name;   /* up to 43 characters; "struct ", "union " and "enum " before it do not count */
+    uint64_t bytes;     /* of one message, or of one element of several */
+    uint32_t alignment; /* of its type */
+    uint32_t
+        count; /* of its fields, from which the layout is computed: names, offsets, sizes, and the order of bytes */
+    const struct thirl_field *fields;
+    uint64_t layout; /* set: taken as it is */
+};
+
+#define THIRL_FIELD(type, field)                                                                                       \
+    { #field, offsetof(type, field), sizeof(((type *)0)->field) }
+#define THIRL_TYPE(type, fields)                                                                                       \
+    {                                                                                                                  \
+        sizeof(struct thirl_type), #type, sizeof(type), (uint32_t) __alignof__(type),                                  \
+            (uint32_t)(sizeof(fields) / sizeof *(fields)), fields, 0                                                   \
+    }
+
+/* Writes what ?of= takes for it, such as "frame:48:8:9ae16a3b2f90404f", NUL-terminated; 96 bytes are always enough. -EINVAL: it is none;
+ * -EMSGSIZE: the capacity is too small. */
+THIRL_API THIRL_CHECK int thirl_type_text(const struct thirl_type *type, char *text, size_t capacity);
 
 /* What happens to a message for which there is no room. What was dropped is counted, and the receiver can see the gap. */
 enum thirl_full {

@@ -510,6 +510,23 @@ static void waits_for_a_queue(struct conform *c) {
     close(tube[1]);
 }
 
+/* Beside a descriptor it sleeps too: only lives are looked at now and then. */
+static void idles_beside_a_descriptor(struct conform *c) {
+    int tube[2];
+    struct rusage before, after;
+    must_be(pipe(tube), 0);
+    struct thirl_want wants[] = {want(open_n(c, THIRL_PULL, 0, NULL), THIRL_WANT_MESSAGE),
+                                 {.fd = tube[0], .wanted = POLLIN}};
+    must_be(thirl_wait(wants, 2, thirl_in_ms(10)), -ETIMEDOUT);
+    must_be(getrusage(RUSAGE_THREAD, &before), 0);
+    must_be(thirl_wait(wants, 2, thirl_in_ms(500)), -ETIMEDOUT);
+    must_be(getrusage(RUSAGE_THREAD, &after), 0);
+    must(after.ru_nvcsw - before.ru_nvcsw <= 25); /* a look every 50 ms, and some to spare */
+    must_be(thirl_close(&wants[0].end, PATIENCE), 0);
+    close(tube[0]);
+    close(tube[1]);
+}
+
 static void notify_on_demand(const struct conform *c, struct peer *stage) {
     thirl *end = open_n(c, THIRL_NOTIFY, 0, NULL);
     for (uint64_t word; (word = conform_hear(stage)) != 0;) {
@@ -562,6 +579,7 @@ int main(int argc, char **argv) {
         CONFORM(wakes_those_who_take),
         CONFORM(any_point_may_kill),
         CONFORM_FOR(waits_for_a_queue, CONFORM_QUEUE),
+        {"idles_beside_a_descriptor", idles_beside_a_descriptor, "shm-queue", CONFORM_QUEUE},
         CONFORM_FOR(waits_for_an_event, CONFORM_EVENT),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
