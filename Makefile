@@ -78,7 +78,7 @@ REPLAYED = $(FUZZERS)
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr barrier bell door cast claim cond err fd futex gate happen hold lane mutex node race rwlock sem state thread wait weave
+TSAN_TEST ?= addr barrier bell cache door cast claim cond err fd futex gate happen hold lane mutex node race rwlock sem state thread wait weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST))
 SCRIPT :=
@@ -163,7 +163,7 @@ $(EXAMPLES): $(B)/%: $(B)/obj/%.o $(STATIC)
 	$(LINK) -o $@ $^ $(LOOP_LIBS_$(patsubst example/loop-%,%,$*))
 
 $(filter-out $(FUZZERS),$(TESTS)): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
-	$(LINK) -o $@ $^ -lcmocka
+	$(LINK) -Wl,-u,leaks_look -o $@ $^ -lcmocka
 
 # A parser and its corpus; with libFuzzer's main where that drives it.
 $(FUZZERS): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(EXTRA)),,$(B)/tests/fuzz/replay.o) $(B)/tests/libtest.a $(WEAVE)
