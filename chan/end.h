@@ -22,6 +22,7 @@ struct thirl_msg {
     char *topic;  /* of the mechanism that tells it, kept likewise */
     uint8_t way;  /* enum mech_way */
     uint8_t slot;
+    bool lent;      /* a loan of the mechanism's, and not in the private buffer */
     bool owed;      /* a request that is to be answered */
     bool cancelled; /* a request whose caller wants no answer any more */
 };

@@ -76,10 +76,9 @@ static int try_loan(thirl *end, void *arguments, bool wait) {
     if (msg == NULL) {
         return -EBUSY;
     }
-    int rc;
-    if (end->mech->loan != NULL) {
-        rc = end->mech->loan(end->state, &msg->piece, lending->size);
-    } else {
+    int rc = end->mech->loan != NULL ? end->mech->loan(end->state, &msg->piece, lending->size) : 1;
+    msg->lent = rc == 0;
+    if (rc == 1) {
         struct thirl_limits limits = {.size = sizeof limits};
         end->mech->limits(end->state, &limits);
         rc = lending->size > limits.message_max
@@ -129,7 +128,7 @@ int thirl_put(thirl *end, thirl_msg **slot, thirl_time until) {
         return rc;
     }
     struct thirl_msg *msg = *slot;
-    if (end->mech->put == NULL) {
+    if (end->mech->put == NULL || !msg->lent) {
         bool noted = msg->note.priority != 0 || msg->note.count != 0;
         rc = noted ? end_send_noted(end, msg->piece.data, msg->piece.size, &msg->note, until)
                    : thirl_send(end, msg->piece.data, msg->piece.size, until);
@@ -160,7 +159,8 @@ static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
         rc = msg->topic == NULL ? err_say(ENOMEM, "%s: no memory for a message", end->address) : 0;
     }
     msg->note.topic = msg->topic;
-    msg->note.keeps = end->mech->free != NULL;
+    msg->note.keeps = msg->note.lies = end->mech->free != NULL;
+    msg->note.place = NULL;
     while (rc == 0) {
         size_t size = 0;
         rc = end->mech->recv_noted != NULL
@@ -169,6 +169,9 @@ static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
         if (rc == -EMSGSIZE) {
             rc = grow(msg, size);
             continue;
+        }
+        if (rc == 0 && msg->note.place != NULL) {
+            msg->piece.data = msg->note.place;
         }
         msg->piece.size = size;
         msg->piece.number = end->mech->numbers ? msg->note.number : end_number(end, rc);
@@ -278,7 +281,7 @@ void thirl_free(thirl_msg **slot) {
     bool owed = msg->owed;
     enum mech_way way = (enum mech_way)msg->way;
     (void)gate_enter(&end->way[way].gate, INT64_MAX);
-    if (end->mech->free != NULL) {
+    if (end->mech->free != NULL && (way == MECH_IN || msg->lent)) {
         end->mech->free(end->state, &msg->piece, way);
     }
     bool closed = end->pieces != 0;

@@ -334,8 +334,8 @@ static int say_late(const struct wait *wait) {
     char who[NODE_PEER_MAX];
     node_end_who(end->seen, who);
     bool known = end->mech->pidfd != NULL; /* over a connection it is known who is there */
-    bool queue =
-        end->seen->role == THIRL_WATCH || ((end->seen->role == THIRL_PUSH || end->seen->role == THIRL_PULL) && !known);
+    bool queue = end->seen->role == THIRL_WATCH ||
+                 ((end->seen->role == THIRL_PUSH || end->seen->role == THIRL_PULL || !end->mech->registry) && !known);
     if (queue && wait->way == MECH_IN) {
         uint64_t refused = atomic_peek(&end->seen->in.refused);
         if (*who == 0 && refused != 0) {

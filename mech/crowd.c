@@ -115,21 +115,45 @@ static void find_seat(struct pub *pub, struct reader *reader) {
     }
 }
 
+/* Its page, the latest; NULL: it has not joined yet. */
+static const struct fan_rx *page_of(struct pub *pub, struct reader *reader) {
+    const struct fan_rx *rx = (const struct fan_rx *)(const void *)reader->map.base;
+    if (rx != NULL && atomic_load(&rx->moved) != 0) {
+        struct reader again = *reader;
+        if (map(pub, &again) == 0) { /* else it is on its way out, and what it had read stands */
+            seg_unmap(&reader->map);
+            *reader = again;
+            rx = (const struct fan_rx *)(const void *)reader->map.base;
+        }
+    }
+    return rx;
+}
+
+void crowd_mark(struct pub *pub) {
+    const struct roll_end *self = &pub->end->roll.self;
+    for (size_t i = 0; i < pub->readers; i++) {
+        struct reader *reader = &pub->reader[i];
+        const struct fan_rx *rx = page_of(pub, reader);
+        reader->holds = 0;
+        for (uint64_t mask = rx != NULL ? atomic_load(&rx->held.mask) : 0; mask != 0; mask &= mask - 1) {
+            unsigned slot = (unsigned)__builtin_ctzll(mask);
+            if (atomic_peek(&rx->whose[slot].node) == self->node &&
+                atomic_peek(&rx->whose[slot].number) == self->number) {
+                pool_mark_one(&pub->pool, atomic_load(&rx->held.note[slot]));
+                reader->holds++;
+            }
+        }
+    }
+}
+
 /* How far it is; until it has taken its seat, where this publisher began. */
 static uint64_t cursor_of(struct pub *pub, struct reader *reader) {
     if (reader->liar) {
         return UINT64_MAX;
     }
-    const struct fan_rx *rx = (const struct fan_rx *)(const void *)reader->map.base;
-    if (rx == NULL) {
-        return reader->cursor;
-    }
-    if (atomic_load(&rx->moved) != 0) {
-        struct reader again = *reader;
-        if (map(pub, &again) == 0) { /* else it is on its way out, and what it had read stands */
-            seg_unmap(&reader->map);
-            *reader = again;
-        }
+    const struct fan_rx *rx = page_of(pub, reader);
+    if (rx == NULL || atomic_load(&rx->left) != 0) {
+        return rx == NULL ? reader->cursor : UINT64_MAX;
     }
     if (reader->seat == NULL) {
         find_seat(pub, reader);
@@ -162,7 +186,8 @@ uint64_t crowd_least(struct pub *pub, size_t *slowest) {
 bool crowd_bury(struct pub *pub) {
     bool some = false;
     for (size_t i = pub->readers; i-- > 0;) {
-        if (pub->reader[i].cursor < pub->cast.lane.at && !node_alive(pub->reader[i].end.node)) {
+        if ((pub->reader[i].cursor < pub->cast.lane.at || pub->reader[i].holds != 0) &&
+            !node_alive(pub->reader[i].end.node)) {
             drop(pub, i);
             some = true;
         }

@@ -372,6 +372,10 @@ HOT int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size
             turn_give(in->turn, &q->roll);
         }
     }
+    if (q->in.frag.in_order && rc == 0 && note != NULL) {
+        note->number = q->in.frag.number;
+        note->lost = q->in.frag.gap;
+    }
     tell_counts(q);
     q->pause = rc == 0 ? 0 : q->pause;
     queue_relight(q, in->held || (q->tick >= 0 && rc != -EAGAIN));

@@ -18,6 +18,7 @@
 #include "mem/pace.h"
 
 #define FAN_QUEUE (4u << 20)
+#define FAN_POOL (UINT64_C(64) << 20)
 
 int fan_check(const struct fan *end, const struct seg *seg, const char *magic, size_t size, const struct roll_end *of) {
     struct fan_mark mark;
@@ -121,14 +122,21 @@ void fan_leave(void *self) {
     } else {
         sub_close(&end->sub);
     }
-    roll_leave(&end->roll);
+    if (end->sends || end->sub.holds == 0) { /* what is held is known by its page until it is freed */
+        roll_leave(&end->roll);
+        end->left = true;
+    }
     hail_count(end->sends ? &end->hail->senders : &end->hail->receivers);
     hail_call(end->sends ? &end->hail->came : &end->hail->room, false);
     end->seen = NULL; /* somebody else's from now on */
+    end->closed = true;
 }
 
 void fan_deinit(void *self) {
     struct fan *end = self;
+    if (!end->sends && end->sub.joined && !end->left && end->closed) {
+        roll_leave(&end->roll);
+    }
     if (end->sends) {
         pub_deinit(&end->pub);
     } else {
@@ -214,7 +222,23 @@ static int fan_fd(void *self, enum mech_way way, int *fd) {
     return 0;
 }
 
-static void say_limits(struct thirl_limits *limits, uint64_t ring, uint64_t max, enum thirl_full full) {
+static int fan_loan(void *self, struct mech_piece *piece, size_t size) {
+    struct fan *end = self;
+    return bulk_loan(&end->pub, piece, size);
+}
+
+static void fan_free(void *self, struct mech_piece *piece, enum mech_way way) {
+    struct fan *end = self;
+    if (way == MECH_OUT) {
+        bulk_free(&end->pub, piece);
+    } else {
+        grasp_free(&end->sub, piece);
+    }
+}
+
+static void say_limits(struct thirl_limits *limits, uint64_t ring, uint64_t max, enum thirl_full full, uint64_t pool) {
+    limits->pool = pool;
+    limits->lends = pool < 4 * BULK_LENDS ? 0 : BULK_LENDS;
     limits->message_max = max;
     limits->queue = ring;
     limits->ordered = 1;
@@ -228,14 +252,14 @@ static void say_limits(struct thirl_limits *limits, uint64_t ring, uint64_t max,
 static void fan_limits(void *self, struct thirl_limits *limits) {
     const struct fan *end = self;
     if (end->sends) {
-        say_limits(limits, end->pub.seg.ring, end->pub.max, end->pub.full);
+        say_limits(limits, end->pub.seg.ring, end->pub.max, end->pub.full, end->pub.pool.bound);
     } else {
-        say_limits(limits, 0, 0, THIRL_FULL_DROP_OLDEST);
+        say_limits(limits, 0, 0, THIRL_FULL_DROP_OLDEST, 0);
     }
 }
 
 static void fan_claims(struct thirl_limits *limits) {
-    say_limits(limits, FAN_QUEUE, cast_most(FAN_QUEUE), THIRL_FULL_DROP_OLDEST);
+    say_limits(limits, FAN_QUEUE, FAN_POOL / 4, THIRL_FULL_DROP_OLDEST, FAN_POOL);
 }
 
 /* A subscriber's is the publisher of the message that it took last; a publisher has many, or nobody. */
@@ -262,6 +286,7 @@ const struct mech mech_shm_cast = {
     .roles = 1u << THIRL_PUB | 1u << THIRL_SUB,
     .registry = true,
     .queue = FAN_QUEUE,
+    .pool = FAN_POOL,
     .full = 1u << THIRL_FULL_BLOCK | 1u << THIRL_FULL_DROP_OLDEST | 1u << THIRL_FULL_DROP_NEWEST |
             1u << THIRL_FULL_LATEST | 1u << THIRL_FULL_FAIL | 1u << THIRL_FULL_DISCONNECT,
     .history = true,
@@ -277,6 +302,8 @@ const struct mech mech_shm_cast = {
     .send_many = pub_send_many,
     .recv_many = sub_recv_many,
     .recv_noted = sub_recv_noted,
+    .loan = fan_loan,
+    .free = fan_free,
     .skip = fan_skip,
     .ready = fan_ready,
     .look = fan_look,

@@ -26,12 +26,13 @@
 #include "mech/mech.h"
 #include "mem/cast.h"
 #include "mem/hail.h"
+#include "mem/pool.h"
 #include "mem/post.h"
 #include "mem/roll.h"
 #include "mem/seg.h"
 #include "mem/wish.h"
 
-#define FAN_VERSION 1
+#define FAN_VERSION 2
 #define FAN_TX_MAGIC "thirl.pb"
 #define FAN_RX_MAGIC "thirl.sb"
 #define FAN_NO_WANT UINT64_MAX
@@ -49,6 +50,7 @@ struct fan_tx { /* written by the publisher only; the ring stands behind it */
     uint32_t full;           /* enum thirl_full */
     uint32_t pad;
     uint64_t history;           /* for those who come late and do not say it themselves */
+    uint64_t pool;              /* the bound of the region behind the ring; 0: none */
     LINE_ALIGNED uint32_t gone; /* it has left: what is there is all */
     uint32_t cpu;               /* where it ran last */
     LINE_ALIGNED uint64_t want; /* it waits until a subscriber has passed this position */
@@ -67,6 +69,12 @@ struct fan_rx { /* written by the subscriber only; seats stand behind it, as man
     struct fan_mark mark;
     LINE_ALIGNED uint32_t moved; /* there is a new file of that name, with more seats */
     uint32_t cpu;
+    uint32_t left; /* it has closed, and counts only for what it still holds */
+    LINE_ALIGNED struct pool_notes held;
+    struct fan_whose { /* whose chunk each note is about */
+        uint64_t node;
+        uint32_t number, pad;
+    } whose[POOL_HELD];
 };
 
 struct fan;
@@ -78,6 +86,7 @@ struct reader { /* a subscriber, as a publisher sees it that waits for them */
     struct seg map;
     const struct fan_seat *seat; /* NULL: it has none for this publisher yet */
     uint64_t cursor;
+    unsigned holds; /* notes about this publisher's chunks, at the last look */
     bool there, liar;
 };
 
@@ -112,6 +121,11 @@ struct pub {
     uint32_t shown;        /* as receivers, at that time */
     struct bells bells;
     struct lamp lamp;
+    struct pool pool;
+    uint64_t within, lends;   /* larger messages do not fit into the ring; loans of that size or more lie in the pool */
+    size_t wanted;            /* the message for which there was no place there; 0: none */
+    uint32_t lent[POOL_HELD]; /* chunks that are lent */
+    unsigned lents;
 };
 
 /* ---- a subscriber ---- */
@@ -132,6 +146,9 @@ struct feed { /* a publisher, as a subscriber sees it */
     uint32_t answered; /* of theirs->polled */
     int fifo;
     char who[NODE_PEER_MAX];
+    bool over;                /* let go, but for what is still held */
+    unsigned out;             /* messages in its pool that are held, */
+    uint64_t kept, kept_most; /* their bytes, and how many they may be */
 };
 
 struct sub {
@@ -149,6 +166,11 @@ struct sub {
     struct feed *last; /* whose message was taken last */
     uint64_t number, caught_up;
     struct lamp lamp;
+    struct kept { /* of each note */
+        struct feed *feed;
+        uint64_t cost;
+    } kept[POOL_HELD];
+    unsigned holds;
 };
 
 struct fan {
@@ -158,6 +180,8 @@ struct fan {
     char address[NODE_ADDRESS_MAX];
     char name[NODE_ADDRESS_MAX]; /* of the channel */
     bool sends, heavy;
+    bool closed;
+    bool left; /* the roll: the last who knows of it is a message that is held */
     bool part; /* of a subscription to many channels (topics.c), which has the line in the list and the FIFO */
     unsigned mode;
     struct pub pub;
@@ -198,10 +222,39 @@ uint64_t crowd_left(struct pub *);
 /* Puts a byte into the FIFO of everyone who has one. */
 void crowd_ring(struct pub *);
 
+/* Marks the chunks that they hold, for a sweep. The floor was said before. */
+void crowd_mark(struct pub *);
+
 /* Notes in the list how many there are, if that has changed. */
 void crowd_show(struct pub *);
 
 void crowd_deinit(struct pub *);
+
+/* ---- bulk.c: a publisher's large messages ---- */
+
+#define BULK_LENDS (16u << 10) /* as OUTLET_LENDS */
+
+void bulk_init(struct pub *, const struct thirl_options *);
+
+/* A place for a message of that size: 0; -EAGAIN: none now, for one who waits; -EBUSY: subscribers hold all, with a sentence; or another error. */
+int bulk_place(struct pub *, size_t, uint32_t *chunk);
+
+/* The chunk in which that is, if it was lent; POOL_NONE: it is no loan. It is not lent any more. */
+uint32_t bulk_claim(struct pub *, const void *data);
+
+int bulk_loan(struct pub *, struct mech_piece *, size_t);
+void bulk_free(struct pub *, struct mech_piece *);
+void bulk_want(struct pub *, size_t); /* what the last try has lacked; 0: something else */
+bool bulk_ready(struct pub *);        /* would a place now be found that was not? */
+void bulk_deinit(struct pub *);
+
+/* ---- grasp.c: a subscriber's hold on them ---- */
+
+/* The record that cast_read has found (2): into the buffer, or held where it lies. 1: taken; 0: the publisher was faster; or an error. */
+int grasp_take(struct sub *, struct feed *, struct cast_got *, void *buffer, size_t capacity, struct mech_note *);
+
+/* One of them comes back. */
+void grasp_free(struct sub *, struct mech_piece *);
 
 /* ---- pub.c, sub.c ---- */
 
@@ -223,6 +276,7 @@ void sub_joined(struct sub *);
 int sub_recv(void *fan, void *, size_t, size_t *, bool wait);
 int sub_recv_noted(void *fan, void *, size_t, size_t *, struct mech_note *, bool wait);
 int sub_recv_many(void *fan, void *, size_t, struct iovec *, size_t *count);
+void sub_answer(struct sub *, struct feed *); /* a publisher that waits may go on */
 void sub_skip(struct sub *);
 int sub_look(struct sub *);
 int sub_arm(struct sub *, struct mech_watch *);
@@ -243,6 +297,9 @@ bool feed_look(struct sub *);
 
 /* Is there one that has something to say, or about whom there is? */
 bool feed_ready(struct sub *);
+
+/* Unmaps one that is over, when the last of its messages has come back. */
+void feed_forget(struct feed *);
 
 /* Not listened to any more: it lied, or was too fast for one that it will not wait for. */
 void feed_cut(struct sub *, struct feed *);

@@ -80,6 +80,9 @@ static int grow(struct sub *sub) {
     if (rc != 0) {
         return rc;
     }
+    struct fan_rx *next = (struct fan_rx *)(void *)larger.base;
+    next->held = sub->own->held;
+    memcpy(next->whose, sub->own->whose, sizeof next->whose);
     memcpy(larger.base + larger.head, sub->seg.base + sub->seg.head, count * sizeof(struct fan_seat));
     weave("feed.grow.copied");
     if (renameat(sub->end->roll.dir, unfinished, sub->end->roll.dir, file) != 0) {
@@ -153,9 +156,19 @@ static void show(struct sub *sub) {
     node_end_peer(sub->end->seen, 0, text);
 }
 
+void feed_forget(struct feed *feed) {
+    if (feed->out == 0) {
+        seg_unmap(&feed->map);
+        free(feed);
+    }
+}
+
+/* But for what is still held of it. */
 static void let_go(struct sub *sub, struct feed *feed) {
     stand_up(feed);
-    seg_unmap(&feed->map);
+    if (feed->out == 0) {
+        seg_unmap(&feed->map);
+    }
     node_peer_close(&feed->node);
     fd_close(&feed->fifo);
     feed->theirs = NULL;
@@ -166,7 +179,8 @@ static void drop(struct sub *sub, size_t index) {
     struct feed *feed = sub->feed[index];
     let_go(sub, feed);
     post_done(&sub->end->roll, &feed->end); /* if it was put there while the list was read */
-    free(feed);
+    feed->over = true;
+    feed_forget(feed);
     sub->feed[index] = sub->feed[--sub->feeds];
     sub->at = 0;
     show(sub);
@@ -205,6 +219,7 @@ static void understand(struct sub *sub, struct feed *feed) {
     feed->waits = full == THIRL_FULL_BLOCK || full == THIRL_FULL_FAIL || full == THIRL_FULL_DROP_NEWEST;
     feed->cuts = full == THIRL_FULL_DISCONNECT;
     cast_follow(&feed->in, &feed->theirs->cast, feed->map.base + feed->map.head, feed->map.ring, 0);
+    feed->kept_most = pool_may_hold(atomic_peek(&feed->theirs->pool));
     feed->in.latest = full == THIRL_FULL_LATEST;
     memcpy(feed->who, feed->theirs->who, sizeof feed->who);
     feed->who[sizeof feed->who - 1] = '\0';
@@ -213,7 +228,7 @@ static void understand(struct sub *sub, struct feed *feed) {
 
 /* Opens what that file is. 0; -EAGAIN: there is nothing to read there; or an error. */
 static int look_into(struct sub *sub, struct feed *feed, const char *file, bool posted) {
-    int rc = seg_map(&feed->map, sub->end->roll.dir, file, sizeof(struct fan_tx), sub->end->address);
+    int rc = seg_map_pooled(&feed->map, sub->end->roll.dir, file, sizeof(struct fan_tx), sub->end->address);
     if (rc == 0) {
         rc = fan_check(sub->end, &feed->map, FAN_TX_MAGIC, sizeof(struct fan_tx), &feed->end);
     }

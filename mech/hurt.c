@@ -305,6 +305,7 @@ static int recv_noted_slot(void *self, void *buffer, size_t capacity, size_t *si
         return recv_held(h, buffer, capacity, size, note, wait);
     }
     int rc = before(h, MECH_IN, false);
+    note->lies = false; /* bits are turned over in the buffer */
     if (rc == 0) {
         capacity = h->stream ? fewer(dice, capacity) : capacity;
         rc = CALL(h, recv_noted, buffer, capacity, size, note, wait);

@@ -81,6 +81,9 @@ struct mech_note {
     uint64_t number; /* likewise, where the mechanism numbers */
     bool again;      /* likewise; and of a REQUEST, both ways: a server that died had it */
     bool keeps;      /* in, set before the call: the message is given back by free or requeue, with this */
+    bool
+        lies; /* in, likewise: it may lie where the mechanism has it; then `place` says where, and no buffer is needed */
+    void *place;
     uint64_t cookie; /* in: the mechanism's own, for those */
     uint64_t times;  /* in: how many events this one stands for, where they are counted; 0 elsewhere */
     char *topic;     /* in, set before the call where `topics`: gets the topic, THIRL_TOPIC_MAX bytes */
@@ -186,7 +189,8 @@ struct mech {
     /* thirl_loan, thirl_put, thirl_take, thirl_free without the waiting. free gets taken pieces (way IN) and unsent loans
      * (way OUT), under the gate of that way, after close too. All four are NULL where the mechanism has nothing better than
      * private buffers: chan keeps those and uses send and recv. free alone may be there: for what was taken into a private
-     * buffer by recv_noted. */
+     * buffer by recv_noted. A loan that answers 1 has nothing better for that size. Without put, what was lent goes to send, which knows it
+     * by its address, and then to free. */
     int (*loan)(void *self, struct mech_piece *, size_t size);
     int (*put)(void *self, struct mech_piece *);
     int (*take)(void *self, struct mech_piece *);
@@ -247,7 +251,7 @@ struct mech {
 };
 
 extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_topics, mech_event, mech_desk, mech_unix, mech_dgram,
-    mech_mq, mech_sysv, mech_tcp, mech_udp, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
+    mech_mq, mech_sysv, mech_tcp, mech_udp, mech_group, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

@@ -25,8 +25,8 @@ int pub_init(struct pub *pub, struct fan *end, const struct thirl_options *optio
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
     roll_file(file, end->roll.self, "tx");
     (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
-    int rc = seg_make(&pub->seg, end->roll.dir, unfinished, sizeof(struct fan_tx), options->queue, options->mode,
-                      end->address);
+    int rc = seg_make_pooled(&pub->seg, end->roll.dir, unfinished, sizeof(struct fan_tx), options->queue,
+                             2 * options->pool, options->mode, end->address);
     if (rc != 0) {
         return rc;
     }
@@ -42,7 +42,7 @@ int pub_init(struct pub *pub, struct fan *end, const struct thirl_options *optio
     own->cpu = proc_cpu();
     own->want = FAN_NO_WANT;
     cast_begin(&pub->cast, &own->cast, pub->seg.base + pub->seg.head, pub->seg.ring, 0);
-    pub->max = cast_most(pub->seg.ring) < options->max ? cast_most(pub->seg.ring) : options->max;
+    bulk_init(pub, options);
     pub->plain = true;
     pub->slowest = SIZE_MAX;
     end->seen->queue = pub->seg.ring;
@@ -102,7 +102,17 @@ static int make_room(struct pub *pub, uint32_t span) {
         cast->lane.limit = least + pub->seg.ring;
     } while (atomic_load(&pub->end->hail->receivers) + 1 != receivers); /* pairs with the count in sub_joined */
     pub->needed = span;
-    return fits(pub, span) ? 0 : -EAGAIN;
+    if (fits(pub, span)) {
+        return 0;
+    }
+    bulk_want(pub, 0);
+    return -EAGAIN;
+}
+
+static int drop_newest(struct pub *pub) {
+    pub->cast.number++; /* so that the gap shows */
+    atomic_poke(&pub->end->seen->out.lost, pub->end->seen->out.lost + 1);
+    return 1;
 }
 
 /* 0: there is room; 1: the message goes nowhere; -EAGAIN. */
@@ -117,9 +127,7 @@ static __attribute__((noinline)) int full(struct pub *pub, uint32_t span) {
         rc = crowd_bury(pub) ? make_room(pub, span) : rc;
     }
     if (rc == -EAGAIN && pub->full == THIRL_FULL_DROP_NEWEST) {
-        pub->cast.number++; /* so that the gap shows */
-        atomic_poke(&pub->end->seen->out.lost, pub->end->seen->out.lost + 1);
-        return 1;
+        return drop_newest(pub);
     }
     if (rc == -EAGAIN) {
         crowd_show(pub);
@@ -154,15 +162,63 @@ static inline void call(struct pub *pub) {
 }
 
 static int too_large(const struct pub *pub, size_t size) {
-    return err_say(
-        EMSGSIZE, "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
-        pub->end->address, size, (unsigned long long)pub->max, 2 * ((unsigned long long)size + 2 * CAST_OVERHEAD));
+    bool away = pub->pool.bound != 0;
+    return err_say(EMSGSIZE,
+                   "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?%s=%llu or more",
+                   pub->end->address, size, (unsigned long long)pub->max, away ? "pool" : "queue",
+                   away ? 4 * (unsigned long long)size : 2 * ((unsigned long long)size + 2 * CAST_OVERHEAD));
+}
+
+static inline void commit(struct pub *pub, struct cast_record *record, uint32_t span, size_t size, uint64_t at) {
+    weave("pub.send.written");
+    cast_commit(record, span, size);
+    weave("pub.send.committed");
+    if (unlikely(pub->full == THIRL_FULL_LATEST)) {
+        atomic_store(&pub->own->cast.newest, at);
+        weave("pub.send.newest");
+    }
+}
+
+/* A message in the pool, where it is already, or that the ring could not hold. 0, 1: dropped, or an error; a loan stays one unless it is 0. */
+static __attribute__((noinline)) int send_away(struct pub *pub, const void *data, size_t size) {
+    struct pool_ref ref;
+    uint32_t span = cast_span(&pub->cast, sizeof ref), chunk = bulk_claim(pub, data);
+    bool lent = chunk != POOL_NONE;
+    int rc = fits(pub, span) ? 0 : full(pub, span);
+    if (rc == 0 && !lent) {
+        rc = bulk_place(pub, size, &chunk);
+        rc = rc == -EAGAIN && pub->full == THIRL_FULL_DROP_NEWEST ? drop_newest(pub) : rc;
+        if (rc == 0) {
+            memcpy(pool_data(&pub->pool, chunk), data, size);
+        }
+    }
+    if (rc != 0) {
+        if (lent) {
+            pub->lent[pub->lents++] = chunk;
+        }
+        return rc;
+    }
+    uint64_t at = pub->cast.lane.at;
+    pool_refer(&pub->pool, chunk, size, &ref);
+    struct cast_record *record = cast_write(&pub->cast, &ref, sizeof ref, span);
+    pool_sent(&pub->pool, chunk, pub->cast.lane.at);
+    commit(pub, record, span, sizeof ref | LANE_AWAY, at);
+    return 0;
+}
+
+/* Too large for the ring, or lent where it lies. */
+static bool is_away(const struct pub *pub, const void *data, size_t size) {
+    uintptr_t begin = (uintptr_t)seg_pool(&pub->seg), at = (uintptr_t)data;
+    return size > pub->within || (at >= begin && at - begin < pub->seg.pool);
 }
 
 /* 0, 1: dropped, or an error. */
 static inline int send_one(struct pub *pub, const void *data, size_t size) {
     if (unlikely(size > pub->max)) {
         return too_large(pub, size);
+    }
+    if (unlikely(pub->lents != 0 || size > pub->within) && is_away(pub, data, size)) {
+        return send_away(pub, data, size);
     }
     uint32_t span = cast_span(&pub->cast, size);
     if (unlikely(!fits(pub, span))) {
@@ -173,14 +229,7 @@ static inline int send_one(struct pub *pub, const void *data, size_t size) {
     }
     weave("pub.send.before");
     uint64_t at = pub->cast.lane.at;
-    struct cast_record *record = cast_write(&pub->cast, data, size, span);
-    weave("pub.send.written");
-    cast_commit(record, span, size);
-    weave("pub.send.committed");
-    if (unlikely(pub->full == THIRL_FULL_LATEST)) {
-        atomic_store(&pub->own->cast.newest, at);
-        weave("pub.send.newest");
-    }
+    commit(pub, cast_write(&pub->cast, data, size, span), span, size, at);
     return 0;
 }
 
@@ -245,7 +294,7 @@ bool pub_ready(struct pub *pub) {
     }
     uint32_t needed = pub->needed != 0 ? pub->needed : (uint32_t)(CAST_OVERHEAD + sizeof(uint64_t));
     int rc = fits(pub, needed) ? 0 : make_room(pub, needed);
-    return rc != -EAGAIN;
+    return rc != -EAGAIN && bulk_ready(pub);
 }
 
 /* Not before a quarter is free: a sleeper that is woken for each message is slower than one that is not. */
@@ -254,7 +303,7 @@ static uint64_t wanted(const struct pub *pub) {
     uint64_t fits_at = at + pub->needed + sizeof(struct lane_head);
     uint64_t want = at > ring - ring / 4 ? at - (ring - ring / 4) : 0;
     want = fits_at > ring && fits_at - ring > want ? fits_at - ring : want;
-    return pub->flushing ? at : cast_up(&pub->cast, want);
+    return pub->flushing ? at : pub->wanted != 0 ? 0 : cast_up(&pub->cast, want); /* what is freed moves no cursor */
 }
 
 int pub_arm(struct pub *pub, struct mech_watch *watch) {
@@ -317,6 +366,7 @@ void pub_deinit(struct pub *pub) {
         atomic_store(&pub->own->gone, 1); /* it may have been posted without ever having joined */
     }
     crowd_deinit(pub);
+    bulk_deinit(pub);
     lamp_deinit(&pub->lamp);
     seg_unmap(&pub->seg);
 }

@@ -29,8 +29,6 @@
 #define MANY_OUT 64                /* so many messages, */
 #define MANY_IN 256                /* and so many come */
 #define STALE_MOST 4096            /* so many old ones are passed over before whoever calls looks at his deadline */
-#define STAMP 20u                  /* bytes of a time, */
-#define CRC 4u                     /* and of a CRC */
 
 struct box {
     unsigned char *data;
@@ -90,11 +88,11 @@ static inline void close_seal(const struct seal *s, unsigned char *data, size_t 
         const uint32_t clock = htole32(s->clock);
         memcpy(data + size, times, sizeof times);
         memcpy(data + size + sizeof times, &clock, sizeof clock);
-        size += STAMP;
+        size += SEAL_STAMP;
     }
     if ((s->kind & SEAL_CRC) != 0) {
         const uint32_t crc = htole32(crc_add(0, data, size));
-        memcpy(data + size, &crc, CRC);
+        memcpy(data + size, &crc, SEAL_SUM);
     }
 }
 
@@ -308,9 +306,9 @@ static inline enum verdict judge(struct seal *s, const unsigned char *data, size
     if (likely(size >= s->tail)) {
         d->verdict = GOOD;
         if ((s->kind & SEAL_CRC) != 0) {
-            memcpy(&d->brought, data + size - CRC, CRC);
+            memcpy(&d->brought, data + size - SEAL_SUM, SEAL_SUM);
             d->brought = le32toh(d->brought);
-            d->computed = crc_add(0, data, size - CRC);
+            d->computed = crc_add(0, data, size - SEAL_SUM);
             d->verdict = d->brought == d->computed ? GOOD : DAMAGED;
         }
         if (likely(d->verdict == GOOD) && (s->kind & SEAL_TIME) != 0) {
@@ -370,6 +368,9 @@ static int recv_inner(struct seal *s, void *to, size_t room, size_t *got, struct
 static int recv_one(struct seal *s, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait,
                     struct damage *d) {
     size_t got = 0;
+    if (note != NULL) {
+        note->lies = false; /* it is checked where nobody else writes */
+    }
     for (;;) {
         bool straight = capacity >= s->in.room; /* most likely there is room for the tail, too */
         void *to = straight ? buffer : s->in.data;
@@ -572,7 +573,7 @@ static int open_slot(void *self, const struct mech_open *open) {
     wrap_bell_init(&s->bell);
     (void)strncpy(s->address, open->address, sizeof s->address - 1);
     s->kind = seal_kind(&open->options);
-    s->tail = ((s->kind & SEAL_TIME) != 0 ? STAMP : 0) + ((s->kind & SEAL_CRC) != 0 ? CRC : 0);
+    s->tail = seal_tail(s->kind);
     s->lifespan = open->options.lifespan;
     s->clock = (s->kind & SEAL_TIME) != 0 ? which_clock() : 0;
     s->jobs = open->role == THIRL_PULL;

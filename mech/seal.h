@@ -28,6 +28,13 @@ static inline unsigned seal_kind(const struct thirl_options *options) {
     return (options->crc != 0 ? SEAL_CRC : 0) | (options->lifespan != 0 ? SEAL_TIME : 0);
 }
 
+/* Bytes of a message inside that are not the user's. */
+#define SEAL_STAMP 20u
+#define SEAL_SUM 4u
+static inline size_t seal_tail(unsigned kind) {
+    return ((kind & SEAL_TIME) != 0 ? SEAL_STAMP : 0) + ((kind & SEAL_CRC) != 0 ? SEAL_SUM : 0);
+}
+
 /* Puts it around *mech. 0, or an error and *mech is what it was: -EOPNOTSUPP where there is no place for it. */
 int seal_wrap(const struct mech **mech, const char *address, const struct thirl_options *);
 

@@ -77,12 +77,7 @@ static __attribute__((noinline)) void answer(struct sub *sub, struct feed *feed)
     atomic_poke(&sub->own->cpu, proc_cpu());
 }
 
-/* Shows how far this end is. */
-static inline void publish(struct sub *sub, struct feed *feed) {
-    weave("sub.recv.before");
-    atomic_poke(&feed->seat->taken, feed->in.number);
-    atomic_store(&feed->seat->cursor, feed->in.lane.at); /* pairs with the load in crowd's cursor_of */
-    weave("sub.recv.published");
+HOT inline void sub_answer(struct sub *sub, struct feed *feed) {
     if (feed->waits) {
         if (unlikely(!sub->end->heavy)) {
             atomic_fence();
@@ -95,6 +90,14 @@ static inline void publish(struct sub *sub, struct feed *feed) {
     }
 }
 
+/* Shows how far this end is. */
+static inline void publish(struct sub *sub, struct feed *feed) {
+    weave("sub.recv.before");
+    atomic_poke(&feed->seat->taken, feed->in.number);
+    atomic_store(&feed->seat->cursor, feed->in.lane.at); /* pairs with the load in crowd's cursor_of */
+    weave("sub.recv.published");
+    sub_answer(sub, feed);
+}
 static int lied(struct sub *sub, struct feed *feed) {
     int rc =
         err_say(THIRL_EFORMAT, "%s: the publisher, %s, left a damaged record at %llu; it is not listened to any more",
@@ -145,7 +148,24 @@ static __attribute__((noinline)) int none(struct sub *sub) {
     return rc != 0 ? rc : -EAGAIN;
 }
 
-static inline int next(struct sub *sub, void *buffer, size_t capacity, size_t *size, struct cast_got *got) {
+/* What lies in the publisher's pool: as cast_read has it, or -EBUSY. Who finds the publisher faster looks on from the floor. */
+static __attribute__((noinline)) int grasp(struct sub *sub, struct feed *feed, struct cast_got *got, void *buffer,
+                                           size_t capacity, struct mech_note *note) {
+    int rc = 2;
+    for (int tries = 0; tries < STREAK && rc == 2; tries++) {
+        if (feed->cuts && feed->laps != feed->in.laps) {
+            return 0; /* it gets no more of this publisher */
+        }
+        rc = grasp_take(sub, feed, got, buffer, capacity, note);
+        if (rc == 0) {
+            rc = cast_read(&feed->in, buffer, capacity, got);
+        }
+    }
+    return rc == 2 ? 0 : rc == -EMSGSIZE ? -2 : rc;
+}
+
+static inline int next(struct sub *sub, void *buffer, size_t capacity, size_t *size, struct cast_got *got,
+                       struct mech_note *note) {
     if (unlikely(atomic_peek(&sub->end->hail->senders) + 1 != sub->senders)) {
         int rc = feed_refresh(sub);
         if (rc != 0) {
@@ -155,6 +175,9 @@ static inline int next(struct sub *sub, void *buffer, size_t capacity, size_t *s
     for (size_t i = 0, feeds = sub->feeds; i < feeds; i++) {
         struct feed *feed = sub->feed[sub->at];
         int rc = likely(feed->theirs != NULL) ? cast_read(&feed->in, buffer, capacity, got) : 0;
+        if (unlikely(rc == 2)) {
+            rc = grasp(sub, feed, got, buffer, capacity, note);
+        }
         if (unlikely(feed->laps != feed->in.laps)) {
             feed->laps = feed->in.laps;
             if (feed->cuts) {
@@ -170,7 +193,7 @@ static inline int next(struct sub *sub, void *buffer, size_t capacity, size_t *s
         }
         if (unlikely(rc != 0)) {
             *size = rc == -2 ? got->size : 0;
-            return rc == -2 ? -EMSGSIZE : lied(sub, feed);
+            return rc == -2 ? -EMSGSIZE : rc == -EBUSY ? rc : lied(sub, feed);
         }
         turn(sub);
     }
@@ -181,7 +204,7 @@ HOT int sub_recv(void *fan, void *buffer, size_t capacity, size_t *size, bool wa
     struct sub *sub = &((struct fan *)fan)->sub;
     struct cast_got got;
     (void)wait;
-    int rc = next(sub, buffer, capacity, size, &got);
+    int rc = next(sub, buffer, capacity, size, &got, NULL);
     if (unlikely(sub->lamp.fifo >= 0)) {
         sub_settle(sub);
     }
@@ -192,7 +215,8 @@ int sub_recv_noted(void *fan, void *buffer, size_t capacity, size_t *size, struc
     struct sub *sub = &((struct fan *)fan)->sub;
     struct cast_got got = {0};
     (void)wait;
-    int rc = next(sub, buffer, capacity, size, &got);
+    note->cookie = 0;
+    int rc = next(sub, buffer, capacity, size, &got, note);
     if (rc == 0) {
         note->number = got.number;
         note->lost = got.lost;
@@ -221,7 +245,7 @@ int sub_recv_many(void *fan, void *buffer, size_t capacity, struct iovec *messag
     struct sub *sub = &((struct fan *)fan)->sub;
     struct cast_got got;
     size_t n = 0, used = 0;
-    int rc = next(sub, buffer, capacity, &messages[0].iov_len, &got);
+    int rc = next(sub, buffer, capacity, &messages[0].iov_len, &got, NULL);
     while (rc == 0) {
         messages[n].iov_base = (char *)buffer + used;
         used += (messages[n].iov_len + 7) & ~(size_t)7;
@@ -297,6 +321,7 @@ void sub_settle(struct sub *sub) {
 
 void sub_close(struct sub *sub) {
     weave("sub.close.before");
+    atomic_store(&sub->own->left, 1); /* nobody waits for what it has not taken */
     for (size_t i = 0; i < sub->feeds; i++) {
         post_done(&sub->end->roll, &sub->feed[i]->end);
     }

@@ -371,6 +371,7 @@ static int topics_recv(void *self, void *buffer, size_t capacity, size_t *size, 
 static int topics_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note,
                              bool wait) {
     (void)wait;
+    note->lies = false; /* nobody would know whose it is when it comes back */
     return receive(self, &(struct ask){.buffer = buffer, .capacity = capacity, .size = size, .note = note});
 }
 

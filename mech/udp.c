@@ -2,7 +2,8 @@
  *
  * udp://host:port: datagrams as a carrier, and the queue that the engine makes of it. PULL binds the address, or joins the
  * group of udp://group@interface:port; PUSH sends there. Nobody is connected and nobody is told of: what is lost on the way
- * shows in the numbers of what came, or when the other host says so. The name is resolved once, by open.
+ * shows in the numbers of what came, or when the other host says so. The name is resolved once, by open. PUB and SUB are the same
+ * for a group alone, and in each publisher's order.
  */
 #define _GNU_SOURCE
 #include <net/if.h>
@@ -362,8 +363,89 @@ static int64_t disarm(void *self, enum mech_way way) {
     return 0;
 }
 
+/* A published message is one datagram, so that its number is the message's; and goes to many, or it would be pushed. */
+static int open_group(void *self, const struct mech_open *open) {
+    struct queue *q = self;
+    const uint64_t most = LARGEST_4 - FRAG_HEAD, tail = seal_tail(seal_kind(&open->options));
+    struct mech_open whole = *open;
+    if (open->options.raw != 0) {
+        return err_say(EOPNOTSUPP, "%s: the raw form of udp has the roles push and pull only", open->address);
+    }
+    if (open->options.max > most + tail) { /* the seal has added its own */
+        return err_say(EMSGSIZE,
+                       "%s: a published message is one datagram, of at most %u bytes (?max); push sends larger ones",
+                       open->address, (unsigned)most);
+    }
+    whole.options.max = whole.options.max < most ? whole.options.max : most;
+    int rc = queue_open(q, &carrier_udp, &whole);
+    if (rc == 0 && q->facts.receivers != 0) {
+        queue_close(q);
+        queue_deinit(q);
+        rc = err_say(
+            THIRL_EADDRESS,
+            "%s: udp publishes to a multicast group, 224.0.0.0 to 239.255.255.255 or in ff00::/8, or a broadcast "
+            "address; to one receiver send with push, who listens with pull",
+            open->address);
+    }
+    q->in.frag.in_order = true;
+    return rc;
+}
+
+static void skip(void *self) {
+    struct queue *q = self;
+    frag_skip(&q->in.frag);
+}
+
+static void describe_group(struct thirl_limits *limits) {
+    limits->ordered = 1;
+    limits->receivers = 0;
+    limits->full = THIRL_FULL_DROP_NEWEST;
+}
+
+static void group_limits(void *self, struct thirl_limits *limits) {
+    queue_limits(self, limits);
+    describe_group(limits);
+}
+
+static void group_claims(struct thirl_limits *limits) {
+    queue_claims(&carrier_udp, limits);
+    describe_group(limits);
+}
+
+const struct mech mech_group = {
+    .scheme = "udp",
+    .summary = "UDP datagrams, published to all of a multicast group: may be lost, which each subscriber sees",
+    .state_size = sizeof(struct queue),
+    .roles = 1u << THIRL_PUB | 1u << THIRL_SUB,
+    .raw = true,
+    .crc = true,
+    .numbers = true,
+    .full = 1u << THIRL_FULL_DROP_NEWEST,
+    .queue = QUEUE,
+    .max = LARGEST_4 - FRAG_HEAD,
+    .blocks = true,
+    .open = open_group,
+    .close = queue_close,
+    .deinit = queue_deinit,
+    .flush = queue_flush,
+    .send = queue_send,
+    .settle = queue_settle,
+    .recv = queue_recv,
+    .send_noted = queue_send_noted,
+    .recv_noted = queue_recv_noted,
+    .skip = skip,
+    .look = queue_look,
+    .arm = queue_arm,
+    .disarm = disarm,
+    .fd = queue_fd,
+    .limits = group_limits,
+    .claims = group_claims,
+    .peer = queue_peer,
+};
+
 const struct mech mech_udp = {
     .scheme = "udp",
+    .kin = &mech_group,
     .summary = "UDP datagrams, to one host, to all of a network or to a multicast group: may be lost, which is counted",
     .state_size = sizeof(struct queue),
     .roles = 1u << THIRL_PUSH | 1u << THIRL_PULL,

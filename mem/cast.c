@@ -6,8 +6,9 @@
 
 #include "base/weave.h"
 
-#define RUN 4    /* in a row, and the next ones are worth fetching: sooner it would take the writer's lines away */
-#define TRIES 64 /* a reader that is overtaken so often in a row comes back later */
+#define RUN 4     /* in a row, and the next ones are worth fetching: sooner it would take the writer's lines away */
+#define NOWHERE 1 /* no record's position */
+#define TRIES 64  /* a reader that is overtaken so often in a row comes back later */
 
 /* ---- the writer ---- */
 
@@ -30,6 +31,19 @@ void cast_part(struct cast_out *out) {
     }
     atomic_store(&out->head->marked, marked); /* pairs with the load in newest_mark */
     out->next = (part + 1) << out->shift;
+}
+
+void cast_remark(struct cast_out *out, uint64_t position) {
+    struct cast_mark *mark = &out->head->mark[(out->head->marked - 1) % CAST_MARKS];
+    if (mark->at >= position) {
+        return;
+    }
+    const struct cast_record *record = (const struct cast_record *)(const void *)lane_at(&out->lane, position);
+    uint64_t number = position == out->lane.at ? out->number : atomic_peek(&record->number);
+    atomic_poke(&mark->at, NOWHERE); /* both pair with newest_mark, which looks twice */
+    weave("cast.remark.between");
+    atomic_store(&mark->number, number);
+    atomic_store(&mark->at, position);
 }
 
 /* Of a part that has begun and is not yet forgotten. */
@@ -78,7 +92,8 @@ static int look(const struct cast_in *in, uint64_t at, uint32_t *span, uint32_t 
     if (word == 0) {
         return 0;
     }
-    return *span <= in->lane.mask && (*span & 7) == 0 && (uint64_t)*size + CAST_OVERHEAD <= *span ? 1 : -1;
+    return *span <= in->lane.mask && (*span & 7) == 0 && (uint64_t)(*size & ~LANE_AWAY) + CAST_OVERHEAD <= *span ? 1
+                                                                                                                 : -1;
 }
 
 static inline const struct cast_record *record_at(const struct cast_in *in, uint64_t at) {
@@ -134,7 +149,9 @@ static int walk(const struct cast_in *in, struct place *place, uint64_t stop) {
 static struct place newest_mark(const struct cast_in *in, uint64_t back) {
     uint64_t marked = atomic_load(&in->head->marked); /* pairs with cast_part */
     const struct cast_mark *mark = &in->head->mark[(marked - 1 - back) % CAST_MARKS];
-    return (struct place){atomic_peek(&mark->at), atomic_peek(&mark->number), true};
+    struct place place = {atomic_load(&mark->at), atomic_load(&mark->number), true}; /* pairs with cast_remark */
+    bool settled = place.at != NOWHERE && atomic_peek(&mark->at) == place.at;
+    return settled ? place : (struct place){.at = atomic_load(&in->head->floor)}; /* pairs with (1) */
 }
 
 /* The record from which the one of that number is not far: a mark, or the floor. */
@@ -205,6 +222,25 @@ static inline int accept(struct cast_in *in, uint32_t span, uint64_t number, str
     return 1;
 }
 
+/* A record whose message lies elsewhere: 2, or -1. */
+static __attribute__((noinline)) int look_away(const struct cast_record *record, uint32_t size, uint32_t span,
+                                               uint64_t number, struct cast_got *got) {
+    if ((size & ~LANE_AWAY) != sizeof got->where) {
+        return -1;
+    }
+    cast_move(got->where, record + 1, sizeof got->where, false);
+    got->span = span;
+    got->number = number;
+    return 2;
+}
+
+int cast_accept(struct cast_in *in, struct cast_got *got) {
+    uint64_t floor;
+    weave("cast.accept.before");
+    atomic_fence();
+    return is_whole(in, in->lane.at, &floor) ? accept(in, got->span, got->number, got) : 0;
+}
+
 int cast_read(struct cast_in *in, void *buffer, size_t capacity, struct cast_got *got) {
     for (int tries = 0; tries < TRIES; tries++) {
         uint32_t span, size;
@@ -220,7 +256,9 @@ int cast_read(struct cast_in *in, void *buffer, size_t capacity, struct cast_got
             }
             number = atomic_peek(&record->number);
             got->size = size;
-            if (likely(size <= capacity)) {
+            if (unlikely((size & LANE_AWAY) != 0)) {
+                found = look_away(record, size, span, number, got);
+            } else if (likely(size <= capacity)) {
                 cast_move(buffer, record + 1, size, false);
                 weave("cast.read.copied");
             }

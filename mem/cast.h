@@ -76,6 +76,9 @@ uint64_t cast_down(const struct cast_out *, uint64_t position);
 /* Publishes the floor, a record's position. A full fence: what is asked of readers behind it has happened after it. */
 void cast_raise(struct cast_out *, uint64_t floor);
 
+/* Before the floor goes to a record's position that no mark knows, or to the end: lets the last mark know it, for those who join. */
+void cast_remark(struct cast_out *, uint64_t position);
+
 /* Notes where a part begins. */
 void cast_part(struct cast_out *);
 
@@ -130,6 +133,8 @@ struct cast_in {
 struct cast_got {
     size_t size;
     uint64_t number, lost; /* lost: messages just before it */
+    uint32_t span;
+    uint64_t where[3]; /* of a message that lies elsewhere: what stands here */
 };
 
 /* Begins to read where the writer began. */
@@ -139,7 +144,10 @@ void cast_follow(struct cast_in *, const struct cast_head *, const void *ring, s
 int cast_join(struct cast_in *, uint64_t history);
 
 /* Takes the next message into the buffer: 1; 0: there is none; -1: the writer lies; -2: it does not fit (got->size is what it
- * needs) and stays. */
+ * needs) and stays; 2: it lies elsewhere (LANE_AWAY), got->where says where, and it stays until cast_accept: 1, it is taken; 0: the writer
+ * was faster, and what is there may be another one's; -1: it lies. A full fence: whoever has written what keeps the message whole, and then is
+ * told 1, is seen by a writer who raises the floor before it looks. */
+int cast_accept(struct cast_in *, struct cast_got *);
 int cast_read(struct cast_in *, void *buffer, size_t capacity, struct cast_got *);
 
 /* Might cast_read say anything but 0? */

@@ -22,6 +22,7 @@ void pool_init(struct pool *pool, const struct seg *seg, uint64_t bound) {
     *pool = (struct pool){.seg = seg, .fd = -1, .gone = POOL_NONE, .first = POOL_NONE};
     pool->bound = bound < seg->pool ? bound : seg->pool;
     pool->page = seg_round(1);
+    pool->most = pool_most(pool->bound);
 }
 
 void pool_deinit(struct pool *pool) {
@@ -121,14 +122,17 @@ void pool_look(struct pool *pool) {
     pool->look++;
 }
 
+void pool_mark_one(struct pool *pool, uint64_t note) {
+    uint32_t chunk = (uint32_t)note;
+    if (chunk < pool->chunks && pool->chunk[chunk].generation == (uint32_t)(note >> 32)) {
+        pool->chunk[chunk].marked = pool->look;
+    }
+}
+
 void pool_mark(struct pool *pool, const struct pool_notes *notes) {
     uint64_t mask = atomic_load(&notes->mask); /* pairs with (2) and (4) */
     for (; mask != 0; mask &= mask - 1) {
-        uint64_t note = atomic_load(&notes->note[__builtin_ctzll(mask)]);
-        uint32_t chunk = (uint32_t)note;
-        if (chunk < pool->chunks && pool->chunk[chunk].generation == (uint32_t)(note >> 32)) {
-            pool->chunk[chunk].marked = pool->look;
-        }
+        pool_mark_one(pool, atomic_load(&notes->note[__builtin_ctzll(mask)]));
     }
 }
 
@@ -194,13 +198,25 @@ void pool_back(struct pool *pool, uint32_t chunk) {
 uint64_t pool_oldest(const struct pool *pool, size_t size) {
     uint64_t pages, least = POOL_FOREVER;
     unsigned which = size_of(pool, size, &pages);
-    uint32_t chunk = pool->size == NULL ? POOL_NONE : pool->size[which].sent.first;
-    for (; chunk != POOL_NONE; chunk = pool->chunk[chunk].next) {
-        if (pool->chunk[chunk].marked != pool->look && pool->chunk[chunk].end < least) {
-            least = pool->chunk[chunk].end;
+    for (uint32_t i = 0; i < pool->chunks; i++) {
+        const struct pool_chunk *chunk = &pool->chunk[i];
+        if (chunk->state == POOL_SENT && chunk->marked != pool->look && (size == 0 || chunk->size == which) &&
+            chunk->end < least) {
+            least = chunk->end;
         }
     }
     return least;
+}
+
+uint64_t pool_last(const struct pool *pool, uint64_t position) {
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < pool->chunks; i++) {
+        const struct pool_chunk *chunk = &pool->chunk[i];
+        if (chunk->state == POOL_SENT && chunk->end <= position && chunk->end > last) {
+            last = chunk->end;
+        }
+    }
+    return last;
 }
 
 uint64_t pool_busy(const struct pool *pool, uint64_t *held, uint32_t *count) {

@@ -109,6 +109,7 @@ struct pool_size { /* all chunks of one size */
 struct pool {
     const struct seg *seg;
     uint64_t bound, reserved; /* bytes */
+    uint64_t most;            /* the largest message */
     size_t page;
     int fd; /* of the file, from the first chunk on; -1 before */
     struct pool_chunk *chunk;
@@ -145,6 +146,7 @@ bool pool_has(const struct pool *, size_t size);
  * that all have passed. size 0: chunks of all sizes. Whoever has no receiver marks nothing. */
 void pool_look(struct pool *);
 void pool_mark(struct pool *, const struct pool_notes *);
+void pool_mark_one(struct pool *, uint64_t note);
 void pool_sweep(struct pool *, size_t size, uint64_t passed);
 
 /* After a sweep: are there so few chunks of that size, and so few at all, that another one would save looks? */
@@ -175,8 +177,10 @@ void pool_sent(struct pool *, uint32_t chunk, uint64_t end);
 /* It was not sent after all. */
 void pool_back(struct pool *, uint32_t chunk);
 
-/* The oldest chunk of that size that was sent: its record's end, for those who may overwrite. POOL_FOREVER: there is none. */
+/* For those who say up to where they overwrite. The oldest chunk of that size (0: of any) that was sent and not seen held: its record's end;
+ * POOL_FOREVER: there is none. And the last of all such ends up to a position; 0: there is none. */
 uint64_t pool_oldest(const struct pool *, size_t size);
+uint64_t pool_last(const struct pool *, uint64_t position);
 
 /* Bytes of chunks that are lent or sent, as far as the last sweep knows; of those that it saw held, *held gets how many bytes. */
 uint64_t pool_busy(const struct pool *, uint64_t *held, uint32_t *count);

@@ -124,7 +124,7 @@ static void garbage_in_a_publisher(void **state) {
     unsigned errors = 0;
     for (int round = 0; round < ROUNDS; round++) {
         settle();
-        thirl *bad = open_end(THIRL_PUB, round % 2 == 0 ? "?queue=4096" : "?queue=4096&full=latest");
+        thirl *bad = open_end(THIRL_PUB, round % 2 == 0 ? "?queue=4096&pool=16K" : "?queue=4096&pool=16K&full=latest");
         size_t size;
         struct fan_tx *tx = seize("tx", &size);
         thirl *sub = open_end(THIRL_SUB, round % 3 == 0 ? "?history=3" : ""), *good = open_end(THIRL_PUB, "");

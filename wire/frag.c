@@ -102,7 +102,8 @@ static struct frag_sender *find_sender(struct frag *frag, const struct frag_head
         oldest = sender->touched < oldest->touched ? sender : oldest;
     }
     /* A sender's first packet has the number 0: of one that has just begun, those before this one may be on their way. */
-    *oldest = (struct frag_sender){.node = head->node, .end = head->end, .top = head->packet - 1};
+    *oldest = (struct frag_sender){
+        .node = head->node, .end = head->end, .top = head->packet - 1, .number = (uint64_t)head->packet - 1};
     oldest->window = head->packet < 64 ? UINT64_MAX << head->packet : UINT64_MAX;
     frag->latest = (unsigned)(oldest - frag->sender);
     return oldest;
@@ -115,6 +116,14 @@ HOT bool frag_came_before(struct frag *frag, const struct frag_head *head) {
     struct frag_sender *sender = find_sender(frag, head);
     sender->touched = ++frag->turn;
     uint32_t ahead = head->packet - sender->top;
+    if (unlikely(frag->in_order && ahead > UINT32_MAX / 2)) {
+        uint32_t behind = sender->top - head->packet;
+        bool again = behind >= 64 || (sender->window >> behind & 1) != 0;
+        sender->window |= again ? 0 : UINT64_C(1) << behind;
+        frag->twice += again;
+        frag->late += !again;
+        return true;
+    }
     if (ahead == 0 || ahead > UINT32_MAX / 2) {
         uint32_t behind = sender->top - head->packet;
         if (behind >= 64 || (sender->window >> behind & 1) != 0) {
@@ -131,7 +140,15 @@ HOT bool frag_came_before(struct frag *frag, const struct frag_head *head) {
     sender->missing += ahead - 1;
     sender->window = ahead >= 64 ? 1 : sender->window << ahead | 1;
     sender->top = head->packet;
+    sender->number += ahead;
+    frag->number = sender->number;
+    frag->gap = ahead - 1 + sender->skipped;
+    sender->skipped = 0;
     return false;
+}
+
+void frag_skip(struct frag *frag) {
+    frag->sender[frag->latest].skipped += frag->gap + 1;
 }
 
 /* ---- putting together ---- */

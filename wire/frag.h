@@ -81,12 +81,18 @@ struct frag_sender {
     uint32_t end, top; /* the highest packet that came */
     uint64_t window;   /* bit n: packet top - n came, or is not waited for */
     uint64_t missing;  /* packets that are counted as lost, and may still come */
+    uint64_t number;   /* of `top`, without an end; where in_order */
+    uint64_t skipped;  /* of its packets, since the last one that was handed out: frag_skip */
     uint64_t touched;
 };
 
 struct frag {
     size_t max, room, held; /* bytes of one message, of all unfinished ones, and those that are held now */
     bool lossy;
+    bool
+        in_order; /* set by whoever wants each sender's packets in their order: one that is late is dropped, and stays lost */
+    uint64_t number,
+        gap; /* in_order: of the packet that came last: its number, and how many of its sender are missing before it */
     uint64_t turn;
     unsigned parts;
     struct frag_part part[FRAG_PARTS];
@@ -105,8 +111,11 @@ struct frag {
 void frag_init(struct frag *, size_t max, size_t room, bool lossy);
 void frag_deinit(struct frag *);
 
-/* Counts a packet, where lossy. true: it came before, forget it. */
+/* Counts a packet, where lossy. true: it came before, or too late, forget it. */
 bool frag_came_before(struct frag *, const struct frag_head *);
+
+/* The packet that came last was passed over: the gap before the next one of its sender has it, and its own. in_order. */
+void frag_skip(struct frag *);
 
 /* Takes over a piece of a message that is not one packet. 0: more must come, or, where not lossy, its beginning never came and it is
  * forgotten; 1: the message is whole: see frag_whole.

@@ -270,6 +270,7 @@ static const char *const elsewhere[] = {
     "sem.",       "token.",  "beacon.",    "once.",                      /* survive_test */
     "barrier.",                                                          /* muster_test */
     "stow.",      "pool.",   "inlet.keep", "inlet.drop",  "outlet.away", /* stow_test */
+    "bulk.",      "grasp.",                                              /* grasp_test */
     "link.noted",                                                        /* rights_test */
     "roll.type.",                                                        /* type_test of conform */
     "pipe.",                                                             /* pipe_test */

@@ -7,6 +7,7 @@
  *     floor (mem/cast.h)     a writer overwrites a record that a reader may be copying: nothing torn is believed
  *     seat (mech/fan.h)      a subscriber joins while a publisher that waits makes room: nothing it needs is overwritten
  *     hail (mem/hail.h)      two ringers, of whom one may take the other's bell: nobody sleeps on
+ *     grasp (mech/bulk.c)    a publisher that waits for nobody uses a chunk again that a subscriber may be about to hold
  *     chunk (mem/pool.h)     a sender uses a chunk again that its receiver may hold: what is read in place stays as it was
  */
 #include <setjmp.h>
@@ -476,12 +477,82 @@ static void what_is_held_stays(void **state) {
     assert_int_not_equal(chunks("without a look at notes", NO_NOTES), 0);
 }
 
+/* ---- the grasp ---- */
+
+enum { SAID, CHUNK, HELD };
+enum { NO_FENCE_THERE = 1, NO_FENCE_HERE = 2, NO_LOOK_AGAIN = 4 };
+
+static void reuse(struct state *s, unsigned without) {
+    switch (s->pc[0]++) {
+    case 0:
+        put(s, 0, SAID, 2, true);
+        break;
+    case 1:
+        if ((without & NO_FENCE_THERE) == 0) {
+            fence(s, 0);
+        }
+        break;
+    default:
+        if (load(s, 0, HELD) == 0) {
+            put(s, 0, CHUNK, 2, false);
+        }
+        s->pc[0] = DONE;
+        break;
+    }
+}
+
+/* Registers: what was read. */
+static void grasp(struct state *s, unsigned without) {
+    switch (s->pc[1]++) {
+    case 0:
+        put(s, 1, HELD, 1, false);
+        break;
+    case 1:
+        if ((without & NO_FENCE_HERE) == 0) {
+            fence(s, 1);
+        }
+        break;
+    case 2:
+        if (load(s, 1, SAID) > 1 && (without & NO_LOOK_AGAIN) == 0) {
+            s->pc[1] = DONE; /* lost it */
+        }
+        break;
+    default:
+        s->registers[1][0] = load(s, 1, CHUNK);
+        s->pc[1] = DONE;
+        break;
+    }
+}
+
+static void grasp_step(struct state *s, int cpu, unsigned without) {
+    (cpu == 0 ? reuse : grasp)(s, without);
+}
+
+static bool slipped(const struct state *s) {
+    return s->registers[1][0] == 2;
+}
+
+static unsigned grasps(const char *name, unsigned without) {
+    struct state begin = {.memory = {[SAID] = 1, [CHUNK] = 1}};
+    const struct model model = {name, grasp_step, slipped, 2, without};
+    return search(&model, &begin);
+}
+
+static void nothing_slips(void **state) {
+    (void)state;
+    assert_int_equal(grasps("a chunk is grasped", 0), 0);
+    assert_int_not_equal(grasps("without the publisher's fence", NO_FENCE_THERE), 0);
+    assert_int_not_equal(grasps("without the subscriber's fence", NO_FENCE_HERE), 0);
+    assert_int_not_equal(grasps("without a second look", NO_LOOK_AGAIN), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_torn_is_believed),
         cmocka_unit_test(nobody_is_robbed),
         cmocka_unit_test(nobody_sleeps_on),
         cmocka_unit_test(what_is_held_stays),
+        cmocka_unit_test(nothing_slips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Large messages of publishers, which several subscribers hold: in any order, over its end, over the publisher's, by those who die, by
+ * those who hold too many, and where nobody is waited for.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "include/thirl/thirl.h"
+#include "tests/member.h"
+
+#define SOON thirl_in_ms(20000)
+#define MIB ((size_t)1 << 20)
+#define ADDRESS "shm://grasp"
+#define POOL "pool=16M"
+
+/* Every word says which message it is: a torn one shows. */
+static void fill(uint64_t *data, size_t size, uint64_t seed) {
+    for (size_t i = 0; i < size / 8; i += 64) data[i] = seed * 1000003 + i;
+}
+
+static bool intact(const uint64_t *data, size_t size, uint64_t seed) {
+    for (size_t i = 0; i < size / 8; i += 64) {
+        if (data[i] != seed * 1000003 + i) return false;
+    }
+    return true;
+}
+
+static int put(thirl *end, size_t size, uint64_t seed, thirl_time until) {
+    thirl_msg *msg;
+    int rc = thirl_loan(end, &msg, size, until);
+    if (rc != 0) return rc;
+    fill(thirl_msg_data(msg), size, seed);
+    return thirl_put(end, &msg, until);
+}
+
+static bool take(thirl *end, thirl_msg **msg, size_t size, uint64_t seed) {
+    return thirl_take(end, msg, SOON) == 0 && thirl_msg_size(*msg) == size && intact(thirl_msg_data(*msg), size, seed);
+}
+
+static thirl *open_as(enum thirl_role role, const char *options) {
+    char address[200];
+    thirl *end = NULL;
+    (void)snprintf(address, sizeof address, ADDRESS "%s", options);
+    if (thirl_open(&end, role, address, NULL) != 0) (void)fprintf(stderr, "%s\n", thirl_why());
+    return end;
+}
+
+static int see(void *context, const struct thirl_seen *seen) {
+    struct thirl_seen *sum = context;
+    sum->pool_bytes += seen->pool_bytes;
+    sum->held += seen->held;
+    return 0;
+}
+
+/* ---- several hold one ---- */
+
+static int share(void *argument) {
+    (void)argument;
+    enum { SUBS = 3, HOLD = 5 };
+    thirl *pub = open_as(THIRL_PUB, "?full=block&" POOL), *sub[SUBS];
+    CHECK(pub != NULL);
+    for (int i = 0; i < SUBS; i++) CHECK((sub[i] = open_as(THIRL_SUB, "")) != NULL);
+    thirl_msg *held[SUBS][HOLD] = {{NULL}}, *small;
+    uint64_t seed[HOLD] = {0};
+    for (uint64_t n = 0; n < 200; n++) {
+        unsigned slot = (unsigned)room_dice(HOLD);
+        for (int i = 0; i < SUBS; i++) {
+            CHECK(held[i][slot] == NULL || intact(thirl_msg_data(held[i][slot]), MIB, seed[slot]));
+            thirl_free(&held[i][slot]);
+        }
+        CHECK(put(pub, MIB, n, SOON) == 0);
+        CHECK(put(pub, 100, n, SOON) == 0);
+        for (int i = 0; i < SUBS; i++) {
+            CHECK(take(sub[i], &held[i][slot], MIB, n));
+            CHECK(thirl_msg_number(held[i][slot]) == 2 * n);
+            CHECK(take(sub[i], &small, 100, n));
+            thirl_free(&small);
+        }
+        seed[slot] = n;
+    }
+    struct thirl_seen sum = {0};
+    CHECK(thirl_list(see, &sum) == 0 && sum.pool_bytes <= 16 * MIB && sum.held != 0);
+    for (unsigned k = 0; k < HOLD; k++) {
+        for (int i = 0; i < SUBS; i++) {
+            CHECK(held[i][k] == NULL || intact(thirl_msg_data(held[i][k]), MIB, seed[k]));
+            thirl_free(&held[i][k]);
+        }
+    }
+    unsigned char *copy = malloc(4 * MIB);
+    size_t size;
+    CHECK(copy != NULL && put(pub, 4 * MIB, 7, SOON) == 0);
+    for (int i = 0; i < SUBS; i++) {
+        CHECK(thirl_recv(sub[i], copy, 10, &size, SOON) == -EMSGSIZE && size == 4 * MIB);
+        CHECK(thirl_recv(sub[i], copy, 4 * MIB, &size, SOON) == 0 && intact((uint64_t *)(void *)copy, size, 7));
+    }
+    fill((uint64_t *)(void *)copy, 3 * MIB, 8); /* too large for the ring: by copy */
+    CHECK(thirl_send(pub, copy, 3 * MIB, SOON) == 0);
+    for (int i = 0; i < SUBS; i++) {
+        thirl_msg *msg;
+        CHECK(take(sub[i], &msg, 3 * MIB, 8));
+        thirl_free(&msg);
+        CHECK(thirl_close(&sub[i], SOON) == 0);
+    }
+    free(copy);
+    return thirl_close(&pub, SOON);
+}
+
+static void several_hold_one(void **state) {
+    (void)state;
+    assert_int_equal(room_run(share, NULL), 0);
+}
+
+/* ---- nobody is waited for ---- */
+
+static int run_ahead(void *argument) {
+    (void)argument;
+    thirl *pub = open_as(THIRL_PUB, "?" POOL), *sub = open_as(THIRL_SUB, ""), *late;
+    CHECK(pub != NULL && sub != NULL);
+    thirl_msg *old, *msg;
+    CHECK(put(pub, MIB, 0, SOON) == 0);
+    CHECK(take(sub, &old, MIB, 0));
+    for (uint64_t n = 1; n <= 100; n++) CHECK(put(pub, MIB, n, THIRL_NOW) == 0);
+    CHECK(intact(thirl_msg_data(old), MIB, 0));
+    CHECK(thirl_take(sub, &msg, SOON) == 0);
+    uint64_t number = thirl_msg_number(msg);
+    CHECK(number > 80 && thirl_msg_lost(msg) == number - 1 && intact(thirl_msg_data(msg), MIB, number));
+    thirl_free(&msg);
+    while (thirl_take(sub, &msg, THIRL_NOW) == 0) {
+        number++;
+        CHECK(thirl_msg_lost(msg) == 0 && intact(thirl_msg_data(msg), MIB, number));
+        thirl_free(&msg);
+    }
+    CHECK(number == 100 && intact(thirl_msg_data(old), MIB, 0));
+    CHECK((late = open_as(THIRL_SUB, "?history=3")) != NULL);
+    for (uint64_t n = 98; n <= 100; n++) {
+        CHECK(take(late, &msg, MIB, n));
+        thirl_free(&msg);
+    }
+    CHECK(thirl_close(&sub, SOON) == 0); /* what it held stays */
+    for (uint64_t n = 101; n <= 200; n++) CHECK(put(pub, MIB, n, THIRL_NOW) == 0);
+    CHECK(intact(thirl_msg_data(old), MIB, 0));
+    CHECK(thirl_close(&pub, SOON) == 0);
+    CHECK(intact(thirl_msg_data(old), MIB, 0));
+    thirl_free(&old);
+    CHECK(thirl_close(&late, SOON) == 0);
+    return 0;
+}
+
+static void nobody_is_waited_for(void **state) {
+    (void)state;
+    assert_int_equal(room_run(run_ahead, NULL), 0);
+}
+
+static int listens(void *argument) {
+    bool copies = argument != NULL;
+    thirl *sub = open_as(THIRL_SUB, "");
+    CHECK(sub != NULL);
+    uint64_t *copy = malloc(MIB), got = 0, last = 0;
+    CHECK(copy != NULL);
+    for (;;) {
+        thirl_msg *msg = NULL;
+        size_t size = 0;
+        int rc =
+            copies ? thirl_recv(sub, copy, MIB, &size, thirl_in_ms(1000)) : thirl_take(sub, &msg, thirl_in_ms(1000));
+        if (rc == -ETIMEDOUT || rc == -THIRL_EPEERDIED) break;
+        CHECK(rc == 0);
+        const uint64_t *data = copies ? copy : thirl_msg_data(msg);
+        size = copies ? size : thirl_msg_size(msg);
+        uint64_t seed = data[0] / 1000003;
+        CHECK(seed > last && intact(data, size, seed)); /* not torn, and in order */
+        last = seed;
+        got++;
+        thirl_free(&msg);
+    }
+    CHECK(got > 20);
+    free(copy);
+    return thirl_close(&sub, SOON);
+}
+
+static int outruns(void *argument) {
+    (void)argument;
+    thirl *pub = open_as(THIRL_PUB, "?pool=256K&queue=64K");
+    CHECK(pub != NULL);
+    pid_t one = room_fork(listens, NULL), two = room_fork(listens, (void *)"copies");
+    for (uint64_t n = 1, begin = (uint64_t)time(NULL); n < 1000 || (uint64_t)time(NULL) < begin + 2; n++) {
+        int rc = put(pub, 20000 + (size_t)room_dice(40000), n, THIRL_NOW);
+        CHECK(rc == 0 || (rc == -EBUSY && strstr(thirl_why(), "?pool=") != NULL));
+        if (n % 64 == 0) usleep(100);
+    }
+    CHECK(room_reap(one) == 0);
+    CHECK(room_reap(two) == 0);
+    return thirl_close(&pub, SOON);
+}
+
+static void nothing_torn_is_believed(void **state) {
+    (void)state;
+    assert_int_equal(room_run(outruns, NULL), 0);
+}
+
+/* ---- too many ---- */
+
+static int hoard(void *argument) {
+    (void)argument;
+    thirl *pub = open_as(THIRL_PUB, "?full=block&" POOL), *sub = open_as(THIRL_SUB, "");
+    CHECK(pub != NULL && sub != NULL);
+    thirl_msg *held[12], *msg;
+    for (unsigned i = 0; i < 12; i++) CHECK(put(pub, MIB, i, SOON) == 0 && take(sub, &held[i], MIB, i));
+    for (unsigned i = 12; i < 16; i++) CHECK(put(pub, MIB, i, SOON) == 0);
+    CHECK(thirl_take(sub, &msg, SOON) == -EBUSY);
+    CHECK(strstr(thirl_why(), "holds 12 messages") != NULL && strstr(thirl_why(), "?pool=") != NULL);
+    CHECK(put(pub, MIB, 16, thirl_in_ms(30)) == -ETIMEDOUT);
+    CHECK(strstr(thirl_why(), "12 messages") != NULL && strstr(thirl_why(), "?pool=") != NULL);
+    CHECK(put(pub, 100, 99, SOON) == 0); /* small ones have room */
+    thirl_free(&held[3]);
+    CHECK(put(pub, MIB, 16, SOON) == 0);
+    for (unsigned i = 0; i < 12; i++) thirl_free(&held[i]);
+    CHECK(thirl_close(&pub, THIRL_NOW) >= 0);
+    CHECK(thirl_close(&sub, SOON) == 0);
+
+    thirl *subs[2];
+    CHECK((pub = open_as(THIRL_PUB, "?" POOL)) != NULL);
+    CHECK((subs[0] = open_as(THIRL_SUB, "")) != NULL && (subs[1] = open_as(THIRL_SUB, "")) != NULL);
+    thirl_msg *all[16];
+    for (unsigned i = 0; i < 16; i++) {
+        CHECK(put(pub, MIB, i, THIRL_NOW) == 0);
+        CHECK(take(subs[i / 8], &all[i], MIB, i));
+        CHECK(take(subs[1 - i / 8], &msg, MIB, i));
+        thirl_free(&msg);
+    }
+    CHECK(put(pub, MIB, 16, THIRL_NOW) == -EBUSY);
+    CHECK(strstr(thirl_why(), "hold 16 messages, 16777216 bytes") != NULL && strstr(thirl_why(), "?pool=") != NULL);
+    thirl_free(&all[4]);
+    CHECK(put(pub, MIB, 16, THIRL_NOW) == 0);
+    for (unsigned i = 0; i < 16; i++) thirl_free(&all[i]);
+    return 0;
+}
+
+static void all_are_told_who_holds_too_many(void **state) {
+    (void)state;
+    assert_int_equal(room_run(hoard, NULL), 0);
+}
+
+static int frees_late(void *argument) {
+    int *ready = argument;
+    thirl *sub = open_as(THIRL_SUB, "");
+    CHECK(sub != NULL && write(ready[1], "", 1) == 1);
+    thirl_msg *held[12];
+    for (unsigned i = 0; i < 12; i++) CHECK(take(sub, &held[i], MIB, i));
+    usleep(200000);
+    for (unsigned i = 0; i < 12; i++) thirl_free(&held[i]);
+    for (unsigned i = 12; i < 30; i++) {
+        CHECK(take(sub, &held[0], MIB, i));
+        thirl_free(&held[0]);
+    }
+    return thirl_close(&sub, SOON);
+}
+
+static int is_woken(void *argument) {
+    (void)argument;
+    int ready[2];
+    char byte;
+    thirl *pub = open_as(THIRL_PUB, "?full=block&" POOL);
+    CHECK(pub != NULL && pipe(ready) == 0);
+    pid_t other = room_fork(frees_late, ready);
+    CHECK(read(ready[0], &byte, 1) == 1);
+    for (unsigned i = 0; i < 30; i++) CHECK(put(pub, MIB, i, SOON) == 0);
+    CHECK(thirl_close(&pub, SOON) == 0);
+    return room_reap(other);
+}
+
+static void what_is_freed_wakes(void **state) {
+    (void)state;
+    assert_int_equal(room_run(is_woken, NULL), 0);
+}
+
+/* ---- death ---- */
+
+struct death {
+    const char *at;
+    int ready[2];
+};
+
+static int dies(void *argument) {
+    struct death *death = argument;
+    setenv("THIRL_WEAVE_AT", death->at, 1);
+    thirl *sub = open_as(THIRL_SUB, "");
+    CHECK(sub != NULL && write(death->ready[1], "", 1) == 1);
+    thirl_msg *held[12];
+    static unsigned char copy[1 << 20];
+    for (unsigned i = 0; i < 12; i++) {
+        size_t size;
+        if (i % 4 == 3) {
+            CHECK(thirl_recv(sub, copy, sizeof copy, &size, SOON) == 0);
+            continue;
+        }
+        CHECK(thirl_take(sub, &held[i], SOON) == 0);
+        if (i % 4 == 2) thirl_free(&held[i]);
+    }
+    (void)raise(SIGKILL);
+    return 1;
+}
+
+static int outlives(void *argument) {
+    struct death death = {.at = argument};
+    char byte;
+    for (int waits = 0; waits < 2; waits++) {
+        thirl *pub = open_as(THIRL_PUB, waits ? "?full=block&" POOL : "?" POOL);
+        CHECK(pub != NULL && pipe(death.ready) == 0);
+        for (int round = 0; round < 2; round++) {
+            pid_t other = room_fork(dies, &death);
+            CHECK(read(death.ready[0], &byte, 1) == 1);
+            for (uint64_t i = 0; i < 60; i++) {
+                CHECK(put(pub, MIB, i, SOON) == 0);
+                if (!waits) usleep(2000);
+            }
+            CHECK(room_reap(other) == 128 + SIGKILL);
+        }
+        thirl_msg *all[16]; /* nothing is lost of it */
+        for (unsigned i = 0; i < 16; i++) CHECK(thirl_loan(pub, &all[i], MIB, SOON) == 0);
+        thirl_msg *more = NULL;
+        CHECK(thirl_loan(pub, &more, 3 * MIB, THIRL_NOW) < 0);
+        for (unsigned i = 0; i < 16; i++) thirl_free(&all[i]);
+        CHECK(thirl_close(&pub, THIRL_NOW) >= 0);
+        (void)close(death.ready[0]);
+        (void)close(death.ready[1]);
+    }
+    return 0;
+}
+
+static void the_dead_hold_nothing(void **state) {
+    (void)state;
+    static char at[][32] = {"grasp.note.before:3:kill", "grasp.note.after:3:kill",  "cast.accept.before:4:kill",
+                            "grasp.copy.after:1:kill",  "grasp.drop.before:2:kill", "grasp.drop.after:1:kill"};
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) assert_int_equal(room_run(outlives, at[i]), 0);
+}
+
+static int feeds(void *argument) {
+    struct death *death = argument;
+    setenv("THIRL_WEAVE_AT", death->at, 1);
+    thirl *pub = open_as(THIRL_PUB, "?" POOL);
+    CHECK(pub != NULL);
+    for (uint64_t i = 0;; i++) {
+        if (put(pub, MIB, i, SOON) != 0) return 2;
+        usleep(1000);
+    }
+}
+
+static int mourns(void *argument) {
+    struct death death = {.at = argument};
+    for (int round = 0; round < 2; round++) {
+        thirl *sub = open_as(THIRL_SUB, "");
+        CHECK(sub != NULL);
+        pid_t other = room_fork(feeds, &death);
+        thirl_msg *held = NULL, *msg;
+        uint64_t number = 0;
+        int rc;
+        while ((rc = thirl_take(sub, &msg, SOON)) == 0) {
+            CHECK(intact(thirl_msg_data(msg), MIB, thirl_msg_number(msg)));
+            if (held == NULL) {
+                held = msg;
+                number = thirl_msg_number(msg);
+            } else {
+                thirl_free(&msg);
+            }
+        }
+        CHECK(rc == -THIRL_EPEERDIED);
+        CHECK(room_reap(other) == 128 + SIGKILL);
+        CHECK(held != NULL && intact(thirl_msg_data(held), MIB, number)); /* it outlives its publisher */
+        thirl_free(&held);
+        CHECK(thirl_close(&sub, SOON) == 0);
+    }
+    return 0;
+}
+
+static void what_the_dead_sent_is_whole(void **state) {
+    (void)state;
+    static char at[][32] = {"bulk.raise.said:2:kill",  "cast.remark.between:2:kill", "cast.raise.before:2:kill",
+                            "pub.send.written:9:kill", "pub.send.committed:9:kill",  "pool.make.reserved:3:kill"};
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) assert_int_equal(room_run(mourns, at[i]), 0);
+}
+
+static bool free_after(bool taken, thirl_msg **msg) {
+    thirl_free(msg);
+    return taken;
+}
+
+static int is_small(void *argument) {
+    (void)argument;
+    thirl *pub, *sub;
+    thirl_msg *msg;
+    for (int i = 0; i < 2; i++) { /* a small pool beside a large queue, and none */
+        CHECK((pub = open_as(THIRL_PUB, i == 0 ? "?full=block&pool=64K" : "?full=block&pool=1")) != NULL);
+        CHECK((sub = open_as(THIRL_SUB, "")) != NULL);
+        for (size_t size = 64; size <= MIB; size *= 4)
+            CHECK(put(pub, size, 3, SOON) == 0 && free_after(take(sub, &msg, size, 3), &msg));
+        CHECK(thirl_close(&pub, SOON) == 0 && thirl_close(&sub, SOON) == 0);
+    }
+    return 0;
+}
+
+static void a_small_pool_is_no_bound(void **state) {
+    (void)state;
+    assert_int_equal(room_run(is_small, NULL), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(several_hold_one),
+        cmocka_unit_test(nobody_is_waited_for),
+        cmocka_unit_test(nothing_torn_is_believed),
+        cmocka_unit_test(all_are_told_who_holds_too_many),
+        cmocka_unit_test(what_is_freed_wakes),
+        cmocka_unit_test(the_dead_hold_nothing),
+        cmocka_unit_test(what_the_dead_sent_is_whole),
+        cmocka_unit_test(a_small_pool_is_no_bound),
+    };
+    return cmocka_run_group_tests(tests, room_begin, room_end);
+}
