@@ -163,7 +163,7 @@ $(EXAMPLES): $(B)/%: $(B)/obj/%.o $(STATIC)
 	$(LINK) -o $@ $^ $(LOOP_LIBS_$(patsubst example/loop-%,%,$*))
 
 $(filter-out $(FUZZERS),$(TESTS)): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
-	$(LINK) -o $@ $^ -lcmocka
+	$(LINK) -Wl,-u,leaks_look -o $@ $^ -lcmocka
 
 # A parser and its corpus; with libFuzzer's main where that drives it.
 $(FUZZERS): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(EXTRA)),,$(B)/tests/fuzz/replay.o) $(B)/tests/libtest.a $(WEAVE)

@@ -179,7 +179,7 @@ bool bulk_ready(struct pub *pub) {
 
 int bulk_loan(struct pub *pub, struct mech_piece *piece, size_t size) {
     uint32_t chunk;
-    if (size < pub->lends || size > pub->max || pub->lents == POOL_HELD) {
+    if (size < pub->lends || size > pub->pool.most || size > pub->max || pub->lents == POOL_HELD) {
         return 1;
     }
     int rc = bulk_place(pub, size, &chunk);

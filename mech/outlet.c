@@ -430,7 +430,7 @@ int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
     if (size > out->end->max) {
         return too_large(out, size);
     }
-    bool away = size >= out->lends || size > out->within;
+    bool away = (size >= out->lends && size <= out->pool.most) || size > out->within;
     uint32_t span = lane_step(&out->lane, away ? sizeof(struct pool_ref) : size), chunk = POOL_NONE;
     if (hold_full(&out->loans)) {
         return -EBUSY;

@@ -22,6 +22,7 @@ void pool_init(struct pool *pool, const struct seg *seg, uint64_t bound) {
     *pool = (struct pool){.seg = seg, .fd = -1, .gone = POOL_NONE, .first = POOL_NONE};
     pool->bound = bound < seg->pool ? bound : seg->pool;
     pool->page = seg_round(1);
+    pool->most = pool_most(pool->bound);
 }
 
 void pool_deinit(struct pool *pool) {

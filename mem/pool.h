@@ -109,6 +109,7 @@ struct pool_size { /* all chunks of one size */
 struct pool {
     const struct seg *seg;
     uint64_t bound, reserved; /* bytes */
+    uint64_t most;            /* the largest message */
     size_t page;
     int fd; /* of the file, from the first chunk on; -1 before */
     struct pool_chunk *chunk;

@@ -335,16 +335,14 @@ static int say_died(const struct barrier *b) {
     return THIRL_OWNER_DIED;
 }
 
-int barrier_wait(struct barrier *b, uint32_t *generation, int64_t until, const void *site) {
-    if (!is_one(b)) {
-        return refuse();
-    }
-    const struct party *me = party_me();
-    struct barrier_place *place = me == NULL ? NULL : mine(b, me);
+/* Not inlined: gcc 12 with -fsanitize=null asks whether the address of a thread's own variable is NULL by flags that the linker does not
+ * keep. */
+__attribute__((noinline)) static int come_and_wait(struct barrier *b, const struct party *me, uint32_t *generation,
+                                                   int64_t until, const void *site) {
+    struct barrier_place *place = mine(b, me);
     if (place == NULL) {
         return no_place();
     }
-    until = owner_until(until);
     uint64_t seen = atomic_load(&b->word);
     rest_begin(me, b->tag, b, site);
     weave("barrier.come.before");
@@ -363,6 +361,14 @@ int barrier_wait(struct barrier *b, uint32_t *generation, int64_t until, const v
         *generation = (uint32_t)generation_of(seen);
     }
     return (seen & BARRIER_TOLD) != 0 ? say_died(b) : 0;
+}
+
+int barrier_wait(struct barrier *b, uint32_t *generation, int64_t until, const void *site) {
+    if (!is_one(b)) {
+        return refuse();
+    }
+    const struct party *me = party_me();
+    return me == NULL ? no_place() : come_and_wait(b, me, generation, owner_until(until), site);
 }
 
 int thirl_barrier_wait(thirl_barrier *barrier, uint32_t *generation, thirl_time until) {

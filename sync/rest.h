@@ -20,7 +20,7 @@ static inline void rest_begin(const struct party *me, uint64_t tag, const void *
                              .object = (uint64_t)(uintptr_t)object,
                              .site = (uint64_t)(uintptr_t)site,
                              .since = clock_now(),
-                             .kind = (uint32_t)(tag & 15)};
+                             .kind = (uint32_t)(tag & SLIP_KIND_BITS)};
     slip_await(me->slip, &wait);
 }
 
@@ -31,7 +31,7 @@ static inline int rest_slice(const uint64_t *word, uint64_t seen, int64_t now, i
 
 /* Is it a thing of that kind, made by its init? */
 static inline bool rest_is(const uint64_t *tag, enum slip_kind kind) {
-    return (atomic_peek(tag) & 15) == kind;
+    return (atomic_peek(tag) & SLIP_KIND_BITS) == (uint64_t)kind;
 }
 
 #endif

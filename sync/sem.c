@@ -143,10 +143,7 @@ static int wait_for(struct sem *s, const struct party *me, uint32_t permits, int
 
 /* Permits that other threads of this process have given back are still listed as this one's. */
 static void tidy(const struct sem *s, const struct party *me, uint32_t permits) {
-    uint32_t held = me->slip->held, listed = 0, own = 0;
-    for (uint32_t i = 0; held <= SLIP_HOLDS && i < held; i++) {
-        listed += me->slip->hold[i].tag == s->tag;
-    }
+    uint32_t listed = me->slip->held <= SLIP_HOLDS ? slip_listed(me->slip, s->tag) : 0, own = 0;
     for (uint32_t i = 0; listed != 0 && i < permits; i++) {
         own += atomic_peek(&s->holder[i]) == mark(me);
     }

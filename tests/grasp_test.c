@@ -391,6 +391,30 @@ static void what_the_dead_sent_is_whole(void **state) {
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) assert_int_equal(room_run(mourns, at[i]), 0);
 }
 
+static bool free_after(bool taken, thirl_msg **msg) {
+    thirl_free(msg);
+    return taken;
+}
+
+static int is_small(void *argument) {
+    (void)argument;
+    thirl *pub, *sub;
+    thirl_msg *msg;
+    for (int i = 0; i < 2; i++) { /* a small pool beside a large queue, and none */
+        CHECK((pub = open_as(THIRL_PUB, i == 0 ? "?full=block&pool=64K" : "?full=block&pool=1")) != NULL);
+        CHECK((sub = open_as(THIRL_SUB, "")) != NULL);
+        for (size_t size = 64; size <= MIB; size *= 4)
+            CHECK(put(pub, size, 3, SOON) == 0 && free_after(take(sub, &msg, size, 3), &msg));
+        CHECK(thirl_close(&pub, SOON) == 0 && thirl_close(&sub, SOON) == 0);
+    }
+    return 0;
+}
+
+static void a_small_pool_is_no_bound(void **state) {
+    (void)state;
+    assert_int_equal(room_run(is_small, NULL), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_hold_one),
@@ -400,6 +424,7 @@ int main(void) {
         cmocka_unit_test(what_is_freed_wakes),
         cmocka_unit_test(the_dead_hold_nothing),
         cmocka_unit_test(what_the_dead_sent_is_whole),
+        cmocka_unit_test(a_small_pool_is_no_bound),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "include/thirl/lock.h"
 #include "sync/order.h"
+#include "sync/token.h"
 #include "tests/member.h"
 #include "tests/room.h"
 
@@ -172,6 +173,8 @@ static void threads_take_turns(void **state) {
     }
 }
 
+#define KILLS 60
+
 static int pass_for_ever(void *argument) {
     (void)argument;
     for (;;) {
@@ -180,7 +183,7 @@ static int pass_for_ever(void *argument) {
     }
 }
 
-/* Of two that wait for an automatic event one is killed at random: each setting is passed by somebody, but for one that a dead one had
+/* Of two that wait for an automatic event one is killed at random: somebody passes each time that it is set, but for what a dead one had
  * passed and not noted down yet. */
 static void random_kills_of_waiters(void **state) {
     (void)state;
@@ -188,24 +191,24 @@ static void random_kills_of_waiters(void **state) {
     anew(THIRL_LOCK_AUTOMATIC);
     for (int c = 0; c < 2; c++) child[c] = room_fork(pass_for_ever, NULL);
     await_waiters(SLIP_EVENT, 2);
-    for (int k = 0; k < 60; k++) {
+    for (int k = 0; k < KILLS; k++) {
         int c = (int)room_dice(2);
-        uint64_t before = atomic_load(&board->passed);
         assert_int_equal(thirl_event_set(&board->event), 0);
         for (uint64_t spin = room_dice(20000); spin > 0; spin--) atomic_pause();
         kill(child[c], SIGKILL);
         assert_int_equal(room_reap(child[c]), 128 + SIGKILL);
-        int64_t began = clock_now();
-        while (atomic_load(&board->passed) == before && clock_now() - began < 300 * CLOCK_MS) room_sleep(CLOCK_MS);
-        if (atomic_load(&board->passed) == before) { /* the dead one had passed: then it is not set any more */
-            assert_int_equal(thirl_event_wait(&board->event, THIRL_NOW), -EAGAIN);
+        for (int64_t until = clock_now() + 9 * CLOCK_S; token_count(atomic_load(board->event.thirl_own)) != 0;) {
+            assert_true(clock_now() < until);
+            room_sleep(CLOCK_MS / 5);
         }
         child[c] = room_fork(pass_for_ever, NULL);
     }
+    await_waiters(SLIP_EVENT, 2); /* what was passed is noted down */
     for (int c = 0; c < 2; c++) {
         kill(child[c], SIGKILL);
         assert_int_equal(room_reap(child[c]), 128 + SIGKILL);
     }
+    assert_true(board->passed <= KILLS && board->passed >= KILLS / 4);
 }
 
 /* ---- once ---- */
@@ -315,12 +318,46 @@ static void the_next_is_told(void **state) {
     assert_int_equal(party_me()->slip->held, 0);
 }
 
+/* Who does it is killed at random, until somebody is done: each is told that begins behind a dead one, and nobody waits for ever. */
+static int take_long(void *argument) {
+    (void)argument;
+    for (;;) {
+        int rc = thirl_once_begin(&board->once, thirl_in_ms(20000));
+        CHECK(rc == THIRL_OWNER_DIED || (rc == THIRL_ONCE_YOURS && atomic_load(&board->done) == 0));
+        atomic_store(&board->done, UINT64_C(1));
+        (void)atomic_add(&board->ready, 1u);
+        CHECK(wait_word(&board->go, 1));
+    }
+}
+
+static void random_kills_of_who_does_it(void **state) {
+    (void)state;
+    pid_t child[3];
+    memset(board, 0, sizeof *board);
+    for (int c = 0; c < 3; c++) child[c] = room_fork(take_long, NULL);
+    assert_true(wait_word(&board->ready, 1));
+    for (int k = 0; k < 40; k++) {
+        int c = (int)room_dice(3);
+        room_sleep((int64_t)room_dice(2000) * CLOCK_US);
+        kill(child[c], SIGKILL);
+        assert_int_equal(room_reap(child[c]), 128 + SIGKILL);
+        child[c] = room_fork(take_long, NULL);
+    }
+    for (int c = 0; c < 3; c++) {
+        kill(child[c], SIGKILL);
+        assert_int_equal(room_reap(child[c]), 128 + SIGKILL);
+    }
+    assert_int_equal(thirl_once_begin(&board->once, thirl_in_ms(9000)), THIRL_OWNER_DIED);
+    assert_int_equal(thirl_once_end(&board->once, 1), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(events_of_one_thread), cmocka_unit_test(events_between_processes),
-        cmocka_unit_test(threads_take_turns),   cmocka_unit_test(random_kills_of_waiters),
-        cmocka_unit_test(once_of_one_thread),   cmocka_unit_test(processes_do_it_once),
-        cmocka_unit_test(threads_do_it_once),   cmocka_unit_test(the_next_is_told),
+        cmocka_unit_test(events_of_one_thread),        cmocka_unit_test(events_between_processes),
+        cmocka_unit_test(threads_take_turns),          cmocka_unit_test(random_kills_of_waiters),
+        cmocka_unit_test(once_of_one_thread),          cmocka_unit_test(processes_do_it_once),
+        cmocka_unit_test(threads_do_it_once),          cmocka_unit_test(the_next_is_told),
+        cmocka_unit_test(random_kills_of_who_does_it),
     };
     return cmocka_run_group_tests(tests, begin, room_end);
 }

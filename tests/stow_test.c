@@ -392,15 +392,36 @@ static void is_seen_by_all(void **state) {
     assert_int_equal(room_run(is_listed, NULL), 0);
 }
 
+static bool free_after(bool taken, thirl_msg **msg) {
+    thirl_free(msg);
+    return taken;
+}
+
+static int is_small(void *argument) {
+    (void)argument;
+    thirl *end, *other;
+    thirl_msg *msg;
+    for (int i = 0; i < 2; i++) { /* a small pool beside a large queue, and none */
+        const char *address = i == 0 ? "shm://small?pool=64K" : "shm://none?pool=1";
+        CHECK(thirl_open(&end, THIRL_PAIR, address, NULL) == 0 && thirl_open(&other, THIRL_PAIR, address, NULL) == 0);
+        for (size_t size = 64; size <= MIB; size *= 4)
+            CHECK(put(end, size, i, SOON) == 0 && free_after(take(other, &msg, size, i), &msg));
+        CHECK(thirl_close(&end, SOON) == 0 && thirl_close(&other, SOON) == 0);
+    }
+    return 0;
+}
+
+static void a_small_pool_is_no_bound(void **state) {
+    (void)state;
+    assert_int_equal(room_run(is_small, NULL), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(held_out_of_order),
-        cmocka_unit_test(both_are_told_who_holds_too_many),
-        cmocka_unit_test(the_dead_hold_nothing),
-        cmocka_unit_test(what_the_dead_sent_is_whole),
-        cmocka_unit_test(a_full_file_system_is_a_sentence),
-        cmocka_unit_test(what_is_lent_counts_whole),
-        cmocka_unit_test(is_seen_by_all),
+        cmocka_unit_test(held_out_of_order),         cmocka_unit_test(both_are_told_who_holds_too_many),
+        cmocka_unit_test(the_dead_hold_nothing),     cmocka_unit_test(what_the_dead_sent_is_whole),
+        cmocka_unit_test(a_small_pool_is_no_bound),  cmocka_unit_test(a_full_file_system_is_a_sentence),
+        cmocka_unit_test(what_is_lent_counts_whole), cmocka_unit_test(is_seen_by_all),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }

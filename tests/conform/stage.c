@@ -26,6 +26,7 @@
 
 #include <cmocka.h>
 
+#include "tests/leaks.h"
 #include "tests/quota.h"
 
 #define AHEAD 2 /* stages at once */
@@ -186,6 +187,7 @@ static void perform(struct stage *s) {
         (void)signal(signals[i], SIG_DFL); /* cmocka's handler would go on with the next test */
     }
     c->stage = getpid();
+    leaks_look();
     s->test->body(c);
     exit(0);
 }
