@@ -4,6 +4,8 @@
  */
 #include "mem/redo.h"
 
+#include <string.h>
+
 #include "base/weave.h"
 #include "include/thirl/thirl.h"
 
@@ -15,12 +17,17 @@ static uint64_t *at(const struct redo *redo, uint64_t place) {
     return (uint64_t *)(void *)(redo->base + place);
 }
 
+static unsigned bit_of(uint64_t place) {
+    return (unsigned)(place * UINT64_C(0x9e3779b97f4a7c15) >> 56);
+}
+
 uint64_t redo_get(struct redo *redo, uint64_t place) {
     if (!is_place(redo->bytes, place)) {
         redo->wrong = true;
         return 0;
     }
-    for (unsigned i = redo->count; i-- > 0;) {
+    unsigned bit = bit_of(place);
+    for (unsigned i = redo->seen[bit / 64] >> bit % 64 & 1 ? redo->count : 0; i-- > 0;) {
         if (redo->log->entry[i].place == place) {
             return redo->log->entry[i].value;
         }
@@ -33,6 +40,8 @@ void redo_put(struct redo *redo, uint64_t place, uint64_t value) {
         redo->wrong = true;
         return;
     }
+    unsigned bit = bit_of(place);
+    redo->seen[bit / 64] |= UINT64_C(1) << bit % 64;
     redo->log->entry[redo->count].place = place;
     redo->log->entry[redo->count].value = value;
     redo->count++;
@@ -52,6 +61,7 @@ int redo_commit(struct redo *redo) {
     atomic_store(&redo->log->count, 0); /* (3) */
     weave("redo.commit.after");
     redo->count = 0;
+    memset(redo->seen, 0, sizeof redo->seen);
     return 0;
 }
 

@@ -35,7 +35,8 @@ struct redo { /* a change that is being gathered: private */
     uint64_t bytes; /* places are below it */
     struct redo_log *log;
     unsigned count;
-    bool wrong; /* a place was none, or there were too many: the memory is damaged, and nothing will be changed */
+    uint64_t seen[4]; /* a bit for each place that was put, by its hash: most are only read */
+    bool wrong;       /* a place was none, or there were too many: the memory is damaged, and nothing will be changed */
 };
 
 static inline void redo_begin(struct redo *redo, void *base, uint64_t bytes, struct redo_log *log) {

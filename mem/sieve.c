@@ -44,13 +44,14 @@ static uint64_t *ways(const struct sieve_view *view, uint64_t hash) {
     return &view->ghost[hash >> 20 & view->mask & ~(uint64_t)(SIEVE_GHOST_WAYS - 1)];
 }
 
-/* As many are remembered as there are items in the main queue. */
 static uint64_t age(const struct sieve_view *view, uint64_t ghost) {
     return (uint32_t)((uint32_t)atomic_peek(&view->sieve->ghosts) - (uint32_t)ghost);
 }
 
+/* As many are remembered as there are items. */
 enum sieve_list sieve_home(const struct sieve_view *view, uint64_t hash) {
-    uint64_t most = atomic_peek(&view->sieve->queue[SIEVE_MAIN].items);
+    const struct sieve_queue *queue = view->sieve->queue;
+    uint64_t most = atomic_peek(&queue[SIEVE_MAIN].items) + atomic_peek(&queue[SIEVE_SMALL].items);
     const uint64_t *ghost = ways(view, hash);
     for (unsigned i = 0; i < SIEVE_GHOST_WAYS; i++) {
         uint64_t one = atomic_peek(&ghost[i]);

@@ -4,6 +4,7 @@
  */
 #include "include/thirl/cache.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -46,6 +47,7 @@ static inline bool is_mine(const thirl_cache *cache) {
 struct plan {
     uint64_t bytes, buckets, seed;
     uint32_t seats, mode;
+    bool make;
 };
 
 static int make_plan(struct plan *plan, const struct thirl_cache_options *given) {
@@ -65,7 +67,8 @@ static int make_plan(struct plan *plan, const struct thirl_cache_options *given)
     *plan = (struct plan){.bytes = (o.bytes + PAGE - 1) / PAGE * PAGE,
                           .buckets = SIEVE_GHOST_WAYS,
                           .seats = o.seats != 0 ? o.seats : (uint32_t)seats,
-                          .mode = o.mode != 0 ? o.mode : 0600};
+                          .mode = o.mode != 0 ? o.mode : 0600,
+                          .make = o.there == 0};
     while (plan->buckets < o.items) {
         plan->buckets *= 2;
     }
@@ -92,12 +95,15 @@ static int open_file(thirl_cache *cache, const char *file, struct plan *plan) {
     const struct lot_plan lot = {.file = file,
                                  .what = cache->shown,
                                  .writable = true,
-                                 .make = true,
+                                 .make = plan->make,
                                  .bytes = plan->bytes,
                                  .mode = plan->mode,
                                  .begin = begin,
                                  .context = plan};
     int rc = lot_open(&cache->lot, &lot);
+    if (rc == -ENOENT) {
+        return err_say(ENOENT, "there is no %s", cache->shown);
+    }
     rc = rc != 0 ? rc : shelf_check(&cache->shelf, cache->lot.map, cache->lot.size, node_id(), cache->shown);
     if (rc != 0) {
         return rc;

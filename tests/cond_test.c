@@ -58,6 +58,14 @@ static bool until_they_wait(uint32_t threads) {
     return false;
 }
 
+static bool wait_word(const uint32_t *word, uint32_t value) {
+    for (int64_t until = clock_now() + 20 * CLOCK_S; atomic_load(word) < value;) {
+        if (clock_now() > until) return false;
+        room_sleep(CLOCK_MS / 5);
+    }
+    return true;
+}
+
 static void answers_of_one_thread(void **state) {
     (void)state;
     for (size_t i = 0; i < FLAGS; i++) {
@@ -114,27 +122,28 @@ static int wait_until_told(void *argument) {
 
 #define WAITERS 4
 
-/* One signal is for one: the others sleep on, also when they look up after their slices. All by a broadcast. */
-static int wakes_one_and_all(bool in_mutex) {
+/* One signal is for one: the others sleep on, also when they look up after their slices; unless that one is slower than their slice, which
+ * *exact then does not say. All by a broadcast. */
+static int wakes_one_and_all(bool in_mutex, bool *exact) {
     pid_t child[WAITERS];
     for (int i = 0; i < WAITERS; i++) child[i] = room_fork(wait_until_told, NULL);
     CHECK(until_they_wait(WAITERS));
     room_sleep(120 * CLOCK_MS);
     for (uint32_t n = 1; n <= 2; n++) {
         CHECK(thirl_cond_signal(&board->cond) == 0);
-        room_sleep(180 * CLOCK_MS);
-        CHECK(thirl_mutex_lock(&board->mutex, thirl_in_ms(20000)) == 0);
-        CHECK(board->woken == n);
-        CHECK(thirl_mutex_unlock(&board->mutex) == 0);
+        CHECK(wait_word(&board->woken, n));
+        room_sleep(120 * CLOCK_MS);
     }
     CHECK(thirl_cond_deinit(&board->cond) == -EBUSY);
     CHECK(thirl_mutex_lock(&board->mutex, thirl_in_ms(20000)) == 0);
+    uint32_t woken = board->woken;
+    *exact = woken == 2;
     board->go = 1;
     if (in_mutex) CHECK(thirl_cond_broadcast(&board->cond) == 0);
     CHECK(thirl_mutex_unlock(&board->mutex) == 0);
     if (!in_mutex) CHECK(thirl_cond_broadcast(&board->cond) == 0);
     for (int i = 0; i < WAITERS; i++) CHECK(room_reap(child[i]) == 0);
-    CHECK(board->woken == 2 + WAITERS && board->waits == 0);
+    CHECK(board->woken <= woken + WAITERS && board->waits == 0);
     CHECK(thirl_cond_deinit(&board->cond) == 0);
     return 0;
 }
@@ -142,8 +151,12 @@ static int wakes_one_and_all(bool in_mutex) {
 static void a_signal_is_for_one_and_a_broadcast_for_all(void **state) {
     (void)state;
     for (size_t i = 0; i < FLAGS; i++) {
-        anew(with_each_flag[i]);
-        assert_int_equal(wakes_one_and_all(i % 2 == 0), 0);
+        bool exact = false;
+        for (int tries = 0; !exact && tries < 10; tries++) {
+            anew(with_each_flag[i]);
+            assert_int_equal(wakes_one_and_all(i % 2 == 0, &exact), 0);
+        }
+        assert_true(exact);
     }
 }
 

@@ -125,6 +125,15 @@ const struct tool_verb tool_verbs[] = {
      "code is 7 when somebody waits for what nobody will let go of, else 8 when locks are taken in orders that may "
      "become\n"
      "a deadlock.\n"},
+    {"cache", "NAME", "read and change a shared cache, and show how it does", FOR_CACHE, 0, true, tool_cache,
+     "Behind the name stands what to do: get KEY, put KEY TEXT, remove KEY, or stats, which is done if nothing is "
+     "said.\n"
+     "Options stand before the name. Only put makes a cache that is not there.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl cache web/pages put /index.html '<p>hello'\n"
+     "  thirl cache web/pages get /index.html\n"
+     "  thirl cache --json web/pages stats\n"},
     {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, 0, false, tool_clean,
      "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
      "that nobody has open, with the messages in them, and prints how many those were.\n"},

@@ -355,6 +355,10 @@ enum tool_exit option_parse(struct tool_args *args, int count, char **words) {
                 args->command = words - 1;
                 break;
             }
+            if (args->verb->bit == FOR_CACHE) { /* what is to be done: a key may look like an option */
+                args->command = words;
+                break;
+            }
         } else {
             tool_say(args, "\"%s\" is one word too many; see thirl help %s", word, args->verb->name);
             code = TOOL_USAGE;

@@ -56,11 +56,12 @@ enum {
     FOR_SERVE = 16384,
     FOR_STATE = 32768,
     FOR_DOCTOR = 65536,
-    FOR_ALL = 131071,
+    FOR_CACHE = 131072,
+    FOR_ALL = 262143,
     FOR_SENDERS = FOR_SEND | FOR_PUB | FOR_PUSH,
     FOR_RECEIVERS = FOR_RECV | FOR_SUB | FOR_PULL,
     FOR_FLOW = FOR_SENDERS | FOR_RECEIVERS,
-    FOR_JSON = FOR_LIST | FOR_DOCTOR | FOR_VERSION | FOR_MECHANISMS | FOR_PING | FOR_CLEAN,
+    FOR_JSON = FOR_LIST | FOR_DOCTOR | FOR_VERSION | FOR_MECHANISMS | FOR_PING | FOR_CLEAN | FOR_CACHE,
 };
 
 /* id, name, letter or 0, argument or NULL, verbs, text */
@@ -87,7 +88,7 @@ enum {
     X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
     X(ECHO, "echo", 'e', NULL, FOR_SERVE, "answer each request with itself")                                           \
     X(TOPIC, "topic", 0, NULL, FOR_SUB, "the topic and a tab before each message")                                     \
-    X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING | FOR_CALL | FOR_SERVE | FOR_STATE,                         \
+    X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING | FOR_CALL | FOR_SERVE | FOR_STATE | FOR_CACHE,             \
       "longest wait for the peer: 100ms, 5s, 2m; else never")                                                          \
     X(STATS, "stats", 0, NULL, FOR_FLOW | FOR_CALL | FOR_SERVE, "a summary on standard error at the end")              \
     X(QUIET, "quiet", 'q', NULL, FOR_FLOW | FOR_CALL | FOR_SERVE, "no progress on a terminal")                         \
@@ -118,7 +119,8 @@ enum tool_format { FORMAT_LINES, FORMAT_LENGTH, FORMAT_STREAM };
 struct tool_args {
     const struct tool_verb *verb;
     const char *operand; /* ADDRESS, VERB of help, CMD of run; NULL when there is none */
-    char **command;      /* of run and serve: CMD and its arguments, with a NULL behind them; else NULL */
+    char *
+        *command; /* of run and serve: CMD and its arguments, with a NULL behind them; of cache what to do; else NULL */
     const char *file, *message, *over;
     enum tool_format format;
     bool json, stats, quiet, help, serve, both, keep, all, echo, watch, topic;
@@ -151,6 +153,7 @@ int tool_jobs(const struct tool_args *); /* run -j */
 int tool_call(const struct tool_args *);
 int tool_serve(const struct tool_args *);
 int tool_state(const struct tool_args *);
+int tool_cache(const struct tool_args *);
 int tool_doctor(const struct tool_args *);
 int tool_clean(const struct tool_args *);
 int tool_version(const struct tool_args *);

@@ -28,6 +28,8 @@ struct thirl_cache_options {
     uint64_t items; /* about how many items it will have; bytes / 512 */
     uint32_t seats; /* how many handles may be open at once; one for each 64 KiB, 16 at least and 256 at most */
     uint32_t mode;  /* permission bits; 0600. Who uses it writes to it */
+    uint32_t there; /* open one only if it is there: -ENOENT */
+    uint32_t zero;
 };
 
 /* Opens the cache called NAME or shm://NAME in the registry, and makes it if it is not there. options may be NULL.
