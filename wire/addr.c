@@ -65,8 +65,8 @@ static const struct option {
      "a duration with its unit, ns, us, ms or s, up to a year, such as 100ms", NULL, 0},
     {"deadline", DURATION, AT(deadline), 1, YEAR,
      "a duration with its unit, ns, us, ms or s, up to a year, such as 100ms", NULL, 0},
-    {"of", TYPE, AT(of), 0, 0, "name:bytes:alignment:layout, the layout in hexadecimal; what is not known is left out",
-     NULL, 0},
+    {"of", TYPE, offsetof(struct thirl_options, of), sizeof(void *), 0, 0,
+     "name:bytes:alignment:layout, the layout in hexadecimal; what is not known is left out", NULL, 0},
     {"retry", FLAG, AT(retry), 0, 1, "on or off; ?retry alone means on", WORDS(flag_words)},
     {"deadlock", WORD, AT(deadlock), THIRL_DEADLOCK_WAIT, THIRL_DEADLOCK_FAIL, "wait or fail", WORDS(deadlock_words)},
 #undef AT

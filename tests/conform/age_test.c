@@ -100,7 +100,7 @@ static void miss_some(thirl *from, thirl *to, unsigned some) {
 
 static void miss_many(thirl *from, thirl *to) {
     static char bytes[4][100], buffer[1000];
-    struct iovec out[4], in[4];
+    struct iovec out[4], in[4] = {{NULL, 0}};
     size_t got = 4;
     int rc = -ETIMEDOUT;
     for (unsigned i = 0; i < 4; i++) {
