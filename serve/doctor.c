@@ -125,12 +125,12 @@ static void show_thread(struct look *look, unsigned i, size_t *blockers) {
 static bool show_threads(struct look *look) {
     size_t count = look->knot.count, shown = 0;
     look->thread = calloc(count + 1, sizeof *look->thread);
-    look->threads = calloc(count + 1, sizeof *look->threads);
+    look->threads = calloc(count + 1, sizeof(const struct thirl_thread *)); // NOLINT(bugprone-sizeof-expression)
     look->object = calloc((count + 1) * (SLIP_HOLDS + 1), sizeof *look->object);
     look->blocker = calloc((size_t)look->knot.web.start[count] + 1, sizeof *look->blocker);
     look->address = calloc(count + 1, sizeof *look->address);
     look->circle = calloc(count + 1, sizeof *look->circle);
-    look->circles = calloc(count + 1, sizeof *look->circles);
+    look->circles = calloc(count + 1, sizeof(const struct thirl_circle *)); // NOLINT(bugprone-sizeof-expression)
     if (look->thread == NULL || look->threads == NULL || look->object == NULL || look->blocker == NULL ||
         look->address == NULL || look->circle == NULL || look->circles == NULL) {
         return false;
@@ -210,7 +210,7 @@ static int show_orders(struct look *look) {
     }
     look->step = calloc(steps + 1, sizeof *look->step);
     look->order = calloc(count + 1, sizeof *look->order);
-    look->orders = calloc(count + 1, sizeof *look->orders);
+    look->orders = calloc(count + 1, sizeof(const struct thirl_order *)); // NOLINT(bugprone-sizeof-expression)
     if (rc != 0 || look->step == NULL || look->order == NULL || look->orders == NULL) {
         return rc != 0 ? rc : say_full();
     }

@@ -225,7 +225,7 @@ static bool find_edges(struct knot *knot, const unsigned *first, const struct he
 
 int knot_tie(struct knot *knot) {
     size_t count = 0;
-    unsigned *first = malloc(((size_t)knot->processes + 1) * sizeof *first);
+    unsigned *first = calloc((size_t)knot->processes + 1, sizeof *first);
     if (first != NULL) {
         find_firsts(knot, first);
     }

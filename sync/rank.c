@@ -56,8 +56,8 @@ static uint64_t whole(uint64_t tag) {
 
 __attribute__((noinline)) void rank_note(const struct party *me) {
     const struct slip *slip = me->slip;
-    uint32_t listed = slip->held < SLIP_HOLDS ? slip->held : SLIP_HOLDS;
-    if (slip->held > SLIP_HOLDS || listed < 2) {
+    uint32_t listed = slip->held;
+    if (listed < 2 || listed > SLIP_HOLDS) {
         return; /* it is not listed itself */
     }
     const struct slip_hold *last = &slip->hold[listed - 1];

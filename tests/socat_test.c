@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "tests/bare.h"
+#include "wire/frame.h"
 
 static void need(const char *program) {
     char command[64];
@@ -207,7 +208,7 @@ static void framed_refuses_socat(void **state) {
         assert_int_equal(thirl_recv(end, buffer, 1, &size, thirl_in_ms(20)), -ETIMEDOUT);
         (void)stat(path, &file);
     }
-    assert_int_equal(file.st_size, 64); /* a greeting that says no */
+    assert_int_equal(file.st_size, FRAME_HELLO); /* a greeting that says no */
     peer_reap(pid);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(thirl_close(&end, LONG), 0);

@@ -20,7 +20,7 @@
 #define LINE_PATIENCE_MS 10000         /* large programs have large tables */
 
 static void *read_piece(int fd, uint64_t offset, uint64_t size) {
-    char *piece = size > TABLE_MOST || offset > INT64_MAX / 2 ? NULL : malloc(size + 1);
+    char *piece = size > TABLE_MOST || offset > INT64_MAX / 2 ? NULL : calloc(1, size + 1);
     size_t got = 0;
     while (piece && got < size) {
         ssize_t n = pread(fd, piece + got, size - got, (off_t)(offset + got));
@@ -29,9 +29,6 @@ static void *read_piece(int fd, uint64_t offset, uint64_t size) {
             return NULL;
         }
         got += n > 0 ? (size_t)n : 0;
-    }
-    if (piece) {
-        piece[size] = 0;
     }
     return piece;
 }
