@@ -116,10 +116,10 @@ static uint32_t get(thirl_cache *c, uint32_t key) {
 static void audit(void) {
     struct shelf shelf = {0};
     uint64_t where = 0;
-    struct stat status;
+    struct stat status = {0};
     int dir = openat(room_dir, "area", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int fd = openat(dir, FILE_NAME, O_RDWR | O_CLOEXEC);
-    assert_true(fd >= 0 && fstat(fd, &status) == 0);
+    assert_int_equal(fstat(fd, &status), 0);
     void *map = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     assert_true(map != MAP_FAILED);
     assert_int_equal(shelf_check(&shelf, map, (uint64_t)status.st_size, node_id(), "the cache"), 0);
