@@ -27,6 +27,8 @@
 
 #include <cmocka.h>
 
+#include "tests/race/states.h"
+
 enum word { DATA, ATTENTION, COUNT, FENCED, WORDS };
 enum cpu { SLEEPER, RINGER, CPUS };
 #define BUFFER 6
@@ -54,34 +56,7 @@ struct state {
     uint8_t fences;           /* bell.fenced, the ringer's own */
 };
 
-static uint8_t load(const struct state *s, enum cpu cpu, enum word word) {
-    for (int i = s->buffer[cpu].length - 1; i >= 0; i--) {
-        if (s->buffer[cpu].word[i] == word) {
-            return s->buffer[cpu].value[i];
-        }
-    }
-    return s->memory[word];
-}
-
-static void store(struct state *s, enum cpu cpu, enum word word, uint8_t value) {
-    uint8_t at = s->buffer[cpu].length++;
-    s->buffer[cpu].word[at] = (uint8_t)word;
-    s->buffer[cpu].value[at] = value;
-}
-
-static void drain_one(struct state *s, enum cpu cpu) {
-    s->memory[s->buffer[cpu].word[0]] = s->buffer[cpu].value[0];
-    s->buffer[cpu].length--;
-    memmove(s->buffer[cpu].word, s->buffer[cpu].word + 1, BUFFER - 1);
-    memmove(s->buffer[cpu].value, s->buffer[cpu].value + 1, BUFFER - 1);
-    s->buffer[cpu].word[BUFFER - 1] = s->buffer[cpu].value[BUFFER - 1] = 0;
-}
-
-static void drain(struct state *s, enum cpu cpu) {
-    while (s->buffer[cpu].length != 0) {
-        drain_one(s, cpu);
-    }
-}
+#include "tests/race/stores.h" /* for which all that stands before this */
 
 static void fence_heavy(struct state *s) {
     drain(s, SLEEPER);
@@ -187,31 +162,10 @@ static void ringer(struct state *s, const struct model *model) {
 
 #define SEEN_MAX 65536
 
-static struct state seen[SEEN_MAX];
-static bool taken[SEEN_MAX];
-static unsigned states, lost;
-
-static bool is_new(const struct state *s) {
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < sizeof *s; i++) {
-        hash = (hash ^ ((const unsigned char *)s)[i]) * 16777619u;
-    }
-    for (uint32_t i = hash % SEEN_MAX;; i = (i + 1) % SEEN_MAX) {
-        if (!taken[i]) {
-            assert_true(states < SEEN_MAX / 2);
-            taken[i] = true;
-            seen[i] = *s;
-            states++;
-            return true;
-        }
-        if (memcmp(&seen[i], s, sizeof *s) == 0) {
-            return false;
-        }
-    }
-}
+static unsigned lost;
 
 static void explore(struct state s, const struct model *model) {
-    if (!is_new(&s)) {
+    if (!states_new(&s)) {
         return;
     }
     bool quiet = s.buffer[SLEEPER].length == 0 && s.buffer[RINGER].length == 0;
@@ -234,12 +188,12 @@ static void explore(struct state s, const struct model *model) {
 static unsigned search(struct model model, const char *name) {
     struct state begin;
     memset(&begin, 0, sizeof begin);
-    memset(taken, 0, sizeof taken);
-    states = lost = 0;
+    states_begin(sizeof(struct state), SEEN_MAX);
+    lost = 0;
     begin.fences = model.fences;
     begin.memory[FENCED] = model.fences;
     explore(begin, &model);
-    printf("explore: %s: %u states, %u of them lose a wake-up\n", name, states, lost);
+    printf("explore: %s: %u states, %u of them lose a wake-up\n", name, states_count(), lost);
     return lost;
 }
 

@@ -20,6 +20,8 @@
 
 #include <cmocka.h>
 
+#include "tests/race/states.h"
+
 #define WORDS 8
 #define CPUS 3
 #define BUFFER 8
@@ -91,31 +93,10 @@ static void fence(struct state *s, int cpu) {
 
 #define SEEN_MAX (1u << 20)
 
-static struct state seen[SEEN_MAX];
-static bool taken[SEEN_MAX];
-static unsigned states, wrong;
-
-static bool is_new(const struct state *s) {
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < sizeof *s; i++) {
-        hash = (hash ^ ((const unsigned char *)s)[i]) * 16777619u;
-    }
-    for (uint32_t i = hash % SEEN_MAX;; i = (i + 1) % SEEN_MAX) {
-        if (!taken[i]) {
-            assert_true(states < SEEN_MAX / 2);
-            taken[i] = true;
-            seen[i] = *s;
-            states++;
-            return true;
-        }
-        if (memcmp(&seen[i], s, sizeof *s) == 0) {
-            return false;
-        }
-    }
-}
+static unsigned wrong;
 
 static void explore(struct state s, const struct model *model) {
-    if (!is_new(&s)) {
+    if (!states_new(&s)) {
         return;
     }
     bool quiet = true;
@@ -138,10 +119,10 @@ static void explore(struct state s, const struct model *model) {
 }
 
 static unsigned search(const struct model *model, const struct state *begin) {
-    memset(taken, 0, sizeof taken);
-    states = wrong = 0;
+    states_begin(sizeof(struct state), SEEN_MAX);
+    wrong = 0;
     explore(*begin, model);
-    printf("floor: %s: %u states, %u of them wrong\n", model->name, states, wrong);
+    printf("floor: %s: %u states, %u of them wrong\n", model->name, states_count(), wrong);
     return wrong;
 }
 

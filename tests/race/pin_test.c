@@ -26,6 +26,8 @@
 
 #include <cmocka.h>
 
+#include "tests/race/states.h"
+
 enum word { LINK, VERSION, PIN, CONTENT, LOG, WORDS };
 enum cpu { READER, WRITER, CPUS };
 enum { ITEM = 1, HALF, OTHER };
@@ -52,34 +54,7 @@ struct state {
     uint8_t died, wrong;
 };
 
-static uint8_t load(const struct state *s, enum cpu cpu, enum word word) {
-    for (int i = s->buffer[cpu].length - 1; i >= 0; i--) {
-        if (s->buffer[cpu].word[i] == word) {
-            return s->buffer[cpu].value[i];
-        }
-    }
-    return s->memory[word];
-}
-
-static void store(struct state *s, enum cpu cpu, enum word word, uint8_t value) {
-    uint8_t at = s->buffer[cpu].length++;
-    s->buffer[cpu].word[at] = (uint8_t)word;
-    s->buffer[cpu].value[at] = value;
-}
-
-static void drain_one(struct state *s, enum cpu cpu) {
-    s->memory[s->buffer[cpu].word[0]] = s->buffer[cpu].value[0];
-    s->buffer[cpu].length--;
-    memmove(s->buffer[cpu].word, s->buffer[cpu].word + 1, BUFFER - 1);
-    memmove(s->buffer[cpu].value, s->buffer[cpu].value + 1, BUFFER - 1);
-    s->buffer[cpu].word[BUFFER - 1] = s->buffer[cpu].value[BUFFER - 1] = 0;
-}
-
-static void drain(struct state *s, enum cpu cpu) {
-    while (s->buffer[cpu].length != 0) {
-        drain_one(s, cpu);
-    }
-}
+#include "tests/race/stores.h" /* for which all that stands before this */
 
 static void next_get(struct state *s) {
     s->content = 0;
@@ -198,31 +173,10 @@ static bool take_over(struct state *s, const struct model *model) {
 
 #define SEEN_MAX 262144
 
-static struct state seen[SEEN_MAX];
-static bool taken[SEEN_MAX];
-static unsigned states, wrong;
-
-static bool is_new(const struct state *s) {
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < sizeof *s; i++) {
-        hash = (hash ^ ((const unsigned char *)s)[i]) * 16777619u;
-    }
-    for (uint32_t i = hash % SEEN_MAX;; i = (i + 1) % SEEN_MAX) {
-        if (!taken[i]) {
-            assert_true(states < SEEN_MAX / 2);
-            taken[i] = true;
-            seen[i] = *s;
-            states++;
-            return true;
-        }
-        if (memcmp(&seen[i], s, sizeof *s) == 0) {
-            return false;
-        }
-    }
-}
+static unsigned wrong;
 
 static void explore(struct state s, const struct model *model) {
-    if (!is_new(&s)) {
+    if (!states_new(&s)) {
         return;
     }
     wrong += s.wrong;
@@ -248,12 +202,12 @@ static void explore(struct state s, const struct model *model) {
 static unsigned search(struct model model, const char *name) {
     struct state begin;
     memset(&begin, 0, sizeof begin);
-    memset(taken, 0, sizeof taken);
-    states = wrong = 0;
+    states_begin(sizeof(struct state), SEEN_MAX);
+    wrong = 0;
     begin.memory[LINK] = 1;
     begin.memory[CONTENT] = ITEM;
     explore(begin, &model);
-    printf("explore: %s: %u states, %u of them wrong\n", name, states, wrong);
+    printf("explore: %s: %u states, %u of them wrong\n", name, states_count(), wrong);
     return wrong;
 }
 

@@ -25,6 +25,8 @@
 
 #include <cmocka.h>
 
+#include "tests/race/states.h"
+
 #define WORKERS 3
 #define BRINGER WORKERS
 #define ASLEEP 90
@@ -45,28 +47,7 @@ struct state {
 
 #define SEEN_MAX (1u << 22)
 
-static struct state seen[SEEN_MAX];
-static bool taken[SEEN_MAX];
-static unsigned states, lost;
-
-static bool is_new(const struct state *s) {
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < sizeof *s; i++) {
-        hash = (hash ^ ((const unsigned char *)s)[i]) * 16777619u;
-    }
-    for (uint32_t i = hash % SEEN_MAX;; i = (i + 1) % SEEN_MAX) {
-        if (!taken[i]) {
-            assert_true(states < SEEN_MAX / 2);
-            taken[i] = true;
-            seen[i] = *s;
-            states++;
-            return true;
-        }
-        if (memcmp(&seen[i], s, sizeof *s) == 0) {
-            return false;
-        }
-    }
-}
+static unsigned lost;
 
 static void worker(struct state *s, int w, const struct model *model) {
     uint8_t *pc = &s->pc[w];
@@ -157,7 +138,7 @@ static void wake(const struct state *s, const struct model *model) {
 }
 
 static void explore(struct state s, const struct model *model) {
-    if (!is_new(&s)) {
+    if (!states_new(&s)) {
         return;
     }
     bool moves = s.pc[BRINGER] != DONE || s.buffered != 0, sleeps = false;
@@ -195,10 +176,10 @@ static void explore(struct state s, const struct model *model) {
 static unsigned search(struct model model, const char *name) {
     struct state begin;
     memset(&begin, 0, sizeof begin);
-    memset(taken, 0, sizeof taken);
-    states = lost = 0;
+    states_begin(sizeof(struct state), SEEN_MAX);
+    lost = 0;
     explore(begin, &model);
-    printf("rouse: %s: %u states, %u of them lose a wake-up\n", name, states, lost);
+    printf("rouse: %s: %u states, %u of them lose a wake-up\n", name, states_count(), lost);
     return lost;
 }
 
