@@ -4,7 +4,7 @@
  */
 #include "tests/point.h"
 
-#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/weave.h"
@@ -30,4 +30,20 @@ const char *point_next(size_t *at, const char *beginnings) {
         }
     }
     return NULL;
+}
+
+bool point_all(const char *beginnings, int rounds, unsigned (*meet)(const char *name, bool killed), bool killed) {
+    size_t at = 0;
+    bool all = true;
+    for (const char *name; (name = point_next(&at, beginnings)) != NULL;) {
+        unsigned met = 0;
+        for (int round = 0; met == 0 && round < rounds; round++) {
+            met = meet(name, killed);
+        }
+        if (met == 0) {
+            printf("%s was never passed\n", name);
+            all = false;
+        }
+    }
+    return all;
 }

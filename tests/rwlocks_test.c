@@ -216,17 +216,8 @@ static unsigned meet(const char *name, bool killed) {
     return met;
 }
 
-/* Some are passed by chance only, and not each time. */
 static void at_each_point(bool killed) {
-    size_t at = 0;
-    for (const char *name; (name = point_next(&at, "rwlock. test.rwlock.")) != NULL;) {
-        unsigned met = 0;
-        for (int round = 0; met == 0 && round < 30; round++) met = meet(name, killed);
-        if (met == 0) {
-            print_message("%s was never passed\n", name);
-        }
-        assert_true(met != 0);
-    }
+    assert_true(point_all("rwlock. test.rwlock.", 30, meet, killed));
 }
 
 static void killed_at_each_point(void **state) {
