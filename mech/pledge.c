@@ -10,7 +10,6 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "mech/seal.h"
 #include "mech/stamp.h"
 #include "mech/wrap.h"
 #include "mem/node.h"
@@ -21,7 +20,7 @@
 struct pledge {
     struct wrap wrap;
     struct node_end *seen;
-    unsigned kind; /* seal_kind */
+    bool crc, ages;
     size_t tail;
     struct stamp stamp;
     unsigned char *data; /* OUT */
@@ -86,11 +85,11 @@ static int send_noted_slot(void *self, const void *data, size_t size, size_t *do
             memcpy(p->data, data, size);
         }
         size_t end = size;
-        if ((p->kind & SEAL_TIME) != 0) {
+        if (p->ages) {
             stamp_write(&p->stamp, p->data + end);
             end += STAMP;
         }
-        if ((p->kind & SEAL_CRC) != 0) {
+        if (p->crc) {
             const struct slip slip = {note->call, deadline_out(p, note), (uint8_t)note->kind, note->again};
             slip_write(p->data, end, &slip, true);
         }
@@ -160,9 +159,9 @@ static void judge(struct pledge *p, const unsigned char *data, size_t *size, str
     if (note->kind == MECH_GONE) {
         return;
     }
-    bool ages = (p->kind & SEAL_TIME) != 0 && note->kind != MECH_CANCEL && note->kind != MECH_FAILED;
+    bool ages = p->ages && note->kind != MECH_CANCEL && note->kind != MECH_FAILED;
     int rc = end < p->tail ? refuse(p, note, "it was cut short on its way") : 0;
-    if (rc == 0 && (p->kind & SEAL_CRC) != 0) {
+    if (rc == 0 && p->crc) {
         rc = check_crc(p, data, &end, note);
     }
     if (rc == 0 && ages) {
@@ -198,8 +197,9 @@ static int open_slot(void *self, const struct mech_open *open) {
     wrap_begin(self, sizeof *p, open, &copy);
     p->seen = open->seen;
     (void)strncpy(p->address, open->address, sizeof p->address - 1);
-    p->kind = seal_kind(&open->options);
-    p->tail = ((p->kind & SEAL_TIME) != 0 ? STAMP : 0) + ((p->kind & SEAL_CRC) != 0 ? slip_size(true) : 0);
+    p->crc = open->options.crc != 0;
+    p->ages = open->options.lifespan != 0;
+    p->tail = (p->ages ? STAMP : 0) + (p->crc ? slip_size(true) : 0);
     stamp_init(&p->stamp, open->options.lifespan);
     copy.options.max += p->tail;
     p->data = malloc(ROOM_FIRST);

@@ -16,7 +16,7 @@
 #include "wire/frag.h"
 
 struct push {
-    struct frag_head head; /* of the packet that leaves next */
+    struct frag_label label; /* of the packet that leaves next */
     uint32_t priority;
     bool busy; /* a message is on its way */
     struct {   /* what the caller gave up and this end still sends */
@@ -35,9 +35,9 @@ struct draw {
     struct mech_note note;
     /* Of a conversation (duct): whose packets are wanted, NULL: everybody's; and the first of somebody else's, in block. */
     const struct roll_end *only;
-    struct frag_head aside; /* node 0: none */
-    uint64_t seen;          /* where nobody knows of dead senders: frag.turn when a look last saw it move, */
-    unsigned quiet;         /* and how many looks ago that was */
+    struct frag_label aside; /* node 0: none */
+    uint64_t seen;           /* where nobody knows of dead senders: frag.turn when a look last saw it move, */
+    unsigned quiet;          /* and how many looks ago that was */
 };
 
 /* What queue_recv_noted says besides, when `only` is set: */
@@ -103,6 +103,11 @@ static inline void queue_relight(struct queue *q, bool lit) {
     if (unlikely(q->lit >= 0)) {
         queue_light(q, lit);
     }
+}
+
+/* Has something come that a receive gives without asking the carrier's kernel? */
+static inline bool draw_holds(const struct queue *q) {
+    return q->in.held || (q->carrier->holds != NULL && q->carrier->holds(q->carried));
 }
 
 /* After a packet came or went: wakes the other side, where the carrier does not. */

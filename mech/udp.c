@@ -20,6 +20,7 @@
 #include "mech/gram.h"
 #include "mech/host.h"
 #include "mech/queue.h"
+#include "mech/tray.h"
 
 #define HEADS_4 28u /* of IP and UDP, before each datagram */
 #define HEADS_6 48u
@@ -37,6 +38,7 @@ struct udp {
     uint64_t *lost;
     uint32_t dropped; /* by the kernel: as it counts */
     bool small;       /* the last packet that came was */
+    struct tray *tray;
 };
 
 /* ---- where ---- */
@@ -199,7 +201,7 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         *place = '\0';
     }
     *u = (struct udp){.fd = -1, .receives = open->way == MECH_IN, .lost = open->lost};
-    u->whole = open->options->raw != 0 || open->options->max <= LARGEST_4 - FRAG_HEAD;
+    u->whole = open->options->raw != 0 || open->options->max <= LARGEST_4 - FRAG_LABEL;
     int rc = open->options->type != 0
                  ? err_say(THIRL_EADDRESS, "%s: udp:// has no ?type=: it is datagrams", open->address)
                  : read_site(&site, open->address, open->rest);
@@ -212,11 +214,16 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         rc = open_spot(u, open, spot, site.interface);
         done = rc != -EADDRNOTAVAIL && rc != -ENETUNREACH; /* a name may stand for more than this host can reach */
     }
+    if (rc == 0 && u->receives) {
+        u->tray = tray_make(u->packet, open->options->wait == THIRL_WAIT_SLEEP);
+    }
     return rc;
 }
 
 static void close_slot(void *self) {
-    fd_close(&((struct udp *)self)->fd);
+    struct udp *u = self;
+    tray_free(&u->tray);
+    fd_close(&u->fd);
 }
 
 /* ---- send and receive ---- */
@@ -289,12 +296,24 @@ static ssize_t recv_counted(struct udp *u, const struct iovec *part, unsigned pa
     return got;
 }
 
+/* One that came with others. */
+static __attribute__((noinline)) ssize_t recv_several(struct udp *u, const struct iovec *part, unsigned parts,
+                                                      int flags) {
+    struct msghdr *told;
+    ssize_t got = tray_recv(u->tray, u->fd, part, parts, flags, &told);
+    if (likely(got >= 0)) {
+        read_drops(u, told);
+    }
+    return got;
+}
+
 HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
                          bool wait) {
     struct udp *u = self;
     int flags = wait ? 0 : MSG_DONTWAIT;
-    ssize_t got =
-        u->lost != NULL ? recv_counted(u, part, parts, flags) : gram_recv(u->fd, part, parts, flags, &u->small);
+    ssize_t got = tray_is_due(u->tray) ? recv_several(u, part, parts, flags)
+                  : u->lost != NULL    ? recv_counted(u, part, parts, flags)
+                                       : gram_recv(u->fd, part, parts, flags, &u->small);
     if (unlikely(got < 0)) {
         return errno == EAGAIN || errno == EINTR || errno == ENOMEM || is_old_news(errno)
                    ? -EAGAIN
@@ -305,6 +324,10 @@ HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, s
     }
     *size = (size_t)got;
     return *size > part[parts - 1].iov_len ? -EMSGSIZE : 0;
+}
+
+static bool holds_slot(void *self) {
+    return tray_holds(((struct udp *)self)->tray);
 }
 
 static int watch_slot(void *self, struct mech_watch *watch) {
@@ -344,6 +367,7 @@ static const struct carrier carrier_udp = {
     .close = close_slot,
     .send = send_slot,
     .recv = recv_slot,
+    .holds = holds_slot,
     .watch = watch_slot,
     .facts = facts_slot,
     .claims = claims_slot,
@@ -366,7 +390,7 @@ static int64_t disarm(void *self, enum mech_way way) {
 /* A published message is one datagram, so that its number is the message's; and goes to many, or it would be pushed. */
 static int open_group(void *self, const struct mech_open *open) {
     struct queue *q = self;
-    const uint64_t most = LARGEST_4 - FRAG_HEAD, tail = seal_tail(seal_kind(&open->options));
+    const uint64_t most = LARGEST_4 - FRAG_LABEL, tail = seal_tail(seal_kind(&open->options));
     struct mech_open whole = *open;
     if (open->options.raw != 0) {
         return err_say(EOPNOTSUPP, "%s: the raw form of udp has the roles push and pull only", open->address);
@@ -422,7 +446,7 @@ const struct mech mech_group = {
     .numbers = true,
     .full = 1u << THIRL_FULL_DROP_NEWEST,
     .queue = QUEUE,
-    .max = LARGEST_4 - FRAG_HEAD,
+    .max = LARGEST_4 - FRAG_LABEL,
     .blocks = true,
     .open = open_group,
     .close = queue_close,
@@ -452,7 +476,7 @@ const struct mech mech_udp = {
     .raw = true,
     .crc = true,
     .queue = QUEUE,
-    .max = LARGEST_4 - FRAG_HEAD,
+    .max = LARGEST_4 - FRAG_LABEL,
     .blocks = true,
     .open = open_end,
     .close = queue_close,
