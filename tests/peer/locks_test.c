@@ -65,13 +65,12 @@ static int print_rows(const struct rival *r, unsigned kills) {
 }
 
 static int print_table(unsigned kills) {
-    const struct rival *const lists[] = {rivals_ours, rivals_libc, rivals_boost};
     (void)printf("| What | Kills | holding / waiting / waking | Survivors stuck | Lost | Told of a death | Broken |\n"
                  "|---|---|---|---|---|---|---|\n");
     int rc = room_begin(NULL);
-    for (size_t i = 0; rc == 0 && i < sizeof lists / sizeof *lists; i++) {
-        rc = print_rows(lists[i], kills);
-    }
+    rc = rc != 0 ? rc : print_rows(rivals_ours, kills);
+    rc = rc != 0 ? rc : print_rows(rivals_libc, kills);
+    rc = rc != 0 ? rc : print_rows(rivals_boost, kills);
     return room_end(NULL) != 0 || rc != 0;
 }
 
