@@ -199,8 +199,6 @@ void mate_note(struct shm *, const struct shm_peer *);
 /* Opens the FIFO of the peer for the bell, so that it can be rung there too. */
 void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *, const char *kind);
 
-#define OUTLET_LENDS (16u << 10) /* loans of that size or more lie in the pool: writing them takes longer than its line */
-
 /* ---- stow.c ---- */
 
 /* The bound of that end's pool: 0 where there is none. init: behind a segment that was made with it. */
