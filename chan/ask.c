@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "chan/end.h"
+#include "include/thirl/lock.h"
 
 /* A struct that the caller sized: filled as far as both sides know it. */
 static int hand_over(void *to, const void *from, size_t known, const char *call) {
@@ -162,21 +163,27 @@ struct listing {
     void *context;
 };
 
+/* Of an end, or of what is none. */
+static const char *role_name(uint32_t role) {
+#define ROLE(name, number, text) [THIRL_##name] = text,
+#define LOCK(name, number, member, text) [NODE_ROLE_LOCK + THIRL_LOCK_##name] = text,
+    static const char *const names[] = {[NODE_ROLE_STATE] = "state",
+                                        [NODE_ROLE_AREA] = "area",
+                                        [NODE_ROLE_CACHE] = "cache",
+                                        THIRL_ROLES(ROLE) THIRL_LOCK_KINDS(LOCK)};
+#undef LOCK
+#undef ROLE
+    return role < sizeof names / sizeof *names && names[role] != NULL ? names[role] : "?";
+}
+
 static int show(void *context, const struct node_line *line) {
-#define NAME(name, number, text) [THIRL_##name] = text,
-    static const char *const roles[] = {"?", THIRL_ROLES(NAME)};
-#undef NAME
     static const char *const states[] = {"free", "waiting", "linked", "closed"};
     const struct listing *listing = context;
     const struct node_end *end = line->end;
     struct thirl_seen seen = {
         .size = sizeof seen,
         .address = end->address,
-        .role = end->role == NODE_ROLE_STATE               ? "state"
-                : end->role == NODE_ROLE_AREA              ? "area"
-                : end->role == NODE_ROLE_CACHE             ? "cache"
-                : end->role < sizeof roles / sizeof *roles ? roles[end->role]
-                                                           : "?",
+        .role = role_name(end->role),
         .state = !line->alive                                  ? "dead"
                  : end->state < sizeof states / sizeof *states ? states[end->state]
                                                                : "?",

@@ -50,6 +50,7 @@ static int take(thirl *end, struct thirl_msg **msg, bool wait) {
         }
         if ((*msg)->note.kind == MECH_CANCEL || (*msg)->note.kind == MECH_GONE) {
             cancel(end, &(*msg)->note);
+            atomic_store(&end->due->parted, end->due->parted | ((*msg)->note.kind == MECH_GONE));
         }
         end_give_back(*msg);
         *msg = NULL;
@@ -106,8 +107,12 @@ void due_owe(thirl *end, const struct mech_note *note) {
 
 void due_settle(thirl *end) {
     struct due *due = end->due;
-    if (likely(atomic_load(&due->owed_count) == 0) || end_enter(end, MECH_OUT, INT64_MAX) != 0) {
+    bool none = atomic_load(&due->owed_count) == 0 && atomic_load(&due->parted) == 0;
+    if (likely(none) || end_enter(end, MECH_OUT, INT64_MAX) != 0) {
         return;
+    }
+    if (atomic_swap(&due->parted, 0) != 0) {
+        (void)end->mech->look(end->state, MECH_OUT);
     }
     for (uint32_t n = due->owed_count; n > 0; n--) {
         unsigned at = due->owed_first++ % DUE_OWED;

@@ -22,6 +22,7 @@ struct due {
     } owed[DUE_OWED];
     unsigned owed_first;
     uint32_t owed_count;
+    uint32_t parted; /* a conversation is over, which the way OUT has not heard of */
 };
 
 /* As try_take: the next request for the user. */

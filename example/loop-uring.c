@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * loop-uring ADDRESS: prints each message that comes, from a loop over io_uring. Exit code 77: this kernel has none.
+ * loop-uring ADDRESS [serve]: prints each message that comes, or answers each request with itself, from a loop over io_uring. Exit code 77: this kernel has none.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -11,14 +11,18 @@
 #include <thirl/thirl.h>
 
 static thirl *end;
+static bool serves;
 
-/* Prints all that has come; true when nothing more will. */
+/* Prints all that has come, and answers it; true when nothing more will. */
 static bool drain(void) {
-    char text[4096];
-    size_t size;
+    thirl_msg *msg;
     int rc;
-    while ((rc = thirl_recv(end, text, sizeof text, &size, THIRL_NOW)) == 0) {
-        printf("%.*s\n", (int)size, text);
+    while ((rc = thirl_take(end, &msg, THIRL_NOW)) == 0) {
+        printf("%.*s\n", (int)thirl_msg_size(msg), (const char *)thirl_msg_data(msg));
+        if (serves && thirl_reply(end, &msg, thirl_msg_data(msg), thirl_msg_size(msg), THIRL_NOW) != 0) {
+            fprintf(stderr, "%s\n", thirl_why()); /* a caller that left, or that reads no answers */
+        }
+        thirl_free(&msg);
     }
     if (rc != -EAGAIN && rc != -THIRL_ECLOSED) {
         fprintf(stderr, "%s\n", thirl_why());
@@ -42,9 +46,11 @@ static bool wait_for(struct io_uring *ring, int fd) {
 }
 
 int main(int argc, char **argv) {
-    int fd = argc != 2 ? -1 : thirl_open(&end, THIRL_PAIR, argv[1], NULL) != 0 ? -1 : thirl_fd(end);
+    serves = argc == 3 && strcmp(argv[2], "serve") == 0;
+    enum thirl_role role = serves ? THIRL_SERVE : THIRL_PAIR;
+    int fd = argc != 2 + serves ? -1 : thirl_open(&end, role, argv[1], NULL) != 0 ? -1 : thirl_fd(end);
     if (fd < 0) {
-        fprintf(stderr, "%s ADDRESS: %s\n", argv[0], thirl_why());
+        fprintf(stderr, "%s ADDRESS [serve]: %s\n", argv[0], thirl_why());
         return 1;
     }
     struct io_uring ring;

@@ -240,7 +240,7 @@ HOT int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool 
     struct basin *in = &d->in;
     int rc = unlikely(in->final != 0) ? say_final(d, size) : receive(d, buffer, capacity, size, wait);
     if (unlikely(d->epoll >= 0)) {
-        bool more = in->q.in.held || in->q.in.aside.node != 0 || in->final != 0;
+        bool more = draw_holds(&in->q) || in->q.in.aside.node != 0 || in->final != 0;
         more = more || (in->bound && duct_fate(&in->peer, false) != 0) || (d->carrier->silent && rc != -EAGAIN);
         duct_relight(d, more, in->bound ? &in->peer : NULL);
     }
@@ -249,7 +249,7 @@ HOT int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool 
 
 int basin_arm(struct duct *d, struct mech_watch *watch) {
     struct basin *in = &d->in;
-    if (in->q.in.held || in->q.in.aside.node != 0 || in->final != 0) {
+    if (draw_holds(&in->q) || in->q.in.aside.node != 0 || in->final != 0) {
         return 1;
     }
     if (in->bound && duct_fate(&in->peer, duct_hides(&in->peer)) != 0) {

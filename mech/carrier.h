@@ -92,6 +92,10 @@ struct carrier {
      * larger than the parts is never cut in silence: it is taken away, with -EMSGSIZE and *size. */
     int (*recv)(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *, bool wait);
 
+    /* Has the instance received more than recv has given? Then recv makes no system call, and there may be nothing to sleep on. NULL
+     * where it never has. */
+    bool (*holds)(void *self);
+
     /* INBOX: nobody but the instance that sends from that place can send here any more, and what waits is bounded by bytes
      * alone; NULL: all can again, and what has not been received is gone. 0, or an error without a sentence: nothing has changed.
      * NULL where the kernel knows no such thing. */

@@ -41,6 +41,7 @@ static int make_page(struct desk *d) {
     roll_file(file, d->roll.self, "door"); /* before the page has its name, by which others find both */
     rc = door_make(&d->door, d->roll.dir, file, d->mode, d->address);
     d->door.asleep = &d->own->asleep;
+    d->door.polled = &d->own->polled;
     return rc;
 }
 
@@ -52,6 +53,8 @@ static int desk_open(void *self, const struct mech_open *open) {
     d->queue = open->options.queue;
     d->options = open->options;
     d->heavy = futex_fence_join();
+    lamp_init(&d->lamp);
+    lamp_init(&d->room);
     (void)strncpy(d->address, open->address, sizeof d->address - 1);
     if (d->queue > UINT64_C(1) << 30) {
         return err_say(EINVAL, "%s: a queue in shared memory has at most 1 GiB", open->address);
@@ -116,6 +119,8 @@ static void desk_deinit(void *self) {
             talk_leave_out(out);
         }
     }
+    lamp_deinit(&d->lamp);
+    lamp_deinit(&d->room);
     roll_deinit(&d->roll);
     seg_unmap(&d->page);
     door_close(&d->door);
@@ -178,6 +183,9 @@ static __attribute__((noinline)) void clear(struct desk *d) {
 static void break_off(struct desk *d, struct talk *t, int code) {
     atomic_store(&t->broken, (uint32_t)-code); /* pairs with the load in talk_take */
     (void)door_knock(&d->door, t->seat);
+    if (door_asks(&d->door)) {
+        mate_ring_fifo(&d->roll, &d->roll.self, SHM_DATA_FIFO);
+    }
 }
 
 static bool is_fit(struct desk *d, struct talk *t) {
@@ -239,6 +247,32 @@ static int desk_choose(void *self, uint64_t *whom) {
     return 0;
 }
 
+/* Would a request, or the answer that had no room last, go now? */
+static bool out_ready(struct desk *d) {
+    struct talk *t = d->blocked;
+    if (t != NULL) {
+        return atomic_load(&t->over) != 0 || outlet_ready(&t->shm.out);
+    }
+    uint64_t whom;
+    return d->serves || desk_choose(d, &whom) != -EAGAIN;
+}
+
+static void settle_out(struct desk *d) {
+    struct talk *t = d->blocked;
+    if (out_ready(d)) {
+        lamp_light(&d->room);
+        return;
+    }
+    lamp_guard(&d->room, t != NULL && t->shm.out.linked ? &t->shm.out.peer.node : NULL);
+    lamp_dark(&d->room);
+    if (t != NULL) {
+        outlet_poll(&t->shm.out);
+    }
+    if (out_ready(d)) {
+        lamp_light(&d->room);
+    }
+}
+
 static int say_over(struct desk *d, const struct talk *t) {
     uint32_t code = t == NULL ? THIRL_ECLOSED : atomic_load(&t->over);
     code = code == 0 && t != NULL ? atomic_load(&t->broken) : code;
@@ -246,10 +280,7 @@ static int say_over(struct desk *d, const struct talk *t) {
                    code == THIRL_EPEERDIED ? "died" : "is no more");
 }
 
-static int desk_send(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note, bool wait) {
-    struct desk *d = self;
-    (void)done;
-    (void)wait;
+static int send_one(struct desk *d, const void *data, size_t size, const struct mech_note *note) {
     uint32_t seat = SEAT(note->whom) % DOOR_SEATS;
     struct talk *t = atomic_load(&d->out[seat]);
     if (unlikely(t == NULL || t->whom != note->whom || atomic_load(&t->over) != 0 || atomic_peek(&t->broken) != 0)) {
@@ -295,6 +326,17 @@ static int desk_send(void *self, const void *data, size_t size, size_t *done, co
     return rc;
 }
 
+static int desk_send(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note, bool wait) {
+    struct desk *d = self;
+    (void)done;
+    (void)wait;
+    int rc = send_one(d, data, size, note);
+    if (unlikely(d->room.fifo >= 0)) {
+        settle_out(d);
+    }
+    return rc;
+}
+
 /* Of a server: have the callers taken their answers? A client's requests are nobody's concern when it goes. */
 static int desk_flush(void *self, uint64_t *left) {
     struct desk *d = self;
@@ -318,10 +360,17 @@ static int desk_flush(void *self, uint64_t *left) {
 
 /* ---- waiting ---- */
 
+static bool desk_ready(void *self, enum mech_way way) {
+    return way == MECH_OUT ? out_ready(self) : hark_ready(self);
+}
+
 static int desk_look(void *self, enum mech_way way) {
     struct desk *d = self;
     if (way == MECH_OUT) {
         d->change = 0;
+        if (atomic_load(&d->overs) != 0) {
+            clear(d); /* a server's, which chooses nobody */
+        }
         return d->blocked != NULL && outlet_look(&d->blocked->shm.out) == 0 ? 0 : -EAGAIN;
     }
     return hark_look(d);
@@ -414,11 +463,23 @@ static bool desk_spin(void *self, enum mech_way way) {
 /* ---- what is true of it ---- */
 
 static int desk_fd(void *self, enum mech_way way, int *fd) {
-    const struct desk *d = self;
-    (void)way;
-    (void)fd;
-    return err_say(EOPNOTSUPP, "%s: calls over shared memory have no descriptor for event loops; see thirl_limits",
-                   d->address);
+    struct desk *d = self;
+    struct lamp *lamp = way == MECH_OUT ? &d->room : &d->lamp;
+    if (lamp->fifo < 0) {
+        char file[ROLL_FILE_MAX];
+        roll_file(file, d->roll.self, way == MECH_OUT ? SHM_ROOM_FIFO : SHM_DATA_FIFO);
+        int rc = lamp_make(lamp, d->roll.dir, file, d->mode, d->address);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (way == MECH_OUT) {
+        settle_out(d);
+    } else {
+        hark_settle(d);
+    }
+    *fd = lamp->epoll;
+    return 0;
 }
 
 static void desk_limits(void *self, struct thirl_limits *limits) {
@@ -426,6 +487,7 @@ static void desk_limits(void *self, struct thirl_limits *limits) {
     limits->message_max = d->max;
     limits->queue = d->seen != NULL ? d->seen->queue : DESK_QUEUE;
     limits->reliable = 1;
+    limits->pollable = 1;
     limits->atomic_max = d->max;
     limits->priorities = 1;
     limits->pool = d->options.pool;
@@ -437,6 +499,7 @@ static void desk_claims(struct thirl_limits *limits) {
     limits->message_max = max;
     limits->queue = DESK_QUEUE;
     limits->reliable = 1;
+    limits->pollable = 1;
     limits->atomic_max = max;
     limits->priorities = 1;
     limits->pool = DESK_POOL;
@@ -471,6 +534,7 @@ const struct mech mech_desk = {
     .wake = desk_wake,
     .server = desk_server,
     .free = hark_free,
+    .ready = desk_ready,
     .look = desk_look,
     .arm = desk_arm,
     .disarm = desk_disarm,

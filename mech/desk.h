@@ -15,7 +15,7 @@
  *
  * Looking: an end polls the lanes of the conversations that were lively last, DESK_HOT at most, and shows all others that it
  * wants to be rung for (they are `armed`): who sends there knocks, and is polled from then on. To sleep it arms the polled
- * ones, too, and sleeps behind its door.
+ * ones, too, and sleeps behind its door. So it does while the descriptor for event loops is dark: then who knocks lights it.
  *
  * The two ways have lists of their own, because each is used under its own gate: a conversation is given back by whichever of them
  * lets go of it last.
@@ -32,6 +32,7 @@
 struct desk_page { /* written by its end only */
     struct shm_mark mark;
     LINE_ALIGNED uint32_t asleep; /* its threads behind the door */
+    uint64_t polled;              /* how often its descriptor has gone dark */
     LINE_ALIGNED uint32_t busy;   /* a server: requests that it has taken and not answered */
     uint32_t gone;                /* it has left in order */
 };
@@ -90,6 +91,8 @@ struct desk {
     /* IN: */
     LINE_ALIGNED struct talk *hot[DESK_HOT];
     unsigned warm, turn, sleepers;
+    struct lamp lamp;   /* of this way */
+    bool dark;          /* it is, and whoever has something knocks */
     uint32_t asked_for; /* the seat whose life was looked at last */
     int64_t reviewed;
     uint32_t come; /* of the roll, when clients were last looked for, plus one */
@@ -99,6 +102,7 @@ struct desk {
     LINE_ALIGNED uint32_t change; /* of the roll, when servers were last looked for, plus one */
     int64_t scanned;
     struct talk *blocked; /* what had no room last */
+    struct lamp room;     /* the descriptor of this way */
     unsigned pressing;
     uint64_t answered, choices;
     struct roll_end barred[16]; /* servers that lied */
@@ -145,5 +149,7 @@ void hark_free(void *self, struct mech_piece *, enum mech_way);
 int hark_look(struct desk *);
 int hark_arm(struct desk *, struct mech_watch *);
 int64_t hark_disarm(struct desk *);
+bool hark_ready(struct desk *);
+void hark_settle(struct desk *); /* keeps the descriptor level-triggered */
 
 #endif

@@ -23,6 +23,7 @@
 #include "mech/gram.h"
 #include "mech/local.h"
 #include "mech/rights.h"
+#include "mech/tray.h"
 
 #define QUEUE 212992u         /* net.core.wmem_default, where nobody has changed it */
 #define PACKET_FRAMED 131072u /* of a message that is cut: some of them fit into any buffer */
@@ -39,6 +40,7 @@ struct dgram {
     uint64_t suspects;           /* of a confined inbox: packets that may have come before it was */
     uid_t own;                   /* whom this process was when it opened the end */
     bool whole;                  /* messages are not cut: nobody knows when a sender of a name is gone */
+    struct tray *tray;
     struct local spot;
     size_t packet;
     uint64_t bytes, packets;
@@ -245,10 +247,13 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
     }
     if (rc != 0) {
         fd_close(&g->fd);
-    } else if (place != NULL) {
+        return rc;
+    }
+    g->tray = g->receives ? tray_make(g->packet, open->options->wait == THIRL_WAIT_SLEEP) : NULL;
+    if (place != NULL) {
         memcpy(place, name, sizeof name);
     }
-    return rc;
+    return 0;
 }
 
 static void close_slot(void *self) {
@@ -258,6 +263,7 @@ static void close_slot(void *self) {
         file.st_ino == g->inode) {
         (void)unlink(g->spot.at.sun_path);
     }
+    tray_free(&g->tray);
     fd_close(&g->fd);
 }
 
@@ -308,6 +314,7 @@ static int confine_slot(void *self, const char *source) {
     struct local peer;
     if (source == NULL) {
         g->suspects = 0;
+        tray_drop(g->tray);
         set_checks(g);
         return connect(g->fd, &nobody, sizeof nobody) == 0 ? 0 : -errno;
     }
@@ -356,14 +363,24 @@ static __attribute__((noinline)) ssize_t recv_checked(const struct dgram *g, con
     return got;
 }
 
+/* A packet that came with others. */
+static __attribute__((noinline)) ssize_t recv_several(const struct dgram *g, const struct iovec *part, unsigned parts,
+                                                      int flags, bool *welcome) {
+    struct msghdr *told;
+    ssize_t got = tray_recv(g->tray, g->fd, part, parts, flags, &told);
+    *welcome = got >= 0 && (!g->checks || is_welcome(g, told));
+    return got;
+}
+
 HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
                          bool wait) {
     struct dgram *g = self;
     for (int i = 0; i < STRANGERS; i++) {
         int flags = wait && i == 0 ? 0 : MSG_DONTWAIT;
         bool welcome = true;
-        ssize_t got = likely(!g->checks) ? gram_recv(g->fd, part, parts, flags, &g->small)
-                                         : recv_checked(g, part, parts, flags, &welcome);
+        ssize_t got = tray_is_due(g->tray) ? recv_several(g, part, parts, flags, &welcome)
+                      : likely(!g->checks) ? gram_recv(g->fd, part, parts, flags, &g->small)
+                                           : recv_checked(g, part, parts, flags, &welcome);
         if (unlikely(got < 0)) {
             return errno == EAGAIN || errno == EINTR || errno == ENOMEM
                        ? -EAGAIN
@@ -382,6 +399,10 @@ HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, s
         }
     }
     return -EAGAIN;
+}
+
+static bool holds_slot(void *self) {
+    return tray_holds(((struct dgram *)self)->tray);
 }
 
 /* Nobody to send to: the kernel would say that there is room. */
@@ -424,6 +445,7 @@ static const struct carrier carrier_dgram = {
     .close = close_slot,
     .send = send_slot,
     .recv = recv_slot,
+    .holds = holds_slot,
     .confine = confine_slot,
     .watch = watch_slot,
     .facts = facts_slot,

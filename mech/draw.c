@@ -378,7 +378,7 @@ HOT int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size
     }
     tell_counts(q);
     q->pause = rc == 0 ? 0 : q->pause;
-    queue_relight(q, in->held || (q->tick >= 0 && rc != -EAGAIN));
+    queue_relight(q, draw_holds(q) || (q->tick >= 0 && rc != -EAGAIN));
     return rc;
 }
 

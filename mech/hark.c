@@ -59,6 +59,17 @@ static void cool(struct desk *d, struct talk *t) {
     atomic_poke(&t->hot, false);
 }
 
+/* Is everybody to knock who has something? */
+static bool listens(const struct desk *d) {
+    return d->sleepers != 0 || d->dark;
+}
+
+static void disarm_all(struct desk *d) {
+    for (unsigned i = 0; i < d->warm; i++) {
+        talk_disarm(d->hot[i]);
+    }
+}
+
 /* From now on it is polled. The one that has been polled longest makes room. */
 static void warm(struct desk *d, struct talk *t) {
     if (d->warm == DESK_HOT) {
@@ -71,11 +82,11 @@ static void warm(struct desk *d, struct talk *t) {
     }
     d->hot[d->warm++] = t;
     atomic_poke(&t->hot, true);
-    if (d->sleepers == 0) {
+    if (!listens(d)) {
         talk_disarm(t);
         return;
     }
-    talk_arm(t); /* another thread sleeps: it is to be rung for, again */
+    talk_arm(t); /* another thread sleeps, or a loop: it is to be rung for, again */
     if (inlet_ready(&t->shm.in)) {
         door_wake(&d->door);
     }
@@ -125,6 +136,10 @@ static int try_one(struct desk *d, struct talk *t, struct mech_piece *piece, str
     return rc == -EAGAIN || rc == -EBUSY ? rc : say_gone(d, t, rc, piece, note);
 }
 
+static bool does_stir(struct talk *t) {
+    return inlet_ready(&t->shm.in) || atomic_load(&t->broken) != 0;
+}
+
 /* Looks at everybody: at the lanes of all, and at the lives of some. */
 static void review(struct desk *d, bool knocked) {
     d->reviewed = clock_now();
@@ -141,7 +156,7 @@ static void review(struct desk *d, bool knocked) {
         if (t == NULL) {
             continue;
         }
-        bool stirs = inlet_ready(&t->shm.in) || atomic_load(&t->broken) != 0;
+        bool stirs = does_stir(t);
         if (!stirs && (t->hot || asked < LIVES_EACH)) {
             asked += !t->hot;
             d->asked_for = t->hot ? d->asked_for : seat;
@@ -181,8 +196,7 @@ static __attribute__((noinline)) int try_others(struct desk *d, struct mech_piec
     return -EAGAIN;
 }
 
-int hark_take(void *self, struct mech_piece *piece, struct mech_note *note) {
-    struct desk *d = self;
+static inline int take(struct desk *d, struct mech_piece *piece, struct mech_note *note) {
     for (unsigned i = 0; i < d->warm; i++) {
         d->turn = d->turn + 1 < d->warm ? d->turn + 1 : 0;
         int rc = try_one(d, d->hot[d->turn], piece, note);
@@ -191,6 +205,15 @@ int hark_take(void *self, struct mech_piece *piece, struct mech_note *note) {
         }
     }
     return door_heard(&d->door) ? try_others(d, piece, note) : -EAGAIN;
+}
+
+int hark_take(void *self, struct mech_piece *piece, struct mech_note *note) {
+    struct desk *d = self;
+    int rc = take(d, piece, note);
+    if (unlikely(d->lamp.fifo >= 0)) {
+        hark_settle(d);
+    }
+    return rc;
 }
 
 void hark_free(void *self, struct mech_piece *piece, enum mech_way way) {
@@ -210,8 +233,8 @@ void hark_free(void *self, struct mech_piece *piece, enum mech_way way) {
 int64_t hark_disarm(struct desk *d) {
     door_disarm(&d->own->asleep);
     d->sleepers--;
-    for (unsigned i = 0; d->sleepers == 0 && i < d->warm; i++) {
-        talk_disarm(d->hot[i]);
+    if (!listens(d)) {
+        disarm_all(d);
     }
     struct feed *feed = d->warm == 0 ? NULL : d->hot[0]->shm.in.feed;
     return feed == NULL ? 0 : atomic_peek(&feed->theirs->data.at);
@@ -254,4 +277,59 @@ int hark_look(struct desk *d) {
         review(d, false);
     }
     return door_heard(&d->door) ? 0 : -EAGAIN;
+}
+
+/* Has one of those who knocked something? Then it knocks on; they are all polled, or rung for again. */
+static bool has_knocked(struct desk *d) {
+    uint32_t seat;
+    while (door_answer(&d->door, &seat)) {
+        struct talk *t = atomic_load(&d->in[seat]);
+        if (seat == 0) {
+            review(d, true);
+            continue;
+        }
+        if (t != NULL && !t->hot && t->shm.in.feed != NULL) {
+            warm(d, t);
+        }
+        if (t != NULL && does_stir(t)) {
+            door_mark(&d->door, seat);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool hark_ready(struct desk *d) {
+    for (unsigned i = 0; i < d->warm; i++) {
+        if (does_stir(d->hot[i])) {
+            return true;
+        }
+    }
+    return has_knocked(d);
+}
+
+static void light(struct desk *d) {
+    lamp_light(&d->lamp);
+    d->dark = false;
+    if (!listens(d)) {
+        disarm_all(d);
+    }
+}
+
+void hark_settle(struct desk *d) {
+    if (hark_ready(d) || (hark_look(d) == 0 && hark_ready(d))) {
+        light(d);
+        return;
+    }
+    struct inlet *only = d->warm == 1 && atomic_peek(&d->count) == 1 ? &d->hot[0]->shm.in : NULL;
+    lamp_guard(&d->lamp, only != NULL && only->feed != NULL ? &only->peer.node : NULL);
+    lamp_dark(&d->lamp);
+    d->dark = true;
+    for (unsigned i = 0; i < d->warm; i++) {
+        talk_arm(d->hot[i]);
+    }
+    door_poll(&d->own->polled);
+    if (hark_ready(d)) {
+        light(d);
+    }
 }

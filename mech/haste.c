@@ -6,9 +6,12 @@
 
 #include <sched.h>
 
+#include "base/atomic.h"
 #include "base/clock.h"
 
 #define LONG_NS (100 * CLOCK_US) /* no peer that answers at once takes so long */
+#define ALONE_NS (4 * CLOCK_US)  /* giving the processor up took less: nobody else wanted it */
+#define LEAD_NS (20 * CLOCK_US)
 #define PENALTY_LEAST 64u
 #define PENALTY_MOST 4096u
 #define TRIAL 32u      /* one wait in so many goes on to HASTE_MOST: a peer that wakes up meanwhile may do the same */
@@ -38,6 +41,16 @@ bool haste_yield(struct haste *h) {
     h->shun = h->penalty;
     h->streak = 0;
     return false;
+}
+
+bool haste_give_way(struct haste *h, bool coming) {
+    int64_t began = clock_now();
+    bool brief = haste_yield(h);
+    int64_t until = began + (clock_now() - began < ALONE_NS ? LEAD_NS : 0);
+    while (coming && clock_now() < until) {
+        atomic_pause();
+    }
+    return brief;
 }
 
 void haste_learn(struct haste *h, unsigned which) {

@@ -42,6 +42,10 @@ unsigned haste_allowance(struct haste *);
 /* Gives up the processor. false: that took so long that it is enough for this wait. */
 bool haste_yield(struct haste *);
 
+/* Gives up the processor, and then lets a peer who runs on another one get ahead by a few messages, if more are `coming` from him:
+ * each look holds him up, or each wake-up. Where he has just run on this very processor, he is ahead. As haste_yield. */
+bool haste_give_way(struct haste *, bool coming);
+
 /* How the wait went: the try behind that yield, from 1, succeeded; 0: none did. */
 void haste_learn(struct haste *, unsigned which);
 

@@ -54,6 +54,7 @@ int link_make(struct link **made, int fd, int out, const struct link_who *who, c
     l->small = small;
     l->box.data = box;
     l->box.capacity = room;
+    l->tray = terms->packets && terms->receives && !l->unusual ? tray_make(packet + FRAME_MARK, terms->quiet) : NULL;
     l->room_in = l->room_out = FRAME_MARK;
     l->direct = terms->pipes ? PULL_DIRECT_PIPE : PULL_DIRECT;
     l->haste.quiet = terms->quiet;
@@ -74,6 +75,7 @@ void link_free(struct link *l) {
     fd_close(&l->fd);
     fd_close(&l->pidfd);
     frame_box_free(&l->box);
+    tray_free(&l->tray);
     frame_box_free(&l->tail);
     rights_free(&l->line);
     rights_close(&l->at_hand);

@@ -18,6 +18,7 @@
 #include "base/gate.h"
 #include "mech/haste.h"
 #include "mech/rights.h"
+#include "mech/tray.h"
 #include "wire/frame.h"
 
 #define LINK_CALL_MAX                                                                                                  \
@@ -91,10 +92,11 @@ struct link {
     /* In: whoever reads holds the lock. */
     LINE_ALIGNED struct gate reading;
     struct frame_box box;
-    size_t rest;    /* bytes of the current piece that are still to come, or in the box */
-    size_t direct;  /* of a stream, payloads from this size on go straight into the user's buffer */
-    size_t expect;  /* size of the last message: where the next one is likely to end */
-    size_t room_in; /* no packet of the peer is larger, by its word */
+    struct tray *tray; /* of packets: what follows the box, before the socket; or NULL */
+    size_t rest;       /* bytes of the current piece that are still to come, or in the box */
+    size_t direct;     /* of a stream, payloads from this size on go straight into the user's buffer */
+    size_t expect;     /* size of the last message: where the next one is likely to end */
+    size_t room_in;    /* no packet of the peer is larger, by its word */
     uint16_t number_in;
     bool partial;       /* the first message in the box is being collected there */
     bool over;          /* the socket gave its last byte */
@@ -191,7 +193,8 @@ static inline void link_front(struct link *l, size_t size, uint8_t type) {
 }
 
 /* One plain send, inlined: after a sleep in the kernel the processor predicts each return wrong, 20 ns each. */
-static inline int link_send(struct link *l, const void *data, size_t size, size_t *done, bool wait) {
+static inline __attribute__((always_inline)) int link_send(struct link *l, const void *data, size_t size, size_t *done,
+                                                           bool wait) {
     const int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
     bool clear = l->plain && link_code(l) == 0 && (l->sent | l->tail.to) == 0 && !l->said;
     if (unlikely(!clear || size > l->terms.send_max)) {

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "mech/shm.h"
 
 void mate_file(char file[ROLL_FILE_MAX], const struct roll_end *of, const char *kind, const struct roll_end *mate) {
@@ -169,11 +171,23 @@ void mate_note(struct shm *end, const struct shm_peer *peer) {
     (void)pthread_mutex_unlock(&end->noting);
 }
 
-void mate_open_fifo(struct shm *end, struct bell *bell, const struct shm_peer *peer, const char *kind) {
+/* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
+static int open_fifo(const struct roll *roll, const struct roll_end *of, const char *kind) {
     char file[ROLL_FILE_MAX];
-    roll_file(file, peer->end, kind);
-    /* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
-    bell->fifo = openat(end->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    roll_file(file, *of, kind);
+    return openat(roll->dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+}
+
+void mate_ring_fifo(const struct roll *roll, const struct roll_end *of, const char *kind) {
+    const char byte = 1;
+    int fifo = open_fifo(roll, of, kind);
+    ssize_t ignored = fifo >= 0 ? write(fifo, &byte, 1) : 0; /* a full one is readable already */
+    (void)ignored;
+    fd_close(&fifo);
+}
+
+void mate_open_fifo(struct shm *end, struct bell *bell, const struct shm_peer *peer, const char *kind) {
+    bell->fifo = open_fifo(&end->roll, &peer->end, kind);
     if (bell->fifo >= 0) {
         bell_write(bell);
     }

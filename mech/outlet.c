@@ -578,6 +578,13 @@ int64_t outlet_disarm(struct outlet *out) {
     return out->linked ? atomic_peek(&out->theirs->room.at) : 0;
 }
 
+void outlet_poll(struct outlet *out) {
+    if (out->linked) {
+        atomic_poke(&out->own->room.want, 0);
+        bell_poll(&out->own->room, &out->theirs->room, out->peer.heavy);
+    }
+}
+
 void outlet_settle(struct outlet *out) {
     if (out->lamp.fifo < 0) {
         return;
@@ -589,10 +596,7 @@ void outlet_settle(struct outlet *out) {
         return;
     }
     lamp_dark(&out->lamp);
-    if (out->linked) {
-        atomic_poke(&out->own->room.want, 0);
-        bell_poll(&out->own->room, &out->theirs->room, out->peer.heavy);
-    }
+    outlet_poll(out);
     if (outlet_ready(out)) {
         lamp_light(&out->lamp);
     }
@@ -609,8 +613,10 @@ void outlet_close(struct outlet *out) {
     (void)futex_wake(&out->own->data.count, INT_MAX);
     if (out->end->door != NULL) {
         (void)door_knock(out->end->door, out->linked ? out->bell.seat : 0); /* at seat 0 it looks at everybody */
-    }
-    if (out->linked) {
+        if (door_asks(out->end->door)) {
+            mate_ring_fifo(&out->end->roll, &out->end->mate, SHM_DATA_FIFO);
+        }
+    } else if (out->linked) {
         if (out->bell.fifo < 0 && (atomic_peek(&out->theirs->data.attention) & BELL_POLLED) != 0) {
             mate_open_fifo(out->end, &out->bell, &out->peer, SHM_DATA_FIFO);
         } else if (out->bell.fifo >= 0) {

@@ -20,8 +20,6 @@
 #include "mech/mech.h"
 
 #define SLEEP_DOUBT 8u
-#define ALONE_NS (4 * CLOCK_US) /* giving the processor up took less: nobody else wanted it */
-#define LEAD_NS (20 * CLOCK_US)
 #define REST_MAX                                                                                                       \
     ((size_t)16 << 20) /* a peer that takes nothing any more is let say so much more, besides what a pipe holds */
 #define COPY_MAX ((size_t)2048) /* of packets, up to this size: copying costs less than a call with two buffers */
@@ -39,18 +37,6 @@ static ssize_t sleep_and_read(struct link *l, const struct iovec *parts, size_t 
     return tube_read(l->fd, parts, (int)count, false);
 }
 
-/* Each look into a pipe holds up the one who writes to it: lets him get ahead by a few messages. Where he has just run on this
- * very processor, he is. */
-static bool give_way(struct link *l, bool flows) {
-    int64_t began = clock_now();
-    bool brief = haste_yield(&l->haste);
-    int64_t until = began + (clock_now() - began < ALONE_NS ? LEAD_NS : 0);
-    while (flows && clock_now() < until) {
-        atomic_pause();
-    }
-    return brief;
-}
-
 /* Reading would have to wait, and reading from a pipe has no time limit: sleeping is a call of its own, and a peer that answers
  * while the processor is given up, because it needs this very one, is not slept for. */
 static ssize_t await_pipe(struct link *l, const struct iovec *parts, size_t count) {
@@ -60,7 +46,7 @@ static ssize_t await_pipe(struct link *l, const struct iovec *parts, size_t coun
         l->number_out == l->answered; /* nothing was sent since the last message came: the peer does not wait for us */
     l->answered = l->number_out;
     for (bool brief = true; got == -EAGAIN && brief && i < most; i++) {
-        brief = give_way(l, flows);
+        brief = haste_give_way(&l->haste, flows);
         got = tube_read(l->fd, parts, (int)count, false);
     }
     if (most != 0) {
@@ -132,9 +118,10 @@ HOT static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool 
     }
     for (int again = 0; !l->over; again++) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
-        ssize_t got = unlikely(l->terms.takes != 0) ? pull_rights(l, &message, flags, &rc)
-                      : likely(count == 1)          ? recv(l->fd, parts->iov_base, parts->iov_len, flags)
-                                                    : recvmsg(l->fd, &message, flags);
+        ssize_t got = unlikely(l->terms.takes != 0)    ? pull_rights(l, &message, flags, &rc)
+                      : unlikely(tray_is_due(l->tray)) ? tray_recv(l->tray, l->fd, parts, (unsigned)count, flags, NULL)
+                      : likely(count == 1)             ? recv(l->fd, parts->iov_base, parts->iov_len, flags)
+                                                       : recvmsg(l->fd, &message, flags);
         if (likely(got > 0)) {
             return likely(rc == 0) ? got : rc;
         }
@@ -596,7 +583,7 @@ bool pull_ready(struct link *l) {
     struct frame_head head;
     (void)gate_enter(&l->reading, INT64_MAX);
     size_t held = frame_box_held(&l->box);
-    bool ready = l->over || (l->terms.raw ? held != 0 : l->rest && held);
+    bool ready = l->over || tray_holds(l->tray) || (l->terms.raw ? held != 0 : l->rest && held);
     if (!ready && !l->terms.raw && !l->rest && held >= FRAME_HEAD) {
         int rc = look_at_head(l, &head);
         size_t front = rc == 1 ? ahead(l, head.size) : FRAME_HEAD;

@@ -34,7 +34,8 @@ bool pull_ready(struct link *);
 int pull_rest(struct link *);
 
 /* The usual case, inlined: after a sleep in the kernel the processor predicts each return wrong, 20 ns each. */
-static inline int pull_recv(struct link *l, void *buffer, size_t capacity, size_t *size, bool wait) {
+static inline __attribute__((always_inline)) int pull_recv(struct link *l, void *buffer, size_t capacity, size_t *size,
+                                                           bool wait) {
     bool packets = l->terms.packets;
     size_t room = packets ? l->room_in : l->expect;
     if (unlikely(l->unusual)) {
@@ -43,7 +44,7 @@ static inline int pull_recv(struct link *l, void *buffer, size_t capacity, size_
     (void)gate_enter(&l->reading, INT64_MAX);
     bool idle = frame_box_held(&l->box) == 0 && l->rest == 0 && !l->over && (capacity || !l->terms.bytes);
     bool straight = packets ? capacity >= room : !l->terms.pipes && (room < PULL_DIRECT || capacity < PULL_DIRECT);
-    if (likely(idle && straight)) {
+    if (likely(idle && straight && !tray_is_due(l->tray))) {
         int flags = (wait ? 0 : MSG_DONTWAIT) | (packets ? MSG_TRUNC : 0);
         ssize_t came = recv(l->fd, packets ? buffer : l->box.data, packets ? room : l->box.capacity, flags);
         if (likely(packets && came > 0 && (size_t)came <= room && !frame_is_marked(buffer, (size_t)came))) {

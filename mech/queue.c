@@ -236,7 +236,7 @@ int queue_arm(void *self, enum mech_way way, struct mech_watch *watch) {
     struct queue *q = self;
     struct draw *in = &q->in;
     watch->slice = INT64_MAX;
-    if (way == MECH_IN && in->held) {
+    if (way == MECH_IN && draw_holds(q)) {
         return 1;
     }
     if (way == MECH_IN && in->turn != NULL && turn_want(in->turn, &q->roll, &watch->value)) {
@@ -276,7 +276,7 @@ static int make_user(struct queue *q) {
 
 void queue_light(struct queue *q, bool lit) {
     eventfd_t ticks;
-    (void)(lit && (q->in.held || q->tick >= 0) ? eventfd_write(q->lit, 1) : eventfd_read(q->lit, &ticks));
+    (void)(lit && (draw_holds(q) || q->tick >= 0) ? eventfd_write(q->lit, 1) : eventfd_read(q->lit, &ticks));
     (void)eventfd_read(q->tick, &ticks); /* a timer is read like that too */
 }
 

@@ -105,6 +105,11 @@ static inline void queue_relight(struct queue *q, bool lit) {
     }
 }
 
+/* Has something come that a receive gives without asking the carrier's kernel? */
+static inline bool draw_holds(const struct queue *q) {
+    return q->in.held || (q->carrier->holds != NULL && q->carrier->holds(q->carried));
+}
+
 /* After a packet came or went: wakes the other side, where the carrier does not. */
 static inline void queue_ring(struct queue *q) {
     if (q->hail != NULL) {

@@ -158,7 +158,7 @@ struct shm {
     /* Of one conversation among several of this end (desk.c): the only peer that it may have, whose files bear the names of both;
      * node 0: whoever comes to the channel. And the peer's door. */
     struct roll_end mate;
-    const struct door *door;
+    struct door *door;
     struct outlet out;
     struct inlet in;
 };
@@ -198,6 +198,9 @@ void mate_note(struct shm *, const struct shm_peer *);
 
 /* Opens the FIFO of the peer for the bell, so that it can be rung there too. */
 void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *, const char *kind);
+
+/* Puts a byte into that FIFO of an end, which need not be a peer. */
+void mate_ring_fifo(const struct roll *, const struct roll_end *, const char *kind);
 
 /* ---- stow.c ---- */
 
@@ -239,6 +242,8 @@ int outlet_look(struct outlet *);
 int outlet_arm(struct outlet *, struct mech_watch *);
 int64_t outlet_disarm(struct outlet *);
 void outlet_settle(struct outlet *); /* keeps the descriptor level-triggered */
+void outlet_poll(
+    struct outlet *); /* from now on the peer puts a byte into this end's FIFO when there is room: look once more */
 void outlet_close(struct outlet *);
 void outlet_deinit(struct outlet *);
 

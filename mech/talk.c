@@ -46,6 +46,7 @@ static int meet(struct talk *t) {
     if (rc == 0) {
         t->theirs = (const struct desk_page *)(const void *)t->page.base;
         t->door.asleep = &t->theirs->asleep;
+        t->door.polled = &t->theirs->polled;
     }
     return rc == -ENOENT || rc == -ESRCH ? -EAGAIN : rc;
 }
@@ -169,6 +170,9 @@ int talk_post(struct talk *t) {
         return -EAGAIN;
     }
     (void)door_knock(&t->door, 0);
+    if (door_asks(&t->door)) {
+        mate_ring_fifo(&t->shm.roll, &t->shm.mate, SHM_DATA_FIFO);
+    }
     return 0;
 }
 

@@ -20,6 +20,7 @@
 #include "mech/gram.h"
 #include "mech/host.h"
 #include "mech/queue.h"
+#include "mech/tray.h"
 
 #define HEADS_4 28u /* of IP and UDP, before each datagram */
 #define HEADS_6 48u
@@ -37,6 +38,7 @@ struct udp {
     uint64_t *lost;
     uint32_t dropped; /* by the kernel: as it counts */
     bool small;       /* the last packet that came was */
+    struct tray *tray;
 };
 
 /* ---- where ---- */
@@ -212,11 +214,16 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         rc = open_spot(u, open, spot, site.interface);
         done = rc != -EADDRNOTAVAIL && rc != -ENETUNREACH; /* a name may stand for more than this host can reach */
     }
+    if (rc == 0 && u->receives) {
+        u->tray = tray_make(u->packet, open->options->wait == THIRL_WAIT_SLEEP);
+    }
     return rc;
 }
 
 static void close_slot(void *self) {
-    fd_close(&((struct udp *)self)->fd);
+    struct udp *u = self;
+    tray_free(&u->tray);
+    fd_close(&u->fd);
 }
 
 /* ---- send and receive ---- */
@@ -289,12 +296,24 @@ static ssize_t recv_counted(struct udp *u, const struct iovec *part, unsigned pa
     return got;
 }
 
+/* One that came with others. */
+static __attribute__((noinline)) ssize_t recv_several(struct udp *u, const struct iovec *part, unsigned parts,
+                                                      int flags) {
+    struct msghdr *told;
+    ssize_t got = tray_recv(u->tray, u->fd, part, parts, flags, &told);
+    if (likely(got >= 0)) {
+        read_drops(u, told);
+    }
+    return got;
+}
+
 HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
                          bool wait) {
     struct udp *u = self;
     int flags = wait ? 0 : MSG_DONTWAIT;
-    ssize_t got =
-        u->lost != NULL ? recv_counted(u, part, parts, flags) : gram_recv(u->fd, part, parts, flags, &u->small);
+    ssize_t got = tray_is_due(u->tray) ? recv_several(u, part, parts, flags)
+                  : u->lost != NULL    ? recv_counted(u, part, parts, flags)
+                                       : gram_recv(u->fd, part, parts, flags, &u->small);
     if (unlikely(got < 0)) {
         return errno == EAGAIN || errno == EINTR || errno == ENOMEM || is_old_news(errno)
                    ? -EAGAIN
@@ -305,6 +324,10 @@ HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, s
     }
     *size = (size_t)got;
     return *size > part[parts - 1].iov_len ? -EMSGSIZE : 0;
+}
+
+static bool holds_slot(void *self) {
+    return tray_holds(((struct udp *)self)->tray);
 }
 
 static int watch_slot(void *self, struct mech_watch *watch) {
@@ -344,6 +367,7 @@ static const struct carrier carrier_udp = {
     .close = close_slot,
     .send = send_slot,
     .recv = recv_slot,
+    .holds = holds_slot,
     .watch = watch_slot,
     .facts = facts_slot,
     .claims = claims_slot,

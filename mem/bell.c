@@ -37,7 +37,7 @@ void bell_end(struct bell *bell) {
     }
 }
 
-void bell_through(struct bell *bell, const struct door *door, uint32_t seat) {
+void bell_through(struct bell *bell, struct door *door, uint32_t seat) {
     bell->door = door;
     bell->seat = seat;
 }
@@ -100,6 +100,12 @@ bool bell_ring(struct bell *bell, uint64_t position) {
         }
         atomic_poke(bell->wakes, *bell->wakes + woke);
         weave("bell.ring.after");
+        if (bell->door != NULL && door_asks(bell->door)) {
+            if (bell->fifo < 0) {
+                return true;
+            }
+            bell_write(bell);
+        }
     }
     if ((attention & BELL_POLLED) != 0) {
         uint32_t round = attention / BELL_ROUND;

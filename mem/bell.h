@@ -49,12 +49,12 @@ struct bell {
     struct bell_rope *rope;
     const struct bell_sleeper *sleeper; /* NULL: nobody */
     bool fenced, always;
-    uint32_t calm;           /* commits since somebody slept */
-    uint32_t answered;       /* of the sleeper's arms: those that need no ring any more */
-    int fifo;                /* the sleeper's descriptor, -1 while not open */
-    const struct door *door; /* the sleeper sleeps behind it, with others' ropes in view, too; NULL: on the rope */
-    uint32_t seat;           /* its name for this rope there */
-    uint64_t *wakes;         /* counts system calls that woke */
+    uint32_t calm;     /* commits since somebody slept */
+    uint32_t answered; /* of the sleeper's arms: those that need no ring any more */
+    int fifo;          /* the sleeper's descriptor, -1 while not open */
+    struct door *door; /* the sleeper sleeps behind it, with others' ropes in view, too; NULL: on the rope */
+    uint32_t seat;     /* its name for this rope there */
+    uint64_t *wakes;   /* counts system calls that woke */
 };
 
 /* Makes the rope ring for that sleeper. heavy: both sides have the heavy fence. */
@@ -62,7 +62,7 @@ void bell_begin(struct bell *, struct bell_rope *, const struct bell_sleeper *, 
 void bell_end(struct bell *);
 
 /* After bell_begin: the sleeper sleeps behind that door, and is to hear which of its seats this rope is. */
-void bell_through(struct bell *, const struct door *, uint32_t seat);
+void bell_through(struct bell *, struct door *, uint32_t seat);
 
 /* The ringer's slow half: somebody sleeps or wants to know. position: what the sleeper's want is compared with. true: POLLED
  * wants a byte and fifo is not open. */

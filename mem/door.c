@@ -87,6 +87,13 @@ bool door_knock(const struct door *door, uint32_t seat) {
     return wake(door);
 }
 
+bool door_asks(struct door *door) {
+    uint64_t polled = door->polled == NULL ? 0 : atomic_load(door->polled); /* behind the fence in wake */
+    bool asks = polled != door->answered;
+    door->answered = polled;
+    return asks;
+}
+
 void door_wake(const struct door *door) {
     (void)wake(door);
 }
@@ -118,4 +125,9 @@ uint32_t door_arm(const struct door *door, uint32_t *asleep) {
 
 void door_disarm(uint32_t *asleep) {
     atomic_store(asleep, atomic_peek(asleep) - 1);
+}
+
+void door_poll(uint64_t *polled) {
+    atomic_store(polled, atomic_peek(polled) + 1);
+    atomic_fence(); /* pairs with the one in wake: the peer sees the count, or its knock is seen */
 }

@@ -17,6 +17,9 @@
  * memory, which nobody else writes. All threads of the owner wake: which of them is meant is not known here.
  *
  * Answering a knock: a group's bit is cleared before its seats are looked at once more, so that none is left behind.
+ *
+ * An owner whose descriptor an event loop watches counts in its own memory how often it has gone to sleep there, then looks once
+ * more; who has knocked compares that with what it answered last, and owes a byte if it is another (door_asks).
  */
 #ifndef MEM_DOOR_H
 #define MEM_DOOR_H
@@ -37,6 +40,8 @@ struct door_page { /* the file */
 struct door {
     struct door_page *page; /* NULL: none */
     const uint32_t *asleep; /* where the owner says how many of its threads sleep */
+    const uint64_t *polled; /* where it counts how often its descriptor wanted a byte; NULL: it has none */
+    uint64_t answered;      /* a peer: of those, the last that got one */
 };
 
 /* Makes the file in the open directory, with space and mode; or opens a peer's. asleep may be set later, before the first
@@ -47,6 +52,9 @@ void door_close(struct door *);
 
 /* A peer: it has something for the owner, at that seat (taken modulo DOOR_SEATS). true: it took a system call to wake it. Any thread. */
 bool door_knock(const struct door *, uint32_t seat);
+
+/* The same peer, one thread at a time, after it has knocked: does the descriptor of the owner want a byte for that? Says so once. */
+bool door_asks(struct door *);
 
 /* The owner, for itself: the same without waking; and waking without a seat. */
 void door_mark(const struct door *, uint32_t seat);
@@ -62,5 +70,8 @@ static inline bool door_heard(const struct door *door) {
  * then FUTEX_WAIT(&page->count, answer). */
 uint32_t door_arm(const struct door *, uint32_t *asleep);
 void door_disarm(uint32_t *asleep);
+
+/* Likewise, of what door->polled points to: whoever knocks from now on owes a byte. Look once more. */
+void door_poll(uint64_t *polled);
 
 #endif

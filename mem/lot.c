@@ -87,6 +87,15 @@ static int give_name(struct lot *lot, int dir, const struct lot_plan *plan) {
     return rc == 0 || rc == -EEXIST ? rc : err_system(-rc, "%s cannot get its name in the registry", plan->what);
 }
 
+/* Its permissions; the group first, for a change of it may take bits away. */
+static int admit(int fd, const struct lot_plan *plan) {
+    if (plan->group != 0 && fchown(fd, (uid_t)-1, (gid_t)(plan->group - 1)) != 0) {
+        return err_system(errno, "%s cannot belong to group %u: only who is in it, or root, may say so", plan->what,
+                          plan->group - 1);
+    }
+    return fchmod(fd, plan->mode) == 0 ? 0 : err_system(errno, "%s cannot get the mode 0%o", plan->what, plan->mode);
+}
+
 /* -EEXIST: somebody was faster. */
 static int make(struct lot *lot, int dir, const struct lot_plan *plan) {
     lot->fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
@@ -95,9 +104,7 @@ static int make(struct lot *lot, int dir, const struct lot_plan *plan) {
     }
     lot->size = (size_t)plan->bytes;
     int rc = lot_reserve(lot->fd, 0, plan->bytes, plan->what);
-    if (rc == 0 && fchmod(lot->fd, plan->mode) != 0) {
-        rc = err_system(errno, "%s cannot get the mode 0%o", plan->what, plan->mode);
-    }
+    rc = rc != 0 ? rc : admit(lot->fd, plan);
     rc = rc != 0 ? rc : map(lot, plan->map > lot->size ? (size_t)plan->map : lot->size, plan->what);
     if (rc == 0) {
         plan->begin(lot->map, plan->context);

@@ -34,6 +34,7 @@ struct lot_plan {
     uint64_t bytes;      /* of a new one; taken from the file system before anything touches it */
     uint64_t map;        /* bytes to map, at least; 0: what the file has */
     unsigned mode;
+    uint32_t group;                          /* of a new one, + 1; 0: this process's */
     void (*begin)(void *map, void *context); /* fills in a new one */
     void *context;
 };

@@ -16,3 +16,4 @@ THIRL_DIR=$registry "${BUILD:-build}/tests/stride_test" all
 THIRL_DIR=$registry "${BUILD:-build}/tests/crash/jobs_test" "$((${1:-10000} * 10))"
 THIRL_DIR=$registry "${BUILD:-build}/tests/rwlocks_test" 1
 THIRL_DIR=$registry "${BUILD:-build}/tests/conds_test" "$((${1:-10000} / 5))"
+THIRL_DIR=$registry "${BUILD:-build}/tests/named_test" all

@@ -2,7 +2,9 @@
  *
  * Locks in shared memory that survive the death of any holder and any waiter, in any process.
  *
- * Each is a struct that lives in memory which all its users share, in a struct of their own. It holds no pointer, may be mapped anywhere, and works between PID namespaces that share one registry directory ($THIRL_DIR).
+ * Each is a struct that lives in memory which all its users share, in a struct of their own; or it has a name, and needs no memory of
+ * theirs (thirl_lock_open). It holds no pointer, may be mapped anywhere, and works between PID namespaces that share one registry
+ * directory ($THIRL_DIR).
  * Processes of one host and of one architecture's layout. Memory of zeros is no lock yet (-EINVAL), but a thirl_once.
  *
  * Every function may be called from any thread. Deadlines are absolute: THIRL_NOW tries, THIRL_NEVER waits as long as it takes,
@@ -215,6 +217,59 @@ THIRL_API int thirl_barrier_leave(thirl_barrier *barrier);
  * before; all who pass now are told alike, and thirl_why says who. *generation, unless NULL, is how often it has opened, modulo 2^32. With
  * -ETIMEDOUT and -EAGAIN this thread has not come. -EPERM: it has no place. */
 THIRL_API THIRL_CHECK int thirl_barrier_wait(thirl_barrier *barrier, uint32_t *generation, thirl_time until);
+
+/* ---- by name ----------------------------------------------------------------------------------------------------- */
+
+#define THIRL_LOCK_KINDS(X)                                                                                            \
+    X(MUTEX, 1, mutex, "mutex")                                                                                        \
+    X(RWLOCK, 2, rwlock, "read-write lock")                                                                            \
+    X(COND, 3, cond, "condition variable")                                                                             \
+    X(SEM, 4, sem, "semaphore")                                                                                        \
+    X(EVENT, 5, event, "event")                                                                                        \
+    X(ONCE, 6, once, "once")                                                                                           \
+    X(BARRIER, 7, barrier, "barrier")
+
+enum thirl_lock_kind {
+    THIRL_LOCK_ANY = 0, /* what is there */
+#define THIRL_LOCK_KIND(name, number, member, text) THIRL_LOCK_##name = number,
+    THIRL_LOCK_KINDS(THIRL_LOCK_KIND)
+#undef THIRL_LOCK_KIND
+};
+
+/* A lock that has a name. Of the pointers the one of its kind is set, for the functions above; the others are NULL. */
+typedef struct thirl_lock {
+    enum thirl_lock_kind kind;
+    uint32_t flags, count; /* it was made with */
+#define THIRL_LOCK_MEMBER(name, number, member, text) thirl_##member *member;
+    THIRL_LOCK_KINDS(THIRL_LOCK_MEMBER)
+#undef THIRL_LOCK_MEMBER
+} thirl_lock;
+
+struct thirl_lock_options {
+    size_t size;    /* sizeof (struct thirl_lock_options): set it first */
+    uint32_t flags; /* enum thirl_lock_flags, as for its init */
+    uint32_t count; /* permits of a semaphore, places of a barrier; else 0 */
+    uint32_t mode;  /* permission bits of a new one; 0600. Whoever uses it reads and writes it */
+    uint32_t group; /* of a new one: it belongs to group - 1; 0: as files of this process do */
+};
+
+/* Opens the lock called NAME or shm://NAME in the registry; the first makes it, whole. Its handle is this process's: other threads use it
+ * too, and a child of fork has it with its memory, holding nothing. options NULL: of a new one no flags, and one permit or place; of one
+ * that is there, whatever it has. Never waits.
+ * It stays when all have closed it or died, with who held it: the next one who opens and takes it is told of a death.
+ * -ENOENT: THIRL_LOCK_ANY found none. -EEXIST: what has that name is of another kind, or was made with other flags or another count.
+ * -EINVAL: no such kind, flags, count or mode. -THIRL_EFORMAT: something else has that name. -THIRL_EVERSION, -EXDEV: it was made
+ * in another registry. -EPERM: this process is not in that group. -ENOSPC, -EACCES, … */
+THIRL_API THIRL_CHECK int thirl_lock_open(thirl_lock **lock, const char *name, enum thirl_lock_kind kind,
+                                          const struct thirl_lock_options *options);
+
+/* Sets *lock to NULL; NULL is allowed. Not while a thread of this process holds it, waits for it, or has a place there: what it holds stays
+ * held. */
+THIRL_API void thirl_lock_close(thirl_lock **lock);
+
+/* Takes the name away: the next one who opens it makes a new lock. Who has the old one open keeps that, and is not kept out by the new
+ * one. -ENOENT, -EACCES. */
+THIRL_API THIRL_CHECK int thirl_lock_remove(const char *name);
 
 #ifdef __cplusplus
 }

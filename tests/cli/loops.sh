@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The examples of event loops: each prints what comes, over a few mechanisms, and ends when the sender has closed.
+# The examples of event loops: each prints what comes, over a few mechanisms, and ends when the sender has closed; and each serves.
 . "$(dirname "$0")/tap"
 
 seq 1 200 >wanted
@@ -22,6 +22,19 @@ carries() {
     [ $code = 0 ] && cmp -s came wanted
 }
 
+# Two callers, one after the other: the loop sleeps before each of them.
+serves() {
+    timeout 20 "$BUILD/example/loop-$1" "$2" serve >came 2>said &
+    loop_pid=$!
+    first=$(timeout 20 "$TOOL" call "$2" --message one 2>&1)
+    sleep 0.1
+    second=$(timeout 20 "$TOOL" call "$2" --message two 2>&1)
+    kill $loop_pid 2>/dev/null
+    wait $loop_pid
+    code=$?
+    [ "$first $second" = "one two" ]
+}
+
 for loop in epoll uv glib uring; do
     if [ ! -x "$BUILD/example/loop-$loop" ]; then
         skip "loop-$loop is not built: its library is not here"
@@ -34,6 +47,15 @@ for loop in epoll uv glib uring; do
             skip "loop-$loop: $(cat said)"
         else
             check "loop-$loop prints what comes over ${address%%:*}" test $same = yes
+        fi
+    done
+    for address in shm://serve-$loop "unix://@serve-$loop-$$"; do
+        same=no
+        serves $loop "$address" && same=yes
+        if [ $code = 77 ]; then
+            skip "loop-$loop: $(cat said)"
+        else
+            check "loop-$loop answers calls over ${address%%:*}" test $same = yes
         fi
     done
 done

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tests/conform/conform.h"
+#include "tests/conform/query.h"
 
 static bool readable(int fd, int ms) {
     struct pollfd polled = {.fd = fd, .events = POLLIN};
@@ -204,12 +205,202 @@ static void shares_with_a_blocking_receiver(struct conform *c) {
     conform_join(&peer);
 }
 
+/* ---- calls ---- */
+
+static void ask_on_demand(const struct conform *c, struct peer *stage) {
+    thirl *end = NULL;
+    for (uint64_t word; (word = conform_hear(stage)) != 0;) {
+        if (end == NULL) {
+            end = conform_open(c, THIRL_CALL, NULL);
+        }
+        must_be(query_call(end, word).what, word + 1);
+        conform_tell(stage, word);
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+/* Not readable within some takes in vain. */
+static void must_have_nothing(thirl *end, int fd) {
+    thirl_msg *request;
+    for (int tries = 0; tries < 5; tries++) {
+        must_be(thirl_take(end, &request, THIRL_NOW), -EAGAIN);
+        if (!readable(fd, 0)) {
+            return;
+        }
+    }
+    must(!"readable for ever");
+}
+
+/* A loop that never waits elsewhere than in poll. */
+static void serve_one(const struct conform *c, thirl *end, int fd) {
+    thirl_msg *request = NULL;
+    int64_t until = conform_now() + 10000 * MS;
+    int rc = -EAGAIN;
+    while (rc == -EAGAIN) {
+        must(conform_now() < until && readable(fd, 10000));
+        rc = at_once(c, thirl_take(end, &request, THIRL_NOW));
+    }
+    must_be(rc, 0);
+    query_answer(end, &request);
+}
+
+#define CALLERS 12 /* more than are polled */
+
+static void a_loop_serves_all_who_come(struct conform *c) {
+    struct peer caller[CALLERS];
+    for (unsigned i = 0; i < CALLERS; i++) {
+        conform_start(&caller[i], c, ask_on_demand);
+    }
+    thirl *end = conform_open(c, THIRL_SERVE, NULL);
+    int fd = thirl_fd(end);
+    must(fd >= 0);
+    must_be(thirl_fd(end), fd);
+    must_have_nothing(end, fd);
+    for (uint64_t word = 1; word <= 20; word++) { /* one after the other: each finds it dark */
+        for (unsigned i = 0; i < CALLERS; i++) {
+            conform_tell(&caller[i], word);
+            serve_one(c, end, fd);
+            must_be(conform_hear(&caller[i]), word);
+            must_have_nothing(end, fd);
+        }
+    }
+    for (uint64_t word = 1; word <= 20; word++) { /* and all at once */
+        for (unsigned i = 0; i < CALLERS; i++) {
+            conform_tell(&caller[i], word);
+        }
+        for (unsigned i = 0; i < CALLERS; i++) {
+            serve_one(c, end, fd);
+        }
+        for (unsigned i = 0; i < CALLERS; i++) {
+            must_be(conform_hear(&caller[i]), word);
+        }
+        must_have_nothing(end, fd);
+    }
+    for (unsigned i = 0; i < CALLERS; i++) {
+        conform_tell(&caller[i], 0);
+        conform_join(&caller[i]);
+    }
+    must_have_nothing(end, fd);
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+static void answer_when_told(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_SERVE, NULL);
+    conform_tell(stage, 0);
+    for (;;) {
+        thirl_msg *request;
+        must_be(thirl_take(end, &request, PATIENCE), 0);
+        conform_tell(stage, 1);
+        if (conform_hear(stage) == 0) {
+            thirl_free(&request);
+            break;
+        }
+        query_answer(end, &request);
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+/* What the descriptor promises: 0 or an error of that call. */
+static int answered(const struct conform *c, thirl *end, int fd, uint64_t wanted) {
+    thirl_msg *reply = NULL;
+    int64_t until = conform_now() + 10000 * MS;
+    for (;;) {
+        uint64_t id = 0;
+        must(conform_now() < until && readable(fd, 10000));
+        int rc = at_once(c, thirl_answer(end, &id, &reply, THIRL_NOW));
+        if (rc != -EAGAIN) {
+            must_be(id, wanted);
+            thirl_free(&reply);
+            return rc;
+        }
+    }
+}
+
+static void must_stay_dark(thirl *end, int fd) {
+    for (int tries = 0; tries < 5; tries++) {
+        uint64_t id = 0;
+        thirl_msg *reply;
+        must_be(thirl_answer(end, &id, &reply, THIRL_NOW), -EAGAIN);
+        if (!readable(fd, 0)) {
+            return;
+        }
+    }
+    must(!"readable for ever");
+}
+
+static void a_loop_hears_of_answers(struct conform *c) {
+    struct peer server;
+    conform_start(&server, c, answer_when_told);
+    conform_hear(&server);
+    thirl *end = conform_open(c, THIRL_CALL, NULL);
+    int fd = thirl_fd(end);
+    must(fd >= 0);
+    for (uint64_t i = 1; i <= 50; i++) {
+        uint64_t id = query_ask(end, i);
+        conform_hear(&server);
+        must_stay_dark(end, fd);
+        if (i % 5 == 0) {
+            struct pollfd other = {.fd = -1};
+            must_be(poll(&other, 1, 20), 0);
+        }
+        conform_tell(&server, 1);
+        must_be(answered(c, end, fd, id), 0);
+    }
+    uint64_t id = query_ask(end, 1);
+    conform_hear(&server);
+    must_stay_dark(end, fd);
+    conform_kill(&server);
+    int64_t began = conform_now();
+    must_be(answered(c, end, fd, id), -THIRL_EPEERDIED);
+    must(conform_now() - began < 2000 * MS);
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+/* The same end in thirl_wait, beside a descriptor. */
+static void a_server_waits_beside_others(struct conform *c) {
+    struct peer caller;
+    int tube[2];
+    conform_start(&caller, c, ask_on_demand);
+    must_be(pipe(tube), 0);
+    thirl *end = conform_open(c, THIRL_SERVE, NULL);
+    for (uint64_t word = 1; word <= 50; word++) {
+        struct thirl_want wants[] = {{.end = end, .wanted = THIRL_WANT_MESSAGE}, {.fd = tube[0], .wanted = POLLIN}};
+        thirl_msg *request;
+        conform_tell(&caller, word);
+        int rc = -EAGAIN;
+        while (rc == -EAGAIN) {
+            must_be(thirl_wait(wants, 2, PATIENCE), 1);
+            must_be(wants[0].ready, THIRL_WANT_MESSAGE);
+            rc = thirl_take(end, &request, THIRL_NOW);
+        }
+        must_be(rc, 0);
+        wants[0].wanted = THIRL_WANT_ROOM;
+        must_be(thirl_wait(wants, 2, PATIENCE), 1);
+        query_answer(end, &request);
+        must_be(conform_hear(&caller), word);
+        must_be(write(tube[1], "x", 1), 1);
+        wants[0].wanted = THIRL_WANT_MESSAGE;
+        must_be(thirl_wait(wants, 2, PATIENCE), 1);
+        must_be(wants[1].ready, POLLIN);
+        char byte;
+        must_be(read(tube[0], &byte, 1), 1);
+    }
+    conform_tell(&caller, 0);
+    conform_join(&caller);
+    must_be(thirl_close(&end, PATIENCE), 0);
+    close(tube[0]);
+    close(tube[1]);
+}
+
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
         CONFORM(is_readable_while_there_is_something),
         CONFORM(is_readable_when_the_peer_dies),
         CONFORM(joins_an_epoll),
         CONFORM(shares_with_a_blocking_receiver),
+        CONFORM_FOR(a_loop_serves_all_who_come, CONFORM_CALL),
+        CONFORM_FOR(a_loop_hears_of_answers, CONFORM_CALL),
+        CONFORM_FOR(a_server_waits_beside_others, CONFORM_CALL),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }

@@ -1,0 +1,46 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# A lock by name on the command line: shown, listed while somebody has it open, removed.
+. "$(dirname "$0")/tap"
+
+cat >lock.c <<'END'
+#include <stdio.h>
+#include <unistd.h>
+#include <thirl/lock.h>
+int main(void) {
+    const struct thirl_lock_options o = {.size = sizeof o, .count = 3}, a = {.size = sizeof a, .flags = THIRL_LOCK_DEADLOCK};
+    thirl_lock *sem, *mutex;
+    if (thirl_lock_open(&sem, "plant/seats", THIRL_LOCK_SEM, &o) || thirl_lock_open(&mutex, "plant/door", THIRL_LOCK_MUTEX, &a) ||
+        thirl_mutex_lock(mutex->mutex, THIRL_NOW))
+        return fprintf(stderr, "%s\n", thirl_why()), 1;
+    if (fork() == 0)
+        return thirl_mutex_lock(mutex->mutex, THIRL_SOON) != THIRL_OWNER_DIED;
+    return puts("ready"), fflush(stdout), sleep(20), 0;
+}
+END
+tool lock plant/door 2>err
+check "there is none yet: exit 6" test "$code" = 6
+check "and a sentence" contains err 'there is no lock shm://plant/door'
+check "a program that has some is built" "${CC:-cc}" -I"$root/include" -o lock lock.c "$BUILD/libthirl.a" -pthread
+begin holder /dev/null ./lock
+check "and runs" until_true 100 contains holder.out ready
+tool lock plant/seats >out
+check "a semaphore is shown" test "$code" = 0 -a "$(cat out)" = 'semaphore, 3 permits'
+tool lock plant/door --json >out
+check "and a mutex, as JSON" test "$(cat out)" = '{"kind":"mutex","count":0,"flags":["deadlock"]}'
+tool list >out
+check "both are listed" test "$(grep -c 'shm://plant/.* \(mutex\|semaphore\) ' out)" = 2
+named() { tool doctor >out && contains out 'area/plant%2Fdoor'; }
+check "thirl doctor tells who waits for it by its name" until_true 100 named
+kill -9 "$(pid_of holder)"
+await holder 2>/dev/null
+tool lock plant/door >out
+check "it stays when its holder has died" test "$(cat out)" = 'mutex, deadlock'
+tool lock plant/door --remove
+check "it is removed" test "$code" = 0
+tool lock plant/door 2>err
+check "and gone" test "$code" = 6
+tool lock 'tcp://x:1' 2>err
+check "no name: exit 1" test "$code" = 1
+finish
