@@ -492,7 +492,7 @@ static void desk_limits(void *self, struct thirl_limits *limits) {
     limits->atomic_max = d->max;
     limits->priorities = 1;
     limits->pool = d->options.pool;
-    limits->lends = d->options.pool < 4 * OUTLET_LENDS ? 0 : OUTLET_LENDS;
+    limits->lends = d->options.pool < 4 * POOL_LENDS ? 0 : POOL_LENDS;
 }
 
 static void desk_claims(struct thirl_limits *limits) {
@@ -504,7 +504,7 @@ static void desk_claims(struct thirl_limits *limits) {
     limits->atomic_max = max;
     limits->priorities = 1;
     limits->pool = DESK_POOL;
-    limits->lends = OUTLET_LENDS;
+    limits->lends = POOL_LENDS;
 }
 
 static int desk_peer(void *self, struct thirl_peer *peer) {
