@@ -119,32 +119,32 @@ static bool drop_dead(struct queue *q, bool doomed_only) {
     return dropped;
 }
 
-static int put_piece(struct queue *q, const struct frag_head *head, const struct iovec *part) {
-    int rc = frag_put(&q->in.frag, head, part, 2);
+static int put_piece(struct queue *q, const struct frag_label *label, const struct iovec *part) {
+    int rc = frag_put(&q->in.frag, label, part, 2);
     if (rc == -ENOBUFS && q->joined && drop_dead(q, false)) {
-        rc = frag_put(&q->in.frag, head, part, 2);
+        rc = frag_put(&q->in.frag, label, part, 2);
     }
     weave("draw.piece.taken");
     return rc < 0 ? refuse(q, rc) : rc;
 }
 
 /* Puts a packet that is not the peer's aside, into block: it is for the next conversation. */
-static int set_aside(struct queue *q, const struct drawing *to, const struct frag_head *head, size_t size) {
+static int set_aside(struct queue *q, const struct drawing *to, const struct frag_label *label, size_t size) {
     join_in_block(q, to, size);
-    q->in.aside = *head;
+    q->in.aside = *label;
     return DRAW_STRANGER;
 }
 
 /* A packet of a message, whose bytes are in the parts. 1: it was a piece, and there is no message yet. */
-static int accept_packet(struct queue *q, const struct drawing *to, const struct frag_head *head,
+static int accept_packet(struct queue *q, const struct drawing *to, const struct frag_label *label,
                          const struct iovec *part) {
     struct draw *in = &q->in;
-    if (unlikely(head->type != FRAG_DATA || frag_came_before(&in->frag, head))) {
-        return in->only != NULL && head->type == FRAG_NOTE ? DRAW_NOTE : 1;
+    if (unlikely(label->type != FRAG_DATA || frag_came_before(&in->frag, label))) {
+        return in->only != NULL && label->type == FRAG_NOTE ? DRAW_NOTE : 1;
     }
-    size_t size = frag_size(head);
-    if (unlikely(!frag_is_whole(head))) {
-        int rc = put_piece(q, head, part);
+    size_t size = frag_size(label);
+    if (unlikely(!frag_is_whole(label))) {
+        int rc = put_piece(q, label, part);
         if (rc == 1) {
             in->data = frag_whole(&in->frag, &in->size);
             return give_held(q, to);
@@ -168,22 +168,23 @@ static int accept_packet(struct queue *q, const struct drawing *to, const struct
 /* A message whose pieces go straight to where the caller wants them, one after the other. What makes that stop is put together
  * elsewhere, as frag.h has it. */
 struct joining {
-    struct frag_head first;
+    struct frag_label first;
     size_t have; /* bytes of it; 0: there is none */
 };
 
-static bool may_join(const struct queue *q, const struct drawing *to, const struct frag_head *head) {
+static bool may_join(const struct queue *q, const struct drawing *to, const struct frag_label *label) {
     const struct frag *frag = &q->in.frag;
-    return head->type == FRAG_DATA && head->offset == 0 && !frag_is_whole(head) && frag->parts == 0 && !frag->lossy &&
-           head->total <= to->capacity && head->total <= frag->max && head->total / head->piece < PIECES_LONG / 2;
+    return label->type == FRAG_DATA && label->offset == 0 && !frag_is_whole(label) && frag->parts == 0 &&
+           !frag->lossy && label->total <= to->capacity && label->total <= frag->max &&
+           label->total / label->piece < PIECES_LONG / 2;
 }
 
 /* Another packet came in between, or none in time. */
 static __attribute__((noinline)) void stop_joining(struct queue *q, const struct drawing *to, struct joining *join) {
-    struct frag_head head = join->first;
-    for (head.offset = 0; head.offset < join->have; head.offset += head.piece) {
-        const struct iovec part = {(char *)to->buffer + head.offset, head.piece};
-        if (frag_put(&q->in.frag, &head, &part, 1) < 0) {
+    struct frag_label label = join->first;
+    for (label.offset = 0; label.offset < join->have; label.offset += label.piece) {
+        const struct iovec part = {(char *)to->buffer + label.offset, label.piece};
+        if (frag_put(&q->in.frag, &label, &part, 1) < 0) {
             q->in.frag.lost++; /* no memory: its other pieces are forgotten */
             break;
         }
@@ -193,65 +194,68 @@ static __attribute__((noinline)) void stop_joining(struct queue *q, const struct
 
 /* The next piece, or the first. 1: more must come. */
 static int join_piece(const struct queue *q, const struct drawing *to, struct joining *join,
-                      const struct frag_head *head) {
-    join->have += frag_size(head);
+                      const struct frag_label *label) {
+    join->have += frag_size(label);
     weave("draw.piece.taken");
-    if (join->have < head->total) {
+    if (join->have < label->total) {
         return 1;
     }
     join->have = 0;
-    *to->size = head->total;
+    *to->size = label->total;
     if (to->note != NULL) {
         *to->note = q->in.note;
     }
     return 0;
 }
 
-static bool continues(const struct joining *join, const struct frag_head *head) {
-    const struct frag_head *first = &join->first;
-    return head->offset == join->have && head->message == first->message && head->node == first->node &&
-           head->end == first->end && head->total == first->total && head->piece == first->piece &&
-           head->type == FRAG_DATA;
+static bool continues(const struct joining *join, const struct frag_label *label) {
+    const struct frag_label *first = &join->first;
+    return label->offset == join->have && label->message == first->message && label->node == first->node &&
+           label->end == first->end && label->total == first->total && label->piece == first->piece &&
+           label->type == FRAG_DATA;
 }
 
 static int accept_aside(struct queue *q, const struct drawing *to) {
     struct draw *in = &q->in;
     const struct iovec there[] = {{in->block, frag_size(&in->aside)}, {NULL, 0}};
-    const struct frag_head head = in->aside;
+    const struct frag_label label = in->aside;
     in->aside.node = 0;
-    return accept_packet(q, to, &head, there);
+    return accept_packet(q, to, &label, there);
 }
 
 /* A packet that does not continue the message being joined: at says where its bytes are. */
 static __attribute__((noinline)) int interrupt(struct queue *q, const struct drawing *to, struct joining *join,
-                                               const struct drawing *at, const struct frag_head *head) {
-    const struct iovec there[] = {{q->in.block, frag_size(head)}, {NULL, 0}};
-    join_in_block(q, at, frag_size(head));
+                                               const struct drawing *at, const struct frag_label *label) {
+    const struct iovec there[] = {{q->in.block, frag_size(label)}, {NULL, 0}};
+    join_in_block(q, at, frag_size(label));
     stop_joining(q, to, join);
-    return accept_packet(q, to, head, there);
+    return accept_packet(q, to, label, there);
 }
 
-/* A packet in one block, for which some carriers need not copy: its head lies on the end of the piece before, which is put back. */
-static int draw_between(struct queue *q, const struct drawing *at, unsigned char wire[FRAG_HEAD], size_t *size,
-                        bool wait) {
-    unsigned char before[FRAG_HEAD], *to = (unsigned char *)at->buffer - FRAG_HEAD;
-    const struct iovec part = {to, q->facts.packet};
-    memcpy(before, to, FRAG_HEAD);
-    int rc = q->carrier->recv(q->carried, &part, 1, size, &q->in.note, wait);
-    memcpy(wire, to, FRAG_HEAD);
-    memcpy(to, before, FRAG_HEAD);
-    return rc;
+/* The label, which is behind the payload, wherever that went. */
+static inline const unsigned char *label_of(const struct iovec part[2], size_t size, unsigned char wire[FRAG_LABEL]) {
+    const size_t room = part[0].iov_len, at = size < FRAG_LABEL ? 0 : size - FRAG_LABEL;
+    const unsigned char *first = part[0].iov_base, *second = part[1].iov_base;
+    if (at >= room) {
+        return second + (at - room);
+    }
+    if (likely(room - at >= FRAG_LABEL)) {
+        return first + at;
+    }
+    memcpy(wire, first + at, room - at);
+    memcpy(wire + (room - at), second, FRAG_LABEL - (room - at));
+    return wire;
 }
 
 /* A whole message that is where it belongs. */
-static inline bool is_plain(const struct queue *q, const struct frag_head *head, size_t room) {
-    return head->type == FRAG_DATA && frag_is_whole(head) && head->total <= room && head->total <= q->max;
+static inline bool is_plain(const struct queue *q, const struct frag_label *label, size_t room) {
+    return label->type == FRAG_DATA && frag_is_whole(label) && label->total <= room && label->total <= q->max;
 }
 
 /* Messages are alike to this room, whatever stands behind them; but never to be mistaken for each other. */
-static inline int same_kind(const struct queue *q, struct frag_head *head) {
-    if (unlikely(head->type != FRAG_NOTE && head->type != frag_data(q->sealed))) {
-        const char *what = ((frag_sealed(head->type) ^ q->sealed) & SEAL_CRC) != 0 ? "CRC" : "time";
+static inline int same_kind(const struct queue *q, struct frag_label *label) {
+    if (unlikely(label->type != FRAG_NOTE && label->type != frag_data(q->sealed))) {
+        const char *what = ((frag_sealed(label->type) ^ q->sealed) & SEAL_CRC) != 0 ? "CRC" : "time";
         const char *option = what[0] == 'C' ? "?crc" : "?lifespan";
         bool ours = (q->sealed & (what[0] == 'C' ? SEAL_CRC : SEAL_TIME)) != 0;
         return ours ? err_say(THIRL_EROLE, "a packet of a message without a %s came, and this end wants one (%s)", what,
@@ -260,7 +264,7 @@ static inline int same_kind(const struct queue *q, struct frag_head *head) {
                               "a packet of a message with a %s came, and this end has none: open it with %s", what,
                               option);
     }
-    head->type = head->type == FRAG_NOTE ? FRAG_NOTE : FRAG_DATA;
+    label->type = label->type == FRAG_NOTE ? FRAG_NOTE : FRAG_DATA;
     return 0;
 }
 
@@ -268,49 +272,48 @@ static inline int same_kind(const struct queue *q, struct frag_head *head) {
 static inline __attribute__((always_inline)) int draw_packet(struct queue *q, const struct drawing *to,
                                                              struct joining *join, bool wait) {
     struct draw *in = &q->in;
-    unsigned char wire[FRAG_HEAD];
+    unsigned char wire[FRAG_LABEL];
     const struct drawing at = {(char *)to->buffer + join->have, to->capacity - join->have, to->size, to->note};
     size_t room = at.capacity < q->facts.packet ? at.capacity : q->facts.packet, size = 0;
-    const struct iovec part[] = {{wire, FRAG_HEAD}, {at.buffer, room}, {in->block, q->facts.packet}};
-    struct frag_head head;
+    const struct iovec part[] = {{at.buffer, room}, {in->block, q->facts.packet}};
+    struct frag_label label;
     if (unlikely(in->aside.node != 0 && in->only != NULL && in->only->node == in->aside.node)) {
         return accept_aside(q, to);
     }
-    int rc = join->have >= FRAG_HEAD && at.capacity + FRAG_HEAD >= q->facts.packet
-                 ? draw_between(q, &at, wire, &size, wait)
-                 : q->carrier->recv(q->carried, part, 3, &size, &in->note, wait);
+    int rc = q->carrier->recv(q->carried, part, room == q->facts.packet ? 1 : 2, &size, &in->note, wait);
     if (likely(rc != -EAGAIN)) {
         queue_ring(q);
     }
     if (rc != 0) {
         return rc == -EMSGSIZE ? ignore(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
     }
-    rc = frag_read(wire, size, &head);
-    rc = rc == 0 ? same_kind(q, &head) : rc;
+    rc = frag_read(label_of(part, size, wire), size, &label);
+    rc = rc == 0 ? same_kind(q, &label) : rc;
     if (unlikely(rc != 0)) {
         return ignore(q, rc);
     }
-    if (in->only != NULL && head.type == FRAG_DATA && (head.node != in->only->node || head.end != in->only->number)) {
-        return set_aside(q, &at, &head, size - FRAG_HEAD);
+    if (in->only != NULL && label.type == FRAG_DATA &&
+        (label.node != in->only->node || label.end != in->only->number)) {
+        return set_aside(q, &at, &label, size - FRAG_LABEL);
     }
     if (unlikely(join->have != 0)) {
-        return continues(join, &head) ? join_piece(q, to, join, &head) : interrupt(q, to, join, &at, &head);
+        return continues(join, &label) ? join_piece(q, to, join, &label) : interrupt(q, to, join, &at, &label);
     }
-    if (likely(is_plain(q, &head, room))) {
-        if (unlikely(frag_came_before(&in->frag, &head))) {
+    if (likely(is_plain(q, &label, room))) {
+        if (unlikely(frag_came_before(&in->frag, &label))) {
             return 1;
         }
-        *to->size = head.total;
+        *to->size = label.total;
         if (to->note != NULL) {
             *to->note = in->note;
         }
         return 0;
     }
-    if (may_join(q, to, &head)) {
-        join->first = head;
-        return join_piece(q, to, join, &head);
+    if (may_join(q, to, &label)) {
+        join->first = label;
+        return join_piece(q, to, join, &label);
     }
-    return accept_packet(q, to, &head, part + 1);
+    return accept_packet(q, to, &label, part);
 }
 
 /* Packets until there is a message. Blocks for about a slice in all. */

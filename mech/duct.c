@@ -164,7 +164,7 @@ int duct_half(struct duct *d, struct queue *q, const struct carrier_open *wanted
     int rc = d->carrier->open(q->carried, wanted, place);
     if (rc == 0) {
         q->carrier->facts(q->carried, &q->facts);
-        q->max = d->stream ? q->facts.packet - FRAG_HEAD : d->max;
+        q->max = d->stream ? q->facts.packet - FRAG_LABEL : d->max;
     }
     return rc;
 }
@@ -421,7 +421,7 @@ void duct_limits(void *self, struct thirl_limits *limits) {
     limits->pollable = 1;
     limits->senders = limits->receivers = 1;
     limits->atomic_max =
-        facts.packet - FRAG_HEAD < limits->message_max ? facts.packet - FRAG_HEAD : limits->message_max;
+        facts.packet - FRAG_LABEL < limits->message_max ? facts.packet - FRAG_LABEL : limits->message_max;
     limits->priorities = 1;
 }
 

@@ -17,7 +17,7 @@
 #include "mem/seg.h"
 
 #define DUCT_MAGIC "thirldct"
-#define DUCT_VERSION 2
+#define DUCT_VERSION 3 /* of the page, and of how messages become packets (wire/frag) */
 
 struct duct_page { /* written by its own end only */
     char magic[8];

@@ -12,19 +12,19 @@
 #include "mech/queue.h"
 
 void push_init(struct queue *q) {
-    struct frag_head *head = &q->out.head;
-    *head = (struct frag_head){.type = frag_data(q->sealed), .node = node_id(), .end = q->roll.self.number};
+    struct frag_label *label = &q->out.label;
+    *label = (struct frag_label){.type = frag_data(q->sealed), .node = node_id(), .end = q->roll.self.number};
     if (!q->joined) {
         uint64_t random[2] = {0};
         (void)!getrandom(random, sizeof random, GRND_NONBLOCK);
-        head->node = head->node == 0 ? random[0] | 1 : head->node;
-        head->end = (uint32_t)random[1];
+        label->node = label->node == 0 ? random[0] | 1 : label->node;
+        label->end = (uint32_t)random[1];
     }
 }
 
 static __attribute__((noinline)) int say_large(const struct queue *q, size_t size) {
     size_t limit = q->raw ? q->facts.packet : (size_t)q->max;
-    bool packet = q->raw || limit + FRAG_HEAD == q->facts.packet;
+    bool packet = q->raw || limit + FRAG_LABEL == q->facts.packet;
     return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %zu that %s carries: %s", q->address, size,
                    limit, packet ? "one packet" : "this end", packet ? q->carrier->remedy : "see ?max");
 }
@@ -49,8 +49,8 @@ static int begin(struct queue *q, size_t size, const struct mech_note *note) {
     if (unlikely(size > q->max)) {
         return say_large(q, size);
     }
-    out->head.total = (uint32_t)size;
-    out->head.piece = (uint32_t)(q->facts.packet - FRAG_HEAD);
+    out->label.total = (uint32_t)size;
+    out->label.piece = (uint32_t)(q->facts.packet - FRAG_LABEL);
     out->priority = note == NULL ? 0 : note->priority;
     return 0;
 }
@@ -62,11 +62,11 @@ HOT static int send_pieces(struct queue *q, const void *data, size_t size, size_
     const struct mech_note urgent = {.priority = out->priority};
     int64_t until = 0;
     do {
-        unsigned char wire[FRAG_HEAD];
-        out->head.offset = (uint32_t)*done;
-        frag_write(wire, &out->head);
-        size_t piece = frag_size(&out->head);
-        const struct iovec part[] = {{wire, FRAG_HEAD}, {(char *)(uintptr_t)data + *done, piece}};
+        unsigned char wire[FRAG_LABEL];
+        out->label.offset = (uint32_t)*done;
+        frag_write(wire, &out->label);
+        size_t piece = frag_size(&out->label);
+        const struct iovec part[] = {{(char *)(uintptr_t)data + *done, piece}, {wire, FRAG_LABEL}};
         int rc = q->carrier->send(q->carried, part, 2, note != NULL ? note : &urgent, wait);
         if (unlikely(rc != 0)) {
             out->busy = *done != 0;
@@ -74,7 +74,7 @@ HOT static int send_pieces(struct queue *q, const void *data, size_t size, size_
         }
         queue_ring(q);
         weave("push.piece.sent");
-        out->head.packet++;
+        out->label.packet++;
         *done += piece;
         if (unlikely(*done < size) && wait) {
             int64_t now = clock_now();
@@ -83,7 +83,7 @@ HOT static int send_pieces(struct queue *q, const void *data, size_t size, size_
         }
     } while (*done < size);
     out->busy = false;
-    out->head.message++;
+    out->label.message++;
     return 0;
 }
 

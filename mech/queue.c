@@ -102,7 +102,7 @@ static int join(struct queue *q, const struct mech_open *open, struct carrier_op
 }
 
 static void settle_limits(struct queue *q, const struct mech_open *open) {
-    uint64_t whole = q->facts.packet > FRAG_HEAD ? q->facts.packet - FRAG_HEAD : 0;
+    uint64_t whole = q->facts.packet > FRAG_LABEL ? q->facts.packet - FRAG_LABEL : 0;
     q->max = open->options.max < FRAG_SIZE_MAX ? open->options.max : FRAG_SIZE_MAX;
     q->max = q->facts.whole && q->max > whole ? whole : q->max;
     q->seen->queue = q->facts.bytes;
@@ -142,7 +142,7 @@ int queue_open(struct queue *q, const struct carrier *carrier, const struct mech
     }
     carrier->facts(q->carried, &q->facts);
     settle_limits(q, open);
-    if (!q->raw && q->facts.packet <= FRAG_HEAD) {
+    if (!q->raw && q->facts.packet <= FRAG_LABEL) {
         rc = err_say(EMSGSIZE, "%s: packets of %zu bytes are too small for framed messages: %s, or use ?raw",
                      q->address, q->facts.packet, carrier->remedy);
     } else if (q->sends) {
@@ -296,7 +296,7 @@ int queue_fd(void *self, enum mech_way way, int *fd) {
 }
 
 static void describe(const struct carrier_facts *facts, bool raw, uint64_t max, struct thirl_limits *limits) {
-    limits->atomic_max = raw ? facts->packet : facts->packet - FRAG_HEAD;
+    limits->atomic_max = raw ? facts->packet : facts->packet - FRAG_LABEL;
     limits->atomic_max = !raw && max < limits->atomic_max ? max : limits->atomic_max;
     limits->message_max = raw ? facts->packet : max;
     limits->queue = facts->bytes;
@@ -320,7 +320,7 @@ void queue_limits(void *self, struct thirl_limits *limits) {
 void queue_claims(const struct carrier *carrier, struct thirl_limits *limits) {
     struct carrier_facts facts;
     carrier->claims(&facts);
-    describe(&facts, false, facts.whole ? facts.packet - FRAG_HEAD : MECH_MAX, limits);
+    describe(&facts, false, facts.whole ? facts.packet - FRAG_LABEL : MECH_MAX, limits);
 }
 
 int queue_peer(void *self, struct thirl_peer *peer) {

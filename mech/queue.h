@@ -16,7 +16,7 @@
 #include "wire/frag.h"
 
 struct push {
-    struct frag_head head; /* of the packet that leaves next */
+    struct frag_label label; /* of the packet that leaves next */
     uint32_t priority;
     bool busy; /* a message is on its way */
     struct {   /* what the caller gave up and this end still sends */
@@ -35,9 +35,9 @@ struct draw {
     struct mech_note note;
     /* Of a conversation (duct): whose packets are wanted, NULL: everybody's; and the first of somebody else's, in block. */
     const struct roll_end *only;
-    struct frag_head aside; /* node 0: none */
-    uint64_t seen;          /* where nobody knows of dead senders: frag.turn when a look last saw it move, */
-    unsigned quiet;         /* and how many looks ago that was */
+    struct frag_label aside; /* node 0: none */
+    uint64_t seen;           /* where nobody knows of dead senders: frag.turn when a look last saw it move, */
+    unsigned quiet;          /* and how many looks ago that was */
 };
 
 /* What queue_recv_noted says besides, when `only` is set: */

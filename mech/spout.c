@@ -55,15 +55,15 @@ static __attribute__((noinline)) int tell(struct duct *d, int fate) {
 
 void spout_greet(struct duct *d) {
     struct queue *q = &d->out.q;
-    unsigned char wire[FRAG_HEAD];
-    struct frag_head head = q->out.head;
-    head.type = FRAG_NOTE;
-    head.total = head.offset = 0;
-    head.piece = 1;
-    frag_write(wire, &head);
-    const struct iovec part = {wire, FRAG_HEAD};
+    unsigned char wire[FRAG_LABEL];
+    struct frag_label label = q->out.label;
+    label.type = FRAG_NOTE;
+    label.total = label.offset = 0;
+    label.piece = 1;
+    frag_write(wire, &label);
+    const struct iovec part = {wire, FRAG_LABEL};
     if (q->carrier->send(q->carried, &part, 1, NULL, false) == 0) {
-        q->out.head.packet++;
+        q->out.label.packet++;
     }
     queue_ring(q); /* even if there is no room: what it says is elsewhere */
 }
@@ -95,8 +95,8 @@ static int link_to(struct duct *d, const struct roll_end *found) {
     d->seen->queue = out->q.facts.bytes;
     out->linked = true;
     out->sent = out->lost = 0;
-    out->q.out.head =
-        (struct frag_head){.type = frag_data(out->q.sealed), .node = d->roll.self.node, .end = d->roll.self.number};
+    out->q.out.label =
+        (struct frag_label){.type = frag_data(out->q.sealed), .node = d->roll.self.node, .end = d->roll.self.number};
     if (!d->stream && out->q.max > out->peer.page->max) {
         out->q.max = out->peer.page->max;
     }
@@ -154,7 +154,7 @@ static int ready(struct duct *d) {
 /* Bytes leave in packets of their own: a reader takes what there is. */
 static int send_bytes(struct duct *d, const char *data, size_t size, size_t *done, bool wait) {
     struct spout *out = &d->out;
-    size_t most = out->q.facts.packet - FRAG_HEAD;
+    size_t most = out->q.facts.packet - FRAG_LABEL;
     int rc = 0;
     for (int64_t until = 0; rc == 0 && *done < size;) {
         size_t some = size - *done < most ? size - *done : most, sub = 0;

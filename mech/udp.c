@@ -201,7 +201,7 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         *place = '\0';
     }
     *u = (struct udp){.fd = -1, .receives = open->way == MECH_IN, .lost = open->lost};
-    u->whole = open->options->raw != 0 || open->options->max <= LARGEST_4 - FRAG_HEAD;
+    u->whole = open->options->raw != 0 || open->options->max <= LARGEST_4 - FRAG_LABEL;
     int rc = open->options->type != 0
                  ? err_say(THIRL_EADDRESS, "%s: udp:// has no ?type=: it is datagrams", open->address)
                  : read_site(&site, open->address, open->rest);
@@ -390,7 +390,7 @@ static int64_t disarm(void *self, enum mech_way way) {
 /* A published message is one datagram, so that its number is the message's; and goes to many, or it would be pushed. */
 static int open_group(void *self, const struct mech_open *open) {
     struct queue *q = self;
-    const uint64_t most = LARGEST_4 - FRAG_HEAD, tail = seal_tail(seal_kind(&open->options));
+    const uint64_t most = LARGEST_4 - FRAG_LABEL, tail = seal_tail(seal_kind(&open->options));
     struct mech_open whole = *open;
     if (open->options.raw != 0) {
         return err_say(EOPNOTSUPP, "%s: the raw form of udp has the roles push and pull only", open->address);
@@ -446,7 +446,7 @@ const struct mech mech_group = {
     .numbers = true,
     .full = 1u << THIRL_FULL_DROP_NEWEST,
     .queue = QUEUE,
-    .max = LARGEST_4 - FRAG_HEAD,
+    .max = LARGEST_4 - FRAG_LABEL,
     .blocks = true,
     .open = open_group,
     .close = queue_close,
@@ -476,7 +476,7 @@ const struct mech mech_udp = {
     .raw = true,
     .crc = true,
     .queue = QUEUE,
-    .max = LARGEST_4 - FRAG_HEAD,
+    .max = LARGEST_4 - FRAG_LABEL,
     .blocks = true,
     .open = open_end,
     .close = queue_close,

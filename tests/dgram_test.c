@@ -160,9 +160,9 @@ static void framed_refuses_foreign_packets(void **state) {
     assert_int_equal(thirl_open(&out, THIRL_PUSH, address(""), NULL), 0);
     assert_int_equal(foreign_send(path, "hello", 5), 5);
     assert_int_equal(foreign_send(path, "", 0), 0);
-    unsigned char wire[FRAG_HEAD + 8] = {0};
-    struct frag_head head = {FRAG_DATA, 5, 1, 1, 1, UINT32_C(0x7fffffff), 0, 8};
-    frag_write(wire, &head);
+    unsigned char wire[FRAG_LABEL + 8] = {0};
+    struct frag_label label = {FRAG_DATA, 5, 1, 1, 1, UINT32_C(0x7fffffff), 0, 8};
+    frag_write(wire + 8, &label);
     assert_int_equal(foreign_send(path, wire, sizeof wire), sizeof wire); /* announces two gigabytes */
     assert_int_equal(thirl_send(out, "two", 3, SOON), 0);
     assert_int_equal(thirl_recv(in, data, sizeof data, &size, SOON), -THIRL_EFORMAT);

@@ -14,8 +14,8 @@
 
 static struct frag frag;
 
-static struct frag_head head_of(uint64_t node, uint32_t message, uint32_t total, uint32_t offset, uint32_t piece) {
-    return (struct frag_head){FRAG_DATA, node, 3, message * 100 + offset / piece, message, total, offset, piece};
+static struct frag_label label_of(uint64_t node, uint32_t message, uint32_t total, uint32_t offset, uint32_t piece) {
+    return (struct frag_label){FRAG_DATA, node, 3, message * 100 + offset / piece, message, total, offset, piece};
 }
 
 static unsigned char pattern(uint64_t node, uint32_t message, uint32_t at) {
@@ -24,15 +24,15 @@ static unsigned char pattern(uint64_t node, uint32_t message, uint32_t at) {
 
 /* Puts in one piece, in two parts of memory. */
 static int put(uint64_t node, uint32_t message, uint32_t total, uint32_t offset, uint32_t piece) {
-    struct frag_head head = head_of(node, message, total, offset, piece);
+    struct frag_label label = label_of(node, message, total, offset, piece);
     unsigned char data[64];
-    size_t size = frag_size(&head);
+    size_t size = frag_size(&label);
     assert_true(size <= sizeof data);
     for (uint32_t i = 0; i < size; i++) {
         data[i] = pattern(node, message, offset + i);
     }
     struct iovec parts[] = {{data, size / 3}, {data + size / 3, sizeof data - size / 3}};
-    return frag_put(&frag, &head, parts, 2);
+    return frag_put(&frag, &label, parts, 2);
 }
 
 static void expect_whole(uint64_t node, uint32_t message, uint32_t total) {
@@ -47,17 +47,17 @@ static void expect_whole(uint64_t node, uint32_t message, uint32_t total) {
 
 static void head_round_trip(void **state) {
     (void)state;
-    const struct frag_head in[] = {
+    const struct frag_label in[] = {
         {FRAG_DATA, UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, 0, 0, 1},
         {FRAG_DATA, 1, 0, 0, 0, FRAG_SIZE_MAX, 100, 100},
         {FRAG_DATA, 0x1122334455667788, 5, 6, 7, 1000, 990, 10},
         {FRAG_NOTE, 9, 1, 2, 3, 16, 0, 16},
     };
     for (size_t i = 0; i < sizeof in / sizeof *in; i++) {
-        unsigned char wire[FRAG_HEAD];
-        struct frag_head out;
+        unsigned char wire[FRAG_LABEL];
+        struct frag_label out;
         frag_write(wire, &in[i]);
-        assert_int_equal(frag_read(wire, FRAG_HEAD + frag_size(&in[i]), &out), 0);
+        assert_int_equal(frag_read(wire, FRAG_LABEL + frag_size(&in[i]), &out), 0);
         assert_int_equal(out.type, in[i].type);
         assert_true(out.node == in[i].node && out.end == in[i].end && out.packet == in[i].packet);
         assert_true(out.message == in[i].message && out.total == in[i].total && out.offset == in[i].offset);
@@ -65,33 +65,34 @@ static void head_round_trip(void **state) {
     }
 }
 
-static void head_layout(void **state) {
+static void label_layout(void **state) {
     (void)state;
-    const struct frag_head head = {FRAG_DATA, 0x0807060504030201, 0x14131211, 0x24232221, 0x34333231, 0x44, 0x20, 0x10};
-    const unsigned char expected[FRAG_HEAD] = {
-        0x9d, 't',  'h',  'q',  1,    1,    0,    0,    1,    2, 3, 4, 5,    6, 7, 8, 0x11, 0x12, 0x13, 0x14,
+    const struct frag_label label = {FRAG_DATA, 0x0807060504030201, 0x14131211, 0x24232221, 0x34333231, 0x44, 0x20,
+                                     0x10};
+    const unsigned char expected[FRAG_LABEL] = {
+        0x9d, 't',  'h',  'q',  2,    1,    0,    0,    1,    2, 3, 4, 5,    6, 7, 8, 0x11, 0x12, 0x13, 0x14,
         0x21, 0x22, 0x23, 0x24, 0x31, 0x32, 0x33, 0x34, 0x44, 0, 0, 0, 0x20, 0, 0, 0, 0x10, 0,    0,    0};
-    unsigned char wire[FRAG_HEAD];
-    frag_write(wire, &head);
-    assert_memory_equal(wire, expected, FRAG_HEAD);
+    unsigned char wire[FRAG_LABEL];
+    frag_write(wire, &label);
+    assert_memory_equal(wire, expected, FRAG_LABEL);
 }
 
-static int reread(struct frag_head head, size_t payload) {
-    unsigned char wire[FRAG_HEAD];
-    struct frag_head out;
-    frag_write(wire, &head);
-    return frag_read(wire, FRAG_HEAD + payload, &out);
+static int reread(struct frag_label label, size_t payload) {
+    unsigned char wire[FRAG_LABEL];
+    struct frag_label out;
+    frag_write(wire, &label);
+    return frag_read(wire, FRAG_LABEL + payload, &out);
 }
 
 static void head_lies(void **state) {
     (void)state;
-    unsigned char wire[FRAG_HEAD];
-    struct frag_head out, good = head_of(5, 1, 100, 50, 10);
+    unsigned char wire[FRAG_LABEL];
+    struct frag_label out, good = label_of(5, 1, 100, 50, 10);
     assert_int_equal(reread(good, 10), 0);
     assert_int_equal(reread(good, 9), -THIRL_EFORMAT);
     assert_int_equal(reread(good, 11), -THIRL_EFORMAT);
     assert_non_null(strstr(thirl_why(), "10"));
-    struct frag_head bad = good;
+    struct frag_label bad = good;
     bad.node = 0;
     assert_int_equal(reread(bad, 10), -THIRL_EFORMAT);
     bad = good, bad.piece = 0;
@@ -105,18 +106,18 @@ static void head_lies(void **state) {
     bad = good, bad.type = FRAG_NOTE; /* a note is never cut */
     assert_int_equal(reread(bad, 10), -THIRL_EFORMAT);
     for (unsigned type = 0; type < 256; type++) {
-        bad = head_of(5, 1, 10, 0, 10), bad.type = (uint8_t)type;
+        bad = label_of(5, 1, 10, 0, 10), bad.type = (uint8_t)type;
         assert_int_equal(reread(bad, 10), type >= FRAG_DATA && type <= FRAG_TIME_CRC ? 0 : -THIRL_EFORMAT);
     }
     frag_write(wire, &good);
-    assert_int_equal(frag_read(wire, FRAG_HEAD - 1, &out), -THIRL_EFORMAT);
+    assert_int_equal(frag_read(wire, FRAG_LABEL - 1, &out), -THIRL_EFORMAT);
     assert_int_equal(frag_read(wire, 0, &out), -THIRL_EFORMAT);
     assert_non_null(strstr(thirl_why(), "?raw"));
     wire[0] ^= 1;
-    assert_int_equal(frag_read(wire, FRAG_HEAD + 10, &out), -THIRL_EFORMAT);
+    assert_int_equal(frag_read(wire, FRAG_LABEL + 10, &out), -THIRL_EFORMAT);
     wire[0] ^= 1;
     wire[4]++;
-    assert_int_equal(frag_read(wire, FRAG_HEAD + 10, &out), -THIRL_EVERSION);
+    assert_int_equal(frag_read(wire, FRAG_LABEL + 10, &out), -THIRL_EVERSION);
     assert_non_null(strstr(thirl_why(), "version 2"));
 }
 
@@ -241,9 +242,9 @@ static void gives_up_the_oldest_where_lossy(void **state) {
 }
 
 static bool came(uint64_t node, uint32_t packet) {
-    struct frag_head head = head_of(node, 0, 10, 0, 10);
-    head.packet = packet;
-    return frag_came_before(&frag, &head);
+    struct frag_label label = label_of(node, 0, 10, 0, 10);
+    label.packet = packet;
+    return frag_came_before(&frag, &label);
 }
 
 static void counts_loss_and_order(void **state) {
@@ -291,19 +292,19 @@ static void survives_garbage(void **state) {
     for (int round = 0; round < 2; round++) {
         frag_init(&frag, 5000, 20000, round == 1);
         for (int i = 0; i < 200000; i++) {
-            unsigned char wire[FRAG_HEAD + 64];
-            struct frag_head head = head_of((uint64_t)(rand() % 40), (uint32_t)(rand() % 5), (uint32_t)(rand() % 6000),
-                                            (uint32_t)(rand() % 8) * 16, 16);
-            head.piece = (uint32_t)(rand() % 4) * 16;
-            frag_write(wire, &head);
+            unsigned char wire[FRAG_LABEL + 64];
+            struct frag_label label = label_of((uint64_t)(rand() % 40), (uint32_t)(rand() % 5),
+                                               (uint32_t)(rand() % 6000), (uint32_t)(rand() % 8) * 16, 16);
+            label.piece = (uint32_t)(rand() % 4) * 16;
+            frag_write(wire, &label);
             if (rand() % 4 == 0) {
-                wire[rand() % FRAG_HEAD] ^= (unsigned char)(1u << rand() % 8);
+                wire[rand() % FRAG_LABEL] ^= (unsigned char)(1u << rand() % 8);
             }
-            size_t size = head.piece == 0 || head.offset > head.total ? 0 : frag_size(&head);
-            if (frag_read(wire, FRAG_HEAD + (rand() % 8 == 0 ? (size_t)(rand() % 65) : size), &head) == 0 &&
-                !frag_came_before(&frag, &head) && !frag_is_whole(&head)) {
-                struct iovec part = {wire + FRAG_HEAD, 64};
-                int rc = frag_put(&frag, &head, &part, 1);
+            size_t size = label.piece == 0 || label.offset > label.total ? 0 : frag_size(&label);
+            if (frag_read(wire, FRAG_LABEL + (rand() % 8 == 0 ? (size_t)(rand() % 65) : size), &label) == 0 &&
+                !frag_came_before(&frag, &label) && !frag_is_whole(&label)) {
+                struct iovec part = {wire + FRAG_LABEL, 64};
+                int rc = frag_put(&frag, &label, &part, 1);
                 if (rc == 1) {
                     frag_free(&frag);
                 }
@@ -317,7 +318,7 @@ static void survives_garbage(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(head_round_trip),
-        cmocka_unit_test(head_layout),
+        cmocka_unit_test(label_layout),
         cmocka_unit_test(head_lies),
         cmocka_unit_test(joins_in_any_order),
         cmocka_unit_test(keeps_senders_apart),

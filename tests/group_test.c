@@ -102,15 +102,15 @@ static int stranger(void) {
 }
 
 static void utter(int fd, uint64_t node, uint32_t packet, uint32_t word) {
-    unsigned char wire[FRAG_HEAD + sizeof word];
-    frag_write(wire, &(struct frag_head){.type = FRAG_DATA,
-                                         .node = node,
-                                         .end = 1,
-                                         .packet = packet,
-                                         .message = packet,
-                                         .total = sizeof word,
-                                         .piece = sizeof word});
-    memcpy(wire + FRAG_HEAD, &word, sizeof word);
+    unsigned char wire[FRAG_LABEL + sizeof word];
+    frag_write(wire + sizeof word, &(struct frag_label){.type = FRAG_DATA,
+                                                        .node = node,
+                                                        .end = 1,
+                                                        .packet = packet,
+                                                        .message = packet,
+                                                        .total = sizeof word,
+                                                        .piece = sizeof word});
+    memcpy(wire, &word, sizeof word);
     assert_int_equal(send(fd, wire, sizeof wire, 0), sizeof wire);
 }
 

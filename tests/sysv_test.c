@@ -381,9 +381,9 @@ static void framed_refuses_foreign_packets(void **state) {
     static char large[8192];
     put_packet(id, "hello", 5);
     put_packet(id, large, sizeof large); /* larger than any of thirl's there */
-    unsigned char wire[FRAG_HEAD + 8] = {0};
-    struct frag_head head = {FRAG_DATA, 5, 1, 1, 1, UINT32_C(0x7fffffff), 0, 8};
-    frag_write(wire, &head);
+    unsigned char wire[FRAG_LABEL + 8] = {0};
+    struct frag_label label = {FRAG_DATA, 5, 1, 1, 1, UINT32_C(0x7fffffff), 0, 8};
+    frag_write(wire + 8, &label);
     put_packet(id, wire, sizeof wire); /* announces two gigabytes */
     assert_int_equal(thirl_send(out, "two", 3, SOON), 0);
     size_t size = 0;
@@ -466,7 +466,7 @@ static void queue_is_as_large_as_wished(void **state) {
     assert_int_equal(thirl_open(&end, THIRL_PUSH, address("?queue=6000"), NULL), 0);
     assert_int_equal(thirl_limits(end, &limits), 0);
     assert_int_equal(limits.queue, 6000);
-    assert_int_equal(limits.atomic_max, 3000 - 6000 / 32 - FRAG_HEAD);
+    assert_int_equal(limits.atomic_max, 3000 - 6000 / 32 - FRAG_LABEL);
     assert_int_equal(thirl_close(&end, SOON), 0);
 }
 

@@ -188,7 +188,7 @@ static void large_messages_are_refused_or_cut(void **state) {
     struct thirl_limits limits = {.size = sizeof limits};
     net_begin("");
     assert_int_equal(thirl_limits(net.out, &limits), 0);
-    assert_int_equal(limits.message_max, 65507 - FRAG_HEAD);
+    assert_int_equal(limits.message_max, 65507 - FRAG_LABEL);
     assert_true(limits.message_max == limits.atomic_max && limits.cross_host == 1 && limits.identity == 0);
     assert_true(limits.reliable == 0 && limits.ordered == 0 && limits.receivers == 1);
     assert_int_equal(thirl_send(net.out, bulk, limits.message_max + 1, LONG), -EMSGSIZE);
@@ -199,7 +199,7 @@ static void large_messages_are_refused_or_cut(void **state) {
     net_begin("?max=150000");
     assert_int_equal(thirl_limits(net.out, &limits), 0);
     assert_int_equal(limits.message_max, 150000);
-    assert_true(limits.atomic_max <= 65507 - FRAG_HEAD);
+    assert_true(limits.atomic_max <= 65507 - FRAG_LABEL);
     assert_int_equal(thirl_send(net.out, bulk, 150001, LONG), -EMSGSIZE);
     size_t size = 0, pieces = (150000 - 1) / limits.atomic_max + 1;
     if (pieces > 16) {

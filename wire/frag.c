@@ -24,39 +24,39 @@ static inline uint32_t fetch32(const unsigned char *in) {
     return le32toh(value);
 }
 
-HOT void frag_write(unsigned char out[FRAG_HEAD], const struct frag_head *head) {
-    const unsigned char kind[4] = {FRAG_VERSION, head->type};
-    uint64_t node = htole64(head->node);
+HOT void frag_write(unsigned char out[FRAG_LABEL], const struct frag_label *label) {
+    const unsigned char kind[4] = {FRAG_VERSION, label->type};
+    uint64_t node = htole64(label->node);
     memcpy(out, magic, sizeof magic);
     memcpy(out + 4, kind, sizeof kind);
     memcpy(out + 8, &node, sizeof node);
-    store32(out + 16, head->end);
-    store32(out + 20, head->packet);
-    store32(out + 24, head->message);
-    store32(out + 28, head->total);
-    store32(out + 32, head->offset);
-    store32(out + 36, head->piece);
+    store32(out + 16, label->end);
+    store32(out + 20, label->packet);
+    store32(out + 24, label->message);
+    store32(out + 28, label->total);
+    store32(out + 32, label->offset);
+    store32(out + 36, label->piece);
 }
 
-static inline int check(const struct frag_head *head, size_t size) {
-    if (head->type < FRAG_DATA || head->type > FRAG_TIME_CRC) {
-        return err_say(THIRL_EFORMAT, "a packet is of the unknown type %u", head->type);
+static inline int check(const struct frag_label *label, size_t size) {
+    if (label->type < FRAG_DATA || label->type > FRAG_TIME_CRC) {
+        return err_say(THIRL_EFORMAT, "a packet is of the unknown type %u", label->type);
     }
-    if (head->node == 0 || head->piece == 0 || head->total > FRAG_SIZE_MAX ||
-        (head->offset != 0 && (head->offset % head->piece != 0 || head->offset >= head->total)) ||
-        (head->type == FRAG_NOTE && !frag_is_whole(head))) {
-        return err_say(THIRL_EFORMAT, "a packet contradicts itself (byte %u of %u, in pieces of %u)", head->offset,
-                       head->total, head->piece);
+    if (label->node == 0 || label->piece == 0 || label->total > FRAG_SIZE_MAX ||
+        (label->offset != 0 && (label->offset % label->piece != 0 || label->offset >= label->total)) ||
+        (label->type == FRAG_NOTE && !frag_is_whole(label))) {
+        return err_say(THIRL_EFORMAT, "a packet contradicts itself (byte %u of %u, in pieces of %u)", label->offset,
+                       label->total, label->piece);
     }
-    if (size - FRAG_HEAD != frag_size(head)) {
+    if (size - FRAG_LABEL != frag_size(label)) {
         return err_say(THIRL_EFORMAT, "a packet of %zu bytes brings %zu of its message and should bring %zu", size,
-                       size - FRAG_HEAD, frag_size(head));
+                       size - FRAG_LABEL, frag_size(label));
     }
     return 0;
 }
 
-HOT int frag_read(const unsigned char *in, size_t size, struct frag_head *head) {
-    if (unlikely(size < FRAG_HEAD || memcmp(in, magic, sizeof magic) != 0)) {
+HOT int frag_read(const unsigned char *in, size_t size, struct frag_label *label) {
+    if (unlikely(size < FRAG_LABEL || memcmp(in, magic, sizeof magic) != 0)) {
         return err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's: whoever sent it needs the raw form (?raw)",
                        size);
     }
@@ -65,16 +65,16 @@ HOT int frag_read(const unsigned char *in, size_t size, struct frag_head *head) 
                        "the sender cuts messages by version %u of thirl's packets, this library by version %d", in[4],
                        FRAG_VERSION);
     }
-    head->type = in[5];
-    memcpy(&head->node, in + 8, sizeof head->node);
-    head->node = le64toh(head->node);
-    head->end = fetch32(in + 16);
-    head->packet = fetch32(in + 20);
-    head->message = fetch32(in + 24);
-    head->total = fetch32(in + 28);
-    head->offset = fetch32(in + 32);
-    head->piece = fetch32(in + 36);
-    return check(head, size);
+    label->type = in[5];
+    memcpy(&label->node, in + 8, sizeof label->node);
+    label->node = le64toh(label->node);
+    label->end = fetch32(in + 16);
+    label->packet = fetch32(in + 20);
+    label->message = fetch32(in + 24);
+    label->total = fetch32(in + 28);
+    label->offset = fetch32(in + 32);
+    label->piece = fetch32(in + 36);
+    return check(label, size);
 }
 
 void frag_init(struct frag *frag, size_t max, size_t room, bool lossy) {
@@ -91,11 +91,11 @@ void frag_deinit(struct frag *frag) {
 
 /* ---- counting packets ---- */
 
-static struct frag_sender *find_sender(struct frag *frag, const struct frag_head *head) {
+static struct frag_sender *find_sender(struct frag *frag, const struct frag_label *label) {
     struct frag_sender *oldest = &frag->sender[0];
     for (unsigned i = 0; i < FRAG_SENDERS; i++) {
         struct frag_sender *sender = &frag->sender[(frag->latest + i) % FRAG_SENDERS];
-        if (sender->node == head->node && sender->end == head->end) {
+        if (sender->node == label->node && sender->end == label->end) {
             frag->latest = (unsigned)(sender - frag->sender);
             return sender;
         }
@@ -103,21 +103,21 @@ static struct frag_sender *find_sender(struct frag *frag, const struct frag_head
     }
     /* A sender's first packet has the number 0: of one that has just begun, those before this one may be on their way. */
     *oldest = (struct frag_sender){
-        .node = head->node, .end = head->end, .top = head->packet - 1, .number = (uint64_t)head->packet - 1};
-    oldest->window = head->packet < 64 ? UINT64_MAX << head->packet : UINT64_MAX;
+        .node = label->node, .end = label->end, .top = label->packet - 1, .number = (uint64_t)label->packet - 1};
+    oldest->window = label->packet < 64 ? UINT64_MAX << label->packet : UINT64_MAX;
     frag->latest = (unsigned)(oldest - frag->sender);
     return oldest;
 }
 
-HOT bool frag_came_before(struct frag *frag, const struct frag_head *head) {
+HOT bool frag_came_before(struct frag *frag, const struct frag_label *label) {
     if (!frag->lossy) {
         return false;
     }
-    struct frag_sender *sender = find_sender(frag, head);
+    struct frag_sender *sender = find_sender(frag, label);
     sender->touched = ++frag->turn;
-    uint32_t ahead = head->packet - sender->top;
+    uint32_t ahead = label->packet - sender->top;
     if (unlikely(frag->in_order && ahead > UINT32_MAX / 2)) {
-        uint32_t behind = sender->top - head->packet;
+        uint32_t behind = sender->top - label->packet;
         bool again = behind >= 64 || (sender->window >> behind & 1) != 0;
         sender->window |= again ? 0 : UINT64_C(1) << behind;
         frag->twice += again;
@@ -125,7 +125,7 @@ HOT bool frag_came_before(struct frag *frag, const struct frag_head *head) {
         return true;
     }
     if (ahead == 0 || ahead > UINT32_MAX / 2) {
-        uint32_t behind = sender->top - head->packet;
+        uint32_t behind = sender->top - label->packet;
         if (behind >= 64 || (sender->window >> behind & 1) != 0) {
             frag->twice++;
             return true;
@@ -139,7 +139,7 @@ HOT bool frag_came_before(struct frag *frag, const struct frag_head *head) {
     frag->lost += ahead - 1;
     sender->missing += ahead - 1;
     sender->window = ahead >= 64 ? 1 : sender->window << ahead | 1;
-    sender->top = head->packet;
+    sender->top = label->packet;
     sender->number += ahead;
     frag->number = sender->number;
     frag->gap = ahead - 1 + sender->skipped;
@@ -153,14 +153,14 @@ void frag_skip(struct frag *frag) {
 
 /* ---- putting together ---- */
 
-static uint32_t pieces_of(const struct frag_head *head) {
-    return (head->total - 1) / head->piece + 1;
+static uint32_t pieces_of(const struct frag_label *label) {
+    return (label->total - 1) / label->piece + 1;
 }
 
-static struct frag_part *find_part(struct frag *frag, const struct frag_head *head) {
+static struct frag_part *find_part(struct frag *frag, const struct frag_label *label) {
     for (size_t i = 0; frag->parts != 0 && i < FRAG_PARTS; i++) {
         struct frag_part *part = &frag->part[i];
-        if (part->node == head->node && part->end == head->end && part->message == head->message) {
+        if (part->node == label->node && part->end == label->end && part->message == label->message) {
             return part;
         }
     }
@@ -212,17 +212,17 @@ static struct frag_part *find_free(struct frag *frag, size_t need) {
     }
 }
 
-static int begin(struct frag *frag, const struct frag_head *head, struct frag_part **begun) {
-    if (head->total > frag->max) {
-        return err_say(THIRL_EFORMAT, "a message of %u bytes is announced; this end accepts %zu (?max)", head->total,
+static int begin(struct frag *frag, const struct frag_label *label, struct frag_part **begun) {
+    if (label->total > frag->max) {
+        return err_say(THIRL_EFORMAT, "a message of %u bytes is announced; this end accepts %zu (?max)", label->total,
                        frag->max);
     }
-    size_t bits = (pieces_of(head) + 7) / 8, need = head->total + bits;
+    size_t bits = (pieces_of(label) + 7) / 8, need = label->total + bits;
     struct frag_part *part = find_free(frag, need);
     if (part == NULL) {
         return err_say(ENOBUFS,
                        "%u unfinished messages with %zu bytes are held already, and %u bytes more do not fit (?max)",
-                       frag->parts, frag->held, head->total);
+                       frag->parts, frag->held, label->total);
     }
     *part = (struct frag_part){.data = frag->spare, .room = frag->spare_room};
     frag->spare = NULL;
@@ -232,46 +232,47 @@ static int begin(struct frag *frag, const struct frag_head *head, struct frag_pa
         part->data = malloc(need);
         part->room = part->data == NULL ? 0 : need;
         if (part->data == NULL) {
-            return err_say(ENOMEM, "no memory for a message of %u bytes", head->total);
+            return err_say(ENOMEM, "no memory for a message of %u bytes", label->total);
         }
     }
-    memset(part->data + head->total, 0, bits);
-    part->node = head->node;
-    part->end = head->end;
-    part->message = head->message;
-    part->total = head->total;
-    part->piece = head->piece;
-    part->missing = pieces_of(head);
+    memset(part->data + label->total, 0, bits);
+    part->node = label->node;
+    part->end = label->end;
+    part->message = label->message;
+    part->total = label->total;
+    part->piece = label->piece;
+    part->missing = pieces_of(label);
     frag->held += part->room;
     frag->parts++;
     *begun = part;
     return 0;
 }
 
-int frag_put(struct frag *frag, const struct frag_head *head, const struct iovec *from, unsigned count) {
-    struct frag_part *part = find_part(frag, head);
+int frag_put(struct frag *frag, const struct frag_label *label, const struct iovec *from, unsigned count) {
+    struct frag_part *part = find_part(frag, label);
     if (part == NULL) {
-        if (!frag->lossy && head->offset != 0) {
-            frag->lost += head->offset + (uint64_t)head->piece >= head->total; /* whoever took its beginning is gone */
+        if (!frag->lossy && label->offset != 0) {
+            frag->lost +=
+                label->offset + (uint64_t)label->piece >= label->total; /* whoever took its beginning is gone */
             return 0;
         }
-        int rc = begin(frag, head, &part);
+        int rc = begin(frag, label, &part);
         if (rc != 0) {
             return rc;
         }
     }
-    if (part->total != head->total || part->piece != head->piece) {
+    if (part->total != label->total || part->piece != label->piece) {
         return err_say(THIRL_EFORMAT, "a piece of a message of %u bytes contradicts the others, which say %u",
-                       head->total, part->total);
+                       label->total, part->total);
     }
     part->touched = ++frag->turn;
-    uint32_t index = head->offset / head->piece;
+    uint32_t index = label->offset / label->piece;
     unsigned char *there = &part->data[part->total + index / 8], bit = (unsigned char)(1u << index % 8);
     if ((*there & bit) != 0) {
         return 0;
     }
-    unsigned char *to = part->data + head->offset;
-    size_t left = frag_size(head);
+    unsigned char *to = part->data + label->offset;
+    size_t left = frag_size(label);
     for (unsigned i = 0; i < count && left != 0; i++) {
         size_t some = from[i].iov_len < left ? from[i].iov_len : left;
         memcpy(to, from[i].iov_base, some);

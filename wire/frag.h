@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Messages on packets: the head before each piece of a message, and the putting together of pieces that come from many
+ * Messages on packets: the label behind each piece of a message, and the putting together of pieces that come from many
  * senders in turn. A message that fits is one packet. Knows no descriptors and no lives: receiving is the caller's, and so is
  * knowing that a sender will never finish. All numbers on the wire are little-endian. What was read is checked here, once;
  * what a sender announces is bounded before memory is taken for it.
@@ -16,8 +16,8 @@
 #include "base/atomic.h"
 #include "include/thirl/thirl.h"
 
-#define FRAG_HEAD 40              /* bytes before each piece */
-#define FRAG_VERSION 1            /* of everything in this file */
+#define FRAG_LABEL 40             /* bytes behind each piece, which so is aligned on its whole way */
+#define FRAG_VERSION 2            /* of everything in this file */
 #define FRAG_SIZE_MAX 0x7fffffffu /* largest message */
 #define FRAG_PARTS 32             /* unfinished messages that one receiver puts together at the same time */
 #define FRAG_SENDERS 64           /* senders whose packets are counted */
@@ -39,7 +39,7 @@ static inline unsigned frag_sealed(uint8_t type) {
     return type <= FRAG_NOTE ? 0 : type - (unsigned)FRAG_NOTE;
 }
 
-struct frag_head {
+struct frag_label {
     uint8_t type;     /* enum frag_type */
     uint64_t node;    /* the sender: its process, never 0, */
     uint32_t end;     /* and which end of it */
@@ -50,19 +50,19 @@ struct frag_head {
     uint32_t piece;   /* bytes of each piece but the last; not 0 */
 };
 
-void frag_write(unsigned char out[FRAG_HEAD], const struct frag_head *);
+void frag_write(unsigned char out[FRAG_LABEL], const struct frag_label *);
 
-/* Of a packet of `size` bytes, of which the head is at `in` if there are that many. 0; -THIRL_EFORMAT: it is not thirl's, or
+/* Of a packet of `size` bytes, whose label, the last of them, is at `in` if there are that many. 0; -THIRL_EFORMAT: it is not thirl's, or
  * lies; -THIRL_EVERSION naming both. */
-int frag_read(const unsigned char *in, size_t size, struct frag_head *);
+int frag_read(const unsigned char *in, size_t size, struct frag_label *);
 
 /* Bytes of the payload of that packet. */
-static inline size_t frag_size(const struct frag_head *head) {
-    return head->total - head->offset < head->piece ? head->total - head->offset : head->piece;
+static inline size_t frag_size(const struct frag_label *label) {
+    return label->total - label->offset < label->piece ? label->total - label->offset : label->piece;
 }
 
-static inline bool frag_is_whole(const struct frag_head *head) {
-    return head->offset == 0 && head->total <= head->piece;
+static inline bool frag_is_whole(const struct frag_label *label) {
+    return label->offset == 0 && label->total <= label->piece;
 }
 
 /* A message that is not whole yet. */
@@ -112,7 +112,7 @@ void frag_init(struct frag *, size_t max, size_t room, bool lossy);
 void frag_deinit(struct frag *);
 
 /* Counts a packet, where lossy. true: it came before, or too late, forget it. */
-bool frag_came_before(struct frag *, const struct frag_head *);
+bool frag_came_before(struct frag *, const struct frag_label *);
 
 /* The packet that came last was passed over: the gap before the next one of its sender has it, and its own. in_order. */
 void frag_skip(struct frag *);
@@ -121,7 +121,7 @@ void frag_skip(struct frag *);
  * forgotten; 1: the message is whole: see frag_whole.
  * -THIRL_EFORMAT: it contradicts an earlier piece, or the message is larger than max; -ENOBUFS: no room, and nothing may be given up (see
  * frag_drop); -ENOMEM. After an error the piece is not taken. Not while a whole message is there. */
-int frag_put(struct frag *, const struct frag_head *, const struct iovec *part, unsigned parts);
+int frag_put(struct frag *, const struct frag_label *, const struct iovec *part, unsigned parts);
 
 /* The message that has become whole, until frag_free. */
 static inline const void *frag_whole(const struct frag *frag, size_t *size) {

@@ -53,22 +53,22 @@ static int send_one(void *self, const struct iovec *part, unsigned parts, const 
 
 static size_t build(uint8_t packet[PACKET + 64]) {
     uint64_t who = food_number(&s.food, 1);
-    struct frag_head head = {.type = (who & 0x30) == 0x30 ? FRAG_NOTE : FRAG_DATA};
+    struct frag_label label = {.type = (who & 0x30) == 0x30 ? FRAG_NOTE : FRAG_DATA};
     size_t size;
-    head.node = (who & 1) == 0 ? s.self.node : 1 + (who & 2);
-    head.end = (who & 4) == 0 ? s.self.number : 7;
-    head.packet = (who & 8) == 0 ? s.packet++ : (uint32_t)food_number(&s.food, 1);
-    head.message = (uint32_t)food_number(&s.food, 1) % 4;
-    head.total = (uint32_t)food_number(&s.food, 2) % 1500;
-    head.piece = (who & 0x40) == 0 ? PACKET - FRAG_HEAD : 1 + (uint32_t)food_number(&s.food, 1);
-    head.offset = (uint32_t)food_number(&s.food, 1) % 10 * head.piece;
-    frag_write(packet, &head);
-    const uint8_t *from = food_bytes(&s.food, (who & 0x80) == 0 ? frag_size(&head) : food_number(&s.food, 1), &size);
-    size = size < PACKET + 64 - FRAG_HEAD ? size : PACKET + 64 - FRAG_HEAD;
-    memcpy(packet + FRAG_HEAD, from, size);
-    size_t whole = (who & 0x80) == 0 && frag_size(&head) <= PACKET - FRAG_HEAD ? frag_size(&head) : size;
-    memset(packet + FRAG_HEAD + size, 0x55, whole - (size < whole ? size : whole));
-    return FRAG_HEAD + whole;
+    label.node = (who & 1) == 0 ? s.self.node : 1 + (who & 2);
+    label.end = (who & 4) == 0 ? s.self.number : 7;
+    label.packet = (who & 8) == 0 ? s.packet++ : (uint32_t)food_number(&s.food, 1);
+    label.message = (uint32_t)food_number(&s.food, 1) % 4;
+    label.total = (uint32_t)food_number(&s.food, 2) % 1500;
+    label.piece = (who & 0x40) == 0 ? PACKET - FRAG_LABEL : 1 + (uint32_t)food_number(&s.food, 1);
+    label.offset = (uint32_t)food_number(&s.food, 1) % 10 * label.piece;
+    const uint8_t *from = food_bytes(&s.food, (who & 0x80) == 0 ? frag_size(&label) : food_number(&s.food, 1), &size);
+    size = size < PACKET + 64 - FRAG_LABEL ? size : PACKET + 64 - FRAG_LABEL;
+    memcpy(packet, from, size);
+    size_t whole = (who & 0x80) == 0 && frag_size(&label) <= PACKET - FRAG_LABEL ? frag_size(&label) : size;
+    memset(packet + size, 0x55, whole - (size < whole ? size : whole));
+    frag_write(packet + whole, &label);
+    return FRAG_LABEL + whole;
 }
 
 static int recv_one(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
@@ -87,8 +87,10 @@ static int recv_one(void *self, const struct iovec *part, unsigned parts, size_t
     if (what % 2 == 0) {
         *size = build(packet);
     } else {
-        const uint8_t *from = food_bytes(&s.food, what, size);
-        memcpy(packet, from, *size);
+        const uint8_t *from = food_bytes(&s.food, what, size); /* its label comes first */
+        size_t front = *size < FRAG_LABEL ? 0 : FRAG_LABEL;
+        memcpy(packet, from + front, *size - front);
+        memcpy(packet + *size - front, from, front);
     }
     if (*size > PACKET) {
         return -EMSGSIZE;
