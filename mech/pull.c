@@ -20,6 +20,7 @@
 #include "mech/mech.h"
 
 #define SLEEP_DOUBT 8u
+#define LEAD_MOST ((size_t)2048)
 #define REST_MAX                                                                                                       \
     ((size_t)16 << 20) /* a peer that takes nothing any more is let say so much more, besides what a pipe holds */
 #define COPY_MAX ((size_t)2048) /* of packets, up to this size: copying costs less than a call with two buffers */
@@ -42,8 +43,8 @@ static ssize_t sleep_and_read(struct link *l, const struct iovec *parts, size_t 
 static ssize_t await_pipe(struct link *l, const struct iovec *parts, size_t count) {
     unsigned most = haste_allowance(&l->haste), i = 0;
     ssize_t got = -EAGAIN;
-    bool flows =
-        l->number_out == l->answered; /* nothing was sent since the last message came: the peer does not wait for us */
+    /* Nothing was sent since the last message came: the peer does not wait for us. Of what is large its pages are to go back soon. */
+    bool flows = l->number_out == l->answered && l->expect < LEAD_MOST;
     l->answered = l->number_out;
     for (bool brief = true; got == -EAGAIN && brief && i < most; i++) {
         brief = haste_give_way(&l->haste, flows);
