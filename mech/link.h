@@ -105,10 +105,11 @@ struct link {
     bool brought;       /* the last read did bring some */
     bool draining;      /* what came is being collected, however much it is */
     bool reset;         /* raw: the peer did not take everything */
-    struct haste haste; /* of pipes, where sleeping is a call of its own */
-    bool slept;         /* likewise: the last wait came to that */
+    struct haste haste; /* where sleeping is a call of its own, or dear for the peer */
+    bool flows;         /* of a stream on a socket: the last read brought several messages */
+    bool slept;         /* of pipes: the last wait came to that */
     unsigned sleeps;
-    uint16_t answered;  /* likewise: number_out at the last wait */
+    uint16_t answered;  /* number_out at the last wait */
     uint64_t lost;      /* messages that the peer dropped before the next one, by its word */
     bool again;         /* another worker had the next one before, likewise */
     bool owes;          /* the message that was delivered last is finished by the next receive */
