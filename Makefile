@@ -3,7 +3,7 @@
 #   make              the library, the tool, the examples and the bench, in build/
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
-#   make arrows lint format bench soak wake conform-all install uninstall clean
+#   make arrows lint format bench soak peers wake conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
@@ -54,10 +54,10 @@ $(foreach loop,$(filter-out $(ABSENT),$(LOOPS)),$(eval LOOP_HEADERS_$(firstword 
 $(foreach loop,$(filter-out $(ABSENT),$(LOOPS)),$(eval LOOP_LIBS_$(firstword $(subst =, ,$(loop))) := \
 	$(shell pkg-config --libs $(lastword $(subst =, ,$(loop))))))
 # The long ones first: programs run side by side.
-TEST := $(wildcard tests/crash/*_test.c tests/conform/*_test.c tests/race/*_test.c tests/*_test.c)
+TEST := $(wildcard tests/crash/*_test.c tests/conform/*_test.c tests/race/*_test.c tests/peer/*_test.c tests/*_test.c)
 TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/%,$(wildcard tests/*.c tests/*/*.c))
 FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
-SCRIPT := $(filter-out tests/fuzz/%,$(wildcard tests/*/*.sh))
+SCRIPT := $(filter-out tests/fuzz/% tests/peer/%,$(wildcard tests/*/*.sh))
 ifneq ($(EXTRA),)
 SCRIPT := $(filter-out tests/house/% tests/bench/% tests/conform/%,$(SCRIPT))
 BENCH :=
@@ -104,7 +104,7 @@ EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format bench soak wake conform-all fuzz fuzzers install uninstall clean FORCE
+.PHONY: all tests check arrows lint format bench soak peers wake conform-all fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -202,6 +202,10 @@ bench: all
 COUNT ?= 10000
 soak: tests
 	$(TEST_ENVIRONMENT) sh tests/soak.sh $(COUNT)
+
+# Our locks beside others under the same kills; COUNT=300 for so many.
+peers: tests
+	@BUILD='$(B)' sh tests/peer/locks.sh $(if $(filter command%,$(origin COUNT)),$(COUNT))
 
 # COUNT races between a sleeper and its waker over each mechanism, a quarter by each way to wait; WAKE='shm *' for one.
 wake: tests

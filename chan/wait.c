@@ -353,6 +353,9 @@ static int say_late(const struct wait *wait) {
         return err_say(code, "%s: nothing arrived %s%s%s", end->address, when,
                        *who == 0 ? "" : "; half a message is in the hands of ", who);
     }
+    if (queue && atomic_peek(&end->seen->wanted) != 0) {
+        return say_no_place(end, code, "whoever works here", when);
+    }
     if (queue && end->seen->queue != 0) { /* it has none while nobody is there to read a pipe */
         return err_say(code, "%s: the queue (%llu bytes) is full and nobody made room %s", end->address,
                        (unsigned long long)end->seen->queue, when);

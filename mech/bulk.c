@@ -15,15 +15,14 @@
 #include "base/weave.h"
 #include "mech/fan.h"
 
-#define POOL_LEAST 16384 /* a smaller one is none */
 #define BURY_EVERY (20 * CLOCK_MS)
 
 void bulk_init(struct pub *pub, const struct thirl_options *options) {
-    pool_init(&pub->pool, &pub->seg, options->pool < POOL_LEAST ? 0 : options->pool);
+    pool_init(&pub->pool, &pub->seg, pool_asked(options->pool));
     pub->within = cast_most(pub->seg.ring);
     uint64_t away = pool_most(pub->pool.bound), most = away > pub->within ? away : pub->within;
     pub->max = most < options->max ? most : options->max;
-    pub->lends = pub->pool.bound < 4 * BULK_LENDS ? UINT64_MAX : BULK_LENDS;
+    pub->lends = pool_lends(pub->pool.bound);
     pub->own->pool = pub->pool.bound;
     pub->end->seen->pool = pub->pool.bound;
 }

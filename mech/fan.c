@@ -238,7 +238,7 @@ static void fan_free(void *self, struct mech_piece *piece, enum mech_way way) {
 
 static void say_limits(struct thirl_limits *limits, uint64_t ring, uint64_t max, enum thirl_full full, uint64_t pool) {
     limits->pool = pool;
-    limits->lends = pool < 4 * BULK_LENDS ? 0 : BULK_LENDS;
+    limits->lends = pool < 4 * POOL_LENDS ? 0 : POOL_LENDS;
     limits->message_max = max;
     limits->queue = ring;
     limits->ordered = 1;

@@ -232,8 +232,6 @@ void crowd_deinit(struct pub *);
 
 /* ---- bulk.c: a publisher's large messages ---- */
 
-#define BULK_LENDS (16u << 10) /* as OUTLET_LENDS */
-
 void bulk_init(struct pub *, const struct thirl_options *);
 
 /* A place for a message of that size: 0; -EAGAIN: none now, for one who waits; -EBUSY: subscribers hold all, with a sentence; or another error. */

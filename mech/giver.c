@@ -7,8 +7,10 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
+#include "base/weave.h"
 
 static int open_one(struct work *w, const char *tx, struct roll_end end) {
     struct toil *t = &w->in;
@@ -42,6 +44,7 @@ static int open_one(struct work *w, const char *tx, struct roll_end end) {
     claim_warm(&f->claim, false);
     f->lane = claim_lane(&f->claim);
     f->back = GIVER_NOWHERE;
+    f->kept_most = pool_may_hold(f->claim.from->pool);
     f->returned = atomic_load(&f->claim.shared->room.returned);
     f->at = f->low = atomic_load(&f->claim.from->floor);
     t->feed[t->count++] = f;
@@ -89,4 +92,44 @@ void giver_drop(struct work *w, size_t i) {
     free(f);
     t->feed[i] = t->feed[--t->count];
     t->current = t->current < t->count ? t->current : 0;
+}
+
+void giver_advance(struct feed *f) {
+    uint64_t floor = atomic_load(&f->claim.from->floor);
+    f->low = f->low < floor ? floor : f->low;
+    while (claim_is_done(&f->claim, f->low)) { /* or skipped, which may never be shown */
+        f->low++;
+    }
+}
+
+static void judge(struct feed *f) {
+    if (!f->dead && node_peer_doubtful(&f->node)) {
+        f->dead = !node_peer_alive(&f->node);
+    }
+    f->over = f->dead || atomic_load(&f->claim.from->closed) != 0; /* and what it sent before is visible now */
+}
+
+void giver_clear(struct work *w) {
+    struct toil *t = &w->in;
+    for (size_t i = t->count; i-- > 0;) {
+        struct feed *f = t->feed[i];
+        uint64_t number;
+        judge(f);
+        if (!f->over || f->held != 0) {
+            continue;
+        }
+        giver_advance(f);
+        number = f->low;
+        if (claim_beyond(&f->claim, &number)) {
+            continue;
+        }
+        char tx[ROLL_FILE_MAX], claims[ROLL_FILE_MAX];
+        roll_file(tx, f->end, "tx");
+        roll_file(claims, f->end, "claim");
+        weave("giver.clear.before");
+        (void)unlinkat(w->roll.dir, tx, 0);
+        weave("giver.clear.between");
+        (void)unlinkat(w->roll.dir, claims, 0);
+        giver_drop(w, i);
+    }
 }

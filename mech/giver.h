@@ -15,4 +15,10 @@ int giver_find(struct work *);
 /* Lets the i-th one go, which nothing is held of. */
 void giver_drop(struct work *, size_t i);
 
+/* Notes how far all that it sent is done. */
+void giver_advance(struct feed *);
+
+/* Removes the files of pushers that are gone, when all that they sent is done. */
+void giver_clear(struct work *);
+
 #endif

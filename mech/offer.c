@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The pusher's half of a work queue in shared memory: writes records into its lane and shows them. Contracts in mech/work.h.
+ * What does not fit there, cargo.c has a place for.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,14 +14,14 @@
 #define OVERHEAD                                                                                                       \
     (2 * sizeof(struct lane_head) + sizeof(uint64_t)) /* of the largest record: with what says what was dropped */
 
-int offer_init(struct work *w, uint64_t queue) {
+int offer_init(struct work *w, const struct thirl_options *options) {
     struct offer *out = &w->out;
     char tx[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1], claims[ROLL_FILE_MAX];
     roll_file(tx, w->roll.self, "tx");
     roll_file(claims, w->roll.self, "claim");
     (void)snprintf(unfinished, sizeof unfinished, "%s~", tx);
-    int rc = claim_make(&out->claim, w->roll.dir, unfinished, claims, queue, w->mode, w->roll.self.node,
-                        w->roll.self.number, w->address);
+    int rc = claim_make(&out->claim, w->roll.dir, unfinished, claims, options->queue, cargo_region(options), w->mode,
+                        w->roll.self.node, w->roll.self.number, w->address);
     if (rc != 0) {
         return rc;
     }
@@ -31,8 +32,8 @@ int offer_init(struct work *w, uint64_t queue) {
     out->lane = claim_lane(&out->claim);
     out->lane.limit = out->claim.tx.ring;
     out->last = out->claim.mask + 1;
-    uint64_t most = out->claim.tx.ring - OVERHEAD;
-    w->max = w->max < most ? w->max : most;
+    out->within = out->claim.tx.ring - OVERHEAD;
+    cargo_init(w, options);
     out->straight = (w->max < LANE_SHORT ? w->max : LANE_SHORT) + 1;
     return 0;
 }
@@ -75,9 +76,13 @@ static bool make_room(struct offer *out, uint32_t span) {
 /* ---- sending ---- */
 
 static int too_large(const struct work *w, size_t size) {
+    uint64_t most = pool_most(w->out.pool.bound);
+    bool away = most > w->out.within;
+    const char *option = w->max < (away ? most : w->out.within) ? "max" : away ? "pool" : "queue";
+    size_t more = *option == 'm' ? size : away ? 4 * size : size + OVERHEAD;
     return err_say(EMSGSIZE,
-                   "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
-                   w->address, size, (unsigned long long)w->max, (unsigned long long)(size + OVERHEAD));
+                   "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?%s=%llu or more",
+                   w->address, size, (unsigned long long)w->max, option, (unsigned long long)more);
 }
 
 /* Reserves a record; its payload begins at what this answers. There is room. *place as in an entry. */
@@ -108,9 +113,41 @@ static void show(struct offer *out, uint64_t number, uint32_t place) {
     weave("offer.show.after");
 }
 
-static int drop(struct work *w) {
+/* It has no place now. */
+static int refuse(struct work *w) {
+    if (w->full != THIRL_FULL_DROP_NEWEST) {
+        return -EAGAIN;
+    }
     w->out.dropped++;
     atomic_poke(&w->seen->out.lost, w->seen->out.lost + 1);
+    return 0;
+}
+
+/* Room for a record of that span; else it is noted what is wanting. */
+static bool find_room(struct work *w, uint32_t span) {
+    struct offer *out = &w->out;
+    if (likely(has_room(out, span)) || make_room(out, span)) {
+        return true;
+    }
+    out->needed = span;
+    cargo_want(w, 0);
+    return false;
+}
+
+/* A message that the ring could not hold. */
+static __attribute__((noinline)) int send_away(struct work *w, const void *data, size_t size) {
+    struct offer *out = &w->out;
+    uint32_t span = lane_step(&out->lane, sizeof(struct pool_ref) + prefix(out)), place, chunk;
+    int rc = find_room(w, span) ? cargo_place(w, size, &chunk) : -EAGAIN;
+    if (rc != 0) {
+        return rc == -EAGAIN ? refuse(w) : rc;
+    }
+    memcpy(pool_data(&out->pool, chunk), data, size);
+    weave("offer.away.written");
+    struct lane_head *head = lane_at(&out->lane, out->lane.at);
+    void *payload = reserve(out, span, 0, &place);
+    atomic_poke(&head->word, lane_word(span, cargo_stow(w, payload, chunk, size, out->number)));
+    show(out, out->number++, place);
     return 0;
 }
 
@@ -120,10 +157,12 @@ static int send_one(struct work *w, const void *data, size_t size) {
     if (unlikely(size > w->max)) {
         return too_large(w, size);
     }
+    if (unlikely(size > out->within)) {
+        return send_away(w, data, size);
+    }
     uint32_t span = lane_step(&out->lane, size + prefix(out)), place;
-    if (unlikely(!has_room(out, span) && !make_room(out, span))) {
-        out->needed = span;
-        return w->full == THIRL_FULL_DROP_NEWEST ? drop(w) : -EAGAIN;
+    if (unlikely(!find_room(w, span))) {
+        return refuse(w);
     }
     lane_copy(reserve(out, span, (uint32_t)size, &place), data, size);
     show(out, out->number++, place);
@@ -135,6 +174,9 @@ static __attribute__((noinline)) int send_with_care(struct work *w, const void *
     if (rc == 0) {
         w->out.needed = 0;
         crew_call(w, 1);
+    }
+    if (rc == 0 && size > w->out.within) {
+        cargo_ahead(w, size);
     }
     if (w->lamp.fifo >= 0) {
         offer_settle(w);
@@ -184,7 +226,28 @@ int offer_send_many(void *self, const struct iovec *messages, size_t *count) {
     return n > 0 && rc == -EAGAIN ? 0 : rc;
 }
 
-/* A loan has its number, and so its turn, from the beginning. */
+/* Reserves the record of a loan: the message itself, or where it lies. It has its number, and so its turn, from the beginning. */
+static int lend(struct work *w, struct mech_piece *piece, size_t size, bool away) {
+    struct offer *out = &w->out;
+    size_t bytes = away ? sizeof(struct pool_ref) : size;
+    uint32_t span = lane_step(&out->lane, bytes + prefix(out)), place, chunk = POOL_NONE;
+    int rc = !find_room(w, span) ? -EAGAIN : away ? cargo_place(w, size, &chunk) : 0;
+    if (rc != 0) {
+        return rc;
+    }
+    uint64_t at = out->lane.at;
+    weave("offer.loan.before");
+    void *payload = reserve(out, span, (uint32_t)bytes, &place);
+    *piece = (struct mech_piece){.data = away ? pool_data(&out->pool, chunk) : payload,
+                                 .capacity = size,
+                                 .number = out->number++,
+                                 .owner = payload,
+                                 .via = (void *)(uintptr_t)chunk};
+    piece->cookie = hold_out(&out->loans, at) << 32 | place; /* tickets of 32 bits are enough: 64 are out */
+    weave("offer.loan.after");
+    return 0;
+}
+
 int offer_loan(void *self, struct mech_piece *piece, size_t size) {
     struct work *w = self;
     struct offer *out = &w->out;
@@ -194,22 +257,17 @@ int offer_loan(void *self, struct mech_piece *piece, size_t size) {
     if (hold_full(&out->loans)) {
         return -EBUSY;
     }
-    uint32_t span = lane_step(&out->lane, size + prefix(out)), place;
-    if (!has_room(out, span) && !make_room(out, span)) {
-        out->needed = span;
-        return -EAGAIN;
-    }
-    uint64_t at = out->lane.at;
-    weave("offer.loan.before");
-    void *payload = reserve(out, span, (uint32_t)size, &place);
-    *piece = (struct mech_piece){.data = payload, .capacity = size, .number = out->number++};
-    piece->cookie = hold_out(&out->loans, at) << 32 | place; /* tickets of 32 bits are enough: 64 are out */
-    weave("offer.loan.after");
-    return 0;
+    bool away = (size >= out->lends && size <= out->pool.most) || size > out->within;
+    int rc = lend(w, piece, size, away);
+    return rc == -ENOSPC && size <= out->within ? lend(w, piece, size, false) : rc;
 }
 
 static struct lane_head *head_of(const struct offer *out, uint32_t place) {
     return lane_at(&out->lane, (uint64_t)(place & ~CLAIM_LOST) * sizeof(struct lane_head));
+}
+
+static uint32_t chunk_of(const struct mech_piece *piece) {
+    return (uint32_t)(uintptr_t)piece->via;
 }
 
 /* The ticket's upper half: of the few that are out only one fits. */
@@ -224,10 +282,17 @@ int offer_put(void *self, struct mech_piece *piece) {
     struct offer *out = &w->out;
     uint32_t place = (uint32_t)piece->cookie;
     struct lane_head *head = head_of(out, place);
-    atomic_poke(&head->word, lane_word((uint32_t)atomic_peek(&head->word), (uint32_t)piece->size));
+    uint32_t chunk = chunk_of(piece), size = (uint32_t)piece->size;
+    if (chunk != POOL_NONE) {
+        size = cargo_stow(w, piece->owner, chunk, piece->size, piece->number);
+    }
+    atomic_poke(&head->word, lane_word((uint32_t)atomic_peek(&head->word), size));
     show(out, piece->number, place);
     give_back(out, piece->cookie);
     crew_call(w, 1);
+    if (chunk != POOL_NONE) {
+        cargo_ahead(w, piece->capacity);
+    }
     if (unlikely(w->lamp.fifo >= 0)) {
         offer_settle(w);
     }
@@ -251,6 +316,9 @@ void offer_free(struct work *w, struct mech_piece *piece) {
         memcpy(&dropped, lane_payload(head_of(out, place)), sizeof dropped);
         out->dropped += dropped;
     }
+    if (chunk_of(piece) != POOL_NONE) {
+        pool_back(&out->pool, chunk_of(piece));
+    }
     skip(out, piece->number, place);
     give_back(out, piece->cookie);
     crew_call(w, 1); /* it held back what follows */
@@ -268,13 +336,18 @@ void offer_look(struct work *w) {
     }
 }
 
-/* For which there is to be room: that of the message that did not fit, or any. */
-static uint32_t span_wanted(const struct offer *out) {
-    return out->needed != 0 ? out->needed : lane_span(1);
+/* Would the message that did not fit have a place now, or any? */
+static bool has_place(struct work *w) {
+    struct offer *out = &w->out;
+    return make_room(out, out->needed != 0 ? out->needed : lane_span(1)) && cargo_ready(w);
 }
 
-/* The record up to which all must be done before it is worth getting up: half of them, if that is enough. */
+/* The record up to which all must be done before it is worth getting up: half of them, if that is enough. A chunk may come back with any
+ * of them. */
 static uint64_t wanted(const struct offer *out) {
+    if (out->wanted != 0) {
+        return 0;
+    }
     uint64_t half = out->floor + (out->number - out->floor + 1) / 2;
     uint64_t end = out->lane.at + out->needed + sizeof(struct lane_head);
     return half < out->number && position(out, half) + out->claim.tx.ring >= end ? half : out->number;
@@ -299,19 +372,18 @@ int offer_arm(struct work *w, struct mech_watch *watch) {
     atomic_store(&room->want, wanted(out) + 1);
     weave("offer.arm.shown");
     order(w);
-    return make_room(out, out->needed); /* it wants until it is rung, even so: another thread may sleep, too */
+    return has_place(w); /* it wants until it is rung, even so: another thread may sleep, too */
 }
 
 bool offer_ready(struct work *w) {
-    return w->full == THIRL_FULL_DROP_NEWEST || make_room(&w->out, span_wanted(&w->out));
+    return w->full == THIRL_FULL_DROP_NEWEST || has_place(w);
 }
 
 void offer_settle(struct work *w) {
     struct offer *out = &w->out;
     struct claim_room *room = &out->claim.shared->room;
-    uint32_t span = span_wanted(out);
     out->straight = 0;
-    if (make_room(out, span)) {
+    if (has_place(w)) {
         lamp_light(&w->lamp);
         return;
     }
@@ -320,7 +392,7 @@ void offer_settle(struct work *w) {
     atomic_store(&room->want, wanted(out) + 1);
     atomic_store(&room->polled, 1);
     order(w);
-    if (make_room(out, span)) {
+    if (has_place(w)) {
         lamp_light(&w->lamp);
     }
 }
@@ -343,8 +415,12 @@ void offer_close(struct work *w) {
         out->floor++;
     }
     w->roll.keeps = out->floor != out->number;
+    if (w->roll.keeps) {
+        cargo_close(w);
+    }
 }
 
 void offer_deinit(struct work *w) {
+    cargo_deinit(w);
     claim_unmap(&w->out.claim);
 }

@@ -198,7 +198,7 @@ static void shm_limits(void *self, struct thirl_limits *limits) {
 static void shm_claims(struct thirl_limits *limits) {
     static struct shm usual = {.sends = true,
                                .max = SHM_POOL / 4,
-                               .out = {.seg.ring = SHM_QUEUE, .pool.bound = SHM_POOL, .lends = OUTLET_LENDS}};
+                               .out = {.seg.ring = SHM_QUEUE, .pool.bound = SHM_POOL, .lends = POOL_LENDS}};
     shm_limits(&usual, limits);
 }
 

@@ -202,9 +202,6 @@ void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *, const 
 /* Puts a byte into that FIFO of an end, which need not be a peer. */
 void mate_ring_fifo(const struct roll *, const struct roll_end *, const char *kind);
 
-#define OUTLET_LENDS                                                                                                   \
-    (16u << 10) /* loans of that size or more lie in the pool: writing them takes longer than its line */
-
 /* ---- stow.c ---- */
 
 /* The bound of that end's pool: 0 where there is none. init: behind a segment that was made with it. */

@@ -8,10 +8,8 @@
 #include "base/weave.h"
 #include "mech/shm.h"
 
-#define POOL_LEAST 16384 /* a smaller one is none */
-
 uint64_t stow_bound(const struct shm *end, const struct thirl_options *options) {
-    return end->stream || options->pool < POOL_LEAST ? 0 : options->pool;
+    return end->stream ? 0 : pool_asked(options->pool);
 }
 
 void stow_init(struct outlet *out, uint64_t bound) {
@@ -20,7 +18,7 @@ void stow_init(struct outlet *out, uint64_t bound) {
     out->within = out->seg.ring - 2 * sizeof(struct lane_head);
     out->most = pool_most(out->pool.bound) > out->within ? pool_most(out->pool.bound) : out->within;
     end->max = end->max < out->most ? end->max : out->most;
-    out->lends = out->pool.bound < 4 * OUTLET_LENDS ? UINT64_MAX : OUTLET_LENDS;
+    out->lends = pool_lends(out->pool.bound);
     out->own->pool = out->pool.bound;
 }
 

@@ -25,17 +25,16 @@
 #include "mech/work.h"
 #include "mem/pace.h"
 
-#define TURN_LEAST                                                                                                     \
-    8 /* records of one pusher in a row, while others wait; more, if they take no longer than this each: */
-#define TURN_MOST 1024
-#define TURN_EACH CLOCK_US
-#define NEAR 64 /* records whose holders are looked at before each sleep; all are after MECH_SLICE_NS */
+#define LOOK_EVERY 8       /* tries between two looks around */
+#define TURN_MOST 1024     /* records of one pusher in a row, while others wait; */
+#define TURN_EACH CLOCK_US /* no more than LOOK_EVERY if they take longer than this each */
+#define NEAR 64            /* records whose holders are looked at before each sleep; all are after MECH_SLICE_NS */
 
 struct job {
+    bool keeps; /* asked for: it is to stay where it lies */
     struct feed *feed;
-    uint64_t number, lost;
-    char *data;
-    uint32_t size;
+    uint64_t number;
+    struct claim_record is;
     bool again;
 };
 
@@ -63,19 +62,10 @@ int toil_init(struct work *w) {
 
 /* ---- looking for work ---- */
 
-static void advance_low(struct feed *f) {
-    uint32_t place;
-    uint64_t floor = atomic_load(&f->claim.from->floor);
-    f->low = f->low < floor ? floor : f->low;
-    while (claim_sent(&f->claim, f->low, &place) && claim_is_done(&f->claim, f->low)) {
-        f->low++;
-    }
-}
-
 /* Something has become free again, or may have. */
 static void look_behind(struct feed *f) {
     f->returned = atomic_load(&f->claim.shared->room.returned);
-    advance_low(f);
+    giver_advance(f);
     f->at = f->low;
     f->back = GIVER_NOWHERE;
 }
@@ -123,22 +113,14 @@ static void avoid(struct feed *f) {
     }
 }
 
-/* What the record at that place is. false: it does not fit the ring. */
-static inline bool read_record(const struct feed *f, uint32_t place, struct job *job) {
-    struct lane_head *head = lane_at(&f->lane, (uint64_t)(place & ~CLAIM_LOST) * sizeof *head);
-    uint64_t word = atomic_peek(&head->word);
-    uint32_t span = (uint32_t)word, before = (place & CLAIM_LOST) != 0 ? sizeof(uint64_t) : 0;
-    job->size = (uint32_t)(word >> 32);
-    job->data = (char *)lane_payload(head) + before;
-    if (!likely(job->size <= LANE_SIZE_MAX && lane_sound(&f->lane, span, job->size) &&
-                lane_sound(&f->lane, span, job->size + before))) {
-        return false;
-    }
-    job->lost = 0;
-    if (unlikely(before != 0)) {
-        memcpy(&job->lost, lane_payload(head), sizeof job->lost);
-    }
-    return true;
+static int too_many(struct work *w, const struct feed *f, const struct job *job) {
+    crew_call(w, 1); /* for others it is none too many */
+    return err_say(
+        EBUSY,
+        "%s: this end holds %u messages, %llu bytes, of the %llu that it may hold in the pool of one pusher (node "
+        "%016llx); the next takes %llu: be done with some first, or have the pusher opened with a larger ?pool=",
+        w->address, f->keeps, (unsigned long long)f->kept, (unsigned long long)f->kept_most,
+        (unsigned long long)f->end.node, (unsigned long long)job->is.units * POOL_UNIT);
 }
 
 /* A record that cannot be taken as it is. Its word has not changed, so what was read of it is what the pusher wrote. */
@@ -154,8 +136,8 @@ static __attribute__((noinline)) int refuse(struct work *w, struct feed *f, uint
                        "%s: a pusher (node %016llx) wrote an impossible record; it is not heard any more", w->address,
                        (unsigned long long)f->end.node);
     }
-    if (job->size <= w->max) {
-        return -EMSGSIZE;
+    if (job->is.size <= w->max) {
+        return job->keeps ? too_many(w, f, job) : -EMSGSIZE;
     }
     if (!claim_take(&f->claim, f->at, word, w->in.worker)) {
         return 1;
@@ -164,8 +146,14 @@ static __attribute__((noinline)) int refuse(struct work *w, struct feed *f, uint
     (void)claim_finish(&f->claim, f->at, w->in.worker);
     step(f);
     return err_say(THIRL_EFORMAT,
-                   "%s: a message of %u bytes is larger than the %llu that this end takes: open it with ?max=",
-                   w->address, job->size, (unsigned long long)w->max);
+                   "%s: a message of %llu bytes is larger than the %llu that this end takes: open it with ?max=",
+                   w->address, (unsigned long long)job->is.size, (unsigned long long)w->max);
+}
+
+/* Does it fit where it is to go? */
+static inline bool fits(const struct work *w, const struct feed *f, size_t capacity, const struct job *job) {
+    return likely(job->is.size <= capacity && job->is.size <= w->max &&
+                  (job->is.units == 0 || !job->keeps || (uint64_t)job->is.units * POOL_UNIT <= f->kept_most - f->kept));
 }
 
 /* Takes the next record of that pusher that nobody has, if it fits; with take = false only finds it. 0, -EAGAIN, -EMSGSIZE or an
@@ -194,8 +182,8 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
         if (!take) {
             return 0;
         }
-        bool sound = read_record(f, place, job);
-        if (unlikely(!sound || job->size > capacity || job->size > w->max)) {
+        bool sound = claim_read(c, &f->lane, place, &job->is);
+        if (unlikely(!sound || !fits(w, f, capacity, job))) {
             int rc = refuse(w, f, word, job, sound);
             if (rc != 1) {
                 return rc;
@@ -216,20 +204,33 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
     }
 }
 
-/* Is it another pusher's turn? Changing costs the lines that were fetched ahead, which shows only where jobs are short. */
-static bool is_over(struct toil *t) {
+static void change(struct toil *t) {
+    t->turn = 0;
+    t->current = t->current + 1 < t->count ? t->current + 1 : 0;
+}
+
+/* In the midst of work: has a pusher come, or gone, and is it another one's turn? Changing costs the lines that were fetched ahead, which
+ * shows only where jobs are short. */
+static __attribute__((noinline)) void look_up(struct work *w) {
+    struct toil *t = &w->in;
     int64_t now = clock_now(), took = now - t->looked;
     t->looked = now;
-    return t->turn >= TURN_MOST || took > TURN_LEAST * TURN_EACH;
+    (void)giver_find(w);
+    if (now - t->cleared > MECH_SLICE_NS) {
+        t->cleared = now;
+        giver_clear(w);
+    }
+    if (t->turn >= TURN_MOST || took > LOOK_EVERY * TURN_EACH) {
+        change(t);
+    }
 }
 
 /* The same of all pushers, in turns. */
 static int find(struct work *w, size_t capacity, struct job *job) {
     struct toil *t = &w->in;
-    if (unlikely(++t->turn % TURN_LEAST == 0 && is_over(t))) {
-        t->turn = 0;
-        t->current = t->current + 1 < t->count ? t->current + 1 : 0;
-        (void)giver_find(w);
+    t->turn++;
+    if (unlikely(++t->tries % LOOK_EVERY == 0)) {
+        look_up(w);
     }
     for (int rc = 0;;) {
         for (size_t i = 0; i < t->count; i++) {
@@ -238,8 +239,7 @@ static int find(struct work *w, size_t capacity, struct job *job) {
                 t->jobs += found == 0;
                 return found;
             }
-            t->turn = 0;
-            t->current = t->current + 1 < t->count ? t->current + 1 : 0;
+            change(t);
         }
         size_t before = t->count;
         rc = giver_find(w);
@@ -258,13 +258,13 @@ static __attribute__((noinline)) void wake_pusher(struct work *w, struct feed *f
     struct claim_room *room = &f->claim.shared->room;
     uint64_t want = atomic_load(&room->want);
     if (number == f->low) {
-        advance_low(f);
+        giver_advance(f);
     }
     if (number + 1 < want && f->low + 1 < want) {
         return;
     }
     atomic_fence();
-    advance_low(f);
+    giver_advance(f);
     if (number != GIVER_NOWHERE && f->low + 1 < want) { /* who runs dry rings in any case */
         return;
     }
@@ -317,13 +317,13 @@ static inline void hold(struct toil *t, const struct job *job) {
 
 HOT int toil_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
     struct work *w = self;
-    struct job job = {.size = 0};
+    struct job job = {.is.size = 0};
     (void)wait;
     finish_held(w);
     int rc = find(w, capacity, &job);
-    *size = job.size;
+    *size = job.is.size;
     if (likely(rc == 0)) {
-        lane_copy(buffer, job.data, job.size);
+        lane_copy(buffer, job.is.data, job.is.size);
         hold(&w->in, &job);
     }
     if (unlikely(w->lamp.fifo >= 0)) {
@@ -334,19 +334,19 @@ HOT int toil_recv(void *self, void *buffer, size_t capacity, size_t *size, bool 
 
 int toil_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
     struct work *w = self;
-    struct job job = {.size = 0};
+    struct job job = {.is.size = 0};
     size_t n = 0, used = 0, most = *count < WORK_MANY ? *count : WORK_MANY;
     int rc = 0;
     finish_held(w);
     while (n < most && used <= capacity && (rc = find(w, capacity - used, &job)) == 0) {
         char *to = (char *)buffer + used;
-        lane_copy(to, job.data, job.size);
-        messages[n++] = (struct iovec){to, job.size};
-        used += ((size_t)job.size + 7) & ~(size_t)7;
+        lane_copy(to, job.is.data, job.is.size);
+        messages[n++] = (struct iovec){to, job.is.size};
+        used += ((size_t)job.is.size + 7) & ~(size_t)7;
         hold(&w->in, &job);
     }
     if (n == 0) {
-        messages[0].iov_len = job.size;
+        messages[0].iov_len = job.is.size;
     }
     *count = n;
     if (unlikely(w->lamp.fifo >= 0)) {
@@ -355,20 +355,40 @@ int toil_recv_many(void *self, void *buffer, size_t capacity, struct iovec *mess
     return n > 0 ? 0 : rc;
 }
 
+/* One message more, or less, out of that pusher's pool. For the list, too. */
+static void keep(struct work *w, struct feed *f, int one, uint32_t units) {
+    struct toil *t = &w->in;
+    uint64_t bytes = (uint64_t)(one * (int64_t)units * POOL_UNIT);
+    f->keeps += (unsigned)one;
+    f->kept += bytes;
+    t->keeps += (unsigned)one;
+    t->kept += bytes;
+    if (w->seen != NULL) {
+        atomic_poke(&w->seen->in.held, t->kept);
+        atomic_poke(&w->seen->in.holds, t->keeps);
+    }
+}
+
 int toil_take(void *self, struct mech_piece *piece) {
     struct work *w = self;
-    struct job job = {.size = 0};
+    struct job job = {.keeps = true};
     finish_held(w);
     int rc = find(w, SIZE_MAX, &job);
     if (rc == 0) {
         w->in.pieces++;
-        *piece = (struct mech_piece){.data = job.data,
-                                     .size = job.size,
+        *piece = (struct mech_piece){.data = job.is.data,
+                                     .size = job.is.size,
                                      .number = job.number,
-                                     .lost = job.lost,
+                                     .lost = job.is.lost,
                                      .again = job.again,
                                      .cookie = job.number,
-                                     .owner = job.feed};
+                                     .owner = job.feed,
+                                     .via = (void *)(uintptr_t)job.is.units};
+        if (job.is.units != 0) {
+            __builtin_prefetch(job.is.data);
+            keep(w, job.feed, 1, job.is.units);
+            weave("toil.keep.after");
+        }
     }
     if (unlikely(w->lamp.fifo >= 0)) {
         toil_settle(w);
@@ -376,15 +396,25 @@ int toil_take(void *self, struct mech_piece *piece) {
     return rc;
 }
 
-void toil_free(struct work *w, struct mech_piece *piece) {
+/* It comes back, one way or the other. */
+static struct feed *drop(struct work *w, const struct mech_piece *piece) {
+    struct feed *f = piece->owner;
+    uint32_t units = (uint32_t)(uintptr_t)piece->via;
     w->in.pieces--;
-    finish(w, piece->owner, piece->cookie);
+    if (units != 0) {
+        weave("toil.drop.before");
+        keep(w, f, -1, units);
+    }
+    return f;
+}
+
+void toil_free(struct work *w, struct mech_piece *piece) {
+    finish(w, drop(w, piece), piece->cookie);
 }
 
 int toil_requeue(void *self, struct mech_piece *piece) {
     struct work *w = self;
-    struct feed *f = piece->owner;
-    w->in.pieces--;
+    struct feed *f = drop(w, piece);
     f->held--;
     (void)claim_return(&f->claim, piece->cookie, w->in.worker);
     crew_call(w, 1);
@@ -396,39 +426,6 @@ int toil_requeue(void *self, struct mech_piece *piece) {
 
 /* ---- waiting ---- */
 
-static void judge(struct feed *f) {
-    if (!f->dead && node_peer_doubtful(&f->node)) {
-        f->dead = !node_peer_alive(&f->node);
-    }
-    f->over = f->dead || atomic_load(&f->claim.from->closed) != 0; /* and what it sent before is visible now */
-}
-
-/* Removes the files of pushers that are gone, when all that they sent is done. */
-static void clear_up(struct work *w) {
-    struct toil *t = &w->in;
-    for (size_t i = t->count; i-- > 0;) {
-        struct feed *f = t->feed[i];
-        uint64_t number;
-        judge(f);
-        if (!f->over || f->held != 0) {
-            continue;
-        }
-        advance_low(f);
-        number = f->low;
-        if (claim_beyond(&f->claim, &number)) {
-            continue;
-        }
-        char tx[ROLL_FILE_MAX], claims[ROLL_FILE_MAX];
-        roll_file(tx, f->end, "tx");
-        roll_file(claims, f->end, "claim");
-        weave("toil.clear.before");
-        (void)unlinkat(w->roll.dir, tx, 0);
-        weave("toil.clear.between");
-        (void)unlinkat(w->roll.dir, claims, 0);
-        giver_drop(w, i);
-    }
-}
-
 /* Is there something to do? What the dead hold is, of the records that `near` says. */
 static bool stirs(struct work *w, bool all, struct mech_watch *watch) {
     struct toil *t = &w->in;
@@ -437,7 +434,7 @@ static bool stirs(struct work *w, bool all, struct mech_watch *watch) {
     struct job job;
     for (size_t i = 0; i < t->count; i++) {
         struct feed *f = t->feed[i];
-        advance_low(f);
+        giver_advance(f);
         uint64_t end = all ? UINT64_MAX : f->low + NEAR;
         returned += crew_relieve(w, &f->claim, f->low, end, watch);
         if (all) {
@@ -466,13 +463,13 @@ bool toil_ready(struct work *w) {
 void toil_look(struct work *w) {
     rouse_late(w->rouse, &w->sleep); /* as far as that is why it is called */
     (void)stirs(w, true, NULL);
-    clear_up(w);
+    giver_clear(w);
 }
 
 int toil_arm(struct work *w, struct mech_watch *watch) {
     struct toil *t = &w->in;
     w->seen->in.waits++;
-    clear_up(w);
+    giver_clear(w);
     watch->kind = MECH_WATCH_WORD;
     watch->word = rouse_given(w->rouse);
     watch->slice = MECH_SLICE_NS;
@@ -499,7 +496,7 @@ void toil_settle(struct work *w) {
     for (size_t i = 0; i < w->in.count; i++) {
         tell_room(w, w->in.feed[i], GIVER_NOWHERE);
     }
-    clear_up(w);
+    giver_clear(w);
     if (stirs(w, true, NULL)) {
         lamp_light(&w->lamp);
     }
@@ -523,7 +520,7 @@ bool toil_spin(struct work *w) {
 void toil_close(struct work *w) {
     finish_held(w);
     atomic_fence(); /* with the one in offer_close */
-    clear_up(w);
+    giver_clear(w);
 }
 
 void toil_deinit(struct work *w) {

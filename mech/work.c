@@ -14,6 +14,7 @@
 #include "base/weave.h"
 
 #define WORK_QUEUE (4u << 20)
+#define WORK_POOL (UINT64_C(64) << 20)
 
 static int join(struct work *w, const struct mech_open *open) {
     int rc = roll_begin(&w->roll, "shm", open->rest, ROLL_QUEUE | seal_kind(&open->options) * ROLL_CRC, open->sends,
@@ -25,7 +26,7 @@ static int join(struct work *w, const struct mech_open *open) {
     w->rouse = (struct rouse *)(void *)((char *)w->roll.change + ROLL_ROUSE);
     rouse_join(w->rouse, w->heavy);
     (void)node_life_word(w->roll.self.number); /* before anybody can look for it */
-    rc = w->sends ? offer_init(w, open->options.queue) : toil_init(w);
+    rc = w->sends ? offer_init(w, &open->options) : toil_init(w);
     if (rc != 0) {
         roll_cancel(&w->roll);
         return rc;
@@ -167,11 +168,15 @@ static void work_limits(void *self, struct thirl_limits *limits) {
     limits->pollable = 1;
     limits->atomic_max = w->max;
     limits->priorities = 1;
+    limits->pool = w->out.pool.bound;
+    limits->lends = w->sends && w->out.lends != UINT64_MAX ? w->out.lends : 0;
     limits->full = w->full == THIRL_FULL_USUAL ? THIRL_FULL_BLOCK : w->full;
 }
 
 static void work_claims(struct thirl_limits *limits) {
-    static struct work usual = {.max = WORK_QUEUE - 64, .out = {.claim = {.tx = {.ring = WORK_QUEUE}}}};
+    static struct work usual = {.sends = true,
+                                .max = WORK_POOL / 4,
+                                .out = {.claim.tx.ring = WORK_QUEUE, .pool.bound = WORK_POOL, .lends = POOL_LENDS}};
     work_limits(&usual, limits);
 }
 
@@ -190,6 +195,7 @@ const struct mech mech_work = {
     .one = true,
     .crc = true,
     .queue = WORK_QUEUE,
+    .pool = WORK_POOL,
     .full = 1u << THIRL_FULL_BLOCK | 1u << THIRL_FULL_DROP_NEWEST | 1u << THIRL_FULL_FAIL,
     .kin = &mech_shm_cast,
     .open = work_open,

@@ -4,6 +4,9 @@
  * records of it (mem/claim.h); each worker looks at all of them. Nobody knows who is on the other side, and nobody needs to: what
  * was sent is there until it is done, whoever comes or goes. Only the mechanism's own rooms include this.
  *
+ * Messages too large for the ring, and loans large enough, lie in the pool behind it: their records say where. Nobody notes what he
+ * holds: a chunk is free when the word of its record says that it is done, whoever did it.
+ *
  * Files of a channel: <id>.<n>.tx and .claim of a pusher, which stay when it is gone until all is done; <id>.<n>.rx of a worker,
  * which says the number that it writes into the words: while that file is there and its process lives, the worker does.
  */
@@ -53,6 +56,10 @@ struct offer { /* the pusher's half */
     uint64_t dropped;  /* since the last that was sent */
     uint32_t needed;   /* span that did not fit */
     struct hold loans;
+    struct pool pool;
+    uint64_t within; /* larger messages do not fit into the ring */
+    uint64_t lends;  /* loans of that size or more lie in the pool; UINT64_MAX: none does */
+    size_t wanted;   /* the message for which there was no place in the pool; 0: none */
 };
 
 struct feed { /* a pusher's files, as a worker sees them */
@@ -60,13 +67,15 @@ struct feed { /* a pusher's files, as a worker sees them */
     struct lane lane;
     struct roll_end end;
     struct node_peer node;
-    uint64_t at;       /* the next record to try */
-    uint64_t back;     /* left out on the way; UINT64_MAX: none */
-    uint64_t low;      /* everything before it is done */
-    uint32_t returned; /* of claim_room, when this end looked behind last */
-    bool dead, over;   /* its process is; nothing more will be sent */
-    bool bad;          /* it lied: not looked at any more */
-    unsigned held;     /* records of it that this end has */
+    uint64_t at;              /* the next record to try */
+    uint64_t back;            /* left out on the way; UINT64_MAX: none */
+    uint64_t low;             /* everything before it is done */
+    uint32_t returned;        /* of claim_room, when this end looked behind last */
+    bool dead, over;          /* its process is; nothing more will be sent */
+    bool bad;                 /* it lied: not looked at any more */
+    unsigned held;            /* records of it that this end has */
+    unsigned keeps;           /* of those, taken out of its pool */
+    uint64_t kept, kept_most; /* bytes of that, and how many there may be */
 };
 
 struct toil_held { /* what was received by copy: done with the next call */
@@ -79,11 +88,13 @@ struct toil { /* the worker's half */
     uint32_t change; /* of the roll, when the feeds were last looked for, plus one */
     struct feed **feed;
     size_t count, room, current;
-    unsigned turn;  /* records of the current one in a row */
-    int64_t looked; /* at the clock, in the middle of a turn */
+    unsigned tries, turn;    /* to find something; of those, of the current one in a row */
+    int64_t looked, cleared; /* around, and for those who are gone: when */
     struct toil_held held[WORK_MANY];
     unsigned holding;
     unsigned pieces;          /* taken and not given back */
+    unsigned keeps;           /* of those, out of pools, */
+    uint64_t kept;            /* and their bytes there */
     uint64_t jobs, caught_up; /* taken, and when there was nothing more */
 };
 
@@ -124,9 +135,34 @@ static inline void crew_call(struct work *w, uint32_t count) {
 /* Writes a byte into the FIFO of that end. */
 void crew_ring_fifo(const struct work *, struct roll_end);
 
+/* ---- cargo.c: messages of a pusher that lie in its pool ---- */
+
+/* The region that its file is to have; and, when that is made, the pool there. */
+uint64_t cargo_region(const struct thirl_options *);
+void cargo_init(struct work *, const struct thirl_options *);
+
+/* What the last try has lacked: a place of that size in the pool, or, 0, something else. */
+void cargo_want(struct work *, size_t);
+
+/* A place for a message of that size: 0; -EAGAIN: none now; or an error. It ends with cargo_stow or pool_back. */
+int cargo_place(struct work *, size_t, uint32_t *chunk);
+
+/* Writes the reference to a message of that size into its record, which is shown afterwards. What to say in the record's head. */
+uint32_t cargo_stow(struct work *, void *payload, uint32_t chunk, size_t size, uint64_t number);
+
+/* After a message was shown: looks for the place that the next one of that size will have. */
+void cargo_ahead(struct work *, size_t);
+
+/* Would a place now be found that was not? */
+bool cargo_ready(struct work *);
+
+/* Nothing more is sent: only what is not done keeps its space. */
+void cargo_close(struct work *);
+void cargo_deinit(struct work *);
+
 /* ---- offer.c, toil.c: the slots of the contract, one way each ---- */
 
-int offer_init(struct work *, uint64_t queue);
+int offer_init(struct work *, const struct thirl_options *);
 int offer_send(void *work, const void *, size_t, size_t *done, bool wait);
 int offer_send_many(void *work, const struct iovec *, size_t *count);
 int offer_loan(void *work, struct mech_piece *, size_t);

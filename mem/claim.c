@@ -56,6 +56,21 @@ void claim_skip(const struct claim *c, uint64_t number) {
     (void)atomic_cas(&c->word[number & c->mask], &old, claim_make_word(lap, 0, false, CLAIM_DONE));
 }
 
+bool claim_read_away(const struct claim *c, uint32_t size, struct claim_record *record) {
+    struct pool_ref ref;
+    if (size != sizeof ref) {
+        return false;
+    }
+    memcpy(&ref, record->data, sizeof ref);
+    if (!pool_sound(&c->tx, &ref)) {
+        return false;
+    }
+    record->data = pool_message(&c->tx, &ref);
+    record->size = ref.size;
+    record->units = ref.units;
+    return true;
+}
+
 /* ---- files ---- */
 
 static size_t tx_head(uint64_t slots) {
@@ -78,8 +93,8 @@ static void shape(struct claim *c, uint64_t slots) {
     c->shift = (unsigned)__builtin_ctzll(slots);
 }
 
-int claim_make(struct claim *c, int dir, const char *tx, const char *words, uint64_t ring, unsigned mode, uint64_t node,
-               uint32_t number, const char *what) {
+int claim_make(struct claim *c, int dir, const char *tx, const char *words, uint64_t ring, uint64_t pool, unsigned mode,
+               uint64_t node, uint32_t number, const char *what) {
     *c = (struct claim){.mask = 0};
     uint64_t size = seg_round(1);
     while (size < ring) {
@@ -93,7 +108,7 @@ int claim_make(struct claim *c, int dir, const char *tx, const char *words, uint
         return rc;
     }
     weave("claim.make.between");
-    rc = seg_make(&c->tx, dir, tx, tx_head(slots), size, mode, what);
+    rc = seg_make_pooled(&c->tx, dir, tx, tx_head(slots), size, pool, mode, what);
     if (rc != 0) {
         seg_unmap(&c->words);
         (void)unlinkat(dir, words, 0);
@@ -146,7 +161,7 @@ int claim_map(struct claim *c, int dir, const char *tx, const char *words, uint6
     if (node != head.node || number != head.number) {
         return err_say(THIRL_EFORMAT, "%s: the registry file %s is not what its name says", what, tx);
     }
-    rc = seg_map(&c->tx, dir, tx, tx_head(head.slots), what);
+    rc = seg_map_pooled(&c->tx, dir, tx, tx_head(head.slots), what);
     rc = rc == 0 ? seg_share(&c->words, dir, words, words_size(head.slots), what) : rc;
     if (rc == 0) {
         shape(c, head.slots);
@@ -195,14 +210,14 @@ uint64_t claim_rest(int dir, const char *tx, const char *words, uint64_t *bytes,
         return 0;
     }
     struct lane lane = claim_lane(&c);
+    struct claim_record record;
     *closed = atomic_load(&c.from->closed) != 0;
     uint64_t number = atomic_load(&c.from->floor);
     for (uint64_t i = 0; i <= c.mask && claim_beyond(&c, &number); i++, number++) {
         uint32_t place = 0;
         if (claim_sent(&c, number, &place) && !claim_is_done(&c, number)) {
             rest++;
-            uint64_t at = (uint64_t)(place & ~CLAIM_LOST) * sizeof(struct lane_head);
-            *bytes += (uint32_t)(atomic_peek(&lane_at(&lane, at)->word) >> 32);
+            *bytes += claim_read(&c, &lane, place, &record) ? record.size : 0;
         }
     }
     claim_unmap(&c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Who works on what: the two files of one pusher of a work queue. The first, written by the pusher only, has an entry for each slot
- * (which record, and where in the ring it stands) and the ring; the second has a word for each slot that all workers change by
+ * (which record, and where in the ring it stands), the ring, and the region of a pool (mem/pool.h); the second has a word for each slot that all workers change by
  * compare-and-swap. Record number n uses slot n % slots; how often the slot was used, counted from 1, is the record's lap.
  *
  *     pusher                                    worker W
@@ -28,7 +28,7 @@
 #define MEM_CLAIM_H
 
 #include "mem/lane.h"
-#include "mem/seg.h"
+#include "mem/pool.h"
 
 #define CLAIM_WORKER_MAX ((UINT32_C(1) << 29) - 1)
 #define CLAIM_LINE 8   /* slots of one cache line */
@@ -44,6 +44,7 @@ struct claim_tx { /* written by the pusher only */
     uint32_t version, size; /* of this struct */
     uint64_t node;
     uint32_t number, slots;
+    uint64_t pool;                /* the bound of the region behind the ring; 0: none */
     LINE_ALIGNED uint64_t floor;  /* everything before it is done: for those who come late */
     LINE_ALIGNED uint32_t closed; /* nothing more will come */
     uint32_t cpu;                 /* where it ran last */
@@ -68,7 +69,7 @@ struct claim_words { /* written by everybody */
 
 #define CLAIM_TX_MAGIC "thirl.wq"
 #define CLAIM_WORDS_MAGIC "thirl.cl"
-#define CLAIM_VERSION 1
+#define CLAIM_VERSION 2
 
 /* The two files, mapped. */
 struct claim {
@@ -150,11 +151,43 @@ bool claim_return(const struct claim *, uint64_t number, uint32_t worker);
  * it. */
 void claim_skip(const struct claim *, uint64_t number);
 
+/* ---- records ---- */
+
+/* What a record is, copied out and checked; data stands in its pusher's file. */
+struct claim_record {
+    char *data;
+    uint64_t size;
+    uint64_t lost;  /* messages that were dropped before it */
+    uint32_t units; /* of the chunk that it lies in, see pool_ref; 0: in the ring */
+};
+
+/* A reference, which stands where the payload would. */
+bool claim_read_away(const struct claim *, uint32_t size, struct claim_record *);
+
+/* Reads what stands at that place of the ring, a lane as claim_lane makes it. false: it fits neither ring nor region. What was
+ * read is what its pusher wrote if the record's word is afterwards what it was before. */
+static inline bool claim_read(const struct claim *c, const struct lane *lane, uint32_t place,
+                              struct claim_record *record) {
+    struct lane_head *head = lane_at(lane, (uint64_t)(place & ~CLAIM_LOST) * sizeof *head);
+    uint64_t word = atomic_peek(&head->word);
+    uint32_t span = (uint32_t)word, size = (uint32_t)(word >> 32);
+    uint32_t before = (place & CLAIM_LOST) != 0 ? sizeof record->lost : 0, bytes = size & ~LANE_AWAY;
+    *record = (struct claim_record){.data = (char *)lane_payload(head) + before, .size = bytes};
+    if (!likely(bytes <= LANE_SIZE_MAX && lane_sound(lane, span, bytes) && lane_sound(lane, span, bytes + before))) {
+        return false;
+    }
+    if (unlikely(before != 0)) {
+        memcpy(&record->lost, lane_payload(head), sizeof record->lost);
+    }
+    return likely(bytes == size) || claim_read_away(c, bytes, record);
+}
+
 /* ---- files ---- */
 
-/* Makes both files in the open directory, for a ring of about that many bytes. 0 or an error. */
-int claim_make(struct claim *, int dir, const char *tx, const char *words, uint64_t ring, unsigned mode, uint64_t node,
-               uint32_t number, const char *what);
+/* Makes both files in the open directory, for a ring of about that many bytes and a region of as many as can be had of `pool`. 0 or
+ * an error. */
+int claim_make(struct claim *, int dir, const char *tx, const char *words, uint64_t ring, uint64_t pool, unsigned mode,
+               uint64_t node, uint32_t number, const char *what);
 
 /* Maps those of another end. 0; -ENOENT; -THIRL_EFORMAT, -THIRL_EVERSION; or an error. */
 int claim_map(struct claim *, int dir, const char *tx, const char *words, uint64_t node, uint32_t number,

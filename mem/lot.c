@@ -5,11 +5,13 @@
 #define _GNU_SOURCE
 #include "mem/lot.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -17,7 +19,8 @@
 #include "base/weave.h"
 #include "mem/node.h"
 
-#define TRIES 16 /* somebody removes it as often as this one finds it */
+#define TRIES 16       /* somebody removes it as often as this one finds it */
+#define HALF_MADE_S 60 /* the first of two files is there for so long without the second: its maker is dead */
 
 int lot_name(char file[LOT_NAME_MAX], char shown[LOT_SHOWN_MAX], const char *kind, const char *name) {
     size_t n = 0;
@@ -111,6 +114,7 @@ static int make(struct lot *lot, int dir, const struct lot_plan *plan) {
         rc = give_name(lot, dir, plan);
     }
     lot->made = rc == 0;
+    lot_sweep(); /* now and then is often enough */
     return rc;
 }
 
@@ -172,4 +176,87 @@ int lot_remove(const char *file, const char *what) {
     return unlinkat(base, path, 0) == 0 ? 0
            : errno == ENOENT            ? err_say(ENOENT, "there is no %s in the registry", what)
                                         : err_system(errno, "%s cannot be removed", what);
+}
+
+/* ---- all of them ---- */
+
+static DIR *open_all(void) {
+    int base = node_dir(), dir = base < 0 ? -1 : openat(base, "area", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *list = dir < 0 ? NULL : fdopendir(dir);
+    if (list == NULL) {
+        fd_close(&dir);
+    }
+    return list;
+}
+
+/* What lot_name made of a name, turned back. */
+static void read_name(char name[LOT_SHOWN_MAX], const char *file) {
+    size_t n = (size_t)snprintf(name, LOT_SHOWN_MAX, "shm://");
+    for (const char *c = file; *c != '\0' && n + 1 < LOT_SHOWN_MAX; c++, n++) {
+        unsigned byte = 0;
+        int read = 0;
+        if (*c == '%' && sscanf(c + 1, "%2x%n", &byte, &read) == 1 && read == 2) {
+            name[n] = (char)byte;
+            c += 2;
+        } else {
+            name[n] = *c;
+        }
+    }
+    name[n] = '\0';
+}
+
+static bool look_at(struct lot_line *line, int dir, const char *file) {
+    struct stat status;
+    *line = (struct lot_line){.file = file};
+    if (*file == '.' || strchr(file, '+') != NULL || fstatat(dir, file, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(status.st_mode)) {
+        return false;
+    }
+    int fd = openat(dir, file, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0) {
+        (void)fd_read_at(fd, line->magic, sizeof line->magic, 0);
+        fd_close(&fd);
+    }
+    read_name(line->name, file);
+    line->bytes = (uint64_t)status.st_size;
+    line->uid = status.st_uid;
+    line->mode = status.st_mode & 0777u;
+    return true;
+}
+
+int lot_list(int (*see)(void *, const struct lot_line *), void *context) {
+    DIR *list = open_all();
+    struct lot_line line;
+    int rc = 0;
+    for (struct dirent *entry; list != NULL && rc == 0 && (entry = readdir(list)) != NULL;) {
+        rc = look_at(&line, dirfd(list), entry->d_name) ? see(context, &line) : 0;
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return rc;
+}
+
+static bool is_left_over(int dir, const char *file, size_t base) {
+    char main[LOT_NAME_MAX];
+    struct stat status;
+    struct timespec now;
+    (void)snprintf(main, sizeof main, "%.*s", (int)base, file);
+    return fstatat(dir, main, &status, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT &&
+           fstatat(dir, file, &status, AT_SYMLINK_NOFOLLOW) == 0 && clock_gettime(CLOCK_REALTIME, &now) == 0 &&
+           now.tv_sec - status.st_mtim.tv_sec > HALF_MADE_S;
+}
+
+void lot_sweep(void) {
+    DIR *list = open_all();
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        size_t base = strcspn(entry->d_name, "+");
+        if (base < LOT_NAME_MAX && entry->d_name[base] == '+' && is_left_over(dirfd(list), entry->d_name, base)) {
+            weave("lot.sweep.before");
+            (void)unlinkat(dirfd(list), entry->d_name, 0);
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
 }

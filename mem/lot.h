@@ -47,6 +47,20 @@ void lot_close(struct lot *);
 /* Takes the name away; who has it open keeps it. */
 int lot_remove(const char *file, const char *what);
 
+/* One of them, without opening it as what it is. Strings are valid during the callback only. */
+struct lot_line {
+    const char *file;         /* in area/ */
+    char name[LOT_SHOWN_MAX]; /* "shm://name" */
+    char magic[8];            /* its first bytes; zeros where they cannot be read */
+    uint64_t bytes;
+    uint32_t uid, mode;
+};
+/* Calls see for each, in no order, until it returns nonzero, and returns that. What stands beside another one (a + is in its name) is none. */
+int lot_list(int (*see)(void *context, const struct lot_line *), void *context);
+
+/* Removes what stood beside one that is gone, and what is half made since so long that nobody can be at it. Any number may do it at once. */
+void lot_sweep(void);
+
 /* Makes sure that the file has that many bytes of its own. */
 int lot_reserve(int fd, uint64_t from, uint64_t to, const char *what);
 

@@ -122,10 +122,14 @@ void pool_look(struct pool *pool) {
     pool->look++;
 }
 
+void pool_mark_chunk(struct pool *pool, uint32_t chunk) {
+    pool->chunk[chunk].marked = pool->look;
+}
+
 void pool_mark_one(struct pool *pool, uint64_t note) {
     uint32_t chunk = (uint32_t)note;
     if (chunk < pool->chunks && pool->chunk[chunk].generation == (uint32_t)(note >> 32)) {
-        pool->chunk[chunk].marked = pool->look;
+        pool_mark_chunk(pool, chunk);
     }
 }
 
@@ -195,13 +199,22 @@ void pool_back(struct pool *pool, uint32_t chunk) {
     set_free(pool, chunk);
 }
 
-uint64_t pool_oldest(const struct pool *pool, size_t size) {
-    uint64_t pages, least = POOL_FOREVER;
+uint32_t pool_next(const struct pool *pool, size_t size, uint32_t chunk) {
+    uint64_t pages;
     unsigned which = size_of(pool, size, &pages);
-    for (uint32_t i = 0; i < pool->chunks; i++) {
+    for (chunk++; chunk < pool->chunks; chunk++) { /* POOL_NONE + 1 is 0 */
+        if (pool->chunk[chunk].state == POOL_SENT && (size == 0 || pool->chunk[chunk].size == which)) {
+            return chunk;
+        }
+    }
+    return POOL_NONE;
+}
+
+uint64_t pool_oldest(const struct pool *pool, size_t size) {
+    uint64_t least = POOL_FOREVER;
+    for (uint32_t i = POOL_NONE; (i = pool_next(pool, size, i)) != POOL_NONE;) {
         const struct pool_chunk *chunk = &pool->chunk[i];
-        if (chunk->state == POOL_SENT && chunk->marked != pool->look && (size == 0 || chunk->size == which) &&
-            chunk->end < least) {
+        if (chunk->marked != pool->look && chunk->end < least) {
             least = chunk->end;
         }
     }
@@ -210,9 +223,9 @@ uint64_t pool_oldest(const struct pool *pool, size_t size) {
 
 uint64_t pool_last(const struct pool *pool, uint64_t position) {
     uint64_t last = 0;
-    for (uint32_t i = 0; i < pool->chunks; i++) {
+    for (uint32_t i = POOL_NONE; (i = pool_next(pool, 0, i)) != POOL_NONE;) {
         const struct pool_chunk *chunk = &pool->chunk[i];
-        if (chunk->state == POOL_SENT && chunk->end <= position && chunk->end > last) {
+        if (chunk->end <= position && chunk->end > last) {
             last = chunk->end;
         }
     }
@@ -264,6 +277,12 @@ static void make_space(struct pool *pool, unsigned but, uint64_t wanted) {
         while (i != but && pool->bound - pool->reserved < wanted && pool->size[i].free.first != POOL_NONE) {
             give_up(pool, shift(pool, &pool->size[i].free));
         }
+    }
+}
+
+void pool_give_up(struct pool *pool) {
+    if (pool->size != NULL) {
+        make_space(pool, POOL_SIZES, pool->bound);
     }
 }
 

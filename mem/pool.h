@@ -17,6 +17,9 @@
  * The cursor's release orders the note before it, so whoever sees the record passed sees the note; tests/race/floor_test walks it. Notes of the dead are not looked at. A
  * chunk that is used again has another generation, so a note is about one message and no other.
  *
+ * In a work queue nobody notes anything: the word of a record (mem/claim.h) says whether its message is done, and so whether its chunk
+ * is free. There the record's number stands for its position.
+ *
  * Chunks of one size are taken in a circle, and a few more than need be, so that notes are looked at once for many messages. Space
  * is taken from the file system for each chunk before it is touched, never more than the bound, and given back when
  * there has been too much of it for a while. One thread at a time; nothing blocks; only what makes chunks and gives
@@ -36,7 +39,9 @@
 #define POOL_FOREVER UINT64_MAX /* a position that nobody passes */
 #define POOL_SIZES 128          /* of chunks: whole pages, four sizes from each power of two to the next */
 
-#define POOL_UNIT 4096u /* divides all pages */
+#define POOL_UNIT 4096u        /* divides all pages */
+#define POOL_LEAST 16384       /* a smaller one is none */
+#define POOL_LENDS (16u << 10) /* loans of that size or more lie in it: writing them takes longer than its line */
 
 /* What the lane's record holds. */
 struct pool_ref {
@@ -131,6 +136,16 @@ void pool_deinit(struct pool *);
 /* The largest message: four of them fit. */
 uint64_t pool_most(uint64_t bound);
 
+/* The bound that an option of so many bytes asks for: 0, no pool, where that is too little. */
+static inline uint64_t pool_asked(uint64_t option) {
+    return option < POOL_LEAST ? 0 : option;
+}
+
+/* The smallest loan that lies in it; UINT64_MAX: none does. */
+static inline uint64_t pool_lends(uint64_t bound) {
+    return bound < UINT64_C(4) * POOL_LENDS ? UINT64_MAX : POOL_LENDS;
+}
+
 /* How much of it a receiver may hold: there is one more message left that is as large as can be, for what is still to come. */
 static inline uint64_t pool_may_hold(uint64_t bound) {
     return bound - bound / 4;
@@ -147,6 +162,7 @@ bool pool_has(const struct pool *, size_t size);
 void pool_look(struct pool *);
 void pool_mark(struct pool *, const struct pool_notes *);
 void pool_mark_one(struct pool *, uint64_t note);
+void pool_mark_chunk(struct pool *, uint32_t chunk);
 void pool_sweep(struct pool *, size_t size, uint64_t passed);
 
 /* After a sweep: are there so few chunks of that size, and so few at all, that another one would save looks? */
@@ -176,6 +192,13 @@ void pool_sent(struct pool *, uint32_t chunk, uint64_t end);
 
 /* It was not sent after all. */
 void pool_back(struct pool *, uint32_t chunk);
+
+/* The chunks of that size (0: of any) that were sent and are not known to be free, one after the other: the first behind that one, or of
+ * all behind POOL_NONE; POOL_NONE: there is none. */
+uint32_t pool_next(const struct pool *, size_t size, uint32_t chunk);
+
+/* Gives all that are free back to the file system: for who sends nothing more. */
+void pool_give_up(struct pool *);
 
 /* For those who say up to where they overwrite. The oldest chunk of that size (0: of any) that was sent and not seen held: its record's end;
  * POOL_FOREVER: there is none. And the last of all such ends up to a position; 0: there is none. */

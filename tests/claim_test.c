@@ -26,7 +26,7 @@
 static uint64_t *make(struct claim *c) {
     (void)unlinkat(dir, "tx", 0);
     (void)unlinkat(dir, "cl", 0);
-    assert_int_equal(claim_make(c, dir, "tx", "cl", 4096, 0600, 7, 3, "test"), 0);
+    assert_int_equal(claim_make(c, dir, "tx", "cl", 4096, 0, 0600, 7, 3, "test"), 0);
     assert_int_equal(c->mask, 4096 / CLAIM_SHARE - 1);
     return ((struct claim_tx *)(void *)c->tx.base)->entry;
 }
@@ -129,6 +129,59 @@ static void counts_what_is_not_done(void **state) {
     claim_unmap(&c);
 }
 
+/* ---- what lies in the pool ---- */
+
+static void reads_references(void **state) {
+    (void)state;
+    struct claim c, other;
+    (void)unlinkat(dir, "tx", 0);
+    (void)unlinkat(dir, "cl", 0);
+    assert_int_equal(claim_make(&c, dir, "tx", "cl", 4096, 65536, 0600, 7, 3, "test"), 0);
+    assert_int_equal(c.tx.pool, 65536);
+    uint64_t *entry = ((struct claim_tx *)(void *)c.tx.base)->entry, bytes, lost = 5;
+    bool closed;
+    struct lane lane = claim_lane(&c);
+    struct claim_record record;
+    const struct pool_ref good = {.size = 20000, .at = 2, .units = 5, .chunk = 9, .generation = 1};
+    struct pool_ref ref[] = {good, good, good, good, good, good};
+    ref[1].at = 12; /* beyond the region, */
+    ref[2].at = UINT32_MAX;
+    ref[3].units = UINT32_MAX;
+    ref[4].size = 5 * POOL_UNIT + 1; /* beyond its chunk */
+    ref[5].size = UINT64_MAX;
+    for (uint32_t i = 0; i < 6; i++) {
+        struct lane_head *head = lane_at(&lane, i * 64);
+        memcpy(lane_payload(head), &ref[i], sizeof ref[i]);
+        atomic_poke(&head->word, lane_word(64, sizeof ref[i] | LANE_AWAY));
+        claim_send(&c, entry, i, i * 8);
+    }
+    assert_int_equal(claim_map(&other, dir, "tx", "cl", 7, 3, "test"), 0);
+    assert_int_equal(other.tx.pool, 65536);
+    for (uint32_t i = 0; i < 6; i++) {
+        lane = claim_lane(&other);
+        assert_int_equal(claim_read(&other, &lane, i * 8, &record), i == 0);
+    }
+    assert_true(claim_read(&other, &lane, 0, &record));
+    assert_ptr_equal(record.data, seg_pool(&other.tx) + 2 * POOL_UNIT);
+    assert_true(record.size == 20000 && record.units == 5 && record.lost == 0);
+    assert_int_equal(claim_rest(dir, "tx", "cl", &bytes, &closed), 6);
+    assert_int_equal(bytes, 20000);
+    lane = claim_lane(&c); /* behind what says how many were dropped, */
+    struct lane_head *head = lane_at(&lane, 0);
+    memcpy(lane_payload(head), &lost, sizeof lost);
+    memcpy((char *)lane_payload(head) + sizeof lost, &good, sizeof good);
+    assert_true(claim_read(&c, &lane, CLAIM_LOST, &record));
+    assert_true(record.size == 20000 && record.units == 5 && record.lost == 5);
+    atomic_poke(&head->word, lane_word(32, sizeof good | LANE_AWAY)); /* for which there is no room, */
+    assert_false(claim_read(&c, &lane, CLAIM_LOST, &record));
+    for (uint32_t size = 0; size < 56; size++) { /* and of another size */
+        atomic_poke(&head->word, lane_word(64, size | LANE_AWAY));
+        assert_int_equal(claim_read(&c, &lane, 0, &record) && size != sizeof good, 0);
+    }
+    claim_unmap(&other);
+    claim_unmap(&c);
+}
+
 static void damage(const char *file, size_t at, const void *with, size_t size) {
     int fd = openat(dir, file, O_WRONLY | O_CLOEXEC);
     assert_true(fd >= 0);
@@ -148,7 +201,7 @@ static void refuses_what_is_no_pusher(void **state) {
         int code;
     } cases[] = {
         {"tx", 0, 1, -THIRL_EFORMAT},
-        {"tx", offsetof(struct claim_tx, version), 2, -THIRL_EVERSION},
+        {"tx", offsetof(struct claim_tx, version), CLAIM_VERSION + 1, -THIRL_EVERSION},
         {"tx", offsetof(struct claim_tx, size), 8, -THIRL_EVERSION},
         {"tx", offsetof(struct claim_tx, node), 8, -THIRL_EFORMAT},
         {"tx", offsetof(struct claim_tx, number), 4, -THIRL_EFORMAT},
@@ -158,7 +211,7 @@ static void refuses_what_is_no_pusher(void **state) {
         {"tx", offsetof(struct claim_tx, slots), 1u << 16, -THIRL_EFORMAT},
         {"tx", offsetof(struct claim_tx, slots), 1u << 31, -THIRL_EFORMAT},
         {"cl", 0, 1, -THIRL_EFORMAT},
-        {"cl", offsetof(struct claim_words, version), 2, -THIRL_EFORMAT},
+        {"cl", offsetof(struct claim_words, version), CLAIM_VERSION + 1, -THIRL_EFORMAT},
         {"cl", offsetof(struct claim_words, slots), 32, -THIRL_EFORMAT},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -240,6 +293,7 @@ int main(void) {
         cmocka_unit_test(goes_round),
         cmocka_unit_test(sleepers_are_too_late),
         cmocka_unit_test(counts_what_is_not_done),
+        cmocka_unit_test(reads_references),
         cmocka_unit_test(refuses_what_is_no_pusher),
         cmocka_unit_test(many_workers),
     };

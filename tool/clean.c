@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The verb clean: removes what channels without living ends have left in the kernel, and says what was in it.
+ * The verb clean: removes what channels without living ends have left in the kernel, and says what was in it; by its name also an area, a
+ * state or a cache that nobody has open.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +34,22 @@ static int note(void *context, const struct thirl_left *left) {
     c->addresses[c->count] = strdup(left->address);
     c->full = c->full || !c->addresses[c->count];
     c->count += c->addresses[c->count] != NULL;
+    return 0;
+}
+
+/* An area, a state or a cache, which nobody loses unasked: by its name only. */
+static int discard(struct clean *c, const char *address) {
+    int code = thirl_discard(address);
+    if (code < 0) {
+        return code;
+    }
+    if (c->json) {
+        text_print(&c->out, "{\"address\":");
+        text_json(&c->out, address, strlen(address));
+        text_print(&c->out, ",\"removed\":true}");
+    } else {
+        text_print(&c->out, "%s: removed\n", address);
+    }
     return 0;
 }
 
@@ -82,10 +100,14 @@ int tool_clean(const struct tool_args *args) {
         code = clean_all(&c, args);
     } else {
         code = clean(&c, args->operand);
-        if (code < 0) {
-            tool_say(args, "%s", thirl_why());
-            return tool_exit_of(code);
+        char why[512] = "";
+        (void)snprintf(why, sizeof why, "%s", code < 0 ? thirl_why() : "");
+        int other = code == -ENOENT ? discard(&c, args->operand) : code;
+        if (other < 0) { /* what is neither has left nothing */
+            tool_say(args, "%s", other == -ENOENT || other == -THIRL_EADDRESS ? why : thirl_why());
+            return tool_exit_of(other == -THIRL_EADDRESS ? -ENOENT : other);
         }
+        code = TOOL_DONE;
     }
     text_print(&c.out, "%s", c.json ? "]\n" : "");
     int finished = text_finish(&c.out, args);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The verb list: the ends in the registry, and what the dead have left, as a table for people or as JSON. Reads only.
+ * The verb list: the ends in the registry, what the dead have left, and what is shared, as a table for people or as JSON. Reads only.
  */
 #include <stdio.h>
 #include <string.h>
@@ -127,6 +127,26 @@ static int see_left(void *context, const struct thirl_left *left) {
     return 0;
 }
 
+/* What is shared, with its size; the handles that processes have of it are lines of their own. */
+static int see_thing(void *context, const struct thirl_thing *thing) {
+    struct list *l = context;
+    const char *state = thing->users ? "used" : "kept";
+    if (l->json) {
+        text_print(&l->out, "%s{", l->objects++ ? ",\n " : "");
+        add_text(&l->out, "address", thing->address);
+        add_text(&l->out, "role", thing->kind);
+        add_text(&l->out, "state", state);
+        text_print(&l->out, "\"bytes\":%llu,\"users\":%u,\"uid\":%u,\"mode\":\"%04o\"}",
+                   (unsigned long long)thing->bytes, thing->users, thing->uid, thing->mode);
+        return 0;
+    }
+    char size[TEXT_SIZE_MAX];
+    const char *cells[COLUMNS] = {
+        thing->address, thing->kind, state, NULL, NULL, NULL, NULL, NULL, text_size(size, (double)thing->bytes)};
+    text_row(&l->table, cells);
+    return 0;
+}
+
 int tool_list(const struct tool_args *args) {
     static struct list l;
     text_init(&l.out, 1);
@@ -138,6 +158,7 @@ int tool_list(const struct tool_args *args) {
     }
     int code = thirl_list(see, &l);
     code = code < 0 ? code : thirl_left(see_left, &l);
+    code = code < 0 ? code : thirl_things(see_thing, &l);
     if (l.table.full) {
         tool_say(args, "no memory for the list");
         return TOOL_OTHER;

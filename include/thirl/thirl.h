@@ -518,6 +518,24 @@ THIRL_API THIRL_CHECK int thirl_left(int (*seen)(void *context, const struct thi
  * nothing; -EBUSY: somebody has it open; -EACCES, … Empty queues and those that only the dead knew are removed by themselves. */
 THIRL_API THIRL_CHECK int thirl_clean(const char *address);
 
+/* What is shared and belongs to no process: areas, states and caches by name (their headers: area.h, state.h, cache.h). They stay until
+ * somebody takes their name away. */
+struct thirl_thing {
+    size_t size;
+    const char *address; /* "shm://camera/pose" */
+    const char *kind;    /* "area", "state", "cache"; "?" what cannot be read, or is none of them */
+    uint64_t bytes;      /* of its file */
+    uint32_t users;      /* handles that living processes have by that name; thirl_list shows whose they are */
+    uint32_t uid, mode;
+};
+
+/* Calls seen for each in the registry directory, in the order of addresses, until it returns nonzero, and returns that. Reads only. */
+THIRL_API THIRL_CHECK int thirl_things(int (*seen)(void *context, const struct thirl_thing *), void *context);
+
+/* Takes away the name of one that nobody has open by it; its memory goes with the last who was given a descriptor. -ENOENT, -EBUSY,
+ * -EACCES, -THIRL_EFORMAT: it is none. Never happens unasked: what is in one may be meant for those who come later. */
+THIRL_API THIRL_CHECK int thirl_discard(const char *address);
+
 #ifdef __cplusplus
 }
 #endif

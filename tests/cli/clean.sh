@@ -47,4 +47,27 @@ while read -r name roles address; do
     check "$name: clean --all --json" test "$code" = 0 -a "$(cat out)" = "[{\"address\":\"$address\",\"messages\":3}]"
     check "$name: nothing is left" test -z "$(timeout 10 "$TOOL" list 2>/dev/null)"
 done <every
+
+tool state pose/1 --message hello
+tool cache web/pages put key value
+tool list >out
+check "list shows a state" grep -Eq '^shm://pose/1 +state +kept +- .* [0-9.]+ KiB$' out
+check "and a cache, with its size" grep -Eq '^shm://web/pages +cache +kept +- .* 64.0 MiB$' out
+tool list --json >out
+check "and so does its JSON" grep -Eq '"address":"shm://web/pages","role":"cache","state":"kept","bytes":67108864,"users":0,' out
+begin watch /dev/null "$TOOL" state --watch pose/1
+until_true 100 seen '^shm://pose/1 +state +used '
+check "what is open is used, by whom the line beside says" \
+    sh -c "'$TOOL' list | grep -Eq '^shm://pose/1 +state +[a-z]+ +$(pid_of watch) '"
+tool clean --all >out
+check "all are left alone" test -z "$(cat out)" -a "$(timeout 10 "$TOOL" list | grep -Ec 'kept|used')" = 2
+tool clean pose/1 2>clean.err
+check "what is open is not removed" test "$code" = 6 -a "$(grep -c '1 handle first' clean.err)" = 1
+kill -INT "$(pid_of watch)"
+await watch
+tool clean shm://pose/1 >out
+check "by its name it is" test "$code" = 0 -a "$(cat out)" = "shm://pose/1: removed"
+tool clean --json web/pages >out
+check "as JSON" test "$code" = 0 -a "$(cat out)" = '[{"address":"web/pages","removed":true}]'
+check "nothing is left of them" test -z "$(ls "$THIRL_DIR/area")"
 finish

@@ -247,6 +247,13 @@ static void make_board(void) {
 
 #define get(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 
+#define LARGE 20000
+
+/* Bytes of a job behind its number: now and then more than the queue holds. */
+static size_t more_of(uint32_t job) {
+    return job % 20 == 13 ? LARGE : job % 50;
+}
+
 /* Notes that a worker has got that job. */
 static void note(const void *data, size_t size, int again) {
     uint32_t job = 0;
@@ -254,7 +261,7 @@ static void note(const void *data, size_t size, int again) {
     if (whole) {
         memcpy(&job, data, sizeof job);
     }
-    whole = whole && job < JOBS && size == sizeof job + job % 50 &&
+    whole = whole && job < JOBS && size == sizeof job + more_of(job) &&
             conform_intact((const char *)data + sizeof job, size - sizeof job, job);
     if (!whole) {
         __atomic_store_n(&board->wrong, 1, __ATOMIC_RELEASE);
@@ -267,8 +274,8 @@ static void note(const void *data, size_t size, int again) {
 
 static size_t make_job(void *data, uint32_t job) {
     memcpy(data, &job, sizeof job);
-    conform_fill((char *)data + sizeof job, job % 50, job);
-    return sizeof job + job % 50;
+    conform_fill((char *)data + sizeof job, more_of(job), job);
+    return sizeof job + more_of(job);
 }
 
 static void work_till_stop(const struct conform *c, struct peer *stage) {
@@ -310,7 +317,7 @@ static void push_jobs(const struct conform *c, struct peer *stage) {
     uint32_t first = (uint32_t)conform_hear(stage);
     thirl *end = conform_open(c, THIRL_PUSH, "queue=4K");
     for (uint32_t i = first; i < JOBS; i += 4) {
-        char data[64];
+        char data[LARGE + 64];
         size_t size = make_job(data, i);
         must_be(thirl_send(end, data, size, PATIENCE), 0);
         board->committed[i] = 1;
@@ -360,12 +367,12 @@ static void die_at(void) {
 }
 
 static void send_one(thirl *end, uint32_t job) {
-    char data[64];
+    char data[LARGE + 64];
     size_t size = make_job(data, job);
     thirl_msg *msg = NULL, *unused = NULL;
     switch (job % 8) {
     case 3: /* behind a loan that goes back, and one that is put late */
-        must_be(thirl_loan(end, &unused, 20, PATIENCE), 0);
+        must_be(thirl_loan(end, &unused, job % 16 == 3 ? 20 : LARGE, PATIENCE), 0);
         must_be(thirl_loan(end, &msg, size, PATIENCE), 0);
         thirl_free(&unused);
         break;
@@ -400,7 +407,7 @@ static void push_and_die(const struct conform *c, struct peer *stage) {
 
 /* Takes in every way there is. */
 static void get_one(thirl *end, unsigned turn) {
-    char data[600];
+    static char data[2 * LARGE];
     thirl_msg *msg = NULL;
     size_t size = 0, count = 4;
     struct iovec many[4];
@@ -521,7 +528,11 @@ static void any_claim_may_kill(struct conform *c) {
 }
 
 static void any_half_may_kill(struct conform *c) {
-    kill_at_all_of(c, "offer.", "toil.", 14);
+    kill_at_all_of(c, "offer.", "toil.", 16);
+}
+
+static void any_cargo_may_kill(struct conform *c) {
+    kill_at_all_of(c, "cargo.", "giver.", 5);
 }
 
 static void push_with_a_loan_out(const struct conform *c, struct peer *stage) {
@@ -586,6 +597,7 @@ int main(int argc, char **argv) {
         CONFORM_ONLY(closed_pushers_jobs_wait, "shm-queue"),
         CONFORM_ONLY(any_claim_may_kill, "shm-queue"),
         CONFORM_ONLY(any_half_may_kill, "shm-queue"),
+        CONFORM_ONLY(any_cargo_may_kill, "shm-queue"),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }
