@@ -8,7 +8,12 @@
 
 #include "sync/party.h"
 
-#define REASON "the server gave the request back without an answer"
+/* What a caller is told, by the code. */
+static const char *reason(int code) {
+    return code == -THIRL_EEXPIRED  ? "the request was older than its ?lifespan= when the server would have received it"
+           : code == -THIRL_EFORMAT ? "the request was damaged on its way, and not delivered"
+                                    : "the server gave the request back without an answer";
+}
 
 /* The caller of these wants no answer any more: of one call, or of all in a conversation. */
 static void cancel(thirl *end, const struct mech_note *note) {
@@ -40,7 +45,8 @@ static int take(thirl *end, struct thirl_msg **msg, bool wait) {
         if (rc != 0) {
             return rc;
         }
-        if ((*msg)->note.kind == MECH_REQUEST) {
+        const struct mech_note *note = &(*msg)->note;
+        if (likely(note->kind == MECH_REQUEST && note->failure == 0)) {
             (*msg)->owed = true;
             if (likely(end->due->tasks != NULL)) {
                 show(end->due, *msg);
@@ -48,9 +54,11 @@ static int take(thirl *end, struct thirl_msg **msg, bool wait) {
             (*msg)->piece.again = (*msg)->note.again;
             return 0;
         }
-        if ((*msg)->note.kind == MECH_CANCEL || (*msg)->note.kind == MECH_GONE) {
-            cancel(end, &(*msg)->note);
-            atomic_store(&end->due->parted, end->due->parted | ((*msg)->note.kind == MECH_GONE));
+        if (note->kind == MECH_REQUEST) {
+            due_owe(end, note);
+        } else if (note->kind == MECH_GONE || (note->kind == MECH_CANCEL && note->failure == 0)) {
+            cancel(end, note);
+            atomic_store(&end->due->parted, end->due->parted | (note->kind == MECH_GONE));
         }
         end_give_back(*msg);
         *msg = NULL;
@@ -78,16 +86,17 @@ void due_look(thirl *end) {
 
 /* ---- those who get no answer ---- */
 
-static int tell(thirl *end, uint64_t call, uint64_t whom) {
+static int tell(thirl *end, uint64_t call, uint64_t whom, int code) {
     struct {
         int32_t code;
-        char text[sizeof REASON - 1];
-    } failed = {.code = ECANCELED};
-    memcpy(failed.text, REASON, sizeof failed.text);
+        char text[128];
+    } failed = {.code = -code};
+    size_t length = strnlen(reason(code), sizeof failed.text);
+    memcpy(failed.text, reason(code), length);
     const struct mech_note note = {.kind = MECH_FAILED, .call = call, .whom = whom};
     size_t done = 0;
-    int rc = end->mech->send_noted(end->state, &failed, offsetof(__typeof__(failed), text) + sizeof failed.text, &done,
-                                   &note, false);
+    int rc =
+        end->mech->send_noted(end->state, &failed, offsetof(__typeof__(failed), text) + length, &done, &note, false);
     return done != 0 ? 0 : rc; /* what is kept leaves with the next one */
 }
 
@@ -96,10 +105,12 @@ void due_owe(thirl *end, const struct mech_note *note) {
     if (end_enter(end, MECH_OUT, INT64_MAX) != 0) {
         return;
     }
-    if (tell(end, note->call, note->whom) == -EAGAIN && due->owed_count < DUE_OWED) {
+    int code = note->failure != 0 ? note->failure : -ECANCELED;
+    if (tell(end, note->call, note->whom, code) == -EAGAIN && due->owed_count < DUE_OWED) {
         unsigned at = (due->owed_first + due->owed_count) % DUE_OWED;
         due->owed[at].call = note->call;
         due->owed[at].whom = note->whom;
+        due->owed[at].code = code;
         atomic_store(&due->owed_count, due->owed_count + 1); /* pairs with the load in due_settle */
     }
     end_leave(end, MECH_OUT);
@@ -117,11 +128,13 @@ void due_settle(thirl *end) {
     for (uint32_t n = due->owed_count; n > 0; n--) {
         unsigned at = due->owed_first++ % DUE_OWED;
         uint64_t call = due->owed[at].call, whom = due->owed[at].whom;
+        int code = due->owed[at].code;
         due->owed_count--;
-        if (tell(end, call, whom) == -EAGAIN) {
+        if (tell(end, call, whom, code) == -EAGAIN) {
             unsigned last = (due->owed_first + due->owed_count++) % DUE_OWED;
             due->owed[last].call = call;
             due->owed[last].whom = whom;
+            due->owed[last].code = code;
         }
     }
     end_leave(end, MECH_OUT);

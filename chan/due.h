@@ -19,6 +19,7 @@ struct due {
     /* Under the gate of the way OUT: calls that nobody will answer, and whose callers had no room to hear that. */
     struct {
         uint64_t call, whom;
+        int code;
     } owed[DUE_OWED];
     unsigned owed_first;
     uint32_t owed_count;
@@ -38,7 +39,8 @@ static inline void due_done(const struct due *due, unsigned slot) {
 /* Takes in what has arrived, without waiting, so that what was cancelled is known; under the gate of the way IN. */
 void due_look(thirl *);
 
-/* A request was given back without an answer: tells its caller, now or later. No gate is held. due_settle tells those who are left. */
+/* A request was given back without an answer, or (note->failure) may not be used: tells its caller, now or later. The gate of the way OUT is
+ * not held. due_settle tells those who are left. */
 void due_owe(thirl *, const struct mech_note *);
 void due_settle(thirl *);
 

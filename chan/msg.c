@@ -192,6 +192,7 @@ int end_take(thirl *end, struct thirl_msg **taken, bool wait) {
     if (msg == NULL) {
         return -EBUSY;
     }
+    msg->note.failure = 0;
     int rc = end->mech->take != NULL         ? end->mech->take(end->state, &msg->piece)
              : end->mech->take_noted != NULL ? end->mech->take_noted(end->state, &msg->piece, &msg->note)
                                              : recv_private(end, msg, wait);

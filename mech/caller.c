@@ -130,9 +130,8 @@ int caller_flush(void *self, uint64_t *left) {
 }
 
 int caller_open(struct caller *c, const struct mech_open *open, const struct meet_kind *kind, void *place) {
-    c->letter.crc = open->options.crc != 0;
     c->chain.part = MEET_CALLER;
-    c->chain.extra = slip_size(c->letter.crc);
+    c->chain.extra = SLIP;
     return haul_open(&c->chain, open, kind, place);
 }
 

@@ -29,9 +29,9 @@ void caller_limits(void *self, struct thirl_limits *);
 void caller_claims(struct thirl_limits *);
 
 #define CALLER_SLOTS                                                                                                   \
-    .roles = 1u << THIRL_CALL, .blocks = true, .crc = true, .checks = true, .queue = HAUL_QUEUE,                       \
-    .close = caller_close, .deinit = haul_deinit, .flush = caller_flush, .settle = caller_settle,                      \
-    .send_noted = caller_send, .recv_noted = caller_recv, .choose = caller_choose, .ready = haul_ready,                \
-    .look = haul_look, .arm = haul_arm, .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer, .pidfd = haul_pidfd
+    .roles = 1u << THIRL_CALL, .blocks = true, .crc = true, .queue = HAUL_QUEUE, .close = caller_close,                \
+    .deinit = haul_deinit, .flush = caller_flush, .settle = caller_settle, .send_noted = caller_send,                  \
+    .recv_noted = caller_recv, .choose = caller_choose, .ready = haul_ready, .look = haul_look, .arm = haul_arm,       \
+    .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer, .pidfd = haul_pidfd
 
 #endif

@@ -283,9 +283,8 @@ int clerk_fd(void *self, enum mech_way way, int *fd) {
 
 int clerk_open(struct clerk *c, const struct mech_open *open, const struct meet_kind *kind, void *place) {
     c->letter.serves = true;
-    c->letter.crc = open->options.crc != 0;
     c->last = &c->first;
-    c->hub.chain.extra = slip_size(c->letter.crc);
+    c->hub.chain.extra = SLIP;
     return hub_open(&c->hub, open, kind, place, &pattern);
 }
 

@@ -38,7 +38,7 @@ void clerk_limits(void *self, struct thirl_limits *);
 void clerk_claims(struct thirl_limits *);
 
 #define CLERK_SLOTS                                                                                                    \
-    HUB_SLOTS, .roles = 1u << THIRL_SERVE, .blocks = true, .checks = true, .close = clerk_close, .flush = clerk_flush, \
+    HUB_SLOTS, .roles = 1u << THIRL_SERVE, .blocks = true, .close = clerk_close, .flush = clerk_flush,                 \
                .settle = clerk_settle, .send_noted = clerk_send, .recv_noted = clerk_recv, .ready = clerk_ready,       \
                .look = clerk_look, .arm = clerk_arm, .fd = clerk_fd
 

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
+#include "mech/seal.h"
 
 #define DESK_QUEUE (256u << 10) /* two for each conversation, and there may be many */
 #define DESK_POOL (UINT64_C(64) << 20)
@@ -66,8 +67,8 @@ static int desk_open(void *self, const struct mech_open *open) {
     uint64_t within = ring - 2 * sizeof(struct lane_head), away = pool_most(d->options.pool);
     uint64_t most = (within > away ? within : away) - sizeof(struct desk_head);
     d->max = open->options.max < most ? open->options.max : most;
-    int rc = roll_begin(&d->roll, "shm", open->rest, ROLL_CALL, !d->serves, d->serves, d->mode,
-                        clock_after(clock_now(), open->options.timeout));
+    int rc = roll_begin(&d->roll, "shm", open->rest, ROLL_CALL | seal_kind(&open->options) * ROLL_CRC, !d->serves,
+                        d->serves, d->mode, clock_after(clock_now(), open->options.timeout));
     rc = rc != 0 ? rc : roll_type(&d->roll, open->options.of, d->mode);
     if (rc != 0) {
         return rc;
@@ -522,6 +523,8 @@ const struct mech mech_desk = {
     .state_size = sizeof(struct desk),
     .roles = 1u << THIRL_CALL | 1u << THIRL_SERVE,
     .registry = true,
+    .crc = true,
+    .clocked = true,
     .queue = DESK_QUEUE,
     .pool = DESK_POOL,
     .open = desk_open,

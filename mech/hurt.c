@@ -38,6 +38,11 @@ struct hurt {
     size_t base, limit;  /* OUT, on a stream: the piece of the caller's bytes that is on its way; base == limit: none */
     struct held held[2]; /* IN: messages in hand, the next one is held[next] */
     unsigned count, next;
+    struct taken { /* IN: what lies in place and did not fit yet */
+        bool out;
+        struct mech_piece piece;
+        struct mech_note note;
+    } taken;
     struct wrap_bell bell; /* thirl_fd, where messages may be in hand */
     struct node_end *seen;
     char address[NODE_ADDRESS_MAX];
@@ -335,6 +340,33 @@ static int take_slot(void *self, struct mech_piece *piece) {
     return dice_end(&h->dice[MECH_IN], rc != 0 ? rc : CALL(h, take, piece));
 }
 
+/* What lies in place, copied: there a bit may be turned over. One that does not fit is asked for again. */
+static int recv_taken_slot(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
+    struct hurt *h = self;
+    struct taken *t = &h->taken;
+    (void)wait;
+    int rc = t->out ? 0 : before(h, MECH_IN, false);
+    if (rc == 0 && !t->out) {
+        t->note = (struct mech_note){.failure = 0};
+        rc = CALL(h, take_noted, &t->piece, &t->note);
+        t->out = rc == 0;
+    }
+    if (rc == 0) {
+        *size = t->piece.size;
+        rc = t->piece.size > capacity ? -EMSGSIZE : 0;
+    }
+    if (rc == 0) {
+        if (*size != 0) {
+            memcpy(buffer, t->piece.data, *size);
+        }
+        flip(h, buffer, *size);
+        *note = t->note;
+        CALL(h, free, &t->piece, MECH_IN);
+        t->out = false;
+    }
+    return end_recv(h, rc);
+}
+
 static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note) {
     struct hurt *h = self;
     int rc = before(h, MECH_IN, false);
@@ -462,7 +494,9 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
         outer->loan = NULL;
         outer->put = NULL;
         outer->take = NULL;
-        outer->free = outer->take_noted == NULL ? NULL : outer->free;
+        outer->recv_noted = outer->take_noted != NULL ? recv_taken_slot : outer->recv_noted;
+        outer->take_noted = NULL;
+        outer->free = NULL;
         outer->requeue = NULL;
     }
     if (harm_breaks(&harm)) { /* message by message */

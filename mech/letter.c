@@ -33,8 +33,8 @@ static int reserve(struct letter *letter, const char *address, size_t size) {
     return 0;
 }
 
-static int too_large(const struct letter *letter, const struct link *l, const char *address, size_t size) {
-    size_t most = l->terms.send_max < slip_size(letter->crc) ? 0 : l->terms.send_max - slip_size(letter->crc);
+static int too_large(const struct link *l, const char *address, size_t size) {
+    size_t most = l->terms.send_max < SLIP ? 0 : l->terms.send_max - SLIP;
     return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %zu that go to %s: see ?max= and ?queue=%s",
                    address, size, most, l->who.text, l->terms.packets ? ", or leave out ?type=seqpacket" : "");
 }
@@ -51,11 +51,11 @@ static int send_whole(struct link *l, const unsigned char *data, size_t size) {
 
 int letter_send(struct letter *letter, struct link *l, const char *address, const void *data, size_t size, size_t *done,
                 const struct mech_note *note) {
-    size_t total = size + slip_size(letter->crc);
+    size_t total = size + SLIP;
     int rc = 0;
     if (likely(*done == 0)) {
         if (unlikely(size > SIZE_MAX / 2 || total > l->terms.send_max)) {
-            return too_large(letter, l, address, size);
+            return too_large(l, address, size);
         }
         if ((rc = reserve(letter, address, total)) != 0) {
             return rc;
@@ -66,7 +66,7 @@ int letter_send(struct letter *letter, struct link *l, const char *address, cons
         if (size != 0) {
             memcpy(letter->data, data, size);
         }
-        slip_write(letter->data, size, &slip, letter->crc);
+        slip_write(letter->data, size, &slip, false);
         weave("letter.send.before");
         rc = send_whole(l, letter->data, total);
         weave("letter.send.after");
@@ -85,7 +85,7 @@ static bool may_come(bool serves, unsigned kind) {
 
 int letter_open(const struct letter *letter, const void *data, size_t *size, struct mech_note *note) {
     struct slip slip;
-    int rc = slip_read(data, size, &slip, letter->crc);
+    int rc = slip_read(data, size, &slip, false);
     if (rc == 0 && !may_come(letter->serves, slip.kind)) {
         rc = err_say(THIRL_EFORMAT, "the peer sent a message of the kind %u, which it may not send", slip.kind);
     }

@@ -14,7 +14,7 @@
 struct letter {
     unsigned char *data;
     size_t room;
-    bool serves, crc;
+    bool serves;
 };
 
 void letter_free(struct letter *);

@@ -94,7 +94,8 @@ struct mech_note {
     int64_t
         deadline; /* CLOCK_MONOTONIC, ns, INT64_MAX: none; rounded down to 16 ns. Whoever carries it to another host, or into another
                          time namespace, sends what is left of it, and takes it from its own clock at arrival */
-    int failure; /* of GONE: -THIRL_EPEERDIED, -THIRL_ECLOSED (it has left) or -THIRL_EFORMAT (it lied) */
+    int failure; /* of GONE: -THIRL_EPEERDIED, -THIRL_ECLOSED (it has left) or -THIRL_EFORMAT (it lied); of any other, where it is not 0: it
+                    may not be used, -THIRL_EFORMAT (damaged) or -THIRL_EEXPIRED, has no bytes, and thirl_why says more. In, 0 before the call */
 };
 
 /* Something to sleep on. */
@@ -133,7 +134,7 @@ struct mech {
     uint32_t full; /* a bit for each enum thirl_full that it knows, if not only to wait; chan refuses others */
     bool history;  /* it knows ?history=; chan refuses that elsewhere */
     bool crc;      /* its ends find out whether both have ?crc and ?lifespan: those are refused elsewhere */
-    bool checks;   /* that CRC is its own affair: nothing is put around it */
+    bool clocked;  /* of calls: both ends read one clock, and deadlines come as they were sent */
     bool numbers;  /* recv_noted tells each message's number; else chan counts, where there is no take */
     const struct mech *datagram; /* what carries ?type=datagram of the same scheme; NULL: there is none */
     const struct mech *kin;      /* what carries further roles of the same scheme, see mech_for; NULL: there is none */

@@ -11,14 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/crc.h"
 #include "base/err.h"
 #include "base/fd.h"
-#include "base/proc.h"
+#include "mech/pledge.h"
+#include "mech/stamp.h"
 #include "mech/wrap.h"
 #include "mem/node.h"
 
@@ -35,10 +35,8 @@ struct box {
     size_t room;
 };
 
-enum verdict { GOOD, STALE, DAMAGED, FOREIGN };
-
 struct damage {
-    enum verdict verdict;
+    enum stamp_verdict verdict;
     uint64_t number;
     size_t size;
     uint32_t brought, computed;
@@ -52,13 +50,12 @@ struct seal {
     bool lends;     /* OUT: what is sent by copy may be lent as well, to the same effect */
     bool under_way; /* OUT: out holds a message of which a part has left */
     struct iovec many[MANY_OUT];
-    unsigned kind;    /* seal_kind */
-    size_t tail;      /* so many bytes of a message inside are not the user's */
-    int64_t lifespan; /* ns */
-    uint32_t clock;   /* which one this process reads */
-    bool jobs;        /* IN: what grew old is told, not passed over */
-    uint64_t number;  /* IN: of the next message of this peer */
-    uint64_t passed;  /* IN: passed over since the last one, where the mechanism does not keep that itself */
+    unsigned kind; /* seal_kind */
+    size_t tail;   /* so many bytes of a message inside are not the user's */
+    struct stamp stamp;
+    bool jobs;       /* IN: what grew old is told, not passed over */
+    uint64_t number; /* IN: of the next message of this peer */
+    uint64_t passed; /* IN: passed over since the last one, where the mechanism does not keep that itself */
     struct damage untold[MANY_IN];   /* IN: for the next calls */
     unsigned untold_from, untold_to; /* alike: none */
     struct wrap_bell bell;           /* thirl_fd, where something untold is to light it */
@@ -84,11 +81,8 @@ static int reserve(const struct seal *s, struct box *box, size_t size) {
 
 static inline void close_seal(const struct seal *s, unsigned char *data, size_t size) {
     if ((s->kind & SEAL_TIME) != 0) {
-        const uint64_t times[] = {htole64((uint64_t)clock_now()), htole64((uint64_t)s->lifespan)};
-        const uint32_t clock = htole32(s->clock);
-        memcpy(data + size, times, sizeof times);
-        memcpy(data + size + sizeof times, &clock, sizeof clock);
-        size += SEAL_STAMP;
+        stamp_write(&s->stamp, data + size);
+        size += STAMP;
     }
     if ((s->kind & SEAL_CRC) != 0) {
         const uint32_t crc = htole32(crc_add(0, data, size));
@@ -253,10 +247,10 @@ static int tell(struct seal *s, const struct damage *d) {
     node_end_who(s->seen, who);
     who[sizeof who - 1] = '\0';
     const char *from = who[0] != '\0' ? " from " : "";
-    if (d->verdict == STALE) {
+    if (d->verdict == STAMP_STALE) {
         return tell_stale(s, d, from, who);
     }
-    if (d->verdict == FOREIGN) {
+    if (d->verdict == STAMP_FOREIGN) {
         return err_say(EBADMSG,
                        "%s: message %llu%s%s was sent by another clock, of another host or time namespace, so that "
                        "nobody knows how old it is; it was passed over: open both ends without ?lifespan",
@@ -282,42 +276,25 @@ static int tell_untold(struct seal *s) {
     return rc;
 }
 
-static enum verdict judge_time(const struct seal *s, const unsigned char *stamp, struct damage *d) {
-    uint64_t times[2];
-    uint32_t clock;
-    memcpy(times, stamp, sizeof times);
-    memcpy(&clock, stamp + sizeof times, sizeof clock);
-    int64_t sent = (int64_t)le64toh(times[0]), lifespan = (int64_t)le64toh(times[1]), now = clock_now();
-    if (le32toh(clock) != s->clock) {
-        return FOREIGN;
-    }
-    if (sent < 0 || sent > now || lifespan <= 0) {
-        return DAMAGED;
-    }
-    d->age = now - sent;
-    d->allowed = lifespan < s->lifespan ? lifespan : s->lifespan;
-    return d->age > d->allowed ? STALE : GOOD;
-}
-
 /* Looks at a sealed message, which counts as received. */
-static inline enum verdict judge(struct seal *s, const unsigned char *data, size_t size, struct damage *d) {
+static inline enum stamp_verdict judge(struct seal *s, const unsigned char *data, size_t size, struct damage *d) {
     struct node_count *in = &s->seen->in;
-    *d = (struct damage){.verdict = DAMAGED, .number = s->number++, .size = size};
+    *d = (struct damage){.verdict = STAMP_DAMAGED, .number = s->number++, .size = size};
     if (likely(size >= s->tail)) {
-        d->verdict = GOOD;
+        d->verdict = STAMP_GOOD;
         if ((s->kind & SEAL_CRC) != 0) {
             memcpy(&d->brought, data + size - SEAL_SUM, SEAL_SUM);
             d->brought = le32toh(d->brought);
             d->computed = crc_add(0, data, size - SEAL_SUM);
-            d->verdict = d->brought == d->computed ? GOOD : DAMAGED;
+            d->verdict = d->brought == d->computed ? STAMP_GOOD : STAMP_DAMAGED;
         }
-        if (likely(d->verdict == GOOD) && (s->kind & SEAL_TIME) != 0) {
-            d->verdict = judge_time(s, data + size - s->tail, d);
+        if (likely(d->verdict == STAMP_GOOD) && (s->kind & SEAL_TIME) != 0) {
+            d->verdict = stamp_judge(&s->stamp, data + size - s->tail, &d->age, &d->allowed);
         }
     }
-    if (unlikely(d->verdict == STALE)) {
+    if (unlikely(d->verdict == STAMP_STALE)) {
         atomic_poke(&in->expired, in->expired + 1);
-    } else if (unlikely(d->verdict != GOOD)) {
+    } else if (unlikely(d->verdict != STAMP_GOOD)) {
         atomic_poke(&in->refused, in->refused + 1);
     }
     return d->verdict;
@@ -377,7 +354,7 @@ static int recv_one(struct seal *s, void *buffer, size_t capacity, size_t *size,
         size_t room = straight ? capacity : s->in.room - s->tail < capacity ? s->in.room : capacity + s->tail;
         int rc = recv_inner(s, to, room, &got, note, wait);
         if (likely(rc == 0)) {
-            if (likely(judge(s, to, got, d) == GOOD)) {
+            if (likely(judge(s, to, got, d) == STAMP_GOOD)) {
                 *size = got - s->tail;
                 if (!straight && *size != 0) {
                     memcpy(buffer, to, *size);
@@ -410,7 +387,7 @@ static int recv_any(struct seal *s, void *buffer, size_t capacity, size_t *size,
             d.number = s->wrap.inner->numbers ? note->number : d.number;
             note->number = d.number;
         }
-        if (likely(d.verdict == GOOD)) {
+        if (likely(d.verdict == STAMP_GOOD)) {
             uint64_t passed = take_passed(s);
             if (note != NULL) {
                 note->lost += passed;
@@ -422,7 +399,7 @@ static int recv_any(struct seal *s, void *buffer, size_t capacity, size_t *size,
             drop(s, note);
             note->lost = 0;
         }
-        if (d.verdict != STALE || s->jobs) {
+        if (d.verdict != STAMP_STALE || s->jobs) {
             return tell(s, &d);
         }
         skip(s, lost);
@@ -445,11 +422,11 @@ static size_t open_seals(struct seal *s, struct iovec *messages, size_t count) {
     s->untold_from = s->untold_to = 0;
     for (size_t i = 0; i < count; i++) {
         struct damage *d = &s->untold[s->untold_to];
-        enum verdict verdict = judge(s, messages[i].iov_base, messages[i].iov_len, d);
-        if (likely(verdict == GOOD)) {
+        enum stamp_verdict verdict = judge(s, messages[i].iov_base, messages[i].iov_len, d);
+        if (likely(verdict == STAMP_GOOD)) {
             messages[good++] = (struct iovec){messages[i].iov_base, messages[i].iov_len - s->tail};
             (void)take_passed(s);
-        } else if (verdict == STALE && !s->jobs) {
+        } else if (verdict == STAMP_STALE && !s->jobs) {
             skip(s, 0);
         } else {
             s->untold_to++;
@@ -499,14 +476,14 @@ static int take_slot(void *self, struct mech_piece *piece) {
         if (unlikely(rc != 0)) {
             return pass_on(s, rc);
         }
-        if (likely(judge(s, piece->data, piece->size, &d) == GOOD)) {
+        if (likely(judge(s, piece->data, piece->size, &d) == STAMP_GOOD)) {
             piece->size -= s->tail;
             piece->lost += take_passed(s);
             return 0;
         }
         d.number = piece->number;
         CALL(s, free, piece, MECH_IN);
-        if (d.verdict != STALE || s->jobs) {
+        if (d.verdict != STAMP_STALE || s->jobs) {
             return tell(s, &d);
         }
         skip(s, piece->lost);
@@ -555,16 +532,6 @@ static void empty_boxes(struct seal *s) {
     s->out.data = s->in.data = NULL;
 }
 
-/* Two processes whose CLOCK_MONOTONIC is one and the same get the same number, others hardly ever. */
-static uint32_t which_clock(void) {
-    struct proc self;
-    struct stat space = {.st_ino = 0};
-    proc_self(&self);
-    (void)stat("/proc/self/ns/time", &space);
-    uint64_t inode = (uint64_t)space.st_ino;
-    return crc_add(crc_add(0, self.boot, strnlen(self.boot, sizeof self.boot)), &inode, sizeof inode);
-}
-
 static int open_slot(void *self, const struct mech_open *open) {
     struct seal *s = self;
     struct mech_open copy;
@@ -574,8 +541,7 @@ static int open_slot(void *self, const struct mech_open *open) {
     (void)strncpy(s->address, open->address, sizeof s->address - 1);
     s->kind = seal_kind(&open->options);
     s->tail = seal_tail(s->kind);
-    s->lifespan = open->options.lifespan;
-    s->clock = (s->kind & SEAL_TIME) != 0 ? which_clock() : 0;
+    stamp_init(&s->stamp, open->options.lifespan);
     s->jobs = open->role == THIRL_PULL;
     if (open->stream) {
         return err_say(EOPNOTSUPP, "%s: ?%s is for messages, and this role has a stream of bytes: use pair",
@@ -611,12 +577,12 @@ int seal_wrap(const struct mech **mech, const char *address, const struct thirl_
         return err_say(EOPNOTSUPP, "%s: ?raw adds nothing to what is sent, so there is no ?%s with it", address,
                        option);
     }
-    if (options->lifespan != 0 && ((*mech)->checks || ((*mech)->roles & 1u << THIRL_CALL) != 0)) {
-        return err_say(EOPNOTSUPP, "%s: ?lifespan is not for calls, each of which has a deadline of its own", address);
-    }
     if (!(*mech)->crc) {
         return err_say(EOPNOTSUPP, "%s: %s has no ?%s in this role: its messages have no place for one", address,
                        (*mech)->scheme, option);
+    }
+    if (((*mech)->roles & (1u << THIRL_CALL | 1u << THIRL_SERVE)) != 0) {
+        return pledge_wrap(mech);
     }
     struct mech *outer = wrap_make(*mech, sizeof(struct seal));
     if (outer == NULL) {

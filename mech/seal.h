@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * ?crc and ?lifespan: what stands behind every message, put there by the end that sends it and taken off by the one that receives it.
- * Inside, a message is longer by what was asked for, all of it little-endian:
+ * Inside, a message is longer by what was asked for:
  *
- *     | the message | when it was sent, 8 | its lifespan, 8 | which clock, 4 | a CRC-32C over all before, 4 |
- *                   '------------------ ?lifespan ------------------------' '----------- ?crc ----------'
+ *     | the message | its stamp (mech/stamp.h) | a CRC-32C over all before, 4 bytes, little-endian |
+ *                   '------- ?lifespan --------' '-------------------- ?crc ---------------------'
  *
  * A damaged one is never delivered: the receive answers -EBADMSG with a sentence, it is counted as refused, and the next call goes on
  * behind it. One that is older, when it would be received, than its sender's ?lifespan= or its receiver's is counted as expired. It is
  * passed over in silence, and the next of that sender says that it was lost; but a job is never: the receive answers -THIRL_EEXPIRED, once
- * for each. Times are CLOCK_MONOTONIC, in ns; which clock is a hash of the boot and the time namespace, and a message by another
- * one is refused as a damaged one is, for nobody can tell its age.
+ * for each. A message by another clock is refused as a damaged one is. Calls have what mech/pledge.h says instead.
  *
  * That both ends have the same of these options is for the mechanism to find out (struct mech.crc): by the channel's card, the
  * greeting, or the head of a packet.
@@ -19,6 +18,7 @@
 #define MECH_SEAL_H
 
 #include "mech/mech.h"
+#include "mech/stamp.h"
 
 #define SEAL_CRC 1u
 #define SEAL_TIME 2u
@@ -29,10 +29,9 @@ static inline unsigned seal_kind(const struct thirl_options *options) {
 }
 
 /* Bytes of a message inside that are not the user's. */
-#define SEAL_STAMP 20u
 #define SEAL_SUM 4u
 static inline size_t seal_tail(unsigned kind) {
-    return ((kind & SEAL_TIME) != 0 ? SEAL_STAMP : 0) + ((kind & SEAL_CRC) != 0 ? SEAL_SUM : 0);
+    return ((kind & SEAL_TIME) != 0 ? STAMP : 0) + ((kind & SEAL_CRC) != 0 ? SEAL_SUM : 0);
 }
 
 /* Puts it around *mech. 0, or an error and *mech is what it was: -EOPNOTSUPP where there is no place for it. */

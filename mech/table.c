@@ -37,8 +37,7 @@ const struct mech *mech_for(const struct mech *mech, enum thirl_role role) {
 int mech_wrap(const struct mech **mech, const char *address, const struct thirl_options *options) {
     const struct mech *bare = *mech;
     int rc = options->hurt == NULL ? 0 : hurt_wrap(mech, address, options);
-    bool sealed = options->lifespan != 0 || (options->crc != 0 && !bare->checks);
-    rc = rc != 0 || !sealed ? rc : seal_wrap(mech, address, options);
+    rc = rc != 0 || (options->crc == 0 && options->lifespan == 0) ? rc : seal_wrap(mech, address, options);
     rc = rc != 0 || options->deadline == 0 ? rc : vigil_wrap(mech, address);
     rc = rc != 0 || options->spy == NULL ? rc : spy_wrap(mech);
     if (rc != 0) {

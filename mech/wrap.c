@@ -88,6 +88,10 @@ static void wake_slot(void *self, enum mech_way way) {
     INNER(self)->wake(INSIDE(self), way);
 }
 
+static uint64_t server_slot(void *self, enum mech_way way, uint64_t whom) {
+    return INNER(self)->server(INSIDE(self), way, whom);
+}
+
 static bool ready_slot(void *self, enum mech_way way) {
     return INNER(self)->ready(INSIDE(self), way);
 }
@@ -165,6 +169,7 @@ struct mech *wrap_make(const struct mech *inner, size_t own) {
     PASS(take_noted, take_noted_slot);
     PASS(choose, choose_slot);
     PASS(wake, wake_slot);
+    PASS(server, server_slot);
     PASS(ready, ready_slot);
     PASS(requeue, requeue_slot);
     PASS(skip, skip_slot);

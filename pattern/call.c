@@ -310,7 +310,10 @@ static int receive(thirl *end, struct answering *a, struct thirl_msg *msg, bool 
         return rc;
     }
     bool wanted = a->id != 0 ? call->id == a->id : call->wanted == 0;
-    if (note->kind == MECH_FAILED) {
+    if (unlikely(note->failure != 0)) {
+        flight_fail(f, call, note->failure, thirl_why());
+        end_give_back(msg);
+    } else if (note->kind == MECH_FAILED) {
         int code;
         char why[FLIGHT_WHY];
         read_failure(end, msg, &code, why);

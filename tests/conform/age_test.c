@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/conform/query.h"
 #include "tests/conform/stock.h"
 
 #define SHORT "lifespan=50ms"
@@ -262,12 +263,119 @@ static void both_ends_say_so(struct conform *c) {
     }
 }
 
+/* ---- calls ---- */
+
+static uint64_t ask(thirl *client) {
+    uint64_t id = 0;
+    must_be(thirl_ask(client, "what", 4, &id, PATIENCE), 0);
+    return id;
+}
+
+static int answer_of(thirl *client, uint64_t id, thirl_time until) {
+    thirl_msg *reply = NULL;
+    int rc = thirl_answer(client, &id, &reply, until);
+    must((reply != NULL) == (rc == 0));
+    must(rc != 0 || (thirl_msg_size(reply) == 4 && memcmp(thirl_msg_data(reply), "this", 4) == 0));
+    thirl_free(&reply);
+    return rc;
+}
+
+/* The server answers all that it sees for a while; how many. */
+static unsigned serve(thirl *server, int64_t ms) {
+    thirl_msg *request;
+    unsigned served = 0;
+    while (thirl_take(server, &request, thirl_in_ms(ms)) == 0) {
+        must(thirl_msg_size(request) == 4 && memcmp(thirl_msg_data(request), "what", 4) == 0);
+        must_be(thirl_reply(server, &request, "this", 4, PATIENCE), 0);
+        served++;
+    }
+    return served;
+}
+
+static void begin_calls(const struct conform *c, const char *of_client, const char *of_server, thirl **client,
+                        thirl **server) {
+    *server = open_as(c, 0, THIRL_SERVE, of_server);
+    *client = open_as(c, 0, THIRL_CALL, of_client);
+    query_meet(c, *server, *client);
+    for (int rc = -THIRL_EEXPIRED; rc != 0;) { /* the first one waits until they know each other */
+        uint64_t id = ask(*client);
+        (void)serve(*server, 10);
+        rc = answer_of(*client, id, PATIENCE);
+        must(rc == 0 || rc == -THIRL_EEXPIRED);
+    }
+}
+
+static void old_requests_are_told(struct conform *c) {
+    static const char *const of[][2] = {{SHORT, LONG}, {LONG, SHORT}, {SHORT "&crc", LONG "&crc"}};
+    for (unsigned i = 0; i < 3; i++) {
+        thirl *client, *server;
+        uint64_t id[3];
+        begin_calls(c, of[i][0], of[i][1], &client, &server);
+        uint64_t expired = count().expired;
+        for (unsigned n = 0; n < 3; n++) {
+            id[n] = ask(client);
+        }
+        conform_sleep(OLD);
+        must_be(serve(server, 0), 0); /* it sees none of them, */
+        must_be(count().expired - expired, 3);
+        for (unsigned n = 0; n < 3; n++) { /* and each caller hears of his, long before he has waited enough */
+            must_be(answer_of(client, id[n], PATIENCE), -THIRL_EEXPIRED);
+            must_say("older than its ?lifespan=");
+        }
+        uint64_t last = ask(client); /* the next is done, or has grown old once more because this machine is slow */
+        bool seen = serve(server, 10) == 1;
+        int rc = answer_of(client, last, PATIENCE);
+        must(rc == 0 ? seen : rc == -THIRL_EEXPIRED);
+        close_both(&client, &server);
+    }
+}
+
+static void old_answers_are_told(struct conform *c) {
+    thirl *client, *server;
+    begin_calls(c, SHORT, LONG, &client, &server);
+    unsigned told = 0;
+    for (unsigned tries = 0; told < 3; tries++) {
+        must(tries < 20);
+        uint64_t id = ask(client), expired = count().expired;
+        if (serve(server, 10) == 0) { /* the request was it */
+            must_be(answer_of(client, id, PATIENCE), -THIRL_EEXPIRED);
+            continue;
+        }
+        conform_sleep(OLD);
+        must_be(answer_of(client, id, PATIENCE), -THIRL_EEXPIRED);
+        must_say("an answer");
+        must_say("has a lifespan of 50 ms");
+        must_be(count().expired - expired, 1);
+        told++;
+    }
+    close_both(&client, &server);
+}
+
+static void callers_say_so_too(struct conform *c) {
+    static const char *const options[][2] = {{LONG, NULL}, {NULL, LONG}, {LONG "&crc", LONG}, {"crc", LONG}};
+    for (unsigned i = 0; i < 4; i++) {
+        thirl *server = open_as(c, i, THIRL_SERVE, options[i][0]), *client = NULL;
+        int rc = thirl_open(&client, THIRL_CALL, conform_address(c, i, options[i][1]), NULL);
+        for (int64_t until = conform_now() + 5000 * MS; rc != -THIRL_EROLE && conform_now() < until;) {
+            uint64_t id;
+            thirl_msg *request = NULL;
+            rc = thirl_ask(client, "x", 1, &id, THIRL_NOW);
+            rc = rc == -THIRL_EROLE ? rc : thirl_take(server, &request, thirl_in_ms(10));
+            must(request == NULL);
+        }
+        must_be(rc, -THIRL_EROLE);
+        close_both(&client, &server);
+    }
+}
+
 static void is_not_for_all(struct conform *c) {
     static const struct {
         enum thirl_role role;
         unsigned group;
-    } refused[] = {{THIRL_WRITE, CONFORM_STREAM}, {THIRL_READ, CONFORM_STREAM},  {THIRL_CALL, CONFORM_CALL},
-                   {THIRL_SERVE, CONFORM_CALL},   {THIRL_NOTIFY, CONFORM_EVENT}, {THIRL_WATCH, CONFORM_EVENT}};
+    } refused[] = {{THIRL_WRITE, CONFORM_STREAM},
+                   {THIRL_READ, CONFORM_STREAM},
+                   {THIRL_NOTIFY, CONFORM_EVENT},
+                   {THIRL_WATCH, CONFORM_EVENT}};
     for (unsigned i = 0; i < sizeof refused / sizeof *refused; i++) {
         thirl *end = NULL;
         if ((c->line->roles & refused[i].group) != 0) {
@@ -436,6 +544,9 @@ int main(int argc, char **argv) {
         CONFORM(both_ends_say_so),
         CONFORM_FOR(both_ends_say_so, CONFORM_QUEUE),
         CONFORM_FOR(both_ends_say_so, CONFORM_CAST),
+        CONFORM_FOR(old_requests_are_told, CONFORM_CALL),
+        CONFORM_FOR(old_answers_are_told, CONFORM_CALL),
+        CONFORM_FOR(callers_say_so_too, CONFORM_CALL),
         CONFORM_FOR(is_not_for_all, 0),
         CONFORM_ONLY(clocks_are_told_apart, "mq"),
         CONFORM(silence_is_told),

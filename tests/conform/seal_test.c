@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/conform/query.h"
 #include "tests/conform/stock.h"
 
 #define LARGE 70000u
@@ -439,6 +440,76 @@ static void finds_every_bit(struct conform *c) {
     close_both(&a, &b);
 }
 
+/* Calls: a bit in a request, or in an answer, is found by whoever receives it, and always told to who asked. */
+static void calls_with(struct conform *c, const char *of_client, const char *of_server, unsigned *good, unsigned *bad) {
+    static char wanted[3000];
+    thirl *server = NULL, *client = NULL;
+    thirl_msg *request, *reply;
+    uint64_t id, refused = stock_refused();
+    must_be(thirl_open(&server, THIRL_SERVE, conform_address(c, 0, of_server), NULL), 0);
+    must_be(thirl_open(&client, THIRL_CALL, conform_address(c, 0, of_client), NULL), 0);
+    query_meet(c, server, client);
+    *good = *bad = 0;
+    for (unsigned i = 0; i < 90; i++) {
+        size_t size = (size_t)i * 31 % sizeof wanted;
+        conform_fill(wanted, size, i);
+        must_be(thirl_ask(client, wanted, size, &id, PATIENCE), 0);
+        int rc = thirl_take(server, &request, thirl_in_ms(i == 0 ? 2000 : 30));
+        if (rc == 0) {
+            must(thirl_msg_size(request) == size && conform_intact(thirl_msg_data(request), size, i));
+            must(thirl_msg_deadline(request).ns > conform_now());
+            conform_fill(wanted, size, i + 1);
+            must_be(thirl_reply(server, &request, wanted, size, PATIENCE), 0);
+        }
+        must(rc == 0 || rc == -ETIMEDOUT);
+        rc = thirl_answer(client, &id, &reply, PATIENCE);
+        must(rc == 0 || rc == -THIRL_EFORMAT);
+        if (rc == 0) {
+            must(thirl_msg_size(reply) == size && conform_intact(thirl_msg_data(reply), size, i + 1));
+            thirl_free(&reply);
+        } else {
+            must_say("damaged on its way");
+        }
+        *good += rc == 0;
+        *bad += rc != 0;
+    }
+    must_be(stock_refused() - refused, *bad);
+    must_be(thirl_close(&client, PATIENCE), 0);
+    must_be(thirl_close(&server, PATIENCE), 0);
+}
+
+static void finds_flips_in_calls(struct conform *c) {
+    unsigned good, bad;
+    calls_with(c, "crc", "crc", &good, &bad);
+    must(good == 90 && bad == 0);
+    calls_with(c, "crc", "crc&hurt=5:flip/3", &good, &bad);
+    must(good >= 30 && bad >= 15);
+    calls_with(c, "crc&lifespan=60s&hurt=5:flip/3", "crc&lifespan=60s", &good, &bad);
+    must(good >= 30 && bad >= 15);
+}
+
+/* Without one the same bits pass, or this would prove nothing. */
+static void flips_pass_in_calls(struct conform *c) {
+    thirl *server = NULL, *client = NULL;
+    thirl_msg *request = NULL;
+    uint64_t id;
+    must_be(thirl_open(&server, THIRL_SERVE, conform_address(c, 0, "hurt=5:flip/1"), NULL), 0);
+    must_be(thirl_open(&client, THIRL_CALL, conform_address(c, 0, NULL), NULL), 0);
+    query_meet(c, server, client);
+    for (unsigned i = 0; i < 10; i++) {
+        unsigned bits = 0;
+        must_be(thirl_ask(client, "\0\0\0\0\0", 5, &id, PATIENCE), 0);
+        must_be(thirl_take(server, &request, PATIENCE), 0);
+        must_be(thirl_msg_size(request), 5);
+        for (size_t n = 0; n < 5; n++) {
+            bits += (unsigned)__builtin_popcount(((unsigned char *)thirl_msg_data(request))[n]);
+        }
+        must_be(bits, 1);
+        thirl_free(&request);
+    }
+    close_both(&client, &server);
+}
+
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
         CONFORM(carries_every_size),
@@ -451,6 +522,8 @@ int main(int argc, char **argv) {
         CONFORM(flips_one_bit),
         CONFORM_FOR(finds_flips_in_queues, CONFORM_QUEUE),
         CONFORM_FOR(finds_flips_among_subscribers, CONFORM_CAST),
+        CONFORM_FOR(finds_flips_in_calls, CONFORM_CALL),
+        CONFORM_FOR(flips_pass_in_calls, CONFORM_CALL),
         CONFORM_ONLY(finds_every_bit, "shm"),
     };
     (void)unsetenv("CONFORM_WITH"); /* it says itself who has one */
