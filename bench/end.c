@@ -38,39 +38,14 @@ static void write_own(struct run *run, enum stage_side side, char own[320]) {
     char *rest;
     unsigned long port = colon && colon[1] != '/' ? strtoul(colon + 1, &rest, 10) : 0;
     if (port == 0) {
-        snprintf(own, 320, "%s%s", run->address, side == STAGE_PONG ? "-pong" : "");
+        int name = (int)strcspn(run->address, "?");
+        snprintf(own, 320, "%.*s%s%s", name, run->address, side == STAGE_PONG ? "-pong" : "", run->address + name);
     } else {
         snprintf(own, 320, "%.*s:%lu%s", (int)(colon - run->address), run->address, port + (side == STAGE_PONG), rest);
     }
 }
 
-static int open_both(struct run *run, enum stage_side side, struct ends *ends) {
-    char own[320], other[320];
-    write_own(run, side, own);
-    write_own(run, !side, other);
-    if (thirl_open(&ends->in, THIRL_PULL, own, NULL) || thirl_open(&ends->out, THIRL_PUSH, other, NULL)) {
-        return end_fail(run, side, "thirl_open");
-    }
-    return 0;
-}
-
-int end_open(struct run *run, enum stage_side side, struct ends *ends) {
-    bool inherits = strncmp(run->address, "pipe://", 7) == 0;
-    struct thirl_mechanism mechanism = {.scheme = run->address};
-    if (thirl_mechanisms(is_meant, &mechanism) == 1 && !(mechanism.roles & 1u << THIRL_PAIR)) {
-        if (open_both(run, side, ends)) {
-            return -1;
-        }
-    } else {
-        const char *address = inherits && side == STAGE_PONG ? run->stage->handed : run->address;
-        if (thirl_open(&ends->in, THIRL_PAIR, address, NULL)) {
-            return end_fail(run, side, "thirl_open");
-        }
-        ends->out = ends->in;
-    }
-    if (inherits && side == STAGE_PING && run->work != &end_limits && hand_over(run, ends->in)) {
-        return -1;
-    }
+static int check_size(struct run *run, enum stage_side side, const struct ends *ends) {
     struct thirl_limits limits = {.size = sizeof limits};
     if (thirl_limits(ends->out, &limits)) {
         return end_fail(run, side, "thirl_limits");
@@ -80,6 +55,33 @@ int end_open(struct run *run, enum stage_side side, struct ends *ends) {
                           (unsigned long long)limits.message_max);
     }
     return 0;
+}
+
+int end_open_queues(struct run *run, enum stage_side side, struct ends *ends) {
+    char own[320], other[320];
+    write_own(run, side, own);
+    write_own(run, !side, other);
+    if (thirl_open(&ends->in, THIRL_PULL, own, NULL) || thirl_open(&ends->out, THIRL_PUSH, other, NULL)) {
+        return end_fail(run, side, "thirl_open");
+    }
+    return check_size(run, side, ends);
+}
+
+int end_open(struct run *run, enum stage_side side, struct ends *ends) {
+    bool inherits = strncmp(run->address, "pipe://", 7) == 0;
+    struct thirl_mechanism mechanism = {.scheme = run->address};
+    if (thirl_mechanisms(is_meant, &mechanism) == 1 && !(mechanism.roles & 1u << THIRL_PAIR)) {
+        return end_open_queues(run, side, ends);
+    }
+    const char *address = inherits && side == STAGE_PONG ? run->stage->handed : run->address;
+    if (thirl_open(&ends->in, THIRL_PAIR, address, NULL)) {
+        return end_fail(run, side, "thirl_open");
+    }
+    ends->out = ends->in;
+    if (inherits && side == STAGE_PING && run->work != &end_limits && hand_over(run, ends->in)) {
+        return -1;
+    }
+    return check_size(run, side, ends);
 }
 
 int end_close(struct run *run, enum stage_side side, struct ends *ends) {

@@ -10,8 +10,9 @@
 #include "bench/stage.h"
 
 /* round.c: round trips. */
-extern const struct work thirl_round;    /* thirl_send and thirl_recv, payload written and read */
-extern const struct work thirl_handover; /* loan, put, take, free; only the first word is touched */
+extern const struct work thirl_round;        /* thirl_send and thirl_recv, payload written and read */
+extern const struct work thirl_handover;     /* loan, put, take, free; only the first word is touched */
+extern const struct work thirl_job_handover; /* the same with a work queue in each direction */
 
 /* ask.c: calls and their answers. */
 extern const struct work thirl_asking;
@@ -44,8 +45,9 @@ struct ends {
     thirl *in, *out;
 };
 
-/* Opens what run->address says, and closes it. A failure is in the stage. */
+/* Opens what run->address says, as queues where that is asked for, and closes it. A failure is in the stage. */
 int end_open(struct run *, enum stage_side, struct ends *);
+int end_open_queues(struct run *, enum stage_side, struct ends *);
 int end_fail(struct run *, enum stage_side, const char *call); /* with thirl's sentence; -1 */
 int end_close(struct run *, enum stage_side, struct ends *);   /* waits until everything was taken */
 

@@ -9,7 +9,7 @@
 #include "bench/stage.h"
 
 /* line.c: round trips over two cache lines, payload beside the flag. Sizes up to 48. */
-extern const struct work floor_line;  /* both spin */
+extern const struct work floor_line;                                                   /* both spin */
 extern const struct work floor_mutex_plain, floor_mutex_robust, floor_mutex_contended; /* glibc's */
 extern const struct work floor_rwlock_read, floor_rwlock_write, floor_rwlock_contended, floor_cond_round; /* likewise */
 extern const struct work floor_futex; /* both sleep: one FUTEX_WAKE and one FUTEX_WAIT a side */

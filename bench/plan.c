@@ -175,6 +175,29 @@ static const struct entry zero_copy[] = {
     PLACE(1, MIB(16), 1.2),
 };
 
+/* The same with a work queue there and one back. */
+#define JOB(g, bytes, limit)                                                                                           \
+    OURS(g, "thirl shm, as a job", thirl_job_handover, "shm://", "wait=spin&queue=256K", bytes, KIB(256), 2, limit)
+static const struct entry zero_copy_jobs[] = {
+    BARE(0, "bare line", floor_line, 8, KIB(4), 2),
+    JOB(0, 64, 0),
+    JOB(0, KIB(4), 0),
+    JOB(0, KIB(64), 0),
+    JOB(0, MIB(1), 0),
+    JOB(0, MIB(16), 0),
+    {.group = 1,
+     .variant = "thirl shm, as a job",
+     .work = &thirl_job_handover,
+     .scheme = "shm://",
+     .options = "wait=spin&queue=256K",
+     .size = KIB(64),
+     .ring = KIB(256),
+     .cpus = 2,
+     .floor = true},
+    JOB(1, MIB(1), 1.2),
+    JOB(1, MIB(16), 1.2),
+};
+
 /* A mechanism beside a bare loop over the same system calls, on two processors and on one. 1 / 0.95: times instead of rates. */
 #define CALL_TIME 1.053
 #define CALL_RATE 0.95
@@ -307,6 +330,8 @@ const struct plan plan_table[] = {
     PLAN("publish", "shared memory, one to many: the sender's cost, by subscribers", MEASURE_MESSAGES, false, publish),
     PLAN("state", "shared state: reads of the latest value", MEASURE_MESSAGES, false, state),
     PLAN("zero-copy", "shared memory, hand-over and back in place, by size", MEASURE_ROUND, true, zero_copy),
+    PLAN("zero-copy-jobs", "shared memory, hand-over and back in place through work queues, by size", MEASURE_ROUND,
+         false, zero_copy_jobs),
     PLAN("unix-rtt", "Unix sockets, round trip", MEASURE_ROUND, true, unix_rtt),
     PLAN("unix-stream", "Unix sockets, one way", MEASURE_BYTES, true, unix_stream),
     PLAN("unix-call", "Unix sockets, a call and its answer beside a message each way", MEASURE_ROUND, false, unix_call),

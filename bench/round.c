@@ -113,10 +113,12 @@ static int get(struct run *run, enum stage_side side, const struct ends *ends, u
     return 0;
 }
 
-static int ping_place(struct run *run) {
+typedef int opener(struct run *, enum stage_side, struct ends *);
+
+static int ping_through(struct run *run, opener *open) {
     struct ends ends;
     uint64_t word = 0, last = 0, sent = 0;
-    if (end_open(run, STAGE_PING, &ends)) {
+    if (open(run, STAGE_PING, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PING);
@@ -138,10 +140,10 @@ static int ping_place(struct run *run) {
     return end_close(run, STAGE_PING, &ends);
 }
 
-static int pong_place(struct run *run) {
+static int pong_through(struct run *run, opener *open) {
     struct ends ends;
     uint64_t word = 0, sum = 0;
-    if (end_open(run, STAGE_PONG, &ends)) {
+    if (open(run, STAGE_PONG, &ends)) {
         return -1;
     }
     stage_meet(run, STAGE_PONG);
@@ -159,5 +161,22 @@ static int pong_place(struct run *run) {
     return end_close(run, STAGE_PONG, &ends);
 }
 
+static int ping_place(struct run *run) {
+    return ping_through(run, end_open);
+}
+
+static int pong_place(struct run *run) {
+    return pong_through(run, end_open);
+}
+
+static int ping_jobs(struct run *run) {
+    return ping_through(run, end_open_queues);
+}
+
+static int pong_jobs(struct run *run) {
+    return pong_through(run, end_open_queues);
+}
+
 const struct work thirl_round = {.ping = ping_copy, .pong = pong_copy};
 const struct work thirl_handover = {.ping = ping_place, .pong = pong_place};
+const struct work thirl_job_handover = {.ping = ping_jobs, .pong = pong_jobs};

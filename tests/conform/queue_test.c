@@ -86,6 +86,58 @@ static void queue_keeps_what_does_not_fit(struct conform *c) {
     conform_join(&peer);
 }
 
+/* Three at a time are in the hands of one worker, as large as can be. */
+#define HELD 3
+#define ROUNDS 12
+
+static size_t large_for(thirl *end) {
+    uint64_t most = stock_limits(end).message_max;
+    return most < 200000 ? (size_t)most : 200000;
+}
+
+static void push_large_ones(const struct conform *c, struct peer *stage) {
+    conform_hear(stage);
+    thirl *end = conform_open(c, THIRL_PUSH, NULL);
+    size_t size = large_for(end);
+    conform_tell(stage, size);
+    for (uint64_t i = 0; i < ROUNDS * HELD; i++) {
+        thirl_msg *msg = NULL;
+        must_be(thirl_loan(end, &msg, size, PATIENCE), 0);
+        conform_fill(thirl_msg_data(msg), size, i);
+        must_be(thirl_put(end, &msg, PATIENCE), 0);
+        if (i % HELD == HELD - 1) {
+            conform_hear(stage);
+        }
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+static void jobs_are_held_in_any_order(struct conform *c) {
+    struct peer peer;
+    conform_start(&peer, c, push_large_ones);
+    thirl *end = conform_open(c, THIRL_PULL, NULL);
+    conform_tell(&peer, 0);
+    size_t size = conform_hear(&peer);
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        thirl_msg *held[HELD] = {NULL};
+        for (uint64_t i = 0; i < HELD; i++) {
+            must_be(thirl_take(end, &held[i], PATIENCE), 0);
+            must_be(thirl_msg_size(held[i]), size);
+        }
+        for (uint64_t i = 0; i < HELD; i++) {
+            uint64_t which = (i * 2 + round) % HELD;
+            must(conform_intact(thirl_msg_data(held[which]), size, round * HELD + which));
+            must_be(thirl_done(&held[which]), 0);
+        }
+        conform_tell(&peer, 0);
+    }
+    if (stock_meets(c)) {
+        stock_ends(end, c); /* the last is finished when it asks again */
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+    conform_join(&peer);
+}
+
 static void queue_refuses_one_byte_more(struct conform *c) {
     stock_need(!stock_meets(c), "the sender knows what the receiver takes");
     thirl *in = conform_open(c, THIRL_PULL, "max=5000"), *out = conform_open(c, THIRL_PUSH, "max=5000");
@@ -398,6 +450,7 @@ int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
         CONFORM_FOR(queues_every_size, CONFORM_QUEUE),
         CONFORM_FOR(queue_keeps_what_does_not_fit, CONFORM_QUEUE),
+        CONFORM_FOR(jobs_are_held_in_any_order, CONFORM_QUEUE),
         CONFORM_FOR(queue_refuses_one_byte_more, CONFORM_QUEUE),
         CONFORM_FOR(full_queue_waits, CONFORM_QUEUE),
         CONFORM_FOR(half_a_message_is_finished, CONFORM_QUEUE),

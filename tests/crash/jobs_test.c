@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Jobs under fire: pushers and workers of one queue in shared memory are killed at random and replaced at once. Every job whose send
- * has returned is done; none comes twice but marked; in the end nothing waits, and the registry is empty. jobs_test [COUNT], of
- * 100,000 jobs; without it a part of them.
+ * Jobs under fire, small ones and such as lie in the pool: pushers and workers of one queue in shared memory are killed at random and
+ * replaced at once, with several jobs in their hands. Every job whose send has returned is done; none comes twice but marked; in the
+ * end nothing waits, and the registry is empty. And where nobody is killed, each is done once. jobs_test [COUNT], of 100,000 jobs;
+ * without it a part of them.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -29,6 +30,8 @@
 #define PUSHERS 3
 #define WORKERS 4
 #define CROWD (PUSHERS + WORKERS)
+#define HOLD 6 /* jobs in one worker's hands */
+#define LARGEST 140000
 #define MOST 10000000u /* jobs */
 #define ADDRESS "shm://fire"
 #if defined(__SANITIZE_ADDRESS__)
@@ -45,7 +48,7 @@ struct board {
 };
 
 static struct board *board;
-static uint32_t wanted = USUAL;
+static uint32_t wanted;
 
 static int64_t now(void) {
     struct timespec t;
@@ -54,7 +57,7 @@ static int64_t now(void) {
 }
 
 static size_t size_of(uint32_t job) {
-    return sizeof job + (job % 100 == 7 ? 3000 : job % 60);
+    return sizeof job + (job % 100 == 7 ? 3000 : job % 40 == 11 ? 10000 + job % 7 * 20000 : job % 60);
 }
 
 static size_t make(unsigned char *data, uint32_t job) {
@@ -88,8 +91,9 @@ static void complain(const char *call) {
 
 static void push(unsigned turn) {
     thirl *end;
-    unsigned char data[4096];
-    if (thirl_open(&end, THIRL_PUSH, turn % 2 ? ADDRESS "?queue=8K" : ADDRESS "?queue=64K&wait=sleep", NULL) != 0) {
+    static unsigned char data[LARGEST];
+    const char *address = turn % 2 ? ADDRESS "?queue=8K&pool=1M" : ADDRESS "?queue=64K&pool=4M&wait=sleep";
+    if (thirl_open(&end, THIRL_PUSH, address, NULL) != 0) {
         complain("open");
         return;
     }
@@ -123,41 +127,55 @@ static void push(unsigned turn) {
     (void)thirl_close(&end, THIRL_NEVER);
 }
 
+/* It is done, or now and then somebody else's. */
+static int finish(thirl_msg **msg, uint32_t turn) {
+    uint32_t job = 0;
+    if (!is_whole(thirl_msg_data(*msg), thirl_msg_size(*msg), &job)) {
+        complain("a job has changed");
+        return -1;
+    }
+    if (turn % 50 == 49) {
+        return thirl_requeue(msg);
+    }
+    uint8_t before = __atomic_fetch_add(&board->done[job], 1, __ATOMIC_ACQ_REL);
+    if (before != 0) {
+        (void)__atomic_fetch_add(&board->doubled, 1, __ATOMIC_ACQ_REL);
+    }
+    if (before != 0 && !thirl_msg_again(*msg)) {
+        complain("a job came twice, unmarked");
+    }
+    return thirl_done(msg);
+}
+
 static void work(unsigned turn) {
     thirl *end;
+    thirl_msg *held[HOLD] = {NULL};
     if (thirl_open(&end, THIRL_PULL, turn % 2 ? ADDRESS : ADDRESS "?wait=sleep", NULL) != 0) {
         complain("open");
         return;
     }
     for (uint32_t i = 0; !get(&board->stop); i++) {
-        thirl_msg *msg = NULL;
+        thirl_msg **at = &held[room_dice(HOLD)]; /* out of order */
         uint32_t job = 0;
-        int rc = thirl_take(end, &msg, thirl_in_ms(20));
-        if (rc == -ETIMEDOUT) {
+        if (*at != NULL && finish(at, i) != 0) {
+            complain("done");
+            return;
+        }
+        int rc = thirl_take(end, at, thirl_in_ms(20));
+        if (rc == -ETIMEDOUT || rc == -EBUSY) { /* dry, or it holds too much */
             continue;
         }
-        if (rc != 0 || !is_whole(thirl_msg_data(msg), thirl_msg_size(msg), &job)) {
+        if (rc != 0 || !is_whole(thirl_msg_data(*at), thirl_msg_size(*at), &job)) {
             complain("take");
             return;
         }
         if (job % 16 == 0) {
             room_sleep(MS / 2); /* who dies now has something in his hands */
         }
-        if (i % 50 == 49) {
-            rc = thirl_requeue(&msg);
-        } else {
-            uint8_t before = __atomic_fetch_add(&board->done[job], 1, __ATOMIC_ACQ_REL);
-            if (before != 0) {
-                (void)__atomic_fetch_add(&board->doubled, 1, __ATOMIC_ACQ_REL);
-            }
-            if (before != 0 && !thirl_msg_again(msg)) {
-                complain("a job came twice, unmarked");
-            }
-            rc = thirl_done(&msg);
-        }
-        if (rc != 0) {
+    }
+    for (unsigned i = 0; i < HOLD; i++) {
+        if (held[i] != NULL && finish(&held[i], 0) != 0) {
             complain("done");
-            return;
         }
     }
     (void)thirl_close(&end, THIRL_NEVER);
@@ -213,12 +231,12 @@ static int sweep(void *argument) {
     return thirl_left(see_left, &left) != 0 || left != 0 || thirl_close(&end, THIRL_NEVER) != 0 ? 3 : 0;
 }
 
-static void all_jobs_are_done(void **state) {
-    (void)state;
+static void run(uint32_t jobs, bool kills_some) {
     pid_t crowd[CROWD];
     unsigned kills = 0, turn = 0;
     board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     assert_true(board != MAP_FAILED);
+    wanted = jobs;
     for (unsigned i = 0; i < CROWD; i++) {
         crowd[i] = start(i, turn++);
     }
@@ -227,10 +245,12 @@ static void all_jobs_are_done(void **state) {
     while (get(&board->committed) < wanted) {
         room_sleep((int64_t)room_dice(4000) * 1000);
         unsigned who = (unsigned)room_dice(CROWD);
-        assert_int_equal(kill(crowd[who], SIGKILL), 0);
-        assert_int_equal(waitpid(crowd[who], NULL, 0), crowd[who]);
-        crowd[who] = start(who, turn++);
-        kills++;
+        if (kills_some) {
+            assert_int_equal(kill(crowd[who], SIGKILL), 0);
+            assert_int_equal(waitpid(crowd[who], NULL, 0), crowd[who]);
+            crowd[who] = start(who, turn++);
+            kills++;
+        }
         if (get(&board->committed) != before) {
             before = get(&board->committed);
             last = now();
@@ -254,12 +274,23 @@ static void all_jobs_are_done(void **state) {
     assert_int_equal(room_entries("chan"), 0);
     printf("jobs: %u committed and done, %u kills, %u came again after they were marked as done\n", board->committed,
            kills, board->doubled);
+    for (uint32_t i = 0; i < board->next && !kills_some; i++) {
+        assert_int_equal(board->done[i], board->sent[i]);
+    }
+    (void)munmap(board, sizeof *board);
+}
+
+static void all_jobs_are_done(void **state) {
+    run(*(uint32_t *)*state, true);
+}
+
+static void each_is_done_once(void **state) {
+    run(*(uint32_t *)*state / 4, false);
 }
 
 int main(int argc, char **argv) {
-    if (argc > 1) {
-        wanted = (uint32_t)strtoul(argv[1], NULL, 10);
-    }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(all_jobs_are_done)};
+    uint32_t count = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : USUAL;
+    const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(all_jobs_are_done, &count),
+                                       cmocka_unit_test_prestate(each_is_done_once, &count)};
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }
