@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Locks by name, as their file tells that it is one.
+ * What a lock by name is known by.
  */
 #ifndef SERVE_LOCK_H
 #define SERVE_LOCK_H
 
-#define LOCK_MAGIC "thirl.lk"
+#define LOCK_MAGIC "thirl.lk" /* its file begins with that */
 
 #endif

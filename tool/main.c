@@ -76,7 +76,8 @@ const struct tool_verb tool_verbs[] = {
      "their\n"
      "bytes, WAITS is how often the end slept, QUEUE what may wait in it. What is \"left\" belongs to nobody: RECEIVED "
      "is\n"
-     "what waits there, and thirl clean removes it. Areas, states and caches have a line of their own, \"used\" or "
+     "what waits there, and thirl clean removes it. Areas, states, caches and locks have a line of their own, \"used\" "
+     "or "
      "\"kept\" for\nwho comes later, with their size; the lines beside it are the handles that processes have.\n"},
     {"ping", "ADDRESS", "measure round trips to the other end", FOR_PING, 0, true, tool_ping,
      "Sends messages to another thirl ping that serves the same address, and waits for each to come back. Prints the\n"

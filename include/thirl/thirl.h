@@ -518,7 +518,7 @@ THIRL_API THIRL_CHECK int thirl_left(int (*seen)(void *context, const struct thi
  * nothing; -EBUSY: somebody has it open; -EACCES, … Empty queues and those that only the dead knew are removed by themselves. */
 THIRL_API THIRL_CHECK int thirl_clean(const char *address);
 
-/* What is shared and belongs to no process: areas, states, caches and locks by name (their headers: area.h, state.h, cache.h, lock.h). They stay until
+/* What is shared and belongs to no process: areas, states, caches and locks by name (area.h, state.h, cache.h, lock.h). They stay until
  * somebody takes their name away. */
 struct thirl_thing {
     size_t size;
