@@ -12,6 +12,7 @@
 #include "bench/end.h"
 #include "bench/plan.h"
 #include "bench/print.h"
+#include "bench/wake.h"
 
 #define BLOCK (256 * 1024) /* of the verb rate */
 
@@ -19,6 +20,7 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_BOUND = 3 };
 
 static const char usage[] =
     "usage: thirl-bench [--rounds N] [--quick] [--cpus N] [--size BYTES] [--json FILE] [--gate] [--markdown] [CASE…]\n"
+    "       thirl-bench --realtime [--rounds N] [--quick]    how long wake-ups take, as a histogram\n"
     "       thirl-bench list                the cases\n"
     "       thirl-bench table --markdown    the headline cases in one table\n"
     "       thirl-bench rtt ADDRESS         round trip of 64 B: one line\n"
@@ -33,7 +35,7 @@ static const char usage[] =
 static struct {
     struct measure_options measure;
     const char *json;
-    bool gate, markdown;
+    bool gate, markdown, realtime;
     int cpus;           /* only what runs on so many processors; 0: all */
     size_t size;        /* only messages of that size; 0: all */
     char directory[64]; /* the registry of this run; "" when the user has set one */
@@ -241,6 +243,8 @@ static int read_options(int argc, char **argv) {
             self.measure.quick = true;
         } else if (strcmp(argv[i], "--gate") == 0) {
             self.gate = true;
+        } else if (strcmp(argv[i], "--realtime") == 0) {
+            self.realtime = true;
         } else if (strcmp(argv[i], "--markdown") == 0) {
             self.markdown = true;
         } else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
@@ -266,14 +270,16 @@ static int read_options(int argc, char **argv) {
 int main(int argc, char **argv) {
     bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
     int count = help ? 0 : read_options(argc, argv);
-    if (count < 0 || help) {
+    if (count < 0 || help || (self.realtime && count != 0)) {
         fputs(usage, help ? stdout : stderr);
         return help ? 0 : EXIT_USAGE;
     }
     if (stage_init() || make_registry()) {
         return EXIT_FAILED;
     }
-    int result = dispatch(argv, count);
+    int result = !self.realtime                                            ? dispatch(argv, count)
+                 : wake_show(self.measure.rounds, self.measure.quick) != 0 ? EXIT_FAILED
+                                                                           : 0;
     remove_registry();
     return result;
 }

@@ -153,14 +153,17 @@ static inline void lane_copy_short(void *to, const void *from, size_t size) {
     const unsigned char *f = from;
     if (size == 8) {
         memcpy(t, f, 8);
-    } else if (size >= 16) {
-        size_t second = size > 32 ? 16 : 0; /* the two in the middle are the outer ones again when there are no more */
-        lane_words a = *(const lane_words *)f, b = *(const lane_words *)(f + second);
-        lane_words c = *(const lane_words *)(f + size - 16 - second), d = *(const lane_words *)(f + size - 16);
+    } else if (size > 32) {
+        lane_words a = *(const lane_words *)f, b = *(const lane_words *)(f + 16);
+        lane_words c = *(const lane_words *)(f + size - 32), d = *(const lane_words *)(f + size - 16);
         *(lane_words *)t = a;
-        *(lane_words *)(t + second) = b;
-        *(lane_words *)(t + size - 16 - second) = c;
+        *(lane_words *)(t + 16) = b;
+        *(lane_words *)(t + size - 32) = c;
         *(lane_words *)(t + size - 16) = d;
+    } else if (size >= 16) {
+        lane_words a = *(const lane_words *)f, b = *(const lane_words *)(f + size - 16);
+        *(lane_words *)t = a;
+        *(lane_words *)(t + size - 16) = b;
     } else if (size > 8) {
         uint64_t head, tail;
         memcpy(&head, f, 8);
