@@ -165,6 +165,9 @@ $(EXAMPLES): $(B)/%: $(B)/obj/%.o $(STATIC)
 $(filter-out $(FUZZERS),$(TESTS)): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
 	$(LINK) -Wl,-u,leaks_look -o $@ $^ -lcmocka
 
+# Its allocator counts.
+$(B)/tests/quiet_test: $(B)/obj/bench/count.o
+
 # A parser and its corpus; with libFuzzer's main where that drives it.
 $(FUZZERS): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(EXTRA)),,$(B)/tests/fuzz/replay.o) $(B)/tests/libtest.a $(WEAVE)
 	$(LINK) $(if $(filter fuzz,$(EXTRA)),-fsanitize=fuzzer) -o $@ $^

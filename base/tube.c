@@ -99,8 +99,14 @@ static ssize_t write_flagged(int fd, const struct iovec *parts, int count, int f
     return write_quietly(fd, parts, count, flags);
 }
 
-ssize_t tube_write(int fd, const struct iovec *parts, int count, bool shared) {
-    if (likely(!shared)) {
+HOT ssize_t tube_write(int fd, const struct iovec *parts, int count, bool shared) {
+    if (likely(!shared && atomic_peek(&has_nosignal))) {
+        ssize_t went = pwritev2(fd, parts, count, -1, RWF_NOSIGNAL);
+        if (likely(went >= 0 || (errno != EOPNOTSUPP && errno != EINVAL))) {
+            return likely(went >= 0) ? went : -errno;
+        }
+    }
+    if (!shared) {
         return write_flagged(fd, parts, count, 0);
     }
     ssize_t went = write_flagged(fd, parts, count, RWF_NOWAIT);

@@ -82,7 +82,9 @@ int thirl_mechanisms(int (*seen)(void *context, const struct thirl_mechanism *),
         for (const struct mech *kin = mech; rc == 0 && kin != NULL; kin = kin->kin) {
             rc = show_mechanism(kin, seen, context);
         }
-        rc = rc == 0 && mech->datagram != NULL ? show_mechanism(mech->datagram, seen, context) : rc;
+        for (const struct mech *kin = mech->datagram; rc == 0 && kin != NULL; kin = kin->kin) {
+            rc = show_mechanism(kin, seen, context);
+        }
     }
     return rc;
 }

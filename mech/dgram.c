@@ -21,6 +21,7 @@
 #include "base/weave.h"
 #include "mech/carried.h"
 #include "mech/gram.h"
+#include "mech/knell.h"
 #include "mech/local.h"
 #include "mech/rights.h"
 #include "mech/tray.h"
@@ -454,10 +455,21 @@ static const struct carrier carrier_dgram = {
 
 CARRIED_OPEN(dgram)
 
+KNELL(dgram, struct carried)
+
+static const struct mech knell_dgram = {
+    .scheme = "unix",
+    .summary = "Unix datagram socket (?type=datagram): events with 31 bits, from one notifier to one watcher",
+    .queue = QUEUE,
+    .registry = true,
+    KNELL_SLOTS(dgram),
+};
+
 const struct mech mech_dgram = {
     .scheme = "unix",
     .summary = "Unix datagram socket, by path or abstract name (?type=datagram): many senders, one receiver",
     .queue = QUEUE,
     .blocks = true,
     CARRIED_SLOTS(dgram),
+    .kin = &knell_dgram,
 };

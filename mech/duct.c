@@ -274,9 +274,13 @@ int duct_open(struct duct *d, const struct carrier *carrier, const struct mech_o
                        carrier->scheme);
     }
     kept_sweep();
-    int rc = roll_begin(&d->roll, carrier->scheme, open->rest,
-                        (open->stream ? ROLL_STREAM : ROLL_PAIR) | seal_kind(&open->options) * ROLL_CRC, open->sends,
-                        open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
+    int rc =
+        roll_begin(&d->roll, carrier->scheme, open->rest,
+                   (open->stream               ? ROLL_STREAM
+                    : open->role == THIRL_PAIR ? ROLL_PAIR
+                                               : ROLL_EVENT) |
+                       seal_kind(&open->options) * ROLL_CRC,
+                   open->sends, open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     rc = rc != 0 ? rc : roll_type(&d->roll, open->options.of, open->options.mode);
     if (rc != 0) {
         return rc;

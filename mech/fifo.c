@@ -21,6 +21,7 @@
 #include "base/weave.h"
 #include "mech/haul.h"
 #include "mech/hose.h"
+#include "mech/knell.h"
 #include "mech/seat.h"
 
 #define PATH_ROOM 320
@@ -361,6 +362,16 @@ static const struct mech *form(const char *rest, const struct thirl_options *opt
     return options->raw != 0 ? &path_raw : &mech_fifo;
 }
 
+KNELL(fifo, struct fifo_end)
+
+static const struct mech knell_fifo = {
+    .scheme = "fifo",
+    .summary = "named pipes: events with 31 bits, from one notifier to one watcher",
+    .queue = HAUL_QUEUE,
+    KNELL_HAUL,
+    KNELL_SLOTS(fifo),
+};
+
 const struct mech mech_fifo = {
     .scheme = "fifo",
     .summary = "named pipes between unrelated processes, by path",
@@ -371,4 +382,5 @@ const struct mech mech_fifo = {
     .open = open_slot,
     .limits = limits_slot,
     .claims = claims_slot,
+    .kin = &knell_fifo,
 };

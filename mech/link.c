@@ -50,7 +50,7 @@ int link_make(struct link **made, int fd, int out, const struct link_who *who, c
     l->pidfd = who->pidfd;
     l->who.pidfd = terms->raw ? -1 : who->pidfd;
     l->unusual = terms->raw || terms->takes != 0;
-    l->plain = !terms->raw && !terms->bytes && !terms->pipes;
+    l->plain = !terms->raw && !terms->bytes;
     l->small = small;
     l->box.data = box;
     l->box.capacity = room;
@@ -426,6 +426,13 @@ int link_send_slowly(struct link *l, const void *data, size_t size, size_t *done
 }
 
 int link_send_on(struct link *l, const void *data, size_t size, size_t *done, bool wait, ssize_t went) {
+    if (l->terms.pipes) {
+        l->filled = went >= 0 || went == -EAGAIN;
+        errno = went < 0 ? (int)-went : errno;
+        if (went == -EAGAIN && wait) {
+            return link_send_slowly(l, data, size, done, true);
+        }
+    }
     if (went < 0) {
         return refused(l, size);
     }

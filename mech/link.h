@@ -16,6 +16,7 @@
 
 #include "base/atomic.h"
 #include "base/gate.h"
+#include "base/tube.h"
 #include "mech/haste.h"
 #include "mech/rights.h"
 #include "mech/tray.h"
@@ -87,7 +88,7 @@ struct link {
     struct link_terms terms;
     int pidfd;    /* the peer's; who.pidfd as well, unless the end of a process ends nothing: in the raw form */
     bool unusual; /* receives are pull_unusual's */
-    bool plain;   /* messages are frames or packets on a socket: most leave by the straight way of link_send */
+    bool plain;   /* messages are frames or packets: most leave by the straight way of link_send */
 
     /* In: whoever reads holds the lock. */
     LINE_ALIGNED struct gate reading;
@@ -104,10 +105,11 @@ struct link {
     bool brought;       /* the last read did bring some */
     bool draining;      /* what came is being collected, however much it is */
     bool reset;         /* raw: the peer did not take everything */
-    struct haste haste; /* of pipes, where sleeping is a call of its own */
-    bool slept;         /* likewise: the last wait came to that */
+    struct haste haste; /* where sleeping is a call of its own, or dear for the peer */
+    bool flows;         /* of a stream on a socket: the last read brought several messages */
+    bool slept;         /* of pipes: the last wait came to that */
     unsigned sleeps;
-    uint16_t answered;  /* likewise: number_out at the last wait */
+    uint16_t answered;  /* number_out at the last wait */
     uint64_t lost;      /* messages that the peer dropped before the next one, by its word */
     bool again;         /* another worker had the next one before, likewise */
     bool owes;          /* the message that was delivered last is finished by the next receive */
@@ -182,7 +184,8 @@ void link_cut(struct link *);
 /* Settles the fate, once. A broken link is cut off. */
 void link_decide(struct link *, enum link_fate);
 
-/* What the straight way does not know; and the rest of it, when its one call took less than all: bytes, or -1 with errno. */
+/* What the straight way does not know; and the rest of it, when its one call took less than all: bytes, or -1 with errno, of
+ * pipes -errno. */
 int link_send_slowly(struct link *, const void *data, size_t size, size_t *done, bool wait);
 int link_send_on(struct link *, const void *data, size_t size, size_t *done, bool wait, ssize_t went);
 
@@ -197,7 +200,7 @@ static inline __attribute__((always_inline)) int link_send(struct link *l, const
                                                            bool wait) {
     const int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
     bool clear = l->plain && link_code(l) == 0 && (l->sent | l->tail.to) == 0 && !l->said;
-    if (unlikely(!clear || size > l->terms.send_max)) {
+    if (unlikely(!clear || size > l->terms.send_max || l->filled || l->usual != 0)) {
         return link_send_slowly(l, data, size, done, wait);
     }
     if (l->terms.packets) {
@@ -215,12 +218,13 @@ static inline __attribute__((always_inline)) int link_send(struct link *l, const
         if (size != 0) {
             memcpy(l->small + FRAME_HEAD, data, size);
         }
-        went = send(l->fd, l->small, total, flags);
+        went = l->terms.pipes ? tube_write(l->out, &(struct iovec){l->small, total}, 1, false)
+                              : send(l->fd, l->small, total, flags);
     } else {
         struct iovec parts[2] = {{l->front, l->ahead},
                                  {(void *)(uintptr_t)data, size < LINK_CALL_MAX ? size : LINK_CALL_MAX}};
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-        went = sendmsg(l->fd, &message, flags);
+        went = l->terms.pipes ? tube_write(l->out, parts, 2, false) : sendmsg(l->fd, &message, flags);
     }
     if (unlikely(went != (ssize_t)total)) {
         return link_send_on(l, data, size, done, wait, went);

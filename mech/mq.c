@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "mech/carried.h"
+#include "mech/knell.h"
 
 #define PACKET_USUAL 8192 /* the kernel's defaults */
 #define PACKETS_USUAL 10
@@ -282,10 +283,21 @@ static const struct carrier carrier_mq = {
 
 CARRIED_OPEN(mq)
 
+KNELL(mq, struct carried)
+
+static const struct mech knell_mq = {
+    .scheme = "mq",
+    .summary = "POSIX message queue: events with 31 bits, from one notifier to one watcher",
+    .queue = (uint64_t)PACKETS_USUAL * PACKET_USUAL,
+    .registry = true,
+    KNELL_SLOTS(mq),
+};
+
 const struct mech mech_mq = {
     .scheme = "mq",
     .summary = "POSIX message queue: the kernel keeps messages, with priorities, for receivers that come later",
     .queue = (uint64_t)PACKETS_USUAL * PACKET_USUAL,
     .blocks = true,
     CARRIED_SLOTS(mq),
+    .kin = &knell_mq,
 };

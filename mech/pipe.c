@@ -21,6 +21,7 @@
 #include "base/weave.h"
 #include "mech/haul.h"
 #include "mech/hose.h"
+#include "mech/knell.h"
 #include "mech/seat.h"
 
 #define QUERY_MAX 320
@@ -257,6 +258,17 @@ static const struct mech *form(const char *rest, const struct thirl_options *opt
     return options->raw != 0 ? &lent_child : &mech_pipe;
 }
 
+KNELL(pipe, struct pipe_end)
+
+static const struct mech knell_pipe = {
+    .scheme = "pipe",
+    .summary = "anonymous pipes: events with 31 bits, between a process and its child",
+    .queue = HAUL_QUEUE,
+    KNELL_HAUL,
+    .hand = knell_hand,
+    KNELL_SLOTS(pipe),
+};
+
 const struct mech mech_pipe = {
     .scheme = "pipe",
     .summary = "anonymous pipes between a process and its child, which inherits its end",
@@ -270,4 +282,5 @@ const struct mech mech_pipe = {
     .hand = hand_slot,
     .limits = limits_slot,
     .claims = claims_slot,
+    .kin = &knell_pipe,
 };

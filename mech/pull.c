@@ -20,6 +20,7 @@
 #include "mech/mech.h"
 
 #define SLEEP_DOUBT 8u
+#define LEAD_MOST ((size_t)2048)
 #define REST_MAX                                                                                                       \
     ((size_t)16 << 20) /* a peer that takes nothing any more is let say so much more, besides what a pipe holds */
 #define COPY_MAX ((size_t)2048) /* of packets, up to this size: copying costs less than a call with two buffers */
@@ -37,14 +38,19 @@ static ssize_t sleep_and_read(struct link *l, const struct iovec *parts, size_t 
     return tube_read(l->fd, parts, (int)count, false);
 }
 
+/* Nothing was sent since the last message came: the peer does not wait for us. */
+static bool is_led(struct link *l) {
+    bool led = l->number_out == l->answered;
+    l->answered = l->number_out;
+    return led;
+}
+
 /* Reading would have to wait, and reading from a pipe has no time limit: sleeping is a call of its own, and a peer that answers
  * while the processor is given up, because it needs this very one, is not slept for. */
 static ssize_t await_pipe(struct link *l, const struct iovec *parts, size_t count) {
     unsigned most = haste_allowance(&l->haste), i = 0;
     ssize_t got = -EAGAIN;
-    bool flows =
-        l->number_out == l->answered; /* nothing was sent since the last message came: the peer does not wait for us */
-    l->answered = l->number_out;
+    bool flows = is_led(l) && l->expect < LEAD_MOST; /* of what is large, the pages are to go back soon */
     for (bool brief = true; got == -EAGAIN && brief && i < most; i++) {
         brief = haste_give_way(&l->haste, flows);
         got = tube_read(l->fd, parts, (int)count, false);
@@ -115,6 +121,12 @@ HOT static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool 
     int flags = (wait ? 0 : MSG_DONTWAIT) | (l->terms.packets ? MSG_TRUNC : 0), rc = 0;
     if (unlikely(l->terms.pipes)) {
         return pull_pipe(l, parts, count, wait);
+    }
+    if (unlikely(l->flows)) {
+        l->flows = false;
+        if (wait && is_led(l) && !haste_is_off(&l->haste)) {
+            (void)haste_give_way(&l->haste, true);
+        }
     }
     for (int again = 0; !l->over; again++) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
@@ -429,6 +441,7 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
                 memcpy(buffer, payload, head.size);
             }
             frame_box_drop(&l->box, front + head.size);
+            l->flows = l->flows || (frame_box_held(&l->box) != 0 && !l->terms.packets && !l->terms.pipes);
             l->partial = false;
             l->number_in++;
             return 0;

@@ -44,7 +44,7 @@ static inline __attribute__((always_inline)) int pull_recv(struct link *l, void 
     (void)gate_enter(&l->reading, INT64_MAX);
     bool idle = frame_box_held(&l->box) == 0 && l->rest == 0 && !l->over && (capacity || !l->terms.bytes);
     bool straight = packets ? capacity >= room : !l->terms.pipes && (room < PULL_DIRECT || capacity < PULL_DIRECT);
-    if (likely(idle && straight && !tray_is_due(l->tray))) {
+    if (likely(idle && straight && !l->flows && !tray_is_due(l->tray))) {
         int flags = (wait ? 0 : MSG_DONTWAIT) | (packets ? MSG_TRUNC : 0);
         ssize_t came = recv(l->fd, packets ? buffer : l->box.data, packets ? room : l->box.capacity, flags);
         if (likely(packets && came > 0 && (size_t)came <= room && !frame_is_marked(buffer, (size_t)came))) {

@@ -19,6 +19,7 @@
 #include "base/weave.h"
 #include "mech/carried.h"
 #include "mech/haste.h"
+#include "mech/knell.h"
 
 #define PACKET_USUAL 8192 /* the kernel's defaults */
 #define QUEUE_USUAL 16384
@@ -485,6 +486,16 @@ static const struct carrier carrier_sysv = {
 
 CARRIED_OPEN(sysv)
 
+KNELL(sysv, struct carried)
+
+static const struct mech knell_sysv = {
+    .scheme = "sysv",
+    .summary = "System V message queue: events with 31 bits, from one notifier to one watcher",
+    .queue = QUEUE_USUAL,
+    .registry = true,
+    KNELL_SLOTS(sysv),
+};
+
 const struct mech mech_sysv = {
     .scheme = "sysv",
     .summary =
@@ -492,4 +503,5 @@ const struct mech mech_sysv = {
     .queue = QUEUE_USUAL,
     .blocks = true,
     CARRIED_SLOTS(sysv),
+    .kin = &knell_sysv,
 };

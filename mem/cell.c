@@ -31,8 +31,9 @@ int cell_check(struct cell *cell, void *map, size_t size, const char *what) {
         return err_say(THIRL_EFORMAT, "%s says that it holds %llu bytes, and its file has %zu", what,
                        (unsigned long long)cell->max, size);
     }
-    cell->stride = cell_stride(cell->max);
-    cell->slot = (const unsigned char *)map + sizeof *head;
+    for (unsigned i = 0; i < CELL_SLOTS; i++) {
+        cell->slot[i] = (const unsigned char *)map + sizeof *head + i * cell_stride(cell->max);
+    }
     return 0;
 }
 

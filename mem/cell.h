@@ -42,8 +42,8 @@ struct cell_head { /* shared; written by who has its turn */
 
 struct cell { /* what a process knows of it, checked once */
     struct cell_head *head;
-    const unsigned char *slot;
-    uint64_t max, stride;
+    const unsigned char *slot[CELL_SLOTS];
+    uint64_t max;
 };
 
 /* Bytes of a cell for values up to max. */
@@ -61,24 +61,27 @@ void cell_begin(struct cell_head *, uint64_t max);
 int cell_check(struct cell *, void *map, size_t size, const char *what);
 
 static inline unsigned char *cell_slot(const struct cell *cell, uint64_t number) {
-    return (unsigned char *)(uintptr_t)(cell->slot + (number % CELL_SLOTS) * cell->stride);
+    return (unsigned char *)(uintptr_t)cell->slot[number % CELL_SLOTS];
 }
 
 /* Writes a value of at most max bytes; it is this thread's turn. Returns its number. */
 uint64_t cell_write(struct cell *, const void *data, size_t size);
 
+/* A data race by the letter: what it yields is thrown away unless `now` says that there was none. */
+static inline void cell_copy(void *to, const void *from, size_t size, bool small) {
 #if defined(__SANITIZE_THREAD__)
-static inline void cell_copy(void *to, const void *from, size_t size) {
+    (void)small;
     for (size_t i = 0; i < size; i++) {
         ((char *)to)[i] = atomic_peek((const char *)from + i);
     }
-}
 #else
-/* A data race by the letter: what it yields is thrown away unless `now` says that there was none. */
-static inline void cell_copy(void *to, const void *from, size_t size) {
-    lane_copy(to, from, size);
-}
+    if (small) {
+        lane_copy_short(to, from, size);
+    } else {
+        memcpy(to, from, size);
+    }
 #endif
+}
 
 /* Copies the newest value. 0; -ENODATA: there is none yet; -EMSGSIZE: *size is what it needs; -EAGAIN: overtaken too often;
  * -THIRL_EFORMAT: its size is none. No sentences. */
@@ -90,7 +93,7 @@ static inline int cell_read(const struct cell *cell, void *buffer, size_t capaci
         }
         uint64_t bytes = atomic_peek(&cell->head->bytes[v % CELL_SLOTS]);
         if (likely(bytes <= capacity && bytes <= cell->max)) {
-            cell_copy(buffer, cell_slot(cell, v), (size_t)bytes);
+            cell_copy(buffer, cell_slot(cell, v), (size_t)bytes, bytes <= LANE_SHORT);
         }
         atomic_fence_loads(); /* pairs with the fence in cell_write */
         if (likely(atomic_peek(&cell->head->now) - v <= CELL_SLOTS - 2)) {
@@ -104,24 +107,21 @@ static inline int cell_read(const struct cell *cell, void *buffer, size_t capaci
     return -EAGAIN;
 }
 
-/* The same for a small value, in one try and without a call. false: cell_read tells more. */
-static inline bool cell_read_short(const struct cell *cell, void *buffer, size_t capacity, size_t *size,
-                                   uint64_t *number) {
+/* One try of the same, of a value that has bytes and fits; small: of LANE_SHORT at most, without a call. false: cell_read tells more. */
+static inline __attribute__((always_inline)) bool cell_read_once(const struct cell *cell, void *buffer, size_t capacity,
+                                                                 size_t *size, uint64_t *number, bool small) {
     const struct cell_head *head = cell->head;
     uint64_t v = atomic_load(&head->now); /* pairs with the store in cell_write */
     uint64_t bytes = atomic_peek(&head->bytes[v % CELL_SLOTS]);
-    if (bytes > LANE_SHORT || bytes > capacity || bytes > cell->max || v == 0) {
+    /* No slot is shorter than LANE_SHORT; and as long as there is no value, its size is 0. */
+    if (bytes - 1 >= (small ? LANE_SHORT : cell->max) || bytes > capacity) {
         return false;
     }
-#if defined(__SANITIZE_THREAD__)
-    cell_copy(buffer, cell_slot(cell, v), (size_t)bytes);
-#else
-    lane_copy_short(buffer, cell_slot(cell, v), (size_t)bytes);
-#endif
+    cell_copy(buffer, cell_slot(cell, v), (size_t)bytes, small);
     atomic_fence_loads(); /* pairs with the fence in cell_write */
     *size = (size_t)bytes;
     *number = v;
-    return likely(atomic_peek(&head->now) - v <= CELL_SLOTS - 2);
+    return likely(atomic_peek(&cell->head->now) - v <= CELL_SLOTS - 2); /* not `head`: to keep that costs more */
 }
 
 #endif

@@ -56,7 +56,7 @@ void pin_leave(struct pins *pins) {
 
 static uint32_t search(struct pins *pins, uint32_t number, uint64_t place) {
     struct pin_seat *seat = &pins->seat[number];
-    for (uint32_t i = 0; i < PIN_SLOTS; i++) {
+    for (uint32_t n = 0, i = pin_hint; n < PIN_SLOTS; n++, i = (i + 1) % PIN_SLOTS) { /* who pins many goes along */
         if (atomic_peek(&seat->slot[i].place) != 0) {
             continue;
         }

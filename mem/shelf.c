@@ -176,25 +176,45 @@ static inline int grasp(struct shelf *shelf, const struct shelf_bucket *bucket, 
     return 0;
 }
 
-static inline int look(struct shelf *shelf, const struct shelf_key *key, struct shelf_hit *hit, bool *late) {
+struct walk { /* along a bucket */
+    const struct shelf_bucket *bucket;
+    uint64_t version, at, steps;
+};
+
+static inline struct walk set_out(const struct shelf *shelf, const struct shelf_key *key) {
     const struct shelf_bucket *bucket = shelf_bucket(shelf, key->hash);
     uint64_t version = atomic_load(&bucket->version); /* (1) */
-    uint64_t at = atomic_load(&bucket->first);        /* pairs with the stores in redo_commit, as all links */
-    for (uint64_t steps = shelf->end / ARENA_LEAST; at != 0; steps--) {
-        if (unlikely(!shelf_is_place(shelf, at) || steps == 0)) {
-            return is_same(bucket, version) ? -THIRL_EFORMAT : AGAIN;
+    return (struct walk){bucket, version, .steps = shelf->end / ARENA_LEAST,
+                         .at = atomic_load(&bucket->first)}; /* pairs with the stores in redo_commit, as all links */
+}
+
+static inline void go_on(const struct shelf *shelf, struct walk *walk) {
+    walk->at = atomic_load(&shelf_item(shelf, walk->at)->next);
+    walk->steps--;
+}
+
+/* To the next item with that hash, this one included: 0; -ENOENT: there is none. */
+static inline int seek(const struct shelf *shelf, struct walk *walk, uint64_t hash) {
+    for (; walk->at != 0; go_on(shelf, walk)) {
+        if (unlikely(!shelf_is_place(shelf, walk->at) || walk->steps == 0)) {
+            return is_same(walk->bucket, walk->version) ? -THIRL_EFORMAT : AGAIN;
         }
-        struct item *item = shelf_item(shelf, at);
-        if (atomic_peek(&item->hash) == key->hash) {
-            bool found = false;
-            int rc = grasp(shelf, bucket, version, at, key, hit, &found);
-            if (rc != 0 || found) {
-                return rc != 0 ? rc : take(shelf, item, key, hit, late);
-            }
+        if (atomic_peek(&shelf_item(shelf, walk->at)->hash) == hash) {
+            return 0;
         }
-        at = atomic_load(&item->next);
     }
-    return is_same(bucket, version) ? -ENOENT : AGAIN;
+    return is_same(walk->bucket, walk->version) ? -ENOENT : AGAIN;
+}
+
+static inline int look(struct shelf *shelf, const struct shelf_key *key, struct shelf_hit *hit, bool *late) {
+    for (struct walk walk = set_out(shelf, key);; go_on(shelf, &walk)) {
+        bool found = false;
+        int rc = seek(shelf, &walk, key->hash);
+        rc = rc != 0 ? rc : grasp(shelf, walk.bucket, walk.version, walk.at, key, hit, &found);
+        if (rc != 0 || found) {
+            return rc != 0 ? rc : take(shelf, shelf_item(shelf, walk.at), key, hit, late);
+        }
+    }
 }
 
 HOT int shelf_find(struct shelf *shelf, const struct shelf_key *key, struct shelf_hit *hit, bool *late) {
@@ -208,6 +228,44 @@ HOT int shelf_find(struct shelf *shelf, const struct shelf_key *key, struct shel
             return rc;
         }
         weave("shelf.find.again");
+        atomic_pause();
+    }
+    return -EAGAIN;
+}
+
+static int look_and_copy(const struct shelf *shelf, const struct shelf_key *key, void *buffer, size_t capacity,
+                         struct shelf_hit *hit) {
+    struct walk walk = set_out(shelf, key);
+    for (;; go_on(shelf, &walk)) {
+        int rc = seek(shelf, &walk, key->hash);
+        if (rc != 0) {
+            return rc;
+        }
+        if (shelf_is_key(shelf, shelf_item(shelf, walk.at), key, &hit->bytes)) {
+            break;
+        }
+    }
+    const struct item *item = shelf_item(shelf, walk.at);
+    hit->at = walk.at;
+    hit->version = atomic_peek(&item->version);
+    hit->expiry = atomic_peek(&item->expiry);
+    if (hit->bytes <= capacity && hit->bytes != 0) {
+        memcpy(buffer, (const unsigned char *)item + item_value(key->size), hit->bytes);
+    }
+    weave("shelf.copy.done");
+    return !is_same(walk.bucket, walk.version) ? AGAIN
+           : shelf_is_late(hit->expiry)        ? -ENOENT
+           : hit->bytes > capacity             ? -EMSGSIZE
+                                               : 0;
+}
+
+int shelf_copy(const struct shelf *shelf, const struct shelf_key *key, void *buffer, size_t capacity,
+               struct shelf_hit *hit) {
+    for (int tries = 0; tries < SHELF_TRIES; tries++) {
+        int rc = look_and_copy(shelf, key, buffer, capacity, hit);
+        if (likely(rc != AGAIN)) {
+            return rc;
+        }
         atomic_pause();
     }
     return -EAGAIN;

@@ -10,7 +10,7 @@
  *     pins it, full fence                  (2)    full fence                                           pairs with (2)
  *     version still v?                     (4)    pinned by somebody who lives? stays in LIMBO
  *     compares the key, reads                     else the block is free again, and may be anything
- *     nothing found: load fence, (4)
+ *     nothing found, or copied without a pin: load fence, (4)
  *
  * An item that a reader walks over may be freed meanwhile and be anything: each place is checked before it is read, and nothing is
  * believed until (4). What is in LIMBO is looked at by each writer who comes by.
@@ -88,6 +88,11 @@ struct shelf_hit {
  * SHELF_TRIES; -THIRL_EFORMAT. Takes no lock. */
 int shelf_find(struct shelf *, const struct shelf_key *, struct shelf_hit *, bool *late);
 
+/* Copies the value out: for who may only read, or wants no pin. Writes nothing, needs no seat, and so does nothing for the item to stay. 0;
+ * -EMSGSIZE: it is larger than the capacity; both set hit->bytes, version and expiry. -ENOENT, also of what has expired; -EAGAIN and
+ * -THIRL_EFORMAT as above. */
+int shelf_copy(const struct shelf *, const struct shelf_key *, void *buffer, size_t capacity, struct shelf_hit *hit);
+
 /* The others want the lock, arena_lock(&shelf->arena, …), or nobody else there. */
 
 /* The item of that key, or 0; *word: the place of the word that leads to it, or that is to lead to a new one. 0, -THIRL_EFORMAT. */
@@ -122,6 +127,16 @@ static inline bool shelf_is_key(const struct shelf *shelf, const struct item *it
     *bytes = atomic_peek(&item->value_bytes);
     return item->key_bytes == key->size && item_bytes(key->size, *bytes) <= shelf->end - at &&
            memcmp(item + 1, key->bytes, key->size) == 0;
+}
+
+/* Fetches what shelf_find will look at: of many keys first this for all, then that. */
+static inline void shelf_expect(const struct shelf *shelf, const struct shelf_key *key) {
+    __builtin_prefetch(shelf_bucket(shelf, key->hash));
+}
+static inline void shelf_expect_item(const struct shelf *shelf, const struct shelf_key *key) {
+    uintptr_t at = (uintptr_t)shelf->base + atomic_peek(&shelf_bucket(shelf, key->hash)->first); /* anywhere */
+    __builtin_prefetch((const void *)at, 1);                                                     /* its uses change */
+    __builtin_prefetch((const void *)(at + CACHE_LINE));
 }
 
 static inline bool shelf_is_late(int64_t expiry) {

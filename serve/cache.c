@@ -21,13 +21,14 @@
 #define PAGE 4096
 #define LIMIT_NS (30 * CLOCK_S)
 #define TIDY_MS 50
+#define AHEAD 16 /* keys whose memory is fetched at once: about as many lines as a processor can wait for */
 
 _Static_assert(THIRL_CACHE_PINS_MAX == PIN_MINE * PIN_SLOTS, "what is promised");
 _Static_assert(THIRL_CACHE_KEY_MAX == ITEM_KEY_MAX, "what is promised");
 
 struct thirl_cache {
     struct shelf shelf;
-    uint32_t epoch;
+    uint32_t epoch, writes; /* writes: 0, if it may only read */
     struct lot lot;
     struct node_end *line;
     char shown[LOT_SHOWN_MAX];
@@ -35,10 +36,19 @@ struct thirl_cache {
 
 __attribute__((cold, noinline)) static int refuse(const thirl_cache *cache) {
     return cache == NULL ? err_say(EINVAL, "there is no cache (NULL)")
-                         : err_say(THIRL_EFORKED, "%s was opened before fork, by the parent process", cache->shown);
+           : cache->epoch != proc_epoch()
+               ? err_say(THIRL_EFORKED, "%s was opened before fork, by the parent process", cache->shown)
+               : err_say(EACCES,
+                         "%s was opened for reading only, and who pins or changes something writes: copy from it",
+                         cache->shown);
 }
 
+/* For pins and changes. */
 static inline bool is_mine(const thirl_cache *cache) {
+    return likely(cache != NULL && cache->writes == proc_epoch());
+}
+
+static inline bool is_readable(const thirl_cache *cache) {
     return likely(cache != NULL && cache->epoch == proc_epoch());
 }
 
@@ -47,7 +57,7 @@ static inline bool is_mine(const thirl_cache *cache) {
 struct plan {
     uint64_t bytes, buckets, seed;
     uint32_t seats, mode;
-    bool make;
+    bool make, writable;
 };
 
 static int make_plan(struct plan *plan, const struct thirl_cache_options *given) {
@@ -68,7 +78,8 @@ static int make_plan(struct plan *plan, const struct thirl_cache_options *given)
                           .buckets = SIEVE_GHOST_WAYS,
                           .seats = o.seats != 0 ? o.seats : (uint32_t)seats,
                           .mode = o.mode != 0 ? o.mode : 0600,
-                          .make = o.there == 0};
+                          .make = o.there == 0 && o.access == THIRL_ACCESS_WRITE,
+                          .writable = o.access == THIRL_ACCESS_WRITE};
     while (plan->buckets < o.items) {
         plan->buckets *= 2;
     }
@@ -81,7 +92,9 @@ static int make_plan(struct plan *plan, const struct thirl_cache_options *given)
                        (unsigned long long)o.items, plan->seats, (unsigned long long)least,
                        (unsigned long long)plan->bytes);
     }
-    return (plan->mode & ~0777u) != 0 ? err_say(EINVAL, "thirl_cache_open: the mode 0%o is none", plan->mode) : 0;
+    return (plan->mode & ~0777u) != 0 || o.access > THIRL_ACCESS_READ
+               ? err_say(EINVAL, "thirl_cache_open: the mode 0%o or access %u is none", plan->mode, o.access)
+               : 0;
 }
 
 static void begin(void *map, void *context) {
@@ -94,7 +107,7 @@ static int open_file(thirl_cache *cache, const char *file, struct plan *plan) {
     uint64_t registry[2];
     const struct lot_plan lot = {.file = file,
                                  .what = cache->shown,
-                                 .writable = true,
+                                 .writable = plan->writable,
                                  .make = plan->make,
                                  .bytes = plan->bytes,
                                  .mode = plan->mode,
@@ -175,7 +188,8 @@ int thirl_cache_open(thirl_cache **cache, const char *name, const struct thirl_c
     rc = rc != 0 ? rc : node_end_take(&made->line, strchr(made->shown, ' ') + 1, NODE_ROLE_CACHE, true);
     made->epoch = rc == 0 ? proc_epoch() : 0;
     rc = rc != 0 ? rc : open_file(made, file, &plan);
-    rc = rc != 0 ? rc : take_seat(made);
+    rc = rc != 0 || !plan.writable ? rc : take_seat(made);
+    made->writes = plan.writable ? made->epoch : 0;
     if (rc != 0) {
         thirl_cache_close(&made);
         return rc;
@@ -239,21 +253,13 @@ __attribute__((cold, noinline)) static int missed(thirl_cache *cache, const stru
     }
 }
 
-HOT int thirl_cache_get(thirl_cache *cache, const void *key, size_t key_size, struct thirl_cache_pin *pin) {
+static inline int find(thirl_cache *cache, const struct shelf_key *key, struct thirl_cache_pin *pin) {
     struct shelf_hit hit;
     bool late;
-    if (!is_mine(cache)) {
-        return refuse(cache);
-    }
-    if (!is_key(key, key_size) || pin == NULL) {
-        return pin == NULL ? err_say(EINVAL, "%s: there is no room for the answer (NULL)", cache->shown)
-                           : wrong_key(cache, key, key_size);
-    }
-    struct shelf_key what = shelf_key(&cache->shelf, key, (uint16_t)key_size);
-    int rc = shelf_find(&cache->shelf, &what, &hit, &late);
+    int rc = shelf_find(&cache->shelf, key, &hit, &late);
     if (unlikely(rc != 0)) {
         *pin = (struct thirl_cache_pin){0};
-        return missed(cache, &what, rc, late);
+        return missed(cache, key, rc, late);
     }
     *pin = (struct thirl_cache_pin){.value = hit.value,
                                     .size = hit.bytes,
@@ -262,6 +268,90 @@ HOT int thirl_cache_get(thirl_cache *cache, const void *key, size_t key_size, st
                                     .at = hit.at,
                                     .pin = hit.pin};
     return 0;
+}
+
+HOT int thirl_cache_get(thirl_cache *cache, const void *key, size_t key_size, struct thirl_cache_pin *pin) {
+    if (!is_mine(cache)) {
+        return refuse(cache);
+    }
+    if (!is_key(key, key_size) || pin == NULL) {
+        return pin == NULL ? err_say(EINVAL, "%s: there is no room for the answer (NULL)", cache->shown)
+                           : wrong_key(cache, key, key_size);
+    }
+    struct shelf_key what = shelf_key(&cache->shelf, key, (uint16_t)key_size);
+    return find(cache, &what, pin);
+}
+
+/* What lies in memory of one key is fetched while the others' is: as far as these are known. How many were found, or an error. */
+static int find_some(thirl_cache *cache, const struct iovec *keys, size_t count, struct thirl_cache_pin *pins) {
+    struct shelf_key what[AHEAD];
+    int found = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_key(keys[i].iov_base, keys[i].iov_len)) {
+            return wrong_key(cache, keys[i].iov_base, keys[i].iov_len);
+        }
+        what[i] = shelf_key(&cache->shelf, keys[i].iov_base, (uint16_t)keys[i].iov_len);
+        shelf_expect(&cache->shelf, &what[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        shelf_expect_item(&cache->shelf, &what[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        int rc = find(cache, &what[i], &pins[i]);
+        if (unlikely(rc < 0)) {
+            return rc;
+        }
+        found += rc == 0;
+    }
+    return found;
+}
+
+int thirl_cache_get_many(thirl_cache *cache, const struct iovec *keys, size_t count, struct thirl_cache_pin *pins) {
+    int found = 0;
+    if (!is_mine(cache)) {
+        return refuse(cache);
+    }
+    if (count > THIRL_CACHE_PINS_MAX || (count != 0 && (keys == NULL || pins == NULL))) {
+        return err_say(EINVAL, "%s: up to %d keys and room for as many answers, not %zu", cache->shown,
+                       THIRL_CACHE_PINS_MAX, count);
+    }
+    for (size_t at = 0, some; at < count; at += some) {
+        some = count - at < AHEAD ? count - at : AHEAD;
+        memset(pins + at, 0, some * sizeof *pins);
+        int rc = find_some(cache, keys + at, some, pins + at);
+        if (rc < 0) {
+            for (size_t i = 0; i < at + some; i++) {
+                thirl_cache_unpin(cache, &pins[i]);
+            }
+            return rc;
+        }
+        found += rc;
+    }
+    return found;
+}
+
+int thirl_cache_copy(thirl_cache *cache, const void *key, size_t key_size, void *buffer, size_t capacity, size_t *size,
+                     uint64_t *version) {
+    struct shelf_hit hit = {0};
+    if (!is_readable(cache)) {
+        return refuse(cache);
+    }
+    if (!is_key(key, key_size) || size == NULL || (buffer == NULL && capacity != 0)) {
+        return size == NULL || is_key(key, key_size)
+                   ? err_say(EINVAL, "%s: there is no room for the answer (NULL)", cache->shown)
+                   : wrong_key(cache, key, key_size);
+    }
+    struct shelf_key what = shelf_key(&cache->shelf, key, (uint16_t)key_size);
+    int rc = shelf_copy(&cache->shelf, &what, buffer, capacity, &hit);
+    bool there = rc == 0 || rc == -EMSGSIZE;
+    *size = there ? hit.bytes : 0;
+    if (version != NULL) {
+        *version = there ? hit.version : 0;
+    }
+    return likely(rc == 0) ? 0
+           : rc == -EMSGSIZE
+               ? err_say(EMSGSIZE, "%s: the value has %u bytes, the buffer %zu", cache->shown, hit.bytes, capacity)
+               : missed(cache, &what, rc, false);
 }
 
 HOT void thirl_cache_unpin(thirl_cache *cache, struct thirl_cache_pin *pin) {
@@ -358,13 +448,13 @@ int thirl_cache_remove(thirl_cache *cache, const void *key, size_t key_size, thi
 /* ---- statistics ---- */
 
 int thirl_cache_info(thirl_cache *cache, struct thirl_cache_info *info) {
-    if (!is_mine(cache)) {
+    if (!is_readable(cache)) {
         return refuse(cache);
     }
     if (info == NULL || info->size < sizeof info->size || info->size > 65536) {
         return err_say(EINVAL, "thirl_cache_info: set the size field of the struct to its sizeof first");
     }
-    int rc = tidy(cache, thirl_in_ms(TIDY_MS));
+    int rc = is_mine(cache) ? tidy(cache, thirl_in_ms(TIDY_MS)) : 0;
     if (rc != 0 && rc != -ETIMEDOUT) {
         return rc;
     }

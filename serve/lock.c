@@ -15,8 +15,8 @@
 #include "base/proc.h"
 #include "mem/lot.h"
 #include "mem/node.h"
+#include "serve/lock.h"
 
-#define LOCK_MAGIC "thirl.lk"
 #define LOCK_VERSION 1
 #define TRIES 16
 

@@ -207,7 +207,7 @@ __attribute__((cold, noinline)) static int explain(const thirl_state *state, int
     }
 }
 
-/* A function of its own, so that small values pay for no registers that a call needs. */
+/* Everything but the first try. */
 __attribute__((noinline)) static int get(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
                                          uint64_t *version) {
     size_t bytes = 0;
@@ -222,13 +222,11 @@ __attribute__((noinline)) static int get(const thirl_state *state, void *buffer,
     return likely(rc == 0) ? 0 : explain(state, rc, capacity, bytes);
 }
 
-HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_t *size, uint64_t *version) {
+static inline __attribute__((always_inline)) int get_once(const thirl_state *state, void *buffer, size_t capacity,
+                                                          size_t *size, uint64_t *version, bool small) {
     size_t bytes;
     uint64_t number;
-    if (!is_mine(state)) {
-        return refuse(state);
-    }
-    if (unlikely(buffer == NULL || size == NULL) || !cell_read_short(&state->cell, buffer, capacity, &bytes, &number)) {
+    if (unlikely(!cell_read_once(&state->cell, buffer, capacity, &bytes, &number, small))) {
         return get(state, buffer, capacity, size, version);
     }
     *size = bytes;
@@ -236,6 +234,24 @@ HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_
         *version = number;
     }
     return 0;
+}
+
+/* A function of its own, so that small values pay for no registers that a call needs. */
+__attribute__((noinline)) static int get_large(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
+                                               uint64_t *version) {
+    return get_once(state, buffer, capacity, size, version, false);
+}
+
+HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_t *size, uint64_t *version) {
+    if (!is_mine(state)) {
+        return refuse(state);
+    }
+    if (unlikely(buffer == NULL || size == NULL)) {
+        return get(state, buffer, capacity, size, version);
+    }
+    /* The buffer, for its size costs no look at anything: who reads small values seldom has a large one. */
+    return capacity > LANE_SHORT ? get_large(state, buffer, capacity, size, version)
+                                 : get_once(state, buffer, capacity, size, version, true);
 }
 
 /* One sleep: until it changes, or the slice is over. */

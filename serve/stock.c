@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is shared and belongs to nobody, as a whole: areas, states and caches by name, listed and thrown away.
+ * What is shared and belongs to nobody, as a whole: areas, states, caches and locks by name, listed and thrown away.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,15 +12,17 @@
 #include "mem/node.h"
 #include "mem/shelf.h"
 #include "serve/area.h"
+#include "serve/lock.h"
 
-#define KINDS 3
+#define KINDS 4
 
 static const struct {
     const char *magic, *name;
-    uint32_t role; /* of the lines of its handles */
-} kinds[KINDS] = {{AREA_MAGIC, "area", NODE_ROLE_AREA},
-                  {CELL_MAGIC, "state", NODE_ROLE_STATE},
-                  {SHELF_MAGIC, "cache", NODE_ROLE_CACHE}};
+    uint32_t role, last; /* of the lines of its handles */
+} kinds[KINDS] = {{AREA_MAGIC, "area", NODE_ROLE_AREA, NODE_ROLE_AREA},
+                  {CELL_MAGIC, "state", NODE_ROLE_STATE, NODE_ROLE_STATE},
+                  {SHELF_MAGIC, "cache", NODE_ROLE_CACHE, NODE_ROLE_CACHE},
+                  {LOCK_MAGIC, "lock", NODE_ROLE_LOCK, UINT32_MAX}};
 
 struct thing {
     struct lot_line line;
@@ -60,7 +62,7 @@ static int ask(void *context, const struct node_line *line) {
     struct stock *stock = context;
     char file[LOT_NAME_MAX], shown[LOT_SHOWN_MAX];
     unsigned kind = 0;
-    while (kind < KINDS && kinds[kind].role != line->end->role) {
+    while (kind < KINDS && (line->end->role < kinds[kind].role || line->end->role > kinds[kind].last)) {
         kind++;
     }
     if (kind == KINDS || !line->alive || lot_name(file, shown, kinds[kind].name, line->end->address) != 0) {
@@ -122,7 +124,7 @@ int thirl_discard(const char *address) {
                      kinds[stock.thing->kind].name, stock.thing->line.name, stock.thing->users,
                      stock.thing->users == 1 ? "" : "s");
     } else if (rc == 0 && stock.count != 0 && stock.thing->kind == KINDS) {
-        rc = err_say(THIRL_EFORMAT, "%s is no area, state or cache, or is not to be read: it is left alone",
+        rc = err_say(THIRL_EFORMAT, "%s is no area, state, cache or lock, or is not to be read: it is left alone",
                      stock.thing->line.name);
     } else if (rc == 0) {
         rc = stock.count == 0                                   ? lot_remove(file, shown)

@@ -493,6 +493,12 @@ static int live_on_order(void *order) {
                 return 2;
             }
             (void)get(c, i % 5); /* found often enough to stay */
+            unsigned char value[LARGEST];
+            size_t size;
+            rc = thirl_cache_copy(c, &key, sizeof key, value, sizeof value, &size, NULL);
+            if (rc != 0 && rc != THIRL_CACHE_MISS) {
+                return 3;
+            }
             thirl_cache_unpin(c, &pin[(i + 1) % 40]);
         }
         thirl_cache_close(&c);

@@ -119,6 +119,17 @@ static int only_open(const char *address) {
     return 0;
 }
 
+/* Events: more than the pipe holds, so that some are counted. */
+#define TELLS 100000u
+static int notify_many(const char *address) {
+    thirl *end = open_as(THIRL_NOTIFY, address);
+    for (uint32_t i = 0; i < TELLS; i++) {
+        ok(thirl_send(end, &(uint32_t){i % 5}, 4, LONG));
+    }
+    must(thirl_close(&end, LONG) == 0);
+    return 0;
+}
+
 static int talk_nonsense(const char *address) {
     int out = atoi(strchr(address, ',') + 1);
     must(write(out, "GET / HTTP/1.0\r\n\r\n", 18) == 18);
@@ -185,6 +196,7 @@ static const struct {
     {"write", write_and_die},
     {"lose", lose_the_parent},
     {"early", lose_the_parent_early},
+    {"notify", notify_many},
 };
 
 int pipe_child(const char *what, const char *address);
@@ -551,6 +563,33 @@ static void leaves_no_descriptor(void **state) {
     assert_int_equal(room_descriptors(), before);
 }
 
+static void counts_events(void **state) {
+    (void)state;
+    for (int exec = 0; exec < 2; exec++) {
+        uint32_t told[5] = {0};
+        thirl *end = open_as(THIRL_WATCH, "pipe://");
+        pid_t pid = start(end, "notify", exec);
+        thirl_msg *msg;
+        int rc;
+        while ((rc = thirl_take(end, &msg, LONG)) == 0) {
+            uint32_t event;
+            assert_int_equal(thirl_msg_size(msg), sizeof event);
+            memcpy(&event, thirl_msg_data(msg), sizeof event);
+            assert_true(event < 5);
+            told[event] += (uint32_t)thirl_msg_times(msg);
+            thirl_free(&msg);
+        }
+        assert_int_equal(rc, -THIRL_ECLOSED);
+        for (int i = 0; i < 5; i++) {
+            assert_int_equal(told[i], TELLS / 5);
+        }
+        int status = 1;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        assert_int_equal(thirl_close(&end, LONG), 0);
+    }
+}
+
 int main(int argc, char **argv) {
     program = "/proc/self/exe";
     if (argc == 3) {
@@ -563,6 +602,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(carries_every_size),
         cmocka_unit_test(receives_from_the_gone),
         cmocka_unit_test(starts_another_child),
+        cmocka_unit_test(counts_events),
         cmocka_unit_test(knows_of_a_death_in_time),
         cmocka_unit_test(carries_streams),
         cmocka_unit_test(refuses_what_does_not_fit),

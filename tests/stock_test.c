@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Areas, states and caches as a whole: what is listed of them, who counts as using one, what is thrown away and what is not.
+ * Areas, states, caches and locks as a whole: what is listed of them, who counts as using one, what is thrown away and what is not.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 
 #include "include/thirl/area.h"
 #include "include/thirl/cache.h"
+#include "include/thirl/lock.h"
 #include "include/thirl/state.h"
 #include "tests/member.h"
 
@@ -31,8 +32,9 @@ struct seen {
 static int see(void *context, const struct thirl_thing *thing) {
     struct seen *seen = context;
     size_t used = strlen(seen->text);
-    (void)snprintf(seen->text + used, sizeof seen->text - used, "%s %s %s,", thing->address, thing->kind,
-                   thing->bytes >= 64 && thing->mode == 0640 && thing->uid == geteuid() ? "well" : "ill");
+    (void)snprintf(
+        seen->text + used, sizeof seen->text - used, "%s %s %s,", thing->address, thing->kind,
+        thing->bytes >= 64 && (thing->mode == 0640 || thing->mode == 0660) && thing->uid == geteuid() ? "well" : "ill");
     seen->count++;
     seen->users += thing->users;
     return 0;
@@ -56,6 +58,12 @@ static thirl_state *state(const char *name) {
     return thirl_state_open(&state, name, &o) == 0 ? state : NULL;
 }
 
+static thirl_lock *lock(const char *name) {
+    const struct thirl_lock_options o = {.size = sizeof o, .mode = 0660};
+    thirl_lock *lock;
+    return thirl_lock_open(&lock, name, THIRL_LOCK_MUTEX, &o) == 0 ? lock : NULL;
+}
+
 static thirl_cache *cache(const char *name) {
     const struct thirl_cache_options o = {.size = sizeof o, .mode = 0640, .bytes = 1 << 20};
     thirl_cache *cache;
@@ -68,10 +76,12 @@ static int do_lists_and_discards(void *nothing) {
     thirl_cache *c = cache("shm://web/pages");
     thirl_state *s = state("a b%c"), *again = state("shm://a b%c");
     thirl_area *a = area("plan");
-    CHECK(c != NULL && s != NULL && again != NULL && a != NULL);
+    thirl_lock *l = lock("turn");
+    CHECK(c != NULL && s != NULL && again != NULL && a != NULL && l != NULL);
     struct seen seen = look();
-    CHECK(strcmp(seen.text, "shm://a b%c state well,shm://plan area well,shm://web/pages cache well,") == 0);
-    CHECK(seen.users == 4);
+    CHECK(strcmp(seen.text,
+                 "shm://a b%c state well,shm://plan area well,shm://turn lock well,shm://web/pages cache well,") == 0);
+    CHECK(seen.users == 5);
     CHECK(thirl_discard("web/pages") == -EBUSY && strstr(thirl_why(), "1 handle first") != NULL);
     CHECK(thirl_discard("a b%c") == -EBUSY && strstr(thirl_why(), "2 handles first") != NULL);
     CHECK(thirl_discard("nothing") == -ENOENT);
@@ -79,6 +89,9 @@ static int do_lists_and_discards(void *nothing) {
     thirl_cache_close(&c);
     thirl_state_close(&s);
     thirl_area_close(&a);
+    CHECK(thirl_discard("turn") == -EBUSY);
+    thirl_lock_close(&l);
+    CHECK(thirl_discard("turn") == 0);
     CHECK(look().users == 1);
     CHECK(thirl_discard("shm://web/pages") == 0);
     CHECK(thirl_discard("plan") == 0);

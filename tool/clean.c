@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The verb clean: removes what channels without living ends have left in the kernel, and says what was in it; by its name also an area, a
- * state or a cache that nobody has open.
+ * state, a cache or a lock that nobody has open.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -37,7 +37,7 @@ static int note(void *context, const struct thirl_left *left) {
     return 0;
 }
 
-/* An area, a state or a cache, which nobody loses unasked: by its name only. */
+/* An area, a state, a cache or a lock, which nobody loses unasked: by its name only. */
 static int discard(struct clean *c, const char *address) {
     int code = thirl_discard(address);
     if (code < 0) {

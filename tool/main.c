@@ -76,7 +76,8 @@ const struct tool_verb tool_verbs[] = {
      "their\n"
      "bytes, WAITS is how often the end slept, QUEUE what may wait in it. What is \"left\" belongs to nobody: RECEIVED "
      "is\n"
-     "what waits there, and thirl clean removes it. Areas, states and caches have a line of their own, \"used\" or "
+     "what waits there, and thirl clean removes it. Areas, states, caches and locks have a line of their own, \"used\" "
+     "or "
      "\"kept\" for\nwho comes later, with their size; the lines beside it are the handles that processes have.\n"},
     {"ping", "ADDRESS", "measure round trips to the other end", FOR_PING, 0, true, tool_ping,
      "Sends messages to another thirl ping that serves the same address, and waits for each to come back. Prints the\n"
@@ -145,7 +146,7 @@ const struct tool_verb tool_verbs[] = {
      "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
      "that nobody has open, with the messages in them, and prints how many those were. Where a channel has left "
      "nothing,\n"
-     "the area, state or cache of that name is removed, if nobody has it open; --all leaves those alone.\n"},
+     "the area, state, cache or lock of that name is removed, if nobody has it open; --all leaves those alone.\n"},
     {"version", NULL, "show the version and the mechanisms", FOR_VERSION, 0, false, tool_version, ""},
     {"help", "VERB", "show help, of one verb or of all", FOR_HELP, 0, false, tool_help, ""},
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL}};

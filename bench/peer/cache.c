@@ -67,13 +67,22 @@ static void thirl_put_one(const char *key, const char *value, size_t size) {
 }
 
 static void thirl_get_some(uint32_t const *which, unsigned count, size_t size) {
+    struct thirl_cache_pin pin[BATCH];
+    struct iovec key[BATCH];
     for (unsigned i = 0; i < count; i++) {
-        struct thirl_cache_pin pin;
-        if (thirl_cache_get(cache, keys[which[i]], KEY, &pin) != 0 || pin.size != size) {
-            fail("get", "not there, or another one");
+        key[i] = (struct iovec){keys[which[i]], KEY};
+    }
+    int found =
+        count == 1 ? !thirl_cache_get(cache, keys[*which], KEY, pin) : thirl_cache_get_many(cache, key, count, pin);
+    if (found != (int)count) {
+        fail("get", "not there");
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (pin[i].size != size) {
+            fail("get", "another one");
         }
-        take(pin.value, pin.size);
-        thirl_cache_unpin(cache, &pin);
+        take(pin[i].value, pin[i].size);
+        thirl_cache_unpin(cache, &pin[i]);
     }
 }
 

@@ -27,13 +27,14 @@ struct thirl_cache_options {
     uint64_t bytes; /* of all of it, what it needs for itself included; 64 MiB */
     uint64_t items; /* about how many items it will have; bytes / 512 */
     uint32_t seats; /* how many handles may be open at once; one for each 64 KiB, 16 at least and 256 at most */
-    uint32_t mode;  /* permission bits; 0600. Who uses it writes to it */
+    uint32_t mode;  /* permission bits; 0600. Who pins what it finds writes to it */
     uint32_t there; /* open one only if it is there: -ENOENT */
-    uint32_t zero;
+    uint32_t
+        access; /* enum thirl_access. READ: only thirl_cache_copy and thirl_cache_info, of one that is there; it takes no seat */
 };
 
 /* Opens the cache called NAME or shm://NAME in the registry, and makes it if it is not there. options may be NULL.
- * -EINVAL: too few bytes for so many items and seats. -EUSERS: all seats are taken by living processes. -THIRL_EFORMAT: something else
+ * -EINVAL: too few bytes for so many items and seats. -EUSERS: all seats are taken by living processes. -EACCES: it may only be read, say so (access). -THIRL_EFORMAT: something else
  * has that name. -EXDEV: it was made in another registry. -ENOSPC, -EACCES, … */
 THIRL_API THIRL_CHECK int thirl_cache_open(thirl_cache **cache, const char *name,
                                            const struct thirl_cache_options *options);
@@ -61,6 +62,17 @@ struct thirl_cache_pin {
  * left for more than 30. -EAGAIN: a thousand times in a row its bucket was changed meanwhile. */
 THIRL_API THIRL_CHECK int thirl_cache_get(thirl_cache *cache, const void *key, size_t key_size,
                                           struct thirl_cache_pin *pin);
+
+/* The same for up to THIRL_CACHE_PINS_MAX keys, for which what has to be fetched from memory is asked for at once. How many were found: pins[i]
+ * is what keys[i] has, to be released; its value is NULL where there is none. An error: none is pinned. */
+THIRL_API THIRL_CHECK int thirl_cache_get_many(thirl_cache *cache, const struct iovec *keys, size_t count,
+                                               struct thirl_cache_pin *pins);
+
+/* Copies the value of a key: nothing is pinned, and nothing is written to the cache, so that it also serves those who may only read it. But
+ * it is no reason for the value to stay, and not counted. *version (may be NULL) as in thirl_cache_pin. THIRL_CACHE_MISS as above.
+ * -EMSGSIZE: the buffer is too small for *size bytes. -EAGAIN: a thousand times in a row the bucket was changed meanwhile. */
+THIRL_API THIRL_CHECK int thirl_cache_copy(thirl_cache *cache, const void *key, size_t key_size, void *buffer,
+                                           size_t capacity, size_t *size, uint64_t *version);
 
 /* Releases it: its value must not be read any more. Any thread may. What is no pin of this handle, or none any more, is left alone. */
 THIRL_API void thirl_cache_unpin(thirl_cache *cache, struct thirl_cache_pin *pin);

@@ -518,12 +518,12 @@ THIRL_API THIRL_CHECK int thirl_left(int (*seen)(void *context, const struct thi
  * nothing; -EBUSY: somebody has it open; -EACCES, … Empty queues and those that only the dead knew are removed by themselves. */
 THIRL_API THIRL_CHECK int thirl_clean(const char *address);
 
-/* What is shared and belongs to no process: areas, states and caches by name (their headers: area.h, state.h, cache.h). They stay until
+/* What is shared and belongs to no process: areas, states, caches and locks by name (area.h, state.h, cache.h, lock.h). They stay until
  * somebody takes their name away. */
 struct thirl_thing {
     size_t size;
     const char *address; /* "shm://camera/pose" */
-    const char *kind;    /* "area", "state", "cache"; "?" what cannot be read, or is none of them */
+    const char *kind;    /* "area", "state", "cache", "lock"; "?" what cannot be read, or is none of them */
     uint64_t bytes;      /* of its file */
     uint32_t users;      /* handles that living processes have by that name; thirl_list shows whose they are */
     uint32_t uid, mode;

@@ -61,6 +61,10 @@ const struct conform_line conform_lines[] = {
     {"event-unix", "unix://", true, "", CONFORM_EVENT},
     {"event-seqpacket", "unix://@", false, "?type=seqpacket", CONFORM_EVENT},
     {"event-tcp", "tcp://127.0.0.1:", false, "", CONFORM_EVENT},
+    {"tell-mq", "mq://", false, "", CONFORM_EVENT},
+    {"tell-sysv", "sysv://", false, "", CONFORM_EVENT},
+    {"tell-datagram", "unix://", true, "?type=datagram", CONFORM_EVENT},
+    {"tell-fifo", "fifo://", true, "", CONFORM_EVENT},
     {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
 };

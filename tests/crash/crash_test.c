@@ -287,6 +287,7 @@ static const char
                     "sig.",                                /* conform/event_test */
                     "catch.",                              /* conform/event_test */
                     "tally.",      "event.",               /* conform/event_test */
+                    "knell.",                              /* conform/event_test */
                     "herald.",     "heed.",                /* conform/herald_test */
                     "stale.",                              /* never passed, says conform/wake_test */
                     "choose.",                             /* conform/wait_test */
