@@ -35,6 +35,7 @@ static struct board {
 } * board;
 
 static const struct rival *rival;
+static const struct fray_plan *plan;
 
 /* ---- dice: room_dice starts anew in each program, and here each process and each lock throws the same ---- */
 
@@ -203,7 +204,7 @@ static int audit(unsigned unused) {
 static int look_behind(void) {
     pid_t pid = begin(audit, 0);
     int status = 0;
-    for (int64_t until = clock_now() + FRAY_WATCHDOG_MS * CLOCK_MS; clock_now() < until; room_sleep(100 * CLOCK_US)) {
+    for (int64_t until = clock_now() + plan->patience_ms * CLOCK_MS; clock_now() < until; room_sleep(100 * CLOCK_US)) {
         if (waitpid(pid, &status, WNOHANG) == pid) {
             return WIFEXITED(status) && WEXITSTATUS(status) <= FRAY_PERMITS + 1 ? WEXITSTATUS(status) : -1;
         }
@@ -268,7 +269,7 @@ static unsigned missing(uint32_t pause) {
 /* Everybody who is left comes to the end of his turn. How many do not. */
 static unsigned gather(uint32_t pause) {
     atomic_store(&board->pause, pause);
-    int64_t until = clock_now() + FRAY_WATCHDOG_MS * CLOCK_MS;
+    int64_t until = clock_now() + plan->patience_ms * CLOCK_MS;
     while (missing(pause) != 0 && clock_now() < until) {
         room_sleep(100 * CLOCK_US);
     }
@@ -296,9 +297,10 @@ static int judge(struct fray *fray, int *there) {
     return now < before;
 }
 
-int fray_run(const struct rival *which, unsigned kills, bool until_harm, struct fray *fray) {
+int fray_run(const struct rival *which, const struct fray_plan *how, struct fray *fray) {
     *fray = (struct fray){0};
     rival = which;
+    plan = how;
     dice_state = SEED;
     void *map = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED || which->size > sizeof board->lock) {
@@ -306,7 +308,7 @@ int fray_run(const struct rival *which, unsigned kills, bool until_harm, struct 
     }
     board = map;
     int rc = anew(), there = rival->game == FRAY_COUNT ? FRAY_PERMITS : 1;
-    while (rc >= 0 && fray->kills < kills && !(until_harm && rc > 0)) {
+    while (rc >= 0 && fray->kills < plan->kills && !(plan->until_harm && rc > 0)) {
         strike(fray);
         rc = judge(fray, &there);
     }
