@@ -33,6 +33,9 @@ extern const struct work thirl_jobs, thirl_jobs_one, thirl_jobs_eight;
 /* value.c: reads of a state. */
 extern const struct work thirl_value;
 
+/* lookup.c: reads of a cache: pinned, copied, pinned by 32. */
+extern const struct work thirl_lookup, thirl_lookup_copy, thirl_lookup_many;
+
 /* word.c: round trips of a word by signals. */
 extern const struct work thirl_word;
 

@@ -30,6 +30,9 @@ extern const struct work floor_jobs;
 /* value.c: reads of a sequence lock. */
 extern const struct work floor_value;
 
+/* lookup.c: reads of a hash table. */
+extern const struct work floor_lookup;
+
 /* word.c: round trips of a word by signals; the size says nothing. */
 extern const struct work floor_word;
 

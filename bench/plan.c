@@ -309,6 +309,13 @@ static const struct entry mq_rtt[] = {CALLS_ROUND(0, MQ)}, mq_stream[] = {CALLS_
         OURS(g, "thirl state", thirl_value, "shm://", "", size, KIB(4), 2, 0.83)
 static const struct entry state[] = {VALUE(0, 8), VALUE(1, 64), VALUE(2, 1024), VALUE(3, 4096)};
 
+#define LOOKUP(g, size)                                                                                                \
+    BARE(g, "bare hash table", floor_lookup, size, KIB(4), 2),                                                         \
+        OURS(g, "thirl cache get", thirl_lookup, "shm://", "", size, KIB(4), 2, 0),                                    \
+        OURS(g, "thirl cache copy", thirl_lookup_copy, "shm://", "", size, KIB(4), 2, 0),                              \
+        OURS(g, "thirl cache get, by 32", thirl_lookup_many, "shm://", "", size, KIB(4), 2, 0)
+static const struct entry cache[] = {LOOKUP(0, 64), LOOKUP(1, 1024), LOOKUP(2, 4096)};
+
 #define PLAN(text, about, what, first, list)                                                                           \
     {                                                                                                                  \
         .name = (text), .summary = (about), .kind = (what), .headline = (first), .entries = (list),                    \
@@ -329,6 +336,7 @@ const struct plan plan_table[] = {
     PLAN("stream-bulk", "shared memory, one way, copied in and out", MEASURE_BYTES, true, stream_bulk),
     PLAN("publish", "shared memory, one to many: the sender's cost, by subscribers", MEASURE_MESSAGES, false, publish),
     PLAN("state", "shared state: reads of the latest value", MEASURE_MESSAGES, false, state),
+    PLAN("cache", "a shared cache: a value found and copied out", MEASURE_MESSAGES, false, cache),
     PLAN("zero-copy", "shared memory, hand-over and back in place, by size", MEASURE_ROUND, true, zero_copy),
     PLAN("zero-copy-jobs", "shared memory, hand-over and back in place through work queues, by size", MEASURE_ROUND,
          false, zero_copy_jobs),

@@ -97,6 +97,22 @@ stage_inline uint64_t stage_tick(void) {
 #endif
 }
 
+/* Keeps the compiler from leaving out what was written there. */
+#define stage_use(buffer) __asm__ __volatile__("" : : "r"(buffer) : "memory")
+
+/* In ping, where it does all by itself: warms up, and then counts. */
+#define STAGE_REPEAT(run, what)                                                                                        \
+    do {                                                                                                               \
+        for (uint64_t i = 0; i < (run)->warm; i++) {                                                                   \
+            what;                                                                                                      \
+        }                                                                                                              \
+        (run)->stage->begin = stage_now();                                                                             \
+        for (uint64_t i = 0; i < (run)->count; i++) {                                                                  \
+            what;                                                                                                      \
+        }                                                                                                              \
+        (run)->stage->end = stage_now();                                                                               \
+    } while (0)
+
 /* In pong, one way, after each message. */
 stage_inline void stage_received(const struct run *run, uint64_t messages) {
     if (run->window) {

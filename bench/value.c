@@ -11,22 +11,6 @@
 #include "bench/end.h"
 #include "bench/floor.h"
 
-/* Keeps the compiler from leaving a copy out. */
-#define USE(buffer) __asm__ __volatile__("" : : "r"(buffer) : "memory")
-
-/* Warms up, and then counts. */
-#define READ_ALL(run, read)                                                                                            \
-    do {                                                                                                               \
-        for (uint64_t i = 0; i < (run)->warm; i++) {                                                                   \
-            read;                                                                                                      \
-        }                                                                                                              \
-        (run)->stage->begin = stage_now();                                                                             \
-        for (uint64_t i = 0; i < (run)->count; i++) {                                                                  \
-            read;                                                                                                      \
-        }                                                                                                              \
-        (run)->stage->end = stage_now();                                                                               \
-    } while (0)
-
 /* A call, as any library's is. */
 __attribute__((noinline)) static void read_bare(const uint64_t *number, const unsigned char *value, void *buffer,
                                                 size_t size) {
@@ -36,7 +20,7 @@ __attribute__((noinline)) static void read_bare(const uint64_t *number, const un
         memcpy(buffer, value, size);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
     } while ((before & 1) != 0 || __atomic_load_n(number, __ATOMIC_RELAXED) != before);
-    USE(buffer);
+    stage_use(buffer);
 }
 
 static int ping_bare(struct run *run) {
@@ -46,7 +30,7 @@ static int ping_bare(struct run *run) {
         return stage_fail(run, STAGE_PING, "no memory for the value");
     }
     stage_meet(run, STAGE_PING);
-    READ_ALL(run, read_bare(number, run->control + STAGE_PAIR, buffer, run->size));
+    STAGE_REPEAT(run, read_bare(number, run->control + STAGE_PAIR, buffer, run->size));
     free(buffer);
     return 0;
 }
@@ -81,7 +65,7 @@ static int ping(struct run *run) {
     }
     stage_meet(run, STAGE_PING);
     int bad = 0;
-    READ_ALL(run, bad |= thirl_state_get(state, buffer, run->size, &size, NULL));
+    STAGE_REPEAT(run, bad |= thirl_state_get(state, buffer, run->size, &size, NULL));
     thirl_state_close(&state);
     free(buffer);
     return bad || size != run->size ? end_fail(run, STAGE_PING, "thirl_state_get") : 0;

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "chan/end.h"
-#include "include/thirl/lock.h"
 
 /* A struct that the caller sized: filled as far as both sides know it. */
 static int hand_over(void *to, const void *from, size_t known, const char *call) {
@@ -168,12 +167,11 @@ struct listing {
 /* Of an end, or of what is none. */
 static const char *role_name(uint32_t role) {
 #define ROLE(name, number, text) [THIRL_##name] = text,
-#define LOCK(name, number, member, text) [NODE_ROLE_LOCK + THIRL_LOCK_##name] = text,
     static const char *const names[] = {[NODE_ROLE_STATE] = "state",
                                         [NODE_ROLE_AREA] = "area",
                                         [NODE_ROLE_CACHE] = "cache",
-                                        THIRL_ROLES(ROLE) THIRL_LOCK_KINDS(LOCK)};
-#undef LOCK
+                                        [NODE_ROLE_LOCK] = "lock",
+                                        THIRL_ROLES(ROLE)};
 #undef ROLE
     return role < sizeof names / sizeof *names && names[role] != NULL ? names[role] : "?";
 }

@@ -239,11 +239,19 @@ static int make_room(struct outlet *out, uint32_t span) {
 
 /* ---- sending ---- */
 
+/* The peer has left, and shows for ever what it had taken. How many of the last `some` messages did it? The others are refused here,
+ * and count as never sent. */
+static size_t taken_of(struct outlet *out, size_t some) {
+    uint64_t left = untaken(out);
+    size_t refused = left < some ? (size_t)left : some;
+    out->sent -= refused;
+    return some - refused;
+}
+
 /* The peer sleeps, polls, or has left. */
 static __attribute__((noinline)) int tell(struct outlet *out, uint32_t attention) {
     if ((attention & BELL_GONE) != 0) {
-        out->sent--; /* the one that is refused here */
-        return over(out);
+        return taken_of(out, 1) == 1 ? 0 : over(out); /* the next one will be told */
     }
     if (bell_ring(&out->bell, UINT64_MAX)) {
         mate_open_fifo(out->end, &out->bell, &out->peer, SHM_DATA_FIFO);
@@ -384,11 +392,9 @@ int outlet_send_many(void *shm, const struct iovec *messages, size_t *count) {
         size_t some = likely(is_ready(out) && out->straight != 0) ? send_run(out, messages + n, wanted - n) : 0;
         if (likely(some > 0)) {
             uint32_t attention = bell_tell(&out->bell);
-            if (unlikely((attention & BELL_GONE) != 0)) {
-                out->sent -= some - 1;
-            }
-            rc = unlikely(attention != 0) ? tell(out, attention) : 0;
-            n += rc == 0 ? some : 0;
+            bool left = (attention & BELL_GONE) != 0;
+            n += unlikely(left) ? taken_of(out, some) : some;
+            rc = unlikely(left) ? over(out) : unlikely(attention != 0) ? tell(out, attention) : 0;
         } else {
             size_t done = 0;
             rc = send_with_care(out, messages[n].iov_base, messages[n].iov_len, &done);

@@ -24,7 +24,7 @@
 
 enum node_end_state { NODE_END_FREE, NODE_END_WAITING, NODE_END_LINKED, NODE_END_CLOSED };
 
-#define NODE_ROLE_LOCK 80 /* + enum thirl_lock_kind */
+#define NODE_ROLE_LOCK 67
 #define NODE_ROLE_CACHE 66
 #define NODE_ROLE_AREA 65
 #define NODE_ROLE_STATE 64 /* beside enum thirl_role: lines of what is no end */

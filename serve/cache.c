@@ -172,7 +172,7 @@ static int take_seat(thirl_cache *cache) {
 }
 
 int thirl_cache_open(thirl_cache **cache, const char *name, const struct thirl_cache_options *options) {
-    struct plan plan;
+    struct plan plan = {0};
     char file[LOT_NAME_MAX];
     if (cache == NULL) {
         return err_say(EINVAL, "thirl_cache_open: there is no room for the handle (NULL)");

@@ -191,8 +191,7 @@ static int open_as(struct handle *handle, const char *file, const struct thirl_l
     memset(&head, 0, sizeof head);
     memcpy(&head, handle->lot.map, handle->lot.size < sizeof head ? 0 : offsetof(struct lock_head, thing));
     rc = check(handle, &head, asked, given != NULL);
-    rc = rc != 0 ? rc
-                 : node_end_take(&handle->line, strchr(handle->shown, ' ') + 1, NODE_ROLE_LOCK + head.made.kind, true);
+    rc = rc != 0 ? rc : node_end_take(&handle->line, strchr(handle->shown, ' ') + 1, NODE_ROLE_LOCK, true);
     if (rc == 0) {
         (void)madvise(handle->lot.map, handle->lot.mapped, MADV_DOFORK); /* a child works with the lock, too */
         show(&handle->face, handle->lot.map, &head.made);

@@ -18,11 +18,11 @@
 
 static const struct {
     const char *magic, *name;
-    uint32_t role, last; /* of the lines of its handles */
-} kinds[KINDS] = {{AREA_MAGIC, "area", NODE_ROLE_AREA, NODE_ROLE_AREA},
-                  {CELL_MAGIC, "state", NODE_ROLE_STATE, NODE_ROLE_STATE},
-                  {SHELF_MAGIC, "cache", NODE_ROLE_CACHE, NODE_ROLE_CACHE},
-                  {LOCK_MAGIC, "lock", NODE_ROLE_LOCK, UINT32_MAX}};
+    uint32_t role; /* of the lines of its handles */
+} kinds[KINDS] = {{AREA_MAGIC, "area", NODE_ROLE_AREA},
+                  {CELL_MAGIC, "state", NODE_ROLE_STATE},
+                  {SHELF_MAGIC, "cache", NODE_ROLE_CACHE},
+                  {LOCK_MAGIC, "lock", NODE_ROLE_LOCK}};
 
 struct thing {
     struct lot_line line;
@@ -62,7 +62,7 @@ static int ask(void *context, const struct node_line *line) {
     struct stock *stock = context;
     char file[LOT_NAME_MAX], shown[LOT_SHOWN_MAX];
     unsigned kind = 0;
-    while (kind < KINDS && (line->end->role < kinds[kind].role || line->end->role > kinds[kind].last)) {
+    while (kind < KINDS && kinds[kind].role != line->end->role) {
         kind++;
     }
     if (kind == KINDS || !line->alive || lot_name(file, shown, kinds[kind].name, line->end->address) != 0) {

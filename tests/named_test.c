@@ -119,14 +119,14 @@ static int do_can_be_seen(void *nothing) {
     bool mapped = false;
     unsigned before = room_descriptors();
     thirl_lock *lock = have("here", THIRL_LOCK_BARRIER, &two);
-    CHECK(lock != NULL && thirl_list(find, (void *)(uintptr_t) "barrier") == 1);
+    CHECK(lock != NULL && thirl_list(find, (void *)(uintptr_t) "lock") == 1);
     FILE *maps = fopen("/proc/self/maps", "r");
     CHECK(maps != NULL);
     while (fgets(line, sizeof line, maps) != NULL) mapped = mapped || strstr(line, "/area/here\n") != NULL;
     CHECK(fclose(maps) == 0 && mapped);
     CHECK(room_descriptors() <= before + 2); /* of the registry; the lock needs none */
     thirl_lock_close(&lock);
-    CHECK(thirl_list(find, (void *)(uintptr_t) "barrier") == 0);
+    CHECK(thirl_list(find, (void *)(uintptr_t) "lock") == 0);
     return thirl_lock_remove("here");
 }
 IN_A_CHILD(can_be_seen)
@@ -225,7 +225,7 @@ static int do_works_in_a_child(void *nothing) {
     pid_t child = room_fork(use_the_parents, lock);
     CHECK(member_wait(&board->ready, 1));
     CHECK(thirl_mutex_unlock(lock->mutex) == 0 && room_reap(child) == 0);
-    CHECK(thirl_list(find, (void *)(uintptr_t) "mutex") == 1); /* the child's closing took nothing from its parent */
+    CHECK(thirl_list(find, (void *)(uintptr_t) "lock") == 1); /* the child's closing took nothing from its parent */
     thirl_lock_close(&lock);
     return thirl_lock_remove("here");
 }
@@ -496,7 +496,7 @@ static const struct ordeal ordeals[] = {
     {"event", "lot.make beacon.", empty, set_and_take, it_lets_one_pass, NULL},
     {"once", "lot.make once.", empty, do_it_once, it_is_done, NULL},
     {"barrier", "lot.make barrier.", empty, meet, all_met, NULL},
-    {"who removes it", "lot.", empty, make_and_remove, both_have_passed, NULL},
+    {"who removes it", "lot.make lot.remove", empty, make_and_remove, both_have_passed, NULL},
 };
 
 #define SCENARIOS (sizeof ordeals / sizeof *ordeals)
@@ -505,7 +505,7 @@ static void at_each_point(bool killed) {
     struct ordeal chosen[SCENARIOS];
     const struct ordeals all = {.ordeal = chosen,
                                 .count = SCENARIOS,
-                                .points = "lot. test.named.",
+                                .points = "lot.make lot.remove test.named.",
                                 .board = (void **)(void *)&board,
                                 .size = (sizeof *board + 63) / 64 * 64};
     struct board *own = board;

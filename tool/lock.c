@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The verb lock: what a lock by name is; and removes it.
+ * The verb lock: what a lock by name is.
  */
 #include <thirl/lock.h>
 
@@ -48,16 +48,13 @@ static void print(struct text *out, const thirl_lock *lock, bool json) {
 int tool_lock(const struct tool_args *args) {
     thirl_lock *lock;
     struct text out;
-    text_init(&out, 1);
-    int rc =
-        args->remove ? thirl_lock_remove(args->operand) : thirl_lock_open(&lock, args->operand, THIRL_LOCK_ANY, NULL);
+    int rc = thirl_lock_open(&lock, args->operand, THIRL_LOCK_ANY, NULL);
     if (rc) {
         tool_say(args, "%s", thirl_why());
         return tool_exit_of(rc);
     }
-    if (!args->remove) {
-        print(&out, lock, args->json);
-        thirl_lock_close(&lock);
-    }
+    text_init(&out, 1);
+    print(&out, lock, args->json);
+    thirl_lock_close(&lock);
     return text_finish(&out, args);
 }

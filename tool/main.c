@@ -136,12 +136,12 @@ const struct tool_verb tool_verbs[] = {
      "  thirl cache web/pages put /index.html '<p>hello'\n"
      "  thirl cache web/pages get /index.html\n"
      "  thirl cache --json web/pages stats\n"},
-    {"lock", "NAME", "show what a lock by name is, or remove it", FOR_LOCK, 0, true, tool_lock,
-     "A lock by name stays when all who used it have ended. Who holds it, thirl doctor shows.\n"
+    {"lock", "NAME", "show what a lock by name is", FOR_LOCK, 0, true, tool_lock,
+     "A lock by name stays when all who used it have ended, until thirl clean removes it. Who holds it, thirl doctor\n"
+     "shows.\n"
      "\n"
-     "Examples:\n"
-     "  thirl lock plant/door\n"
-     "  thirl lock plant/door --remove\n"},
+     "Example:\n"
+     "  thirl lock plant/door\n"},
     {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, 0, false, tool_clean,
      "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
      "that nobody has open, with the messages in them, and prints how many those were. Where a channel has left "

@@ -191,9 +191,6 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
     case OPTION_WATCH:
         args->watch = true;
         break;
-    case OPTION_REMOVE:
-        args->remove = true;
-        break;
     case OPTION_ECHO:
         args->echo = true;
         break;

@@ -87,7 +87,6 @@ enum {
     X(JOBS, "jobs", 'j', "N", FOR_RUN, "N workers that share what is sent; those that die are started again")          \
     X(RUN_JSON, "json", 0, NULL, FOR_RUN, "of -j: what is told on standard error as JSON objects, and a summary")      \
     X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
-    X(REMOVE, "remove", 0, NULL, FOR_LOCK, "take its name away: the next one who opens it makes a new lock")           \
     X(ECHO, "echo", 'e', NULL, FOR_SERVE, "answer each request with itself")                                           \
     X(TOPIC, "topic", 0, NULL, FOR_SUB, "the topic and a tab before each message")                                     \
     X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING | FOR_CALL | FOR_SERVE | FOR_STATE | FOR_CACHE,             \
@@ -125,7 +124,7 @@ struct tool_args {
         *command; /* of run and serve: CMD and its arguments, with a NULL behind them; of cache what to do; else NULL */
     const char *file, *message, *over;
     enum tool_format format;
-    bool json, stats, quiet, help, serve, both, keep, all, echo, watch, topic, remove;
+    bool json, stats, quiet, help, serve, both, keep, all, echo, watch, topic;
     int role;         /* enum thirl_role; 0: see flow_role */
     uint64_t jobs;    /* workers of run; 0: one child that has the other end */
     uint64_t count;   /* 0: no limit, or what the verb does unless told */

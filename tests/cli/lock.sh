@@ -30,14 +30,18 @@ check "a semaphore is shown" test "$code" = 0 -a "$(cat out)" = 'semaphore, 3 pe
 tool lock plant/door --json >out
 check "and a mutex, as JSON" test "$(cat out)" = '{"kind":"mutex","count":0,"flags":["deadlock"]}'
 tool list >out
-check "both are listed" test "$(grep -c 'shm://plant/.* \(mutex\|semaphore\) ' out)" = 2
+check "both are listed, and who has them open" test "$(grep -c 'shm://plant/.* lock ' out)" = 4
+tool clean plant/door 2>err
+check "and not removed as long as somebody has" contains err 'is in use'
 named() { tool doctor >out && contains out 'area/plant%2Fdoor'; }
 check "thirl doctor tells who waits for it by its name" until_true 100 named
 kill -9 "$(pid_of holder)"
 await holder 2>/dev/null
 tool lock plant/door >out
 check "it stays when its holder has died" test "$(cat out)" = 'mutex, deadlock'
-tool lock plant/door --remove
+tool list >out
+check "and is listed as kept" test "$(grep -c 'shm://plant/door .* kept ' out)" = 1
+tool clean plant/door >out
 check "it is removed" test "$code" = 0
 tool lock plant/door 2>err
 check "and gone" test "$code" = 6

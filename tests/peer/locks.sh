@@ -17,5 +17,5 @@ else
     echo "no Boost here (Debian package libboost-dev)" >&2
 fi
 # shellcheck disable=SC2086 # none, or one
-${CXX:-c++} -pthread -o "$directory/locks" "$build/tests/peer/locks_test.o" $boost "$build/tests/libtest.a" "$build/weave/libthirl.a" -lcmocka
+${CXX:-c++} -pthread -o "$directory/locks" "$build/tests/peer/fray_test.o" $boost "$build/tests/libtest.a" "$build/weave/libthirl.a" -lcmocka
 THIRL_DIR=$directory "$directory/locks" "${1:-300}"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Random kills of those who hold, wait for and wake at thirl's locks: nobody is left stuck, nothing is lost, and whoever comes behind a
- * holder's death is told. locks_test COUNT: so many, on the locks of others as well, as a table; see locks.sh.
+ * holder's death is told. fray_test COUNT: so many, on the locks of others as well, as a table; see locks.sh.
  */
 #include <setjmp.h>
 #include <stdarg.h>
