@@ -22,8 +22,8 @@
 #define SEED UINT64_C(20260101)
 
 struct player {
-    LINE_ALIGNED uint32_t phase;
-    uint32_t parked; /* the pause that it is in */
+    LINE_ALIGNED uint32_t phase; /* 4 × how often it has changed + enum fray_phase */
+    uint32_t parked;             /* the pause that it is in */
     pid_t pid;
 };
 
@@ -35,6 +35,7 @@ static struct board {
 } * board;
 
 static const struct rival *rival;
+static const struct fray_plan *plan;
 
 /* ---- dice: room_dice starts anew in each program, and here each process and each lock throws the same ---- */
 
@@ -56,7 +57,28 @@ static void spin(int64_t ns) {
 /* ---- the players ---- */
 
 static void now_in(unsigned who, enum fray_phase phase) {
-    (void)__atomic_exchange_n(&board->player[who].phase, phase, __ATOMIC_SEQ_CST);
+    uint32_t *word = &board->player[who].phase;
+    (void)__atomic_exchange_n(word, (*word / FRAY_PHASES + 1) * FRAY_PHASES + phase, __ATOMIC_SEQ_CST);
+}
+
+static enum fray_phase phase_of(unsigned who) {
+    return (enum fray_phase)(__atomic_load_n(&board->player[who].phase, __ATOMIC_SEQ_CST) % FRAY_PHASES);
+}
+
+/* How many were inside at one time, which is known when nothing has changed from one look to the next; else 0. Whoever is about to be
+ * killed may be dead already, and its permit somebody else's. */
+static unsigned inside(void) {
+    uint32_t seen[PLAYERS + 1];
+    unsigned inside = 0;
+    for (unsigned i = 0; i < PLAYERS; i++) {
+        seen[i] = __atomic_load_n(&board->player[i].phase, __ATOMIC_SEQ_CST);
+    }
+    seen[PLAYERS] = __atomic_load_n(&board->victim, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < PLAYERS; i++) {
+        if (seen[i] != __atomic_load_n(&board->player[i].phase, __ATOMIC_SEQ_CST)) return 0;
+        inside += seen[i] % FRAY_PHASES == FRAY_HOLDING && i != seen[PLAYERS];
+    }
+    return inside;
 }
 
 static void note(uint32_t *counter) {
@@ -123,19 +145,13 @@ static bool turn_condition(unsigned who, bool pause) {
     return leave(who);
 }
 
-/* Whoever is about to be killed may be dead already, and its permit somebody else's. */
 static bool turn_count(unsigned who) {
-    unsigned inside = 0;
     now_in(who, FRAY_WAITING);
     int rc = rival->take(board->lock);
     if (rc != 0 && rc != FRAY_TOLD) return false;
     if (rc == FRAY_TOLD) note(&board->told);
     now_in(who, FRAY_HOLDING);
-    for (unsigned i = 0; i < PLAYERS; i++) {
-        inside += __atomic_load_n(&board->player[i].phase, __ATOMIC_SEQ_CST) == FRAY_HOLDING &&
-                  i != __atomic_load_n(&board->victim, __ATOMIC_SEQ_CST);
-    }
-    if (inside > FRAY_PERMITS) note(&board->broken);
+    if (inside() > FRAY_PERMITS) note(&board->broken);
     work();
     return leave(who);
 }
@@ -203,7 +219,7 @@ static int audit(unsigned unused) {
 static int look_behind(void) {
     pid_t pid = begin(audit, 0);
     int status = 0;
-    for (int64_t until = clock_now() + FRAY_WATCHDOG_MS * CLOCK_MS; clock_now() < until; room_sleep(100 * CLOCK_US)) {
+    for (int64_t until = clock_now() + plan->patience_ms * CLOCK_MS; clock_now() < until; room_sleep(100 * CLOCK_US)) {
         if (waitpid(pid, &status, WNOHANG) == pid) {
             return WIFEXITED(status) && WEXITSTATUS(status) <= FRAY_PERMITS + 1 ? WEXITSTATUS(status) : -1;
         }
@@ -241,7 +257,7 @@ static unsigned choose(void) {
     enum fray_phase wanted = FRAY_WAITING + (enum fray_phase)dice(FRAY_PHASES - 1);
     unsigned who = (unsigned)dice(PLAYERS);
     for (int64_t until = clock_now() + 2 * CLOCK_MS; clock_now() < until; who = (who + 1) % PLAYERS) {
-        if (atomic_load(&board->player[who].phase) == (uint32_t)wanted) break;
+        if (phase_of(who) == wanted) break;
     }
     spin((int64_t)dice(2000));
     return who;
@@ -252,9 +268,9 @@ static void strike(struct fray *fray) {
     unsigned who = choose();
     __atomic_store_n(&board->victim, who, __ATOMIC_SEQ_CST);
     bury(board->player[who].pid);
-    fray->of[atomic_load(&board->player[who].phase)]++;
+    fray->of[phase_of(who)]++;
     fray->kills++;
-    atomic_store(&board->player[who].phase, FRAY_OUTSIDE);
+    now_in(who, FRAY_OUTSIDE);
 }
 
 static unsigned missing(uint32_t pause) {
@@ -268,7 +284,7 @@ static unsigned missing(uint32_t pause) {
 /* Everybody who is left comes to the end of his turn. How many do not. */
 static unsigned gather(uint32_t pause) {
     atomic_store(&board->pause, pause);
-    int64_t until = clock_now() + FRAY_WATCHDOG_MS * CLOCK_MS;
+    int64_t until = clock_now() + plan->patience_ms * CLOCK_MS;
     while (missing(pause) != 0 && clock_now() < until) {
         room_sleep(100 * CLOCK_US);
     }
@@ -296,9 +312,10 @@ static int judge(struct fray *fray, int *there) {
     return now < before;
 }
 
-int fray_run(const struct rival *which, unsigned kills, bool until_harm, struct fray *fray) {
+int fray_run(const struct rival *which, const struct fray_plan *how, struct fray *fray) {
     *fray = (struct fray){0};
     rival = which;
+    plan = how;
     dice_state = SEED;
     void *map = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED || which->size > sizeof board->lock) {
@@ -306,7 +323,7 @@ int fray_run(const struct rival *which, unsigned kills, bool until_harm, struct 
     }
     board = map;
     int rc = anew(), there = rival->game == FRAY_COUNT ? FRAY_PERMITS : 1;
-    while (rc >= 0 && fray->kills < kills && !(until_harm && rc > 0)) {
+    while (rc >= 0 && fray->kills < plan->kills && !(plan->until_harm && rc > 0)) {
         strike(fray);
         rc = judge(fray, &there);
     }

@@ -41,16 +41,19 @@ enum fray_phase { FRAY_OUTSIDE, FRAY_WAITING, FRAY_HOLDING, FRAY_WAKING, FRAY_PH
 
 struct fray {
     unsigned kills, of[FRAY_PHASES]; /* what the dead were doing, as they last said */
-    unsigned stuck;  /* survivors who did not get on within FRAY_WATCHDOG_MS, and everything began anew */
+    unsigned stuck;  /* survivors who did not get on until the watchdog came, and everything began anew */
     unsigned lost;   /* locks and permits that nobody had, and nobody could get */
     unsigned told;   /* of a death */
     unsigned broken; /* found half done without being told, or one too many inside */
 };
 
-#define FRAY_WATCHDOG_MS 1000
+struct fray_plan {
+    unsigned kills, patience_ms; /* how long the watchdog waits: much longer than a busy machine keeps anybody */
+    bool until_harm;             /* and no more after the first harm */
+};
 
-/* So many kills, or until the first harm is done. 0; -1: it could not be made, or no process. */
-int fray_run(const struct rival *, unsigned kills, bool until_harm, struct fray *);
+/* 0; -1: it could not be made, or no process. */
+int fray_run(const struct rival *, const struct fray_plan *, struct fray *);
 
 #ifdef __cplusplus
 }

@@ -24,13 +24,14 @@
 
 static void ours_survive(void **state) {
     (void)state;
+    const struct fray_plan plan = {.kills = KILLS, .patience_ms = 15000};
     for (const struct rival *r = rivals_ours; r->name != NULL; r++) {
         struct fray f;
-        assert_int_equal(fray_run(r, KILLS, false, &f), 0);
+        assert_int_equal(fray_run(r, &plan, &f), 0);
         print_message("%s: %u kills, %u of holders, %u of who waits, %u of who wakes; told %u times\n", r->name,
                       f.kills, f.of[FRAY_HOLDING], f.of[FRAY_WAITING], f.of[FRAY_WAKING], f.told);
         assert_int_equal(f.kills, KILLS);
-        assert_true(f.of[FRAY_HOLDING] > KILLS / 10 && f.of[FRAY_WAITING] > KILLS / 10);
+        assert_true(f.of[FRAY_HOLDING] + f.of[FRAY_WAITING] > KILLS / 3);
         assert_int_equal(f.stuck, 0);
         assert_int_equal(f.lost, 0);
         assert_int_equal(f.broken, 0);
@@ -41,19 +42,21 @@ static void ours_survive(void **state) {
 /* The campaign does find what is lost: a permit of a POSIX semaphore does not outlive who had it. */
 static void others_do_not(void **state) {
     (void)state;
+    const struct fray_plan plan = {.kills = KILLS, .patience_ms = 1000, .until_harm = true};
     for (const struct rival *r = rivals_libc; r->name != NULL; r++) {
         struct fray f;
         if (strcmp(r->name, "POSIX semaphore") == 0) {
-            assert_int_equal(fray_run(r, KILLS, true, &f), 0);
+            assert_int_equal(fray_run(r, &plan, &f), 0);
             assert_true(f.lost + f.stuck != 0);
         }
     }
 }
 
 static int print_rows(const struct rival *r, unsigned kills) {
+    const struct fray_plan plan = {.kills = kills, .patience_ms = 1000};
     for (; r != NULL && r->name != NULL; r++) {
         struct fray f;
-        if (fray_run(r, kills, false, &f) != 0) {
+        if (fray_run(r, &plan, &f) != 0) {
             (void)fprintf(stderr, "%s cannot be made here\n", r->name);
             return 1;
         }
