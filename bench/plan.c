@@ -118,17 +118,21 @@ static const struct entry work_queue[] = {
     OURS(0, "thirl shm, 2 workers", thirl_jobs, "shm://", "queue=4M", 8, MIB(4), 2, 0),
     BARE(1, "bare shared index", floor_jobs, 64, MIB(4), 2),
     OURS(1, "thirl shm, 2 workers", thirl_jobs, "shm://", "queue=4M", 64, MIB(4), 2, 0),
-    {.group = 2,
-     .variant = "thirl shm, 1 to 1",
-     .work = &thirl_jobs_one,
-     .scheme = "shm://",
-     .options = "queue=4M",
-     .size = 64,
-     .ring = MIB(32), /* all of the eight are warm then */
-     .cpus = 2,
-     .floor = true},
-    OURS(2, "thirl shm, 8 to 1", thirl_jobs_eight, "shm://", "queue=4M", 64, MIB(32), 2, 0.8),
 };
+
+/* The warm part is as long as the queues of all eight. */
+#define GATHER(g, bytes)                                                                                               \
+    {.group = (g),                                                                                                     \
+     .variant = "thirl shm, 1 to 1",                                                                                   \
+     .work = &thirl_jobs_one,                                                                                          \
+     .scheme = "shm://",                                                                                               \
+     .options = "queue=4M",                                                                                            \
+     .size = (bytes),                                                                                                  \
+     .ring = MIB(32),                                                                                                  \
+     .cpus = 2,                                                                                                        \
+     .floor = true},                                                                                                   \
+        OURS(g, "thirl shm, 8 to 1", thirl_jobs_eight, "shm://", "queue=4M", bytes, MIB(32), 2, 0.8)
+static const struct entry gather[] = {GATHER(0, 8), GATHER(1, 64)};
 
 #define QUEUES(g, bytes)                                                                                               \
     OURS(g, "thirl shm send recv", thirl_way, "shm://", "queue=256K", bytes, KIB(256), 2, 0),                          \
@@ -332,6 +336,7 @@ const struct plan plan_table[] = {
     PLAN("call", "shared memory, a call and its answer", MEASURE_ROUND, true, call),
     PLAN("stream-small", "shared memory, one way, small messages", MEASURE_MESSAGES, true, stream_small),
     PLAN("work-queue", "shared memory, a work queue: each message to one worker", MEASURE_MESSAGES, false, work_queue),
+    PLAN("gather", "shared memory, a work queue: many senders to one worker", MEASURE_MESSAGES, false, gather),
     PLAN("queue-size", "shared memory, one way, by size of the queue", MEASURE_BYTES, false, queue_size),
     PLAN("stream-bulk", "shared memory, one way, copied in and out", MEASURE_BYTES, true, stream_bulk),
     PLAN("publish", "shared memory, one to many: the sender's cost, by subscribers", MEASURE_MESSAGES, false, publish),

@@ -26,7 +26,7 @@
 #include "mem/pace.h"
 
 #define LOOK_EVERY 8       /* tries between two looks around */
-#define TURN_MOST 1024     /* records of one pusher in a row, while others wait; */
+#define TURN_MOST 4096     /* records of one pusher in a row, while others wait; */
 #define TURN_EACH CLOCK_US /* no more than LOOK_EVERY if they take longer than this each */
 #define NEAR 64            /* records whose holders are looked at before each sleep; all are after MECH_SLICE_NS */
 
@@ -204,9 +204,20 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
     }
 }
 
+/* Says that it is here, or not: a pusher that waits for room spins only while its queue gets shorter. */
+static void turn_to(const struct feed *f, bool here) {
+    uint32_t *turned = &f->claim.shared->room.turned;
+    if (atomic_peek(turned) != !here) { /* else nobody needs the line */
+        atomic_poke(turned, !here);
+    }
+}
+
 static void change(struct toil *t) {
     t->turn = 0;
     t->current = t->current + 1 < t->count ? t->current + 1 : 0;
+    if (t->count != 0) {
+        turn_to(t->feed[t->current], true);
+    }
 }
 
 /* In the midst of work: has a pusher come, or gone, and is it another one's turn? Changing costs the lines that were fetched ahead, which
@@ -220,7 +231,8 @@ static __attribute__((noinline)) void look_up(struct work *w) {
         t->cleared = now;
         giver_clear(w);
     }
-    if (t->turn >= TURN_MOST || took > LOOK_EVERY * TURN_EACH) {
+    if (t->count > 1 && (t->turn >= TURN_MOST || took > LOOK_EVERY * TURN_EACH)) {
+        turn_to(t->feed[t->current], false);
         change(t);
     }
 }

@@ -134,7 +134,8 @@ static bool work_spin(void *self, enum mech_way way) {
         return toil_spin(w);
     }
     atomic_poke(&w->out.own->cpu, proc_cpu());
-    return atomic_peek(&w->out.claim.shared->room.cpu) != w->out.own->cpu;
+    const struct claim_room *room = &w->out.claim.shared->room;
+    return atomic_peek(&room->cpu) != w->out.own->cpu && atomic_peek(&room->turned) == 0;
 }
 
 static int work_fd(void *self, enum mech_way way, int *fd) {

@@ -58,6 +58,7 @@ struct claim_room {    /* how workers wake the pusher; shared */
     uint32_t fenced;   /* it cannot make others' fences: whoever rings fences himself */
     uint32_t returned; /* counts the words that became free again: look behind */
     uint32_t cpu;      /* where the last worker ran that asked */
+    uint32_t turned;   /* the last worker that was here has turned to other pushers */
 };
 
 struct claim_words { /* written by everybody */
