@@ -3,7 +3,7 @@
 #   make              the library, the tool, the examples and the bench, in build/
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
-#   make arrows lint format bench soak peers wake conform-all install uninstall clean
+#   make arrows lint format bench soak peers wake tide conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
@@ -104,7 +104,7 @@ EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format bench soak peers wake conform-all fuzz fuzzers install uninstall clean FORCE
+.PHONY: all tests check arrows lint format bench soak peers wake tide conform-all fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -213,6 +213,11 @@ peers: tests
 # COUNT races between a sleeper and its waker over each mechanism, a quarter by each way to wait; WAKE='shm *' for one.
 wake: tests
 	@WAKE_COUNT=$$(($(COUNT) / 8)) CONFORM_SECONDS=86400 $(B)/tests/conform/wake_test '$(or $(WAKE),*)'
+
+# Joining and leaving beside a running stream, so often; a thousand callers of one server; so many channels at once.
+tide: tests
+	@TIDE_COUNT=$(or $(COUNT),60000) TIDE_CALLERS=1000 TIDE_CHANNELS=$(or $(CHANNELS),10000) CONFORM_SECONDS=86400 \
+		$(B)/tests/conform/tide_test '$(or $(TIDE),*)'
 
 # The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.
 WITH ?= spy hurt crc

@@ -211,7 +211,7 @@ static void tell_what_is_had(void) {
     if (child == 0) {
         struct thirl_realtime_report report = {.size = sizeof report};
         int rc = be_on_time(&report);
-        printf("memory %s, priority %u of SCHED_FIFO %s\n",
+        printf("memory %s, priority %d of SCHED_FIFO %s\n",
                report.had & THIRL_REALTIME_MEMORY ? "locked" : "not locked", PRIORITY,
                report.had & THIRL_REALTIME_SCHEDULING ? "had" : "not had");
         for (size_t i = 0; rc != 0 && i < THIRL_REALTIME_PARTS; i++) {

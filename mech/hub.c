@@ -131,31 +131,6 @@ static int join(struct hub *h, struct meet_match *match) {
     return 0;
 }
 
-void hub_drop(struct hub *h, struct spoke *s) {
-    struct chain *e = &h->chain;
-    struct link *l = s->link, **at = &e->first;
-    weave("hub.drop.before");
-    h->kind->left(h, s);
-    if (link_code(l) == 0) {
-        link_bye(l);
-    }
-    while (*at != l) {
-        at = &(*at)->next;
-    }
-    *at = l->next;
-    h->owner[l->fd] = NULL;
-    meet_forget(&e->meet, l->fd);
-    if (l->pidfd >= 0) {
-        h->owner[l->pidfd] = NULL;
-        meet_forget(&e->meet, l->pidfd);
-    }
-    h->all[s->place] = h->all[--h->count];
-    h->all[s->place]->place = s->place;
-    link_free(l);
-    free(s);
-    show(h);
-}
-
 bool hub_is_gone(const struct spoke *s) {
     return link_code(s->link) != 0;
 }
@@ -179,6 +154,34 @@ static bool hear(struct hub *h, struct spoke *s) {
             return false;
         }
     }
+}
+
+void hub_drop(struct hub *h, struct spoke *s) {
+    struct chain *e = &h->chain;
+    struct link *l = s->link, **at = &e->first;
+    weave("hub.drop.before");
+    if (h->kind->told && !h->kind->stirs && link_code(l) != -THIRL_EFORMAT) {
+        (void)hear(h, s); /* what it said before it went, which a send that fails learns first */
+    }
+    h->kind->left(h, s);
+    if (link_code(l) == 0) {
+        link_bye(l);
+    }
+    while (*at != l) {
+        at = &(*at)->next;
+    }
+    *at = l->next;
+    h->owner[l->fd] = NULL;
+    meet_forget(&e->meet, l->fd);
+    if (l->pidfd >= 0) {
+        h->owner[l->pidfd] = NULL;
+        meet_forget(&e->meet, l->pidfd);
+    }
+    h->all[s->place] = h->all[--h->count];
+    h->all[s->place]->place = s->place;
+    link_free(l);
+    free(s);
+    show(h);
 }
 
 /* Of a pattern that receives. */

@@ -29,7 +29,8 @@ static struct board {
     thirl_sem sem;
     thirl_mutex mutex;
     uint64_t taken, posted;
-    uint32_t inside[CHILDREN];
+    uint32_t inside[CHILDREN]; /* the number of the turn */
+    uint32_t victim;           /* + 1: its permit may be another one's already */
     uint32_t ready, go;
 } * board;
 
@@ -283,19 +284,38 @@ static void slips_say_who_holds_what(void **state) {
 
 /* ---- random kills ---- */
 
+/* At one time, which is known when nothing has changed from one look to the next; else 0. */
+static unsigned holders_now(void) {
+    uint32_t seen[CHILDREN];
+    unsigned holders = 0;
+    for (unsigned c = 0; c < CHILDREN; c++) seen[c] = atomic_total_load(&board->inside[c]);
+    uint32_t victim = atomic_total_load(&board->victim);
+    for (unsigned c = 0; c < CHILDREN; c++) {
+        if (atomic_total_load(&board->inside[c]) != seen[c]) return 0;
+        holders += seen[c] != 0 && c + 1 != victim;
+    }
+    return holders;
+}
+
 static int take_turns_for_ever(void *argument) {
-    uint32_t *inside = argument;
+    uint32_t *inside = argument, turn = (uint32_t)getpid() << 16;
     for (;;) {
         int rc = thirl_sem_wait(&board->sem, thirl_in_ms(20000));
         CHECK(rc == 0 || rc == THIRL_OWNER_DIED);
-        atomic_store(inside, 1);
-        unsigned holders = 0;
-        for (int c = 0; c < CHILDREN; c++) holders += atomic_load(&board->inside[c]);
-        CHECK(holders <= 2);
+        (void)atomic_swap(inside, ++turn);
+        CHECK(holders_now() <= 2);
         (void)atomic_add(&board->taken, UINT64_C(1));
         atomic_store(inside, 0);
         CHECK(thirl_sem_post(&board->sem) == 0);
     }
+}
+
+static void strike(pid_t child, int c) {
+    (void)atomic_swap(&board->victim, (uint32_t)c + 1);
+    kill(child, SIGKILL);
+    assert_int_equal(room_reap(child), 128 + SIGKILL);
+    (void)atomic_swap(&board->inside[c], 0u);
+    (void)atomic_swap(&board->victim, 0u);
 }
 
 /* Four take turns at two permits and are killed at random: never three inside, and in the end both permits are there. */
@@ -307,9 +327,7 @@ static void random_kills(void **state) {
     for (int k = 0; k < 80; k++) {
         int c = (int)room_dice(CHILDREN);
         room_sleep((int64_t)room_dice(3000) * CLOCK_US);
-        kill(child[c], SIGKILL);
-        assert_int_equal(room_reap(child[c]), 128 + SIGKILL);
-        atomic_store(&board->inside[c], 0);
+        strike(child[c], c);
         child[c] = room_fork(take_turns_for_ever, &board->inside[c]);
     }
     uint64_t before = atomic_load(&board->taken);
@@ -317,10 +335,7 @@ static void random_kills(void **state) {
         assert_true(clock_now() < until);
         room_sleep(CLOCK_MS);
     }
-    for (int c = 0; c < CHILDREN; c++) {
-        kill(child[c], SIGKILL);
-        assert_int_equal(room_reap(child[c]), 128 + SIGKILL);
-    }
+    for (int c = 0; c < CHILDREN; c++) strike(child[c], c);
     for (int i = 0; i < 2; i++) assert_true(thirl_sem_wait(&board->sem, thirl_in_ms(9000)) >= 0);
     assert_int_equal(thirl_sem_wait(&board->sem, THIRL_NOW), -EAGAIN);
     for (int i = 0; i < 2; i++) assert_int_equal(thirl_sem_post(&board->sem), 0);

@@ -37,8 +37,10 @@ enum {
     CONFORM_QUEUE = 4,
     CONFORM_EVENT = 8,
     CONFORM_CAST = 16,
-    CONFORM_CALL = 32
-}; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH; PUB and SUB; CALL and SERVE */
+    CONFORM_CALL = 32,
+    CONFORM_MEETS = 64
+}; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH; PUB and SUB; CALL and SERVE; of a PUB: who subscribes is known, and loses nothing
+      unless it is asked for */
 
 struct conform {
     const struct conform_line *line;

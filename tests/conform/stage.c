@@ -62,6 +62,25 @@ static bool has_inet6(void) {
     return there;
 }
 
+/* Does the loopback interface carry what is sent to a group? */
+static bool has_multicast(void) {
+    const struct in_addr lo = {htonl(INADDR_LOOPBACK)};
+    const struct ip_mreq join = {.imr_multiaddr = {htonl(0xefff4e08)}, .imr_interface = lo}; /* 239.255.78.8 */
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = join.imr_multiaddr};
+    socklen_t length = sizeof at;
+    struct pollfd polled = {.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), .events = POLLIN};
+    bool there = bind(polled.fd, (const struct sockaddr *)&at, sizeof at) == 0 &&
+                 getsockname(polled.fd, (struct sockaddr *)&at, &length) == 0 &&
+                 setsockopt(polled.fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &join, sizeof join) == 0 &&
+                 setsockopt(polled.fd, IPPROTO_IP, IP_MULTICAST_IF, &lo, sizeof lo) == 0 &&
+                 sendto(polled.fd, "x", 1, 0, (const struct sockaddr *)&at, sizeof at) == 1 &&
+                 poll(&polled, 1, 1000) == 1;
+    if (polled.fd >= 0) {
+        close(polled.fd);
+    }
+    return there;
+}
+
 /* Ports below those that the kernel gives to callers, in blocks; an abstract name of this very network namespace says that a
  * block is taken, for as long as this process holds it. */
 static void take_ports(struct stage *s) {
@@ -156,6 +175,9 @@ static const char *why_not(const struct stage *s) {
     bool sealed = with != NULL && strstr(with, "crc") != NULL;
     if (strstr(s->c.line->prefix, "[::1]") != NULL && !has_inet6()) {
         return "this machine has no ::1";
+    }
+    if (strncmp(s->c.line->prefix, "udp://239.", 10) == 0 && !has_multicast()) {
+        return "this machine carries no multicast on its loopback interface";
     }
     return sealed && ((s->c.line->roles & CONFORM_EVENT) != 0 || (s->test->roles & CONFORM_STREAM) != 0)
                ? "bytes and events have no CRC"
