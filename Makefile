@@ -182,8 +182,9 @@ TEST_ENVIRONMENT = BUILD='$(CURDIR)/$(B)' EXTRA='$(EXTRA)' TOOL='$(addprefix $(C
 
 tests: all $(TOOL_WEAVE) $(TESTS)
 
-# The long ones first, and those that wait beside those that work: programs run side by side.
-CHECKED = $(filter %/crash_test,$(TESTS)) $(SCRIPT) $(filter-out %/crash_test $(FUZZERS),$(TESTS)) $(REPLAYED)
+# Programs run side by side: the long ones first, those that wait beside those that work, and those that measure when it gets quiet.
+CHECKED = $(filter %/crash_test,$(TESTS)) $(filter-out tests/bench/%,$(SCRIPT)) $(filter-out %/crash_test $(FUZZERS),$(TESTS)) \
+	$(REPLAYED) $(filter tests/bench/%,$(SCRIPT))
 
 check: tests
 	@$(TEST_ENVIRONMENT) sh tests/run.sh $(CHECKED)
