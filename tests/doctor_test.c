@@ -361,9 +361,9 @@ static void killed_at_each_point_of_noting(void **state) {
 #define CROWD 3000
 
 static int take_crowd(void *argument) {
-    thirl_mutex *crowd = calloc(CROWD, sizeof *crowd);
+    static thirl_mutex crowd[CROWD];
     (void)argument;
-    CHECK(crowd != NULL && thirl_mutex_lock(&board->mutex[0], THIRL_NEVER) == 0);
+    CHECK(thirl_mutex_lock(&board->mutex[0], THIRL_NEVER) == 0);
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < CROWD; i++) {
             CHECK(round != 0 || thirl_mutex_init(&crowd[i], 0) == 0);
@@ -375,7 +375,6 @@ static int take_crowd(void *argument) {
     CHECK(seen->missed >= CROWD - SLIP_PAIRS);
     thirl_doctor_free(&seen);
     CHECK(thirl_mutex_unlock(&board->mutex[0]) == 0);
-    free(crowd);
     return 0;
 }
 
@@ -389,28 +388,26 @@ static void a_full_table_says_so(void **state) {
 
 /* A process that lives, and whose file says what it likes. */
 static int lie(void *argument) {
-    static struct {
-        struct node_file file;
-        unsigned char parts[sizeof(struct node_parts)];
-    } lie;
+    static struct node_file file;
+    static unsigned char parts[sizeof(struct node_parts)];
     char path[8 + NODE_NAME_MAX] = "node/";
     uint64_t seed = (uint64_t)(uintptr_t)argument;
     node_name(path + 5, UINT64_C(0x6666000000000000) + (seed << 16));
     int fd = openat(room_dir, path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     CHECK(fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0);
-    for (size_t i = 0; i < sizeof lie.parts; i++) {
-        lie.parts[i] = (unsigned char)(seed % 3 == 0 ? 0xff : seed % 3 == 1 ? room_dice(256) : room_dice(2));
+    for (size_t i = 0; i < sizeof parts; i++) {
+        parts[i] = (unsigned char)(seed % 3 == 0 ? 0xff : seed % 3 == 1 ? room_dice(256) : room_dice(2));
     }
-    memcpy(lie.file.magic, NODE_MAGIC, sizeof lie.file.magic);
-    lie.file.version = NODE_VERSION;
-    lie.file.size = sizeof lie.file;
-    lie.file.end_size = sizeof(struct node_end);
-    memset(lie.file.who.exe, 'e', sizeof lie.file.who.exe);
-    lie.file.who.pid = seed % 2 == 0 ? getpid() : -1;
-    for (int i = 0; i < NODE_PART_COUNT; i++) lie.file.has[i] = seed % 5 == 0 ? UINT32_MAX : (uint32_t)room_dice(2000);
-    CHECK(pwrite(fd, &lie.file, sizeof lie.file, 0) == (ssize_t)sizeof lie.file);
-    CHECK(seed % 7 == 0 || pwrite(fd, lie.parts, sizeof lie.parts, (off_t)NODE_PARTS_AT) == (ssize_t)sizeof lie.parts);
+    memcpy(file.magic, NODE_MAGIC, sizeof file.magic);
+    file.version = NODE_VERSION;
+    file.size = sizeof file;
+    file.end_size = sizeof(struct node_end);
+    memset(file.who.exe, 'e', sizeof file.who.exe);
+    file.who.pid = seed % 2 == 0 ? getpid() : -1;
+    for (int i = 0; i < NODE_PART_COUNT; i++) file.has[i] = seed % 5 == 0 ? UINT32_MAX : (uint32_t)room_dice(2000);
+    CHECK(pwrite(fd, &file, sizeof file, 0) == (ssize_t)sizeof file);
+    CHECK(seed % 7 == 0 || pwrite(fd, parts, sizeof parts, (off_t)NODE_PARTS_AT) == (ssize_t)sizeof parts);
     atomic_store(&board->ready, 1);
     return pause();
 }

@@ -294,8 +294,8 @@ static void together(void **state) {
 static void die_at(void) {
     size_t size;
     thirl *end = peer_open(THIRL_PAIR);
-    int sent = thirl_send(end, "x", 1, thirl_in_ms(60));
-    int got = thirl_recv(end, buffer, 1, &size, thirl_in_ms(20));
+    int sent = thirl_send(end, "x", 1, thirl_in_ms(20));
+    int got = thirl_recv(end, buffer, 1, &size, thirl_in_ms(10));
     must(sent <= 0 && got <= 0);
     (void)thirl_close(&end, THIRL_SOON);
     _exit(0);
@@ -318,11 +318,11 @@ static void killed_anywhere(void **state) {
         (void)setenv("THIRL_WEAVE_AT", order, 1);
         pid_t pid = peer_start(die_at);
         (void)unsetenv("THIRL_WEAVE_AT");
-        int rc = end ? thirl_recv(end, buffer, 1, &size, thirl_in_ms(90)) : 0;
+        int rc = end ? thirl_recv(end, buffer, 1, &size, thirl_in_ms(40)) : 0;
         assert_int_equal(waitpid(pid, NULL, 0), pid);
         while (end && (rc == 0 || rc == -ETIMEDOUT)) {
             int before = rc;
-            rc = thirl_recv(end, buffer, 1, &size, thirl_in_ms(30));
+            rc = thirl_recv(end, buffer, 1, &size, thirl_in_ms(10));
             if (rc == -ETIMEDOUT && before == rc) {
                 break;
             }

@@ -3,8 +3,8 @@
 #
 # Runs test programs, JOBS (two for each processor: they wait a lot) at once: sh tests/run.sh PROGRAM... A *.sh is run by sh. Each
 # gets a registry directory of its own and TIMEOUT seconds (240). Counted are cmocka's tests and lines "ok …", "not ok …",
-# "skip …"; exit 77 means skipped, and the last line of the output is the reason. The last line here is
-# "N passed, N failed, N skipped".
+# "skip …"; exit 77 means skipped, and the last line of the output is the reason. Seconds are what the clock says, and in brackets
+# what the program and all its children took of processors. The last line here is "N passed, N failed, N skipped".
 set -u
 
 limit=${TIMEOUT:-240}
@@ -28,13 +28,18 @@ explain() {
     esac
 }
 
+# Seconds of processors, in programs and in the kernel, that the children of a shell have taken, of whom `times` wrote this file.
+worked() {
+    awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); all += 60 * t[1] + t[2] } printf "%.1f", all }' "$1"
+}
+
 # What is said of a program that has ended.
 report() {
     name=${1#build/}
     word=ok
     [ "$p" != 0 ] || word=skipped
     [ "$f" = 0 ] || word=FAILED
-    printf '%-7s %-44s %6s s  %s\n' $word "$name" "$took" "$p passed, $f failed, $s skipped"
+    printf '%-7s %-44s %6s s %7s  %s\n' $word "$name" "$took" "($work)" "$p passed, $f failed, $s skipped"
     if [ "$f" != 0 ]; then
         grep -vE '^(ok |\[ RUN  |\[       OK )' "$out" | tail -n 80 | sed 's/^/    | /'
         echo "    | ($(explain $code))"
@@ -66,6 +71,8 @@ run_one() {
     THIRL_DIR=$registry ASAN_OPTIONS=detect_leaks=$leaks:${ASAN_OPTIONS:-} timeout -k 5 "$limit" $prefix $run >"$out" 2>&1 </dev/null
     code=$?
     took=$(echo "$begin $(date +%s.%N)" | awk '{ printf "%.1f", $2 - $1 }')
+    times >"$out.times" # in this shell: a pipe would make it the times of another one
+    work=$(worked "$out.times")
     rm -rf "$registry"
     read -r p f s <<COUNTED
 $(count "$out")

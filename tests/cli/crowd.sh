@@ -23,18 +23,27 @@ there() {
     [ "$(timeout -s KILL 10 "$TOOL" list 2>/dev/null | awk '{print $2}' | grep -c "^$1\$")" = "$2" ]
 }
 
+# Does the registry show each of the workers, or has it ended?
+settled() {
+    ended=0
+    for worker in a b c; do
+        kill -0 "$(pid_of $worker)" 2>/dev/null || ended=$((ended + 1))
+    done
+    there pull $((3 - ended))
+}
+
 # 300 jobs for three workers: ADDRESS
 share() {
     rm -f -- *.got
     for worker in a b c; do
         begin $worker /dev/null "$TOOL" pull --file $worker.got "$1"
     done
-    until_true 40 there pull 3
+    until_true 100 settled # where there may be only one, the others are refused
     tool push "$1" <jobs 2>push.err
     pushed=$code
     until_true 200 written 300
     for worker in a b c; do
-        kill -TERM "$(pid_of $worker)" 2>/dev/null # where there may be only one, the others were refused
+        kill -TERM "$(pid_of $worker)" 2>/dev/null
         await $worker
     done
     [ "$pushed" = 0 ]
@@ -73,8 +82,8 @@ serve() {
         begin $server /dev/null "$TOOL" serve "$1" -- sed 's/^/answer to /'
     done
     until_true 100 there serve "$(echo "$servers" | wc -w)"
-    tool call "$1" <first >answers 2>call.err
-    [ "$code" = 0 ] && sed 's/^/answer to /' first | cmp -s - answers
+    tool call "$1" <few >answers 2>call.err
+    [ "$code" = 0 ] && sed 's/^/answer to /' few | cmp -s - answers
 }
 
 refuses() {
@@ -105,6 +114,7 @@ forms() {
 lines job 300 >jobs
 lines first 100 >first
 lines second 100 >second
+lines question 20 >few # each is a process
 sort jobs >sorted
 addresses crowd >every
 while read -r name roles address; do

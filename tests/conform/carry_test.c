@@ -198,7 +198,7 @@ static void flow(thirl *end, uint64_t mine, uint64_t theirs, uint32_t total) {
 static uint32_t flow_total(const struct conform *c) {
     struct thirl_limits claims = conform_claims(c);
     bool narrow = claims.queue_messages != 0 && claims.queue_messages < 100;
-    return narrow ? FLOW / 40 : conform_sanitized() ? FLOW / 10 : FLOW;
+    return narrow ? FLOW / 40 : conform_many(c, FLOW);
 }
 
 static void flow_back(const struct conform *c, struct peer *stage) {

@@ -57,7 +57,7 @@ struct conform {
 struct conform_test {
     const char *name;
     void (*body)(struct conform *);
-    const char *only; /* how the names of the lines begin that it is for; NULL: all */
+    const char *only; /* for the line of that name, or with a dash at its end those that begin so; NULL: all */
     unsigned roles;   /* it is for the lines that carry all of these */
 };
 
@@ -144,6 +144,10 @@ unsigned conform_room(thirl *, unsigned wanted);
 
 unsigned conform_lines_of(const char *path); /* a file's lines, a directory's entries */
 bool conform_sanitized(void);
+
+/* Of what is usual as many as it takes: a fifth where each message is a system call, or has a wrapper around it; a tenth under a
+ * sanitizer. */
+unsigned conform_many(const struct conform *, unsigned usual);
 
 /* Both ends, in this process, and both know each other. */
 void conform_both(const struct conform *, unsigned n, const char *options, thirl **a, thirl **b);

@@ -124,7 +124,7 @@ static void leave_early(const struct conform *c, struct peer *stage) {
 static void leaves_nothing_behind(struct conform *c) {
     struct peer peer;
     char path[256];
-    unsigned cycles = conform_sanitized() ? 60 : 300, descriptors = 0, maps = 0;
+    unsigned cycles = conform_sanitized() ? 60 : 100, descriptors = 0, maps = 0;
     conform_start(&peer, c, leave_early);
     for (unsigned i = 0; i < cycles; i++) {
         conform_tell(&peer, 1);

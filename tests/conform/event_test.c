@@ -134,14 +134,10 @@ static void what_is_no_event_is_refused(struct conform *c) {
 #define SENDERS 4
 #define EACH 5000u
 
-static uint32_t each(void) {
-    return conform_sanitized() ? EACH / 5 : EACH;
-}
-
 static void storm(const struct conform *c, struct peer *stage) {
-    uint32_t sender = (uint32_t)conform_hear(stage);
+    uint32_t sender = (uint32_t)conform_hear(stage), each = conform_many(c, EACH);
     thirl *end = conform_open(c, THIRL_NOTIFY, NULL);
-    for (uint32_t i = 0; i < each(); i++) {
+    for (uint32_t i = 0; i < each; i++) {
         must_be(notify(end, sender << 24 | i, PATIENCE), 0);
     }
     must_be(thirl_close(&end, PATIENCE), 0);
@@ -149,7 +145,7 @@ static void storm(const struct conform *c, struct peer *stage) {
 
 static void a_storm_arrives(struct conform *c) {
     struct peer peer[SENDERS];
-    uint32_t next[SENDERS] = {0};
+    uint32_t next[SENDERS] = {0}, each = conform_many(c, EACH);
     const unsigned senders = is_hub(c) ? 1 : SENDERS;
     for (unsigned i = 0; i < senders; i++) {
         conform_start(&peer[i], c, storm);
@@ -163,9 +159,9 @@ static void a_storm_arrives(struct conform *c) {
     uint8_t *seen = calloc(SENDERS, EACH);
     bool ordered = limits_of(end).ordered;
     must(seen != NULL);
-    for (uint32_t i = 0; i < senders * each(); i++) {
+    for (uint32_t i = 0; i < senders * each; i++) {
         uint32_t number = watch(end), sender = number >> 24, count = number & 0xffffff;
-        must(sender < senders && count < each());
+        must(sender < senders && count < each);
         must_be(seen[sender * EACH + count]++, 0);
         if (ordered) {
             must_be(count, next[sender]);
@@ -388,7 +384,7 @@ static uint32_t take_counted(thirl *end, uint64_t *times, thirl_time until) {
 static void tell_the_same(const struct conform *c, struct peer *stage) {
     conform_hear(stage);
     thirl *end = conform_open(c, THIRL_NOTIFY, NULL);
-    for (uint32_t i = 0; i < (conform_sanitized() ? STORM / 20 : STORM); i++) {
+    for (uint32_t i = 0; i < conform_many(c, STORM); i++) {
         must_be(notify(end, i % EVENTS, PATIENCE), 0);
     }
     must_be(thirl_close(&end, PATIENCE), 0);
@@ -404,7 +400,7 @@ static void what_is_told_again_is_counted(struct conform *c) {
     for (int i = 0; i < SENDERS; i++) {
         conform_tell(&peer[i], 0);
     }
-    uint64_t all = SENDERS * (uint64_t)(conform_sanitized() ? STORM / 20 : STORM);
+    uint64_t all = SENDERS * (uint64_t)conform_many(c, STORM);
     while (sum < all) {
         uint32_t number = take_counted(end, &times, PATIENCE);
         must(number < EVENTS && times > 0);

@@ -9,10 +9,6 @@
 
 #define MANY 40000u
 
-static uint32_t many(void) {
-    return conform_sanitized() ? MANY / 10 : MANY;
-}
-
 struct worker {
     thirl *end;
     pthread_t thread;
@@ -71,8 +67,8 @@ static void *receive_numbers(void *argument) {
 static void share(struct conform *c, int senders, int receivers, const char *options) {
     thirl *a, *b;
     struct worker out[4], in[4];
-    uint32_t total = 0, each = many() / (uint32_t)senders;
-    uint8_t *seen = calloc(many(), 1);
+    uint32_t total = 0, each = conform_many(c, MANY) / (uint32_t)senders;
+    uint8_t *seen = calloc(conform_many(c, MANY), 1);
     must(seen != NULL);
     conform_both(c, 0, options, &a, &b);
     for (int i = 0; i < receivers; i++) {
@@ -130,7 +126,7 @@ static void *pong(void *argument) {
 static void goes_back_and_forth(struct conform *c) {
     static const char *const options[] = {NULL, "wait=sleep", "queue=4K"};
     for (unsigned i = 0; i < sizeof options / sizeof *options; i++) {
-        struct worker one = {.count = many() / 20}, two = one;
+        struct worker one = {.count = conform_many(c, MANY) / 20}, two = one;
         conform_both(c, i, options[i], &one.end, &two.end);
         must_be(pthread_create(&one.thread, NULL, ping, &one), 0);
         must_be(pthread_create(&two.thread, NULL, pong, &two), 0);
@@ -158,7 +154,7 @@ static void *ask_around(void *argument) {
 
 /* Questions at any time, from any thread, while messages flow. */
 static void answers_while_it_works(struct conform *c) {
-    struct worker one = {.count = many() / 20}, two = one, asker = {0};
+    struct worker one = {.count = conform_many(c, MANY) / 20}, two = one, asker = {0};
     conform_both(c, 0, NULL, &one.end, &two.end);
     asker.end = two.end;
     must_be(pthread_create(&one.thread, NULL, ping, &one), 0);
@@ -189,7 +185,7 @@ static void *open_and_close(void *argument) {
 static void opens_in_many_threads(struct conform *c) {
     struct worker workers[3];
     for (uint32_t i = 0; i < 3; i++) {
-        workers[i] = (struct worker){.end = (thirl *)(void *)c, .first = i, .count = many() / 2000};
+        workers[i] = (struct worker){.end = (thirl *)(void *)c, .first = i, .count = conform_many(c, MANY) / 2000};
         must_be(pthread_create(&workers[i].thread, NULL, open_and_close, &workers[i]), 0);
     }
     for (uint32_t i = 0; i < 3; i++) {

@@ -206,7 +206,7 @@ static void add(unsigned scenario, unsigned place, unsigned pass, enum trial_act
 /* How much is tried of what could be. All of it takes minutes: THIRL_CRASH_ALL=1, and `make soak`. A sanitizer looks at the
  * code that is passed, not at the moment, and makes processes dear. */
 struct measure {
-    unsigned killed, stopped; /* at a point, in so many scenarios */
+    unsigned killed, stopped; /* at a point, in so many of the scenarios that pass it */
     unsigned passes;          /* of 1: the first pass; 2: the last, too; 4: the second and the middle, too */
 };
 
@@ -214,31 +214,34 @@ static struct measure measure(void) {
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
     const struct measure usual = {.killed = 1, .stopped = 0, .passes = 1};
 #else
-    const struct measure usual = {.killed = 5, .stopped = 2, .passes = 2};
+    const struct measure usual = {.killed = 3, .stopped = 1, .passes = 2};
 #endif
     const struct measure all = {.killed = UINT_MAX, .stopped = UINT_MAX, .passes = 4};
     return only != NULL || getenv("THIRL_CRASH_ALL") != NULL ? all : usual;
 }
 
-static unsigned earlier_scenarios(unsigned scenario, unsigned place) {
-    unsigned earlier = 0;
-    for (unsigned s = 0; s < scenario; s++) {
-        earlier += shared->passes[s][place] != 0;
+/* Is it among that many of the scenarios which pass the point? Those lie evenly, so that each mechanism has its turn. */
+static bool is_among(uint64_t many, unsigned scenario, unsigned place) {
+    uint64_t earlier = 0, all = 0;
+    for (unsigned s = 0; s < SCENARIOS; s++) {
+        earlier += s < scenario && shared->passes[s][place] != 0;
+        all += shared->passes[s][place] != 0;
     }
-    return earlier;
+    return many >= all || (many != 0 && (earlier == 0 || earlier * many / all != (earlier - 1) * many / all));
 }
 
 static void plan_point(const struct measure *m, unsigned s, unsigned p) {
-    unsigned passes = shared->passes[s][p], earlier = earlier_scenarios(s, p), middle = (passes + 1) / 2;
+    unsigned passes = shared->passes[s][p], middle = (passes + 1) / 2;
     const unsigned pass[] = {1, 2, passes / 2, passes};
-    for (unsigned i = 0, last = 0; i < 4 && earlier < m->killed; i++) {
+    bool killed = is_among(m->killed, s, p), stopped = is_among(m->stopped, s, p);
+    for (unsigned i = 0, last = 0; i < 4 && killed; i++) {
         bool wanted = i == 0 || m->passes == 4 || (m->passes == 2 && i == 3);
         if (wanted && pass[i] > last && pass[i] <= passes) {
             last = pass[i];
             add(s, p, last, TRIAL_KILL);
         }
     }
-    if (passes != 0 && earlier < m->stopped) {
+    if (passes != 0 && stopped) {
         add(s, p, middle, TRIAL_STOP);
         add(s, p, middle > 1 ? middle - 1 : 1, TRIAL_STOP_KILL);
     }
