@@ -34,7 +34,7 @@ struct tray *tray_make(size_t packet, bool quiet) {
     }
     for (unsigned i = 0; i < TRAY_DEPTH; i++) {
         t->part[i] = (struct iovec){t->data + i * t->stride, packet};
-        t->head[i].msg_hdr = (struct msghdr){.msg_iov = &t->part[i], .msg_iovlen = 1, .msg_control = &t->control[i]};
+        t->head[i].msg_hdr = (struct msghdr){.msg_iov = &t->part[i], .msg_iovlen = 1};
     }
     return t;
 }
@@ -67,13 +67,14 @@ static void learn(struct tray *t, unsigned asked, unsigned came) {
     }
 }
 
-/* Sleeping would make the sender pay for each wake-up: lets him get ahead by a few packets first.
-
-   0, or -1 with errno. Behind the end of a connection there are packets without bytes, as many as one asks for. */
-static int fetch(struct tray *t, int fd, int flags) {
+/* 0, or -1 with errno. Sleeping would make a sender that is busy pay for each wake-up: he gets ahead by a few packets first. Behind
+ * the end of a connection there are packets without bytes, as many as one asks for. */
+static int fetch(struct tray *t, int fd, int flags, bool asks) {
     unsigned asked = t->depth;
     for (unsigned i = 0; i < asked; i++) {
-        t->head[i].msg_hdr.msg_controllen = sizeof t->control[i];
+        t->head[i].msg_hdr.msg_control =
+            asks ? &t->control[i] : NULL; /* in room that is not used, descriptors would come */
+        t->head[i].msg_hdr.msg_controllen = asks ? sizeof t->control[i] : 0;
     }
     if (t->flows && (flags & MSG_DONTWAIT) == 0 && !haste_is_off(&t->haste)) {
         (void)haste_give_way(&t->haste, true);
@@ -91,7 +92,7 @@ static int fetch(struct tray *t, int fd, int flags) {
 
 HOT ssize_t tray_recv(struct tray *t, int fd, const struct iovec *part, unsigned parts, int flags,
                       struct msghdr **told) {
-    if (t->left == 0 && fetch(t, fd, flags) != 0) {
+    if (t->left == 0 && fetch(t, fd, flags, told != NULL) != 0) {
         return -1;
     }
     struct mmsghdr *head = &t->head[t->next];

@@ -53,7 +53,7 @@ static inline bool tray_holds(const struct tray *t) {
 
 /* The next packet, into the parts, filling one after the other; flags as for recvmsg, of which MSG_DONTWAIT counts. The size of the
  * packet, which may be more than there was room for; 0 at the end of the connection; or -1 with errno. *told, if not NULL: what
- * the kernel says of it, until the next call. */
+ * the kernel says of it, until the next call; NULL wherever the socket was not asked to say anything. */
 ssize_t tray_recv(struct tray *, int fd, const struct iovec *part, unsigned parts, int flags, struct msghdr **told);
 
 /* Forgets what lies in it. */

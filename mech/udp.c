@@ -300,8 +300,8 @@ static ssize_t recv_counted(struct udp *u, const struct iovec *part, unsigned pa
 static __attribute__((noinline)) ssize_t recv_several(struct udp *u, const struct iovec *part, unsigned parts,
                                                       int flags) {
     struct msghdr *told;
-    ssize_t got = tray_recv(u->tray, u->fd, part, parts, flags, &told);
-    if (likely(got >= 0)) {
+    ssize_t got = tray_recv(u->tray, u->fd, part, parts, flags, u->lost != NULL ? &told : NULL);
+    if (likely(got >= 0 && u->lost != NULL)) {
         read_drops(u, told);
     }
     return got;

@@ -213,6 +213,35 @@ static void what_the_kernel_says_stays_with_its_packet(void **state) {
     finish(&p);
 }
 
+/* Descriptors come where there is room to tell of them, so there is none unless somebody asks. */
+static void no_descriptor_comes_uninvited(void **state) {
+    (void)state;
+    struct pair p;
+    make(&p, SOCK_SEQPACKET);
+    int lowest = dup(0);
+    close(lowest);
+    for (int i = 0; i < 4; i++) {
+        union {
+            struct cmsghdr head;
+            char room[CMSG_SPACE(sizeof(int))];
+        } control = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+        struct iovec part = {(void *)(uintptr_t) "x", 1};
+        struct msghdr message = {
+            .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+        memcpy(CMSG_DATA(&control.head), &p.out, sizeof p.out);
+        assert_int_equal(sendmsg(p.out, &message, 0), 1);
+    }
+    for (int i = 0; i < 4; i++) {
+        char byte;
+        const struct iovec part = {&byte, 1};
+        assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL), 1);
+    }
+    int now = dup(0);
+    close(now);
+    assert_int_equal(now, lowest);
+    finish(&p);
+}
+
 static void what_is_dropped_is_gone(void **state) {
     (void)state;
     struct pair p;
@@ -240,6 +269,7 @@ int main(void) {
         cmocka_unit_test(too_large_a_packet_is_told),
         cmocka_unit_test(the_end_comes_behind_the_packets),
         cmocka_unit_test(what_the_kernel_says_stays_with_its_packet),
+        cmocka_unit_test(no_descriptor_comes_uninvited),
         cmocka_unit_test(what_is_dropped_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,8 +188,21 @@ struct thirl_limits conform_claims(const struct conform *c) {
 }
 
 void conform_both(const struct conform *c, unsigned n, const char *options, thirl **a, thirl **b) {
-    must_be(thirl_open(a, THIRL_PAIR, conform_address(c, n, options), NULL), 0);
-    must_be(thirl_open(b, THIRL_PAIR, conform_address(c, n, options), NULL), 0);
+    must(conform_try_both(c, n, options, a, b));
+}
+
+bool conform_try_both(const struct conform *c, unsigned n, const char *options, thirl **a, thirl **b) {
+    int rc = thirl_open(a, THIRL_PAIR, conform_address(c, n, options), NULL);
+    if (rc == 0) {
+        rc = thirl_open(b, THIRL_PAIR, conform_address(c, n, options), NULL);
+        if (rc == -EMFILE) {
+            must_be(thirl_close(a, THIRL_SOON), 0);
+        }
+    }
+    if (rc == -EMFILE) {
+        return false;
+    }
+    must_be(rc, 0);
     for (int i = 0; i < 2; i++) {
         thirl *from = i == 0 ? *a : *b, *to = i == 0 ? *b : *a;
         int sent = -EAGAIN;
@@ -201,6 +214,7 @@ void conform_both(const struct conform *c, unsigned n, const char *options, thir
         must_be(sent, 0);
         must_be(thirl_recv(to, &byte, 1, NULL, PATIENCE), 0);
     }
+    return true;
 }
 
 /* ---- peers ---- */

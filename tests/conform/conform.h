@@ -152,4 +152,7 @@ unsigned conform_many(const struct conform *, unsigned usual);
 /* Both ends, in this process, and both know each other. */
 void conform_both(const struct conform *, unsigned n, const char *options, thirl **a, thirl **b);
 
+/* The same; false: the kernel gives this user no more of what that takes, -EMFILE. */
+bool conform_try_both(const struct conform *, unsigned n, const char *options, thirl **a, thirl **b);
+
 #endif

@@ -214,12 +214,18 @@ static void is_refused_where_nobody_hears(struct conform *c) {
 
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
-        CONFORM_FOR(one_type_meets, CONFORM_PAIR),      CONFORM_FOR(others_are_told, CONFORM_PAIR),
-        CONFORM_FOR(queues_of_one_type, CONFORM_QUEUE), CONFORM_FOR(queues_of_others, CONFORM_QUEUE),
-        CONFORM_FOR(one_type_meets, CONFORM_CAST | CONFORM_MEETS),      CONFORM_FOR(others_are_told, CONFORM_CAST | CONFORM_MEETS),
-        CONFORM_FOR(others_are_told, CONFORM_EVENT),    CONFORM_FOR(one_type_meets, CONFORM_CALL),
-        CONFORM_FOR(others_are_told, CONFORM_CALL),     CONFORM_ONLY(it_lasts_as_long_as_somebody_is_there, "shm-cast"),
-        CONFORM_ONLY(its_writer_may_die, "shm-cast"),   CONFORM_ONLY(is_refused_where_nobody_hears, "unix-path"),
+        CONFORM_FOR(one_type_meets, CONFORM_PAIR),
+        CONFORM_FOR(others_are_told, CONFORM_PAIR),
+        CONFORM_FOR(queues_of_one_type, CONFORM_QUEUE),
+        CONFORM_FOR(queues_of_others, CONFORM_QUEUE),
+        CONFORM_FOR(one_type_meets, CONFORM_CAST | CONFORM_MEETS),
+        CONFORM_FOR(others_are_told, CONFORM_CAST | CONFORM_MEETS),
+        CONFORM_FOR(others_are_told, CONFORM_EVENT),
+        CONFORM_FOR(one_type_meets, CONFORM_CALL),
+        CONFORM_FOR(others_are_told, CONFORM_CALL),
+        CONFORM_ONLY(it_lasts_as_long_as_somebody_is_there, "shm-cast"),
+        CONFORM_ONLY(its_writer_may_die, "shm-cast"),
+        CONFORM_ONLY(is_refused_where_nobody_hears, "unix-path"),
     };
     (void)unsetenv("CONFORM_WITH");
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);

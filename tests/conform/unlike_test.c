@@ -137,15 +137,6 @@ static void events_have_none(struct conform *c) {
     refuses(c, THIRL_WATCH, "crc", "no place for one");
 }
 
-/* In shared memory: over a connection a damaged message ends it, there they have one. */
-static void calls_have_none(struct conform *c) {
-    if (strncmp(conform_address(c, 1, ""), "shm:", 4) != 0) {
-        conform_skip("calls have one there");
-    }
-    refuses(c, THIRL_CALL, "crc", "no place for one");
-    refuses(c, THIRL_SERVE, "crc", "no place for one");
-}
-
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
         CONFORM(wants_both_alike),
@@ -153,7 +144,6 @@ int main(int argc, char **argv) {
         CONFORM_FOR(knows_what_was_left, CONFORM_QUEUE),
         CONFORM(streams_and_strangers_have_none),
         CONFORM_FOR(events_have_none, CONFORM_EVENT),
-        CONFORM_FOR(calls_have_none, CONFORM_CALL),
     };
     (void)unsetenv("CONFORM_WITH"); /* it says itself who has one */
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
