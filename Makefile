@@ -66,7 +66,7 @@ endif
 
 # How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
 ifeq ($(EXTRA),asan)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds death gather locks mourn once permit poll race rwlocks share shelf signal soak throng time token wake)),$(TEST))
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds crowd death gather locks mourn once permit poll race rwlocks share shelf signal soak throng tide time token wake)),$(TEST))
 SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,given.sh run.sh transfer.sh)
 endif
 
