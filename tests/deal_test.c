@@ -29,7 +29,7 @@
 /* What the workers have seen; shared with children. */
 static struct board {
     uint32_t came[MANY], again[MANY], by[8];
-    uint32_t ready, closed, pause_us;
+    uint32_t ready, closed, slow;
 } * board;
 
 static void clear(void) {
@@ -51,8 +51,8 @@ static void work_as(unsigned which) {
         (void)atomic_add(&board->came[m.number], 1);
         (void)atomic_add(&board->again[m.number], m.again);
         (void)atomic_add(&board->by[which], 1);
-        if (which == 0 && board->pause_us != 0) {
-            (void)usleep(board->pause_us);
+        for (int ms = 0; which == 0 && ms < 200 && atomic_load(&board->by[1]) < board->slow * board->by[0]; ms++) {
+            (void)usleep(1000);
         }
     }
     must(rc == -ETIMEDOUT || rc == -THIRL_EPEERDIED); /* that the pusher leaves is no news */
@@ -77,7 +77,7 @@ static void await(const uint32_t *word, uint32_t value) {
 static void each_message_to_one(void **state) {
     clear();
     crew_at(*state, NULL);
-    board->pause_us = 1000;
+    board->slow = 3;
     thirl *push = crew_open(THIRL_PUSH);
     pid_t slow = peer_start(first_worker), fast = peer_start(second_worker);
     struct thirl_peer peer = {.size = sizeof peer};

@@ -33,10 +33,20 @@ awk 'BEGIN { for (i = 0; i < 5000; i++) print "line " i " of many" }' >many
 { printf '\000\000\000\005a\nb\000c'; printf '\000\000\000\000'; printf '\000\000\000\003\377\376\n'; } >few
 head -c 300000 /dev/urandom >random
 
+# How a descriptor is named and what it is are two things: each of both comes up, a sanitizer has less patience.
+tried() {
+    case "${EXTRA:-plain} $1 $2" in
+    *" stream fd://3" | *" seqpacket activated://"?* | *" tcp fd://3" | *" tcp activated://") ;;
+    "plain "*" fd://3" | "plain "*" activated://here" | "plain stream activated://web") ;;
+    *) return 1 ;;
+    esac
+}
+
 # ---- a connection between two programs ----
 
 for kind in stream seqpacket tcp; do
     for address in fd://3 activated://here; do
+        tried $kind $address || continue
         case $address in
         fd:*) unset NAMES ;;
         *) NAMES=here && export NAMES ;;
@@ -105,6 +115,7 @@ for kind in stream seqpacket tcp; do
     tcp) place=$port caller=tcp://127.0.0.1:$port ;;
     esac
     for address in fd://3 activated://web activated://; do
+        tried $kind $address || continue
         case $address in
         fd:*) unset NAMES ;;
         *) NAMES=web && export NAMES ;;

@@ -32,8 +32,10 @@ head -c 100000 /dev/urandom >random
   printf '\000\000\000\003\377\376\n'; } >lengths
 { printf '\000\000\000\005a\nb\000c'; printf '\000\000\000\000'; printf '\000\000\000\003\377\376\n'; } >few
 
-for address in shm://cli/carry "unix://$work/s" "unix://@thirl-cli-$$" "unix://$work/p?type=seqpacket" \
-    "unix://@thirl-cli-p-$$?type=seqpacket"; do
+# By path and by name is the same code: a sanitizer is content with one of each.
+set -- shm://cli/carry "unix://$work/s" "unix://@thirl-cli-p-$$?type=seqpacket"
+[ -n "${EXTRA:-}" ] || set -- "$@" "unix://@thirl-cli-$$" "unix://$work/p?type=seqpacket"
+for address; do
     echo "# $address"
     name=$(echo "$address" | sed "s|$work/||; s/-$$//")
     carry "$address" lines
@@ -56,7 +58,9 @@ done
 
 head -c 8388608 /dev/urandom >large
 sum=$(sha256sum <large)
-for address in shm://cli/stream "unix://$work/b" "unix://@thirl-cli-b-$$"; do
+set -- shm://cli/stream "unix://$work/b"
+[ -n "${EXTRA:-}" ] || set -- "$@" "unix://@thirl-cli-b-$$"
+for address; do
     name=$(echo "$address" | sed "s|$work/||; s/-$$//")
     carry "$address" large --stream
     check "$name: a stream of 8 MiB, by SHA-256" test "$(sha256sum <recv.out)" = "$sum" -a "$sent$code" = 00

@@ -38,9 +38,11 @@ enum {
     CONFORM_EVENT = 8,
     CONFORM_CAST = 16,
     CONFORM_CALL = 32,
-    CONFORM_MEETS = 64
+    CONFORM_MEETS = 64,
+    CONFORM_TWIN = 128
 }; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH; PUB and SUB; CALL and SERVE; of a PUB: who subscribes is known, and loses nothing
-      unless it is asked for */
+      unless it is asked for. A TWIN of the line before it: the same code, but at an address of another kind; under a wrapper and under a
+      sanitizer it says nothing new */
 
 struct conform {
     const struct conform_line *line;

@@ -65,8 +65,8 @@ static void closes_alone(struct conform *c) {
 static void many_at_once(struct conform *c) {
     enum { MANY = 100 };
     thirl *a[MANY], *b[MANY];
-    unsigned many = 0;
-    while (many < MANY && conform_try_both(c, many, "queue=64K", &a[many], &b[many])) {
+    unsigned many = 0, most = conform_sanitized() ? MANY / 4 : MANY;
+    while (many < most && conform_try_both(c, many, "queue=64K", &a[many], &b[many])) {
         many++;
     }
     must(many > 1); /* whatever else this user does meanwhile */
@@ -119,7 +119,7 @@ static void leave_early(const struct conform *c, struct peer *stage) {
 static void leaves_nothing_behind(struct conform *c) {
     struct peer peer;
     char path[256];
-    unsigned cycles = conform_sanitized() ? 60 : 100, descriptors = 0, maps = 0;
+    unsigned cycles = conform_sanitized() ? 30 : 100, descriptors = 0, maps = 0;
     conform_start(&peer, c, leave_early);
     for (unsigned i = 0; i < cycles; i++) {
         conform_tell(&peer, 1);

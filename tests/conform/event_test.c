@@ -288,10 +288,12 @@ static void death_of_the_watcher_is_told(struct conform *c) {
 /* A sender that dies harms nobody: what it had sent is there. */
 static void notify_and_die(const struct conform *c, struct peer *stage) {
     thirl *end = conform_open(c, THIRL_NOTIFY, NULL);
-    for (uint32_t i = 0; i < 10; i++) {
+    unsigned some =
+        is_pair(c) ? 5 : 10; /* what waits for room, and a queue may have it for ten, is gone with this one */
+    for (uint32_t i = 0; i < some; i++) {
         must_be(notify(end, i, PATIENCE), 0);
     }
-    conform_tell(stage, 0);
+    conform_tell(stage, some);
     (void)pause();
 }
 
@@ -300,15 +302,15 @@ static void death_of_a_sender_loses_nothing(struct conform *c) {
     conform_start(&peer, c, notify_and_die);
     thirl *end = conform_open(c, THIRL_WATCH, NULL);
     must_be(thirl_recv(end, NULL, 0, NULL, PATIENCE), -EMSGSIZE); /* they have met */
-    conform_hear(&peer);
+    uint64_t some = conform_hear(&peer);
     conform_kill(&peer);
     unsigned came = 0;
-    for (uint32_t i = 0; i < 10; i++) {
+    for (uint32_t i = 0; i < some; i++) {
         uint32_t number = watch(end);
-        must(number < 10 && (number == i || is_counted(c)));
+        must(number < some && (number == i || is_counted(c)));
         came |= 1u << number;
     }
-    must_be(came, 0x3ff);
+    must_be(came, (1u << some) - 1);
     must_be(thirl_close(&end, PATIENCE), 0);
 }
 
@@ -583,7 +585,7 @@ static void tell_too_much(const struct conform *c, struct peer *stage) {
     must_be(notify(end, 1, PATIENCE), 0);
     conform_hear(stage);
     uint64_t told = 0;
-    for (; told < (conform_sanitized() ? 20000u : 200000u); told++) {
+    for (; told < 20000; told++) {
         must_be(at_once(c, notify(end, (uint32_t)(told % EVENTS), THIRL_NOW)), 0); /* a full pair makes nobody wait */
     }
     conform_tell(stage, told);
@@ -680,20 +682,20 @@ static void killed_notifiers_tell_no_lies(struct conform *c) {
 static void telling_is_cheap(struct conform *c) {
     thirl *in = conform_open(c, THIRL_WATCH, NULL), *out = conform_open(c, THIRL_NOTIFY, NULL);
     must_be(notify(out, 1, PATIENCE), 0);
-    int64_t least = INT64_MAX;
+    int64_t least = INT64_MAX, each = conform_many(c, 10000);
     for (int round = 0; round < 20; round++) {
         int64_t began = conform_now();
-        for (int i = 0; i < 10000; i++) {
-            must_be(notify(out, 1, THIRL_NOW), 0);
+        for (int64_t i = 0; i < each; i++) {
+            must_be(at_once(c, notify(out, 1, THIRL_NOW)), 0);
         }
         int64_t took = conform_now() - began;
         least = took < least ? took : least;
     }
-    printf("a notification takes %lld ns\n", (long long)(least / 10000));
-    must(conform_sanitized() || c->with[0] != '\0' || least / 10000 < 150);
+    printf("a notification takes %lld ns\n", (long long)(least / each));
+    must(conform_sanitized() || c->with[0] != '\0' || least / each < 150);
     uint64_t times;
     must_be(take_counted(in, &times, PATIENCE), 1);
-    must_be(times, 200001);
+    must_be(times, 20 * each + 1);
     must_be(thirl_close(&in, PATIENCE), 0);
     must_be(thirl_close(&out, PATIENCE), 0);
 }

@@ -291,6 +291,10 @@ static bool is_for(const char *only, const char *name) {
 /* Is it for that line, and wanted? The pattern may hold * and ?. */
 static bool is_meant(const struct conform_test *test, const struct conform_line *line, const char *name,
                      const char *pattern) {
+    if ((line->roles & CONFORM_TWIN) != 0 && pattern == NULL &&
+        (conform_sanitized() || getenv("CONFORM_WITH") != NULL)) {
+        return false;
+    }
     return (test->roles & ~line->roles) == 0 && (test->only == NULL || is_for(test->only, line->name)) &&
            (pattern == NULL || fnmatch(pattern, name, 0) == 0);
 }
