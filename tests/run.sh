@@ -4,7 +4,8 @@
 # Runs test programs, JOBS (two for each processor: they wait a lot) at once: sh tests/run.sh PROGRAM... A *.sh is run by sh. Each
 # gets a registry directory of its own and TIMEOUT seconds (240). Counted are cmocka's tests and lines "ok …", "not ok …",
 # "skip …"; exit 77 means skipped, and the last line of the output is the reason. Seconds are what the clock says, and in brackets
-# what the program and all its children took of processors. The last line here is "N passed, N failed, N skipped".
+# what the program and all its children took of processors. The last line here is "N passed, N failed, N skipped"; above it stand, on
+# lines that begin with "!", what failed and what it said, and before those why tests were skipped.
 set -u
 
 limit=${TIMEOUT:-240}
@@ -17,7 +18,7 @@ count() {
         /^\[  SKIPPED \] [0-9]+ test/ { c += $4 }
         /^ok( |$)/ { if (tolower($0) ~ /# *skip/) s++; else p++ }
         /^not ok( |$)/ { f++ }
-        /^skip( |:|$)/ { s++ }
+        /^skip(ped)?( |:|$)/ { s++ }
         END { print p + 0, f + 0, (c ? c : s) + 0 } # cmocka counts what it skips, and its tests print why' "$1"
 }
 
@@ -33,6 +34,39 @@ worked() {
     awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); all += 60 * t[1] + t[2] } printf "%.1f", all }' "$1"
 }
 
+# Of what a failed program printed: each test that failed, and its first words.
+gist() {
+    awk -v said="$(explain "$code")" '
+        function tell(test) {
+            if (++tests <= 10) {
+                print "    " test
+                for (i = 1; i <= lines; i++) print "        " words[i]
+            }
+            lines = 0
+            open = ""
+        }
+        BEGIN { most = 4 }
+        /^[[:space:]]*$/ || /^skip/ { next }
+        /^\[ RUN      \]/ { open = substr($0, 14); lines = 0; next }
+        /^\[  FAILED  \]/ { if (open != "") tell(open); next }
+        /^\[/ && !/^\[ *(ERROR|LINE) *\]/ { open = ""; lines = 0; next }
+        /^(not )?ok( |$)/ { if (mark != "") tell(mark); mark = /^not/ ? $0 : ""; lines = 0; next }
+        open != "" || mark != "" { if (lines < most) words[++lines] = substr($0, 1, 240); next }
+        { last[++others] = substr($0, 1, 240) }
+        END {
+            if (mark != "") tell(mark)
+            if (open != "") tell(open " was running at the end: " said)
+            if (tests > 10) print "    and " tests - 10 " more"
+            for (i = others > most ? others - most + 1 : 1; tests == 0 && i <= others; i++) print "    " last[i]
+        }' "$1"
+}
+
+# Why it was skipped, or tests of it: a line for each of them.
+reasons() {
+    { grep -E '^(skip|ok .*# *[sS][kK][iI][pP])' "$1" || tail -n 1 "$1"; } |
+        sed -E 's/^(skip|ok .*# *[sS][kK][iI][pP])(ped)?[^[:alnum:]]*//'
+}
+
 # What is said of a program that has ended.
 report() {
     name=${1#build/}
@@ -41,12 +75,14 @@ report() {
     [ "$f" = 0 ] || word=FAILED
     printf '%-7s %-44s %6s s %7s  %s\n' $word "$name" "$took" "($work)" "$p passed, $f failed, $s skipped"
     if [ "$f" != 0 ]; then
-        grep -vE '^(ok |\[ RUN  |\[       OK )' "$out" | tail -n 80 | sed 's/^/    | /'
-        echo "    | ($(explain $code))"
-    elif [ "$s" != 0 ]; then
-        grep -E '^(skip|ok .*# *[sS][kK][iI][pP])' "$out" >"$out.why" || tail -n 1 "$out" >"$out.why"
-        sed 's/^/    /' "$out.why"
+        grep -vE '^(ok |skip|\[ RUN  |\[       OK |\[  SKIPPED )' "$out" | tail -n 80 | sed 's/^/    | /'
+        echo "    | ($(explain "$code"))"
+        {
+            echo "$name: $(explain "$code")"
+            gist "$out"
+        } | sed 's/^/! /' >>"$THIRL_TEST_WORK/failed"
     fi
+    [ "$s" = 0 ] || reasons "$out" >>"$THIRL_TEST_WORK/skipped"
 }
 
 run_one() {
@@ -104,9 +140,13 @@ trap 'rm -rf "$THIRL_TEST_WORK"' EXIT
 trap 'exit 130' INT TERM
 : "${UBSAN_OPTIONS:=print_stacktrace=1}"
 export UBSAN_OPTIONS THIRL_TEST_WORK
-: >"$THIRL_TEST_WORK/sums"
+for list in sums skipped failed; do : >"$THIRL_TEST_WORK/$list"; done
 
 printf '%s\n' "$@" | xargs -P "${JOBS:-$((2 * $(nproc)))}" -n 1 sh "$0" --one
+[ ! -s "$THIRL_TEST_WORK/skipped" ] || echo 'skipped:'
+sort "$THIRL_TEST_WORK/skipped" | uniq -c | sort -rn
+awk -v programs=$# 'END { if (NR < programs) print "! " programs - NR " programs were not counted" }' "$THIRL_TEST_WORK/sums"
+cat "$THIRL_TEST_WORK/failed"
 awk -v programs=$# '
     { p += $1; f += $2; s += $3 }
     END { f += programs - NR; printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f != 0 || p == 0 }' \
