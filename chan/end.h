@@ -42,9 +42,18 @@ struct end_way {
     int64_t wake;         /* how long a wake-up takes: likewise */
     uint64_t next;        /* number of the next message that arrives in a private buffer */
     uint32_t handed;      /* counts what one thread's try has left for another's: end_hand */
-    uint32_t dozing;      /* of calls: threads that sleep on a descriptor, and on */
+    uint32_t dozing;      /* of calls: threads that sleep on descriptors, and on */
     int nudge; /* this eventfd besides, which is readable until all of them have come up; -1 until there is one */
     struct thirl_msg *msg; /* THIRL_HELD_MAX of them */
+};
+
+/* Of an end of calls: what its descriptor shows besides what the mechanism has, see aside.h. */
+struct end_aside {
+    int epoll; /* thirl_fd's: the mechanism's descriptor, and these two; -1: nobody has asked */
+    int event; /* something lies aside: then this eventfd is readable, and `lit` true */
+    int timer; /* readable from `due` on */
+    bool lit;
+    int64_t due;
 };
 
 struct thirl {
@@ -60,13 +69,15 @@ struct thirl {
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
     int kick;         /* an eventfd that wakes the waiters on descriptors, -1 until there is one */
     bool stream;
-    bool fails;             /* ?full=fail: a sender never waits for room */
-    bool retry;             /* ?retry */
-    bool tells;             /* ?deadlock=fail */
-    bool asks;              /* CALL or SERVE: a message there belongs to a call, and has no place in send and recv */
-    struct due *due;        /* SERVE: due.h; else NULL */
-    void *pattern;          /* what a room above keeps with this end, */
-    void (*forget)(void *); /* and how that is given back, when nothing of the end is out any more */
+    bool fails;      /* ?full=fail: a sender never waits for room */
+    bool retry;      /* ?retry */
+    bool tells;      /* ?deadlock=fail */
+    bool asks;       /* CALL or SERVE: a message there belongs to a call, and has no place in send and recv */
+    struct due *due; /* SERVE: due.h; else NULL */
+    struct end_aside aside;
+    int64_t (*when)(thirl *); /* of calls: from when on something lies aside; see aside.h. NULL: nothing ever does */
+    void *pattern;            /* what a room above keeps with this end, */
+    void (*forget)(void *);   /* and how that is given back, when nothing of the end is out any more */
     enum thirl_wait_mode wait;
     int64_t timeout;
     struct node_end *seen;
@@ -162,6 +173,11 @@ static inline thirl_time end_patience(const thirl *end, thirl_time until) {
 
 /* Under the gate of that way: the try of another thread may find something now. All that wait there try again. */
 void end_hand(thirl *, enum mech_way);
+
+/* Of calls, under the gate of that way: this thread goes to sleep on descriptors, and *nudge, if it is not -1, wakes it when another
+ * one hands it something; and it is up again. */
+void end_doze(struct end_way *, int *nudge);
+void end_stir(struct end_way *);
 
 /* A message of any kind with its note, in a slot of its own; under the gate of the way IN, as a try. What was not handed to the user
  * goes back by end_give_back, under the same gate. */

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/type.h"
+#include "chan/aside.h"
 #include "chan/due.h"
 #include "mem/slate.h"
 #include "mem/sweep.h"
@@ -183,6 +184,8 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->wait = (enum thirl_wait_mode)open->options.wait;
     end->timeout = open->options.timeout;
     end->kick = -1;
+    end->aside = (struct end_aside){.epoll = -1, .event = -1, .timer = -1};
+    end->when = due == NULL ? NULL : due_when;
     end->epoch = epoch;
     (void)strncpy(end->address, open->address, sizeof end->address - 1);
     (void)strncpy(end->topic, open->rest, sizeof end->topic - 1);
@@ -205,6 +208,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
 
 static void give_back(thirl *end) {
     fd_close(&end->kick);
+    aside_close(&end->aside);
     fd_close(&end->way[MECH_IN].nudge);
     fd_close(&end->way[MECH_OUT].nudge);
     for (int i = 0; i < 2 * THIRL_HELD_MAX; i++) {
