@@ -3,6 +3,7 @@
 #   make              the library, the tool, the examples and the bench, in build/
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
+#   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
 #   make arrows lint format bench soak peers wake tide conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
@@ -105,7 +106,7 @@ EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format bench soak peers wake tide conform-all fuzz fuzzers install uninstall clean FORCE
+.PHONY: all tests check arrows lint format usual bench soak peers wake tide conform-all fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -207,6 +208,12 @@ lint:
 
 format:
 	clang-format -i $(C_FILES) $(H_FILES)
+
+# A file that `thirl bench --save` wrote becomes what stands for one where there is none.
+usual:
+	@[ -f '$(FROM)' ] || { echo 'make usual FROM=FILE, as thirl bench --save writes it'; exit 1; }
+	{ sed '/"thirl-costs/,$$d' mech/usual.c; sed 's/.*/    "&\\n"/' '$(FROM)'; echo '    ;'; } >mech/usual.c~
+	mv mech/usual.c~ mech/usual.c
 
 bench: all
 	$(BENCH_PROGRAM) all

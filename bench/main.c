@@ -235,11 +235,7 @@ static int run_survey(void) {
     struct survey_options options = {
         .rounds = self.rounds, .quick = self.measure.quick, .seconds = choice->seconds, .census = true};
     int result = 0, cpu[2];
-    if (self.save) {
-        if (choice->free || choice->sizes) {
-            fprintf(stderr, "thirl-bench: --save measures every mechanism: choose nothing\n");
-            return EXIT_USAGE;
-        }
+    if (self.save && !choice->free && !choice->sizes) {
         double seconds = choice->seconds;
         choice_cells_saved(choice, options.quick);
         options.seconds = seconds > 0 ? seconds : options.quick ? 20 : 60;
