@@ -97,9 +97,9 @@ static void add_change(struct step_trace *trace, size_t from, size_t count) {
     trace->change = reach(trace->change, trace->states + 1, &trace->change_room, sizeof *trace->change);
     trace->bytes = reach(trace->bytes, trace->byte_count + count, &trace->byte_room, 1);
     trace->change[trace->states++] = (struct step_change){from, count, trace->byte_count};
-    memcpy(trace->bytes + trace->byte_count, trace->memory + from, count);
-    memcpy(trace->now + from, trace->memory + from, count);
-    trace->byte_count += count;
+    for (size_t i = 0; i < count; i++) { /* of the first state there are none */
+        trace->bytes[trace->byte_count++] = trace->now[from + i] = trace->memory[from + i];
+    }
 }
 
 /* What has changed since the state before. */
