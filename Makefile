@@ -3,6 +3,7 @@
 #   make              the library, the tool, the examples and the bench, in build/
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
+#   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
 #   make arrows lint format bench soak peers wake tide conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
@@ -109,7 +110,7 @@ EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format bench soak peers wake tide conform-all fuzz fuzzers install uninstall clean FORCE
+.PHONY: all tests check arrows lint format usual bench soak peers wake tide conform-all fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -173,8 +174,12 @@ $(EXAMPLES): $(B)/%: $(B)/obj/%.o $(STATIC)
 $(filter-out $(FUZZERS),$(TESTS)): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
 	$(LINK) $(QUICK) -Wl,-u,leaks_look -o $@ $^ -lcmocka
 
+# It carries the page in itself.
+$(B)/obj/bench/page.o: bench/page.html
+
 # Its allocator counts.
 $(B)/tests/quiet_test: $(B)/obj/bench/count.o
+$(B)/tests/hist_test: $(B)/obj/bench/hist.o
 
 # A parser and its corpus; with libFuzzer's main where that drives it.
 $(FUZZERS): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(EXTRA)),,$(B)/tests/fuzz/replay.o) $(B)/tests/libtest.a $(WEAVE)
@@ -211,8 +216,14 @@ lint:
 format:
 	clang-format -i $(C_FILES) $(H_FILES)
 
+# A file that `thirl bench --save` wrote becomes what stands for one where there is none.
+usual:
+	@[ -f '$(FROM)' ] || { echo 'make usual FROM=FILE, as thirl bench --save writes it'; exit 1; }
+	{ sed '/"thirl-costs/,$$d' mech/usual.c; sed 's/.*/    "&\\n"/' '$(FROM)'; echo '    ;'; } >mech/usual.c~
+	mv mech/usual.c~ mech/usual.c
+
 bench: all
-	$(BENCH_PROGRAM)
+	$(BENCH_PROGRAM) all
 
 COUNT ?= 10000
 soak: tests
@@ -263,12 +274,13 @@ install: all
 		'Libs: -L$${libdir} -lthirl' 'Libs.private: -pthread' 'Cflags: -I$${includedir}' \
 		>$(TO_LIB)/pkgconfig/thirl.pc
 	$(if $(TOOL),$(INSTALL) -m 755 $(TOOL_PROGRAM) $(DESTDIR)$(PREFIX)/bin/thirl)
+	$(if $(BENCH),$(INSTALL) -m 755 $(BENCH_PROGRAM) $(DESTDIR)$(PREFIX)/bin/thirl-bench)
 	for page in $(MAN); do $(INSTALL) -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	$(EACH_OTHER_NAME) ln -sf $${page##*/} $$link; done; done
 
 uninstall:
 	rm -f $(patsubst %,$(DESTDIR)$(PREFIX)/%,$(wildcard include/thirl/*.h)) $(TO_LIB)/libthirl.a $(TO_LIB)/libthirl.so* \
-		$(TO_LIB)/pkgconfig/thirl.pc $(DESTDIR)$(PREFIX)/bin/thirl
+		$(TO_LIB)/pkgconfig/thirl.pc $(DESTDIR)$(PREFIX)/bin/thirl $(DESTDIR)$(PREFIX)/bin/thirl-bench
 	for page in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	$(EACH_OTHER_NAME) rm -f $$link; done; done
 	-rmdir $(DESTDIR)$(PREFIX)/include/thirl

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "chan/end.h"
+#include "chan/aside.h"
 
 /* A struct that the caller sized: filled as far as both sides know it. */
 static int hand_over(void *to, const void *from, size_t known, const char *call) {
@@ -32,6 +32,7 @@ int thirl_fd(thirl *end) {
     int fd = -1;
     (void)gate_enter(&end->way[other].gate, INT64_MAX);
     rc = end->mech->fd(end->state, way, &fd);
+    rc = rc == 0 && end->asks ? aside_fd(end, fd, &fd) : rc;
     gate_leave(&end->way[other].gate);
     end_leave(end, way);
     return rc == 0 ? fd : rc;

@@ -11,11 +11,11 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "base/weave.h"
-#include "chan/end.h"
+#include "chan/aside.h"
 
 #define NEAR 16                    /* elements that need no memory of their own */
 #define SIDES(count) (2 * (count)) /* each may want both ways of its end */
-#define POLLED 3                   /* descriptors of one side: what it waits for, a guard, the kick */
+#define POLLED 4                   /* descriptors of one side: what it waits for, a guard, the kick, of calls a nudge */
 #define ARMS 3                     /* a mechanism that says so often "try again" has something to answer */
 #define BUSY_NS CLOCK_MS           /* somebody is inside a system call of that end: */
 #define BUSY_SLICE (2 * CLOCK_MS)  /* looked at again after that */
@@ -30,9 +30,12 @@ struct side {
     enum mech_way way;
     enum state state;
     bool ready, joined;
+    bool dozes;
     bool lamp; /* in poll, its FIFO is rung */
     int fd;    /* of the lamp */
+    int nudge; /* what other threads put aside is told by it */
     int64_t due;
+    int64_t aside; /* of calls: from then on something will lie aside */
     struct mech_watch watch;
     struct pollfd *polled;
 };
@@ -59,7 +62,7 @@ static int add_side(struct choice *choice, struct thirl_want *want, enum mech_wa
         return end_refuse(end, way);
     }
     choice->side[choice->sides++] =
-        (struct side){.want = want, .end = end, .way = way, .fd = -1, .lamp = false, .state = SIDE_IDLE};
+        (struct side){.want = want, .end = end, .way = way, .fd = -1, .nudge = -1, .aside = INT64_MAX};
     choice->pure = choice->pure && end->mech->ready != NULL && !end->mech->blocks;
     return 0;
 }
@@ -98,7 +101,10 @@ static void join(struct side *side) {
     struct end_way *way = way_of(side);
     (void)atomic_add(&way->waiters, 1);
     (void)atomic_add(&way->choosers, 1);
-    atomic_store(&way->blocking, END_NEVER); /* such calls ask wait.c's may_block, which looks at choosers */
+    if (side->end->patient) {
+        atomic_store(&way->straight,
+                     END_NEVER); /* from now on its calls ask wait.c's may_block, which looks at choosers */
+    }
     atomic_fence(); /* pairs with the one of end_wake_all: it sees the waiter, or this sees that it began */
     side->joined = true;
 }
@@ -111,9 +117,13 @@ static void part(struct side *side) {
     }
 }
 
-static bool is_ready(const struct side *side) {
+static bool has_aside(struct side *side) {
+    return side->end->asks && side->way == MECH_IN && aside_any(side->end, &side->aside);
+}
+
+static bool is_ready(struct side *side) {
     const struct mech *mech = side->end->mech;
-    return mech->ready != NULL && mech->ready(side->end->state, side->way);
+    return has_aside(side) || (mech->ready != NULL && mech->ready(side->end->state, side->way));
 }
 
 /* Enters its gate. -ETIMEDOUT: somebody is inside a system call there. */
@@ -141,11 +151,24 @@ static void look(struct side *side) {
     }
 }
 
+/* Of calls, where this thread will sleep in poll: under the gate of that way. */
+static void doze(struct side *side) {
+    if (side->end->asks && side->state != SIDE_WORD) {
+        end_doze(way_of(side), &side->nudge);
+        side->dozes = true;
+    }
+}
+
 /* Arms it: then it is ready, or its state is what to sleep on. */
 static void arm(struct side *side) {
     const struct mech *mech = side->end->mech;
     int rc = 1;
     if (side->ready || enter(side) != 0) {
+        return;
+    }
+    if (has_aside(side)) {
+        side->ready = true;
+        end_leave(side->end, side->way);
         return;
     }
     for (int i = 0; i < ARMS && rc == 1; i++) {
@@ -168,6 +191,7 @@ static void arm(struct side *side) {
         slice = word && side->watch.life == NULL && slice > MECH_SLICE_NS ? MECH_SLICE_NS : slice;
         side->due = slice == INT64_MAX ? INT64_MAX : clock_after(clock_now(), slice);
         side->state = word ? SIDE_WORD : SIDE_FD;
+        doze(side);
     }
     side->ready = rc != 0; /* 1 too often, or an error that a try will say */
     end_leave(side->end, side->way);
@@ -197,6 +221,11 @@ static void disarm(struct side *side) {
     if (side->state == SIDE_WORD) {
         pass_on(side);
     }
+    if (side->dozes) {
+        end_stir(way_of(side));
+        side->dozes = false;
+        side->nudge = -1;
+    }
     side->state = SIDE_IDLE;
 }
 
@@ -217,6 +246,7 @@ static void light(struct side *side) {
         side->lamp = true;
         side->state = SIDE_LAMP;
         side->due = INT64_MAX;
+        doze(side);
         side->ready = is_ready(side);
     }
     gate_leave(&end->way[first ^ 1].gate);
@@ -274,6 +304,7 @@ static int64_t next_due(const struct choice *choice) {
     for (size_t i = 0; i < choice->sides; i++) {
         const struct side *side = &choice->side[i];
         due = side->state != SIDE_IDLE && side->due < due ? side->due : due;
+        due = side->aside < due ? side->aside : due;
     }
     return due;
 }
@@ -305,6 +336,9 @@ static void sleep_in_poll(struct choice *choice, bool at_once) {
                  fd ? side->watch.events : POLLIN);
         poll_one(choice, fd ? side->watch.guard : -1, POLLIN);
         poll_one(choice, kick, POLLIN);
+        if (side->nudge >= 0) {
+            poll_one(choice, side->nudge, POLLIN);
+        }
     }
     int64_t due = at_once ? 0 : next_due(choice), now = due == INT64_MAX || at_once ? 0 : clock_now();
     struct timespec rest = clock_spec(due > now ? due - now : 0);
@@ -338,7 +372,7 @@ static void sleep_on_words(struct choice *choice, uint32_t closings) {
 }
 
 /* What its descriptors say. While there is no peer they tell of the way there, which ready goes. */
-static bool has_fired(const struct side *side) {
+static bool has_fired(struct side *side) {
     const struct pollfd *polled = side->polled;
     if (side->state != SIDE_FD || polled == NULL || (polled[0].revents | polled[1].revents) == 0) {
         return false;
@@ -368,7 +402,7 @@ static void judge(struct side *side, int64_t now, bool last) {
     struct gate *gate = &way_of(side)->gate;
     (void)gate_enter(gate, INT64_MAX);
     if (atomic_load(&side->end->closing) == 0) {
-        side->ready = side->ready || has_fired(side) ||
+        side->ready = side->ready || has_fired(side) || has_aside(side) ||
                       (side->end->mech->ready != NULL ? is_ready(side) : has_changed(side)) || (late && shows(side));
     }
     if (late && side->ready && !has_fired(side) && !has_changed(side)) {

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "chan/aside.h"
 #include "sync/party.h"
 
 /* What a caller is told, by the code. */
@@ -65,11 +66,20 @@ static int take(thirl *end, struct thirl_msg **msg, bool wait) {
     }
 }
 
+int64_t due_when(thirl *end) {
+    int64_t when = end->due->count != 0 ? 0 : INT64_MAX;
+    if (unlikely(aside_told(end))) {
+        aside_show(end, when);
+    }
+    return when;
+}
+
 int due_take(thirl *end, struct thirl_msg **msg, bool wait) {
     struct due *due = end->due;
     if (unlikely(due->count != 0)) {
         *msg = &end->way[MECH_IN].msg[due->pending[due->first++ % THIRL_HELD_MAX]];
         due->count--;
+        (void)due_when(end);
         return 0;
     }
     return take(end, msg, wait);
@@ -82,6 +92,7 @@ void due_look(thirl *end) {
         due->pending[(due->first + due->count++) % THIRL_HELD_MAX] = msg->slot;
         end_hand(end, MECH_IN);
     }
+    (void)due_when(end);
 }
 
 /* ---- those who get no answer ---- */

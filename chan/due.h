@@ -39,6 +39,9 @@ static inline void due_done(const struct due *due, unsigned slot) {
 /* Takes in what has arrived, without waiting, so that what was cancelled is known; under the gate of the way IN. */
 void due_look(thirl *);
 
+/* The end's `when`, see aside.h; under the gate of the way IN. */
+int64_t due_when(thirl *);
+
 /* A request was given back without an answer, or (note->failure) may not be used: tells its caller, now or later. The gate of the way OUT is
  * not held. due_settle tells those who are left. */
 void due_owe(thirl *, const struct mech_note *);

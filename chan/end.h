@@ -31,10 +31,8 @@ struct thirl_msg {
 
 struct end_way {
     struct gate gate;
-    bool allowed; /* by role */
-    /* The epoch in which the first try may be made on the spot, or END_NEVER: of a mechanism that does not block, and of one
-     * that does, for calls without a deadline. */
-    uint32_t straight, blocking;
+    bool allowed;         /* by role */
+    uint32_t straight;    /* the epoch in which the first try may be made on the spot, or END_NEVER */
     uint32_t waiters;     /* threads between two tries of one call */
     uint32_t choosers;    /* those of them that are in thirl_wait: while there are some, nobody blocks under the gate */
     const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
@@ -44,9 +42,18 @@ struct end_way {
     int64_t wake;         /* how long a wake-up takes: likewise */
     uint64_t next;        /* number of the next message that arrives in a private buffer */
     uint32_t handed;      /* counts what one thread's try has left for another's: end_hand */
-    uint32_t dozing;      /* of calls: threads that sleep on a descriptor, and on */
+    uint32_t dozing;      /* of calls: threads that sleep on descriptors, and on */
     int nudge; /* this eventfd besides, which is readable until all of them have come up; -1 until there is one */
     struct thirl_msg *msg; /* THIRL_HELD_MAX of them */
+};
+
+/* Of an end of calls: what its descriptor shows besides what the mechanism has, see aside.h. */
+struct end_aside {
+    int epoll; /* thirl_fd's: the mechanism's descriptor, and these two; -1: nobody has asked */
+    int event; /* something lies aside: then this eventfd is readable, and `lit` true */
+    int timer; /* readable from `due` on */
+    bool lit;
+    int64_t due;
 };
 
 struct thirl {
@@ -56,18 +63,21 @@ struct thirl {
     const uint32_t *now; /* the epoch of this process: proc_page */
     int (*send)(void *self, const void *data, size_t size, size_t *done, bool wait);
     int (*recv)(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
+    bool patient; /* the mechanism blocks: the first try is made on the spot without a deadline only, and waits */
     uint32_t epoch;
     uint32_t closing; /* thirl_close has begun */
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
     int kick;         /* an eventfd that wakes the waiters on descriptors, -1 until there is one */
     bool stream;
-    bool fails;             /* ?full=fail: a sender never waits for room */
-    bool retry;             /* ?retry */
-    bool tells;             /* ?deadlock=fail */
-    bool asks;              /* CALL or SERVE: a message there belongs to a call, and has no place in send and recv */
-    struct due *due;        /* SERVE: due.h; else NULL */
-    void *pattern;          /* what a room above keeps with this end, */
-    void (*forget)(void *); /* and how that is given back, when nothing of the end is out any more */
+    bool fails;      /* ?full=fail: a sender never waits for room */
+    bool retry;      /* ?retry */
+    bool tells;      /* ?deadlock=fail */
+    bool asks;       /* CALL or SERVE: a message there belongs to a call, and has no place in send and recv */
+    struct due *due; /* SERVE: due.h; else NULL */
+    struct end_aside aside;
+    int64_t (*when)(thirl *); /* of calls: from when on something lies aside; see aside.h. NULL: nothing ever does */
+    void *pattern;            /* what a room above keeps with this end, */
+    void (*forget)(void *);   /* and how that is given back, when nothing of the end is out any more */
     enum thirl_wait_mode wait;
     int64_t timeout;
     struct node_end *seen;
@@ -96,19 +106,23 @@ static inline int end_enter(thirl *end, enum mech_way way, int64_t until) {
     return rc;
 }
 
-/* The same for the first try of a call, when nothing is out of the ordinary: from is the way's straight or its blocking. Whoever
- * gets false asks end_do, others leave by end_leave_straight. The gate comes first, so that one look at the epoch also tells
- * of fork and of close. */
-static inline bool end_enter_straight(thirl *end, enum mech_way at, const uint32_t *from) {
+/* The same for the first try of a call, when nothing is out of the ordinary. Whoever gets false asks end_do, others leave by
+ * end_leave_straight. The gate comes first, so that one look at the epoch also tells of fork and of close. */
+static inline bool end_enter_straight(thirl *end, enum mech_way at) {
     struct gate *gate = &end->way[at].gate;
     if (unlikely(!gate_enter_owned(gate))) {
         return false;
     }
-    if (unlikely(atomic_peek(from) != end_now(end))) {
+    if (unlikely(atomic_peek(&end->way[at].straight) != end_now(end))) {
         gate_leave_owned(gate);
         return false;
     }
     return true;
+}
+
+/* Is the deadline one for the straight way? Without one, a mechanism that blocks may do so at once. */
+static inline bool end_is_direct(const thirl *end, thirl_time until) {
+    return !end->patient || until.ns == INT64_MAX;
 }
 
 static inline void end_leave_straight(thirl *end, enum mech_way way) {
@@ -159,6 +173,11 @@ static inline thirl_time end_patience(const thirl *end, thirl_time until) {
 
 /* Under the gate of that way: the try of another thread may find something now. All that wait there try again. */
 void end_hand(thirl *, enum mech_way);
+
+/* Of calls, under the gate of that way: this thread goes to sleep on descriptors, and *nudge, if it is not -1, wakes it when another
+ * one hands it something; and it is up again. */
+void end_doze(struct end_way *, int *nudge);
+void end_stir(struct end_way *);
 
 /* A message of any kind with its note, in a slot of its own; under the gate of the way IN, as a try. What was not handed to the user
  * goes back by end_give_back, under the same gate. */

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/type.h"
+#include "chan/aside.h"
 #include "chan/due.h"
 #include "mem/slate.h"
 #include "mem/sweep.h"
@@ -173,6 +174,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->now = proc_page;
     end->send = mech->send;
     end->recv = mech->recv;
+    end->patient = mech->blocks;
     end->stream = open->stream;
     end->asks = open->role == THIRL_CALL || open->role == THIRL_SERVE;
     end->retry = open->options.retry != 0;
@@ -182,6 +184,8 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->wait = (enum thirl_wait_mode)open->options.wait;
     end->timeout = open->options.timeout;
     end->kick = -1;
+    end->aside = (struct end_aside){.epoll = -1, .event = -1, .timer = -1};
+    end->when = due == NULL ? NULL : due_when;
     end->epoch = epoch;
     (void)strncpy(end->address, open->address, sizeof end->address - 1);
     (void)strncpy(end->topic, open->rest, sizeof end->topic - 1);
@@ -196,14 +200,15 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
         bool counts =
             way == MECH_OUT || mech->take != NULL || mech->numbers; /* else the numbers of messages are chan's */
         bool plain = end->way[way].allowed && !end->asks;
-        end->way[way].straight = plain && !mech->blocks && counts ? epoch : END_NEVER;
-        end->way[way].blocking = plain && mech->blocks && !spins ? epoch : END_NEVER;
+        plain = plain && (mech->blocks ? !spins && !end->fails : counts);
+        end->way[way].straight = plain ? epoch : END_NEVER;
     }
     return end;
 }
 
 static void give_back(thirl *end) {
     fd_close(&end->kick);
+    aside_close(&end->aside);
     fd_close(&end->way[MECH_IN].nudge);
     fd_close(&end->way[MECH_OUT].nudge);
     for (int i = 0; i < 2 * THIRL_HELD_MAX; i++) {
@@ -330,7 +335,6 @@ int thirl_close(thirl **slot, thirl_time until) {
     atomic_store(&end->closing, 1);
     for (int way = 0; way < 2; way++) {
         atomic_store(&end->way[way].straight, END_NEVER);
-        atomic_store(&end->way[way].blocking, END_NEVER);
     }
     end_wake_all(end);
     enum mech_way main_way = end_main_way(end);

@@ -211,19 +211,16 @@ static bool sleep_on_word(const struct mech_watch *watch, bool quick, int64_t un
     return rc == -ETIMEDOUT;
 }
 
-/* Under the gate: what other threads leave for this one is to wake it, from now on. */
-static void doze(const thirl *end, struct end_way *way) {
-    if (!end->asks || end->mech->wake != NULL) {
-        return;
-    }
+void end_doze(struct end_way *way, int *nudge) {
     way->dozing++;
     way->nudge = way->nudge >= 0 ? way->nudge : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    *nudge = way->nudge;
 }
 
-/* Likewise. The last one puts it out: until then it is to be seen by all. */
-static void stir(struct end_way *way) {
+/* The last one puts it out: until then it is to be seen by all. */
+void end_stir(struct end_way *way) {
     eventfd_t count;
-    if (way->dozing != 0 && --way->dozing == 0 && way->nudge >= 0) {
+    if (--way->dozing == 0 && way->nudge >= 0) {
         (void)eventfd_read(way->nudge, &count);
     }
 }
@@ -257,6 +254,7 @@ static int sleep_once(struct wait *wait) {
     thirl *end = wait->end;
     struct end_way *way = &end->way[wait->way];
     struct mech_watch watch = {.fd = -1, .guard = -1, .slice = INT64_MAX};
+    int nudge = -1;
     int rc = end_enter(end, wait->way, deadline(wait));
     if (rc != 0) {
         return rc;
@@ -268,11 +266,12 @@ static int sleep_once(struct wait *wait) {
     }
     if (rc == 0) {
         atomic_store(&way->word, watch.kind == MECH_WATCH_WORD ? watch.word : NULL);
-        doze(end, way);
+        if (end->asks && watch.kind == MECH_WATCH_FD) {
+            end_doze(way, &nudge);
+        }
         wait->noted = wait->noted || errand_begin(end, wait->way);
         watch.slice = end->tells && watch.slice > MECH_SLICE_NS ? MECH_SLICE_NS : watch.slice;
     }
-    int nudge = way->nudge;
     if (rc == 1) {
         rc = wait->try(end, wait->arguments, false);
         wait->handed = way->handed;
@@ -290,7 +289,9 @@ static int sleep_once(struct wait *wait) {
                                               : sleep_on_fd(end, &watch, nudge, deadline(wait));
     weave("wait.sleep.after");
     (void)gate_enter(&way->gate, INT64_MAX);
-    stir(way);
+    if (end->asks && watch.kind == MECH_WATCH_FD) {
+        end_stir(way);
+    }
     int64_t rang = end->mech->disarm(end->state, wait->way);
     if (watch.timed || late) {
         learn_from(way, began != 0 ? began : clock_now() - GAP_MAX, rang);
@@ -428,7 +429,8 @@ void end_hand(thirl *end, enum mech_way at) {
     way->handed++;
     if (atomic_load(&way->waiters) != 0 && end->mech->wake != NULL) {
         end->mech->wake(end->state, at);
-    } else if (way->dozing != 0 && way->nudge >= 0) {
+    }
+    if (way->dozing != 0 && way->nudge >= 0) {
         (void)eventfd_write(way->nudge, 1);
     }
 }

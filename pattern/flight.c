@@ -14,6 +14,28 @@
 #define ID(serial, place) ((serial) << 16 | (place))
 #define PLACE(id) ((unsigned)((id) & (FLIGHT_MOST - 1)))
 
+/* The first moment at which something is to be answered, or looked for. */
+static int64_t first(const struct flight *f) {
+    int64_t next = f->homeless != 0 && f->next_try < f->earliest ? f->next_try : f->earliest;
+    return f->ready_first != NULL ? 0 : next;
+}
+
+void flight_tell(thirl *end, struct flight *f) {
+    aside_show(end, first(f));
+}
+
+int64_t flight_when(thirl *end) {
+    struct flight *f = end->pattern;
+    flight_lock(f);
+    int64_t when = first(f);
+    flight_unlock(end, f);
+    return when;
+}
+
+int64_t flight_deadline(const thirl *end, thirl_time until) {
+    return until.ns >= 0 ? until.ns : clock_after(clock_now(), end->timeout);
+}
+
 struct flight *flight_make(void) {
     struct flight *f = calloc(1, sizeof *f);
     if (f == NULL) {
@@ -122,7 +144,9 @@ void flight_end(struct flight *f, struct call *call) {
         flight_used(f, answer);
     }
     f->homeless -= call->state == CALL_HOMELESS;
-    f->count--;
+    if (--f->count == 0) {
+        atomic_poke(&f->earliest, INT64_MAX);
+    }
     call->state = CALL_FREE;
     call->after = f->free;
     f->free = call;
@@ -193,6 +217,7 @@ void flight_lose(struct flight *f, struct call *call, bool retry, int code, cons
         return;
     }
     f->homeless += call->state != CALL_HOMELESS;
+    f->next_try = 0;
     call->state = CALL_HOMELESS;
     call->again = true;
     call->whom = 0;

@@ -9,11 +9,13 @@
 #ifndef PATTERN_FLIGHT_H
 #define PATTERN_FLIGHT_H
 
-#include "chan/end.h"
+#include "chan/aside.h"
 
 #define FLIGHT_MOST 65536u                   /* calls of one end at once */
 #define FLIGHT_STASH_MOST ((size_t)16 << 20) /* bytes of answers that wait for their turn */
 #define FLIGHT_WHY 200
+#define FLIGHT_HOMELESS_NS                                                                                             \
+    INT64_C(10000000) /* between two tries to find another server, while answers may come for others */
 
 enum call_state {
     CALL_FREE,
@@ -57,11 +59,31 @@ struct flight {
     struct answer *spare;
     size_t stashed;
     unsigned homeless;
+    int64_t next_try; /* of those: another server is looked for again */
     int64_t earliest; /* no deadline is before this */
 };
 
 struct flight *flight_make(void); /* NULL: no memory */
 void flight_free(void *);
+
+static inline void flight_lock(struct flight *f) {
+    (void)gate_enter(&f->gate, INT64_MAX);
+}
+
+/* Before the gate opens, whoever watches the end's descriptor is told of what has changed. */
+void flight_tell(thirl *, struct flight *);
+static inline void flight_unlock(thirl *end, struct flight *f) {
+    if (unlikely(aside_told(end))) {
+        flight_tell(end, f);
+    }
+    gate_leave(&f->gate);
+}
+
+/* The end's `when`: see chan/aside.h. */
+int64_t flight_when(thirl *);
+
+/* A deadline, where the caller may have left it to the end's ?timeout. */
+int64_t flight_deadline(const thirl *, thirl_time until);
 
 /* A call that nobody has yet, or NULL with a sentence: too many, or no memory. */
 struct call *flight_begin(struct flight *, const char *address, int64_t deadline);

@@ -142,6 +142,30 @@ const struct tool_verb tool_verbs[] = {
      "\n"
      "Example:\n"
      "  thirl lock plant/door\n"},
+    {"advise", NULL, "show which mechanism is best for what a channel is to do, and why", FOR_ADVISE, 0, false,
+     tool_advise,
+     "Ranks all mechanisms for the pattern, size, rate and number of ends, with what each is expected to cost and why "
+     "the\n"
+     "others lost; then the line of C and the commands for the first. The costs are those that thirl bench --save has\n"
+     "measured on this machine, else those of another machine, and the last line says which. Times are of a round "
+     "trip\n"
+     "for pair, stream and call, of a message from one to the other for the rest.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl advise --pattern call --size 4K --rate 50k/s --receivers 3\n"
+     "  thirl advise --pattern push --across hosts --priority throughput\n"
+     "  thirl advise --pattern pair --across users --json\n"},
+    {"bench", "CHOICE", "measure what the mechanisms cost on this machine", FOR_BENCH, 0, false, tool_bench,
+     "Runs thirl-bench(1), which has all that stands behind the verb: a choice of mechanisms, patterns, sizes and ways "
+     "to "
+     "wait,\n"
+     "or named cases; without any, every mechanism. Each figure stands beside that of a bare loop over the same "
+     "system\n"
+     "calls, or the same memory, in the same run. Exit codes are its own.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl bench --quick\n"
+     "  thirl bench --save\n"},
     {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, 0, false, tool_clean,
      "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
      "that nobody has open, with the messages in them, and prints how many those were. Where a channel has left "
@@ -214,7 +238,7 @@ static enum tool_exit find(struct tool_args *args, const char *word) {
 }
 
 int main(int argc, char **argv) {
-    struct tool_args args = {.timeout = INT64_MAX};
+    struct tool_args args = {.timeout = INT64_MAX, .advise.wish = THIRL_WISH};
     if (argc < 2) {
         tool_say(&args, "a verb is needed: send, recv, pub, sub, call, serve, list, ...; thirl help shows them all");
         return TOOL_USAGE;

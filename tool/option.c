@@ -123,7 +123,7 @@ static bool read_role(const char *text, int *role) {
     return false;
 }
 
-static bool read_size(const char *text, uint64_t *size) {
+bool option_bytes(const char *text, uint64_t *size) {
     char digits[20];
     size_t length = strspn(text, "0123456789");
     const char *unit = text + length, *units = "KMG", *at = *unit ? strchr(units, *unit) : NULL;
@@ -136,7 +136,11 @@ static bool read_size(const char *text, uint64_t *size) {
     for (long i = at ? at - units : -1; i >= 0; i--) {
         *size *= 1024;
     }
-    return *size >= 8 && *size <= (uint64_t)1 << 30;
+    return *size >= 1 && *size <= (uint64_t)1 << 40;
+}
+
+static bool read_size(const char *text, uint64_t *size) {
+    return option_bytes(text, size) && *size >= 8 && *size <= (uint64_t)1 << 30;
 }
 
 static enum tool_exit say_value(const struct tool_args *args, const char *takes, const char *value) {
@@ -227,6 +231,25 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
             return say_value(args, "--jobs takes a number of workers from 1 to 4096", value);
         }
         break;
+    case OPTION_PATTERN:
+    case OPTION_BYTES:
+    case OPTION_LARGEST:
+    case OPTION_RATE:
+    case OPTION_SENDERS:
+    case OPTION_RECEIVERS:
+    case OPTION_ACROSS:
+    case OPTION_PRIORITY:
+    case OPTION_WAITING:
+    case OPTION_LEVELS:
+    case OPTION_TRUST:
+    case OPTION_CHILD:
+    case OPTION_RIGHTS:
+    case OPTION_KEPT:
+    case OPTION_LOSSY:
+    case OPTION_NAME: {
+        enum tool_option_id id = (enum tool_option_id)(option - tool_options);
+        return wish_set(&args->advise, id, value) ? TOOL_DONE : say_value(args, wish_takes(id), value);
+    }
     case OPTION_TIMEOUT:
         if (!read_duration(value, &args->timeout)) {
             tool_say(args, "--timeout takes a time with its unit (ns, us, ms, s, m, h) or never, not \"%s\"", value);
@@ -335,7 +358,12 @@ static enum tool_exit check(const struct tool_args *args) {
 
 enum tool_exit option_parse(struct tool_args *args, int count, char **words) {
     bool options = true;
-    char **last = words + count; /* holds the NULL of argv */
+    char **last = words + count;        /* holds the NULL of argv */
+    if (args->verb->bit == FOR_BENCH) { /* all of it is the program's own */
+        args->help = count == 1 && (strcmp(*words, "--help") == 0 || strcmp(*words, "-h") == 0);
+        args->command = words;
+        return TOOL_DONE;
+    }
     while (words < last && *words) {
         char *word = *words++;
         enum tool_exit code = TOOL_DONE;

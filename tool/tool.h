@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <thirl/advise.h>
 #include <thirl/doctor.h>
 #include <thirl/thirl.h>
 
@@ -58,11 +59,14 @@ enum {
     FOR_DOCTOR = 65536,
     FOR_CACHE = 131072,
     FOR_LOCK = 262144,
-    FOR_ALL = 524287,
+    FOR_ADVISE = 524288,
+    FOR_BENCH = 1048576,
+    FOR_ALL = 2097151,
     FOR_SENDERS = FOR_SEND | FOR_PUB | FOR_PUSH,
     FOR_RECEIVERS = FOR_RECV | FOR_SUB | FOR_PULL,
     FOR_FLOW = FOR_SENDERS | FOR_RECEIVERS,
-    FOR_JSON = FOR_LIST | FOR_DOCTOR | FOR_VERSION | FOR_MECHANISMS | FOR_PING | FOR_CLEAN | FOR_CACHE | FOR_LOCK,
+    FOR_JSON =
+        FOR_LIST | FOR_DOCTOR | FOR_VERSION | FOR_MECHANISMS | FOR_PING | FOR_CLEAN | FOR_CACHE | FOR_LOCK | FOR_ADVISE,
 };
 
 /* id, name, letter or 0, argument or NULL, verbs, text */
@@ -89,6 +93,22 @@ enum {
     X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
     X(ECHO, "echo", 'e', NULL, FOR_SERVE, "answer each request with itself")                                           \
     X(TOPIC, "topic", 0, NULL, FOR_SUB, "the topic and a tab before each message")                                     \
+    X(PATTERN, "pattern", 'p', "ROLE", FOR_ADVISE, "pair, stream, push, pub, call or notify; pair unless said")        \
+    X(BYTES, "size", 's', "BYTES", FOR_ADVISE, "of a message; 64 unless said")                                         \
+    X(LARGEST, "largest", 0, "BYTES", FOR_ADVISE, "of the largest one, if that is another")                            \
+    X(RATE, "rate", 0, "N/s", FOR_ADVISE, "messages a second of all senders: 200, 50k/s, 2M/s")                        \
+    X(SENDERS, "senders", 0, "N", FOR_ADVISE, "how many there are; 1 unless said")                                     \
+    X(RECEIVERS, "receivers", 0, "N", FOR_ADVISE, "likewise")                                                          \
+    X(ACROSS, "across", 0, "WHOM", FOR_ADVISE, "user, users, containers or hosts; user unless said")                   \
+    X(PRIORITY, "priority", 0, "WHAT", FOR_ADVISE, "latency, throughput, cpu or simplicity; latency unless said")      \
+    X(WAITING, "wait", 0, "HOW", FOR_ADVISE, "adaptive, spin or sleep; adaptive unless said")                          \
+    X(LEVELS, "levels", 0, "N", FOR_ADVISE, "of priority that messages are to have")                                   \
+    X(TRUST, "trust", 0, NULL, FOR_ADVISE, "those who meet trust each other")                                          \
+    X(CHILD, "child", 0, NULL, FOR_ADVISE, "the other end is a child's, which inherits it")                            \
+    X(RIGHTS, "descriptors", 0, NULL, FOR_ADVISE, "are to travel with messages")                                       \
+    X(KEPT, "kept", 0, NULL, FOR_ADVISE, "messages are to wait while nobody is there")                                 \
+    X(LOSSY, "lossy", 0, NULL, FOR_ADVISE, "a message may be lost")                                                    \
+    X(NAME, "name", 0, "NAME", FOR_ADVISE, "of the channel, in addresses; advised unless said")                        \
     X(TIMEOUT, "timeout", 't', "TIME", FOR_FLOW | FOR_PING | FOR_CALL | FOR_SERVE | FOR_STATE | FOR_CACHE,             \
       "longest wait for the peer: 100ms, 5s, 2m; else never")                                                          \
     X(STATS, "stats", 0, NULL, FOR_FLOW | FOR_CALL | FOR_SERVE, "a summary on standard error at the end")              \
@@ -117,11 +137,17 @@ extern const struct tool_option tool_options[]; /* ends with a NULL name */
 
 enum tool_format { FORMAT_LINES, FORMAT_LENGTH, FORMAT_STREAM };
 
+/* Of advise. */
+struct tool_wish {
+    struct thirl_wish wish;
+    bool named; /* the role was said */
+};
+
 struct tool_args {
     const struct tool_verb *verb;
     const char *operand; /* ADDRESS, VERB of help, CMD of run; NULL when there is none */
-    char *
-        *command; /* of run and serve: CMD and its arguments, with a NULL behind them; of cache what to do; else NULL */
+    char **
+        command; /* of run and serve: CMD and its arguments, with a NULL behind them; of cache and bench what to do; else NULL */
     const char *file, *message, *over;
     enum tool_format format;
     bool json, stats, quiet, help, serve, both, keep, all, echo, watch, topic;
@@ -131,6 +157,7 @@ struct tool_args {
     uint64_t size;    /* likewise */
     int64_t interval; /* ns */
     int64_t timeout;  /* ns; INT64_MAX: never */
+    struct tool_wish advise;
 };
 
 struct tool_verb {
@@ -158,6 +185,8 @@ int tool_cache(const struct tool_args *);
 int tool_lock(const struct tool_args *);
 int tool_doctor(const struct tool_args *);
 int tool_clean(const struct tool_args *);
+int tool_advise(const struct tool_args *);
+int tool_bench(const struct tool_args *);
 int tool_version(const struct tool_args *);
 int tool_help(const struct tool_args *);
 
@@ -174,6 +203,15 @@ enum tool_exit option_parse(struct tool_args *, int count, char **words);
 
 /* Which of a table's names is nearest to word, NULL when none is near: index 0, 1, … until name(index) is NULL. */
 const char *option_nearest(const char *word, const char *(*name)(size_t index, unsigned bit), unsigned bit);
+
+/* What stands behind an option as a number of bytes, with K, M or G; false: it is none. */
+bool option_bytes(const char *text, uint64_t *bytes);
+
+/* ---- wish.c: what advise is asked ----------------------------------------------------------------------------------- */
+
+/* Sets what that option of advise says; false: it takes something else, see wish_takes. */
+bool wish_set(struct tool_wish *, enum tool_option_id, const char *value);
+const char *wish_takes(enum tool_option_id);
 
 /* ---- text.c: output that notices a full disk ---------------------------------------------------------------------- */
 

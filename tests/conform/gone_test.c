@@ -282,14 +282,14 @@ static const char *const shared[] = {
     "desk.open.page",      "hark.accept.before", "hark.accept.after", "desk.send.written", "desk.send.after",
     "hark.arm.armed",      "desk.close.shown",   "talk.make.before",  "talk.make.named",   "talk.post.before",
     "talk.post.after",     "talk.end.file",      "door.make.created", "door.knock.seat",   "door.knock.counted",
-    "door.answer.cleared", "call.ask.sent",      "call.answer.taken", "serve.reply.sent",
+    "door.answer.cleared", "request.send.after", "answer.take.after", "serve.reply.sent",
 };
 #define POINTS (sizeof shared / sizeof *shared)
 
 static const char *const wired[] = {
     "letter.send.before", "letter.send.after", "caller.recv.after", "clerk.recv.after", "hub.join.after",
     "hub.close.before",   "haul.close.before", "meet.hello.after",  "meet.join.before", "meet.join.after",
-    "call.ask.sent",      "call.answer.taken", "serve.reply.sent",
+    "request.send.after", "answer.take.after", "serve.reply.sent",
 };
 #define WIRED (sizeof wired / sizeof *wired)
 

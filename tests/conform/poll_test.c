@@ -320,7 +320,8 @@ static void must_stay_dark(thirl *end, int fd) {
     for (int tries = 0; tries < 5; tries++) {
         uint64_t id = 0;
         thirl_msg *reply;
-        must_be(thirl_answer(end, &id, &reply, THIRL_NOW), -EAGAIN);
+        int rc = thirl_answer(end, &id, &reply, THIRL_NOW);
+        must(rc == -EAGAIN || rc == -ENOENT); /* nothing yet, or nothing is in flight */
         if (!readable(fd, 0)) {
             return;
         }
@@ -353,6 +354,157 @@ static void a_loop_hears_of_answers(struct conform *c) {
     int64_t began = conform_now();
     must_be(answered(c, end, fd, id), -THIRL_EPEERDIED);
     must(conform_now() - began < 2000 * MS);
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+/* ---- what lies aside in an end of calls ---- */
+
+/* Takes two, and answers each when it is told; the third never. */
+static void answer_two(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_SERVE, NULL);
+    thirl_msg *request[3];
+    conform_tell(stage, 0);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 2; i++) {
+            must_be(thirl_take(end, &request[i], PATIENCE), 0);
+        }
+        conform_hear(stage);
+        for (int i = 0; i < 2; i++) {
+            query_answer(end, &request[i]);
+        }
+    }
+    must_be(thirl_take(end, &request[2], PATIENCE), 0);
+    conform_tell(stage, 0);
+    conform_hear(stage);
+    thirl_free(&request[2]);
+    (void)!thirl_close(&end, THIRL_NOW); /* the caller has given up, and does not listen */
+}
+
+static void take_by_number(thirl *end, uint64_t id) {
+    thirl_msg *reply;
+    must_be(thirl_answer(end, &id, &reply, PATIENCE), 0);
+    thirl_free(&reply);
+}
+
+static void must_lie_there(const struct conform *c, thirl *end, int fd, uint64_t id) {
+    struct thirl_want want = {.end = end, .wanted = THIRL_WANT_MESSAGE};
+    must(readable(fd, 0) && readable(fd, 0));
+    must_be(thirl_wait(&want, 1, THIRL_NOW), 1);
+    must_be(answered(c, end, fd, id), 0);
+    must_stay_dark(end, fd);
+}
+
+struct chooser {
+    thirl *end;
+    uint64_t got;
+    int tube; /* beside which it waits; -1: beside nothing */
+};
+
+static void *choose_one(void *argument) {
+    struct chooser *chooser = argument;
+    struct thirl_want wants[] = {{.end = chooser->end, .wanted = THIRL_WANT_MESSAGE},
+                                 {.fd = chooser->tube, .wanted = POLLIN}};
+    thirl_msg *reply;
+    int rc = -EAGAIN;
+    while (rc == -EAGAIN) {
+        must_be(thirl_wait(wants, 2, PATIENCE), 1);
+        chooser->got = 0;
+        rc = thirl_answer(chooser->end, &chooser->got, &reply, THIRL_NOW);
+    }
+    must_be(rc, 0);
+    thirl_free(&reply);
+    return NULL;
+}
+
+/* Two answers come, and one thread waits for the second by its number: the first is the other's, who sleeps. */
+static void put_aside_for_another(thirl *end, struct peer *server, int tube) {
+    struct chooser chooser = {.end = end, .tube = tube};
+    uint64_t first = query_ask(end, 1), second = query_ask(end, 2);
+    pthread_t thread;
+    must_be(pthread_create(&thread, NULL, choose_one, &chooser), 0);
+    conform_sleep(5 * MS);
+    conform_tell(server, 0);
+    take_by_number(end, second);
+    must_be(pthread_join(thread, NULL), 0);
+    must_be(chooser.got, first);
+}
+
+static void a_loop_hears_of_what_lies_aside(struct conform *c) {
+    struct peer server;
+    int tube[2];
+    conform_start(&server, c, answer_two);
+    conform_hear(&server);
+    must_be(pipe(tube), 0);
+    thirl *end = conform_open(c, THIRL_CALL, NULL);
+    int fd = thirl_fd(end);
+    must(fd >= 0);
+    uint64_t first = query_ask(end, 1), second = query_ask(end, 2);
+    must_be(thirl_fd(end), fd);
+    must_stay_dark(end, fd);
+    conform_tell(&server, 0);
+    take_by_number(end, second); /* and with it comes the first */
+    must_lie_there(c, end, fd, first);
+    put_aside_for_another(end, &server, -1);
+    put_aside_for_another(end, &server, tube[0]);
+    must_stay_dark(end, fd);
+    for (int by_choice = 0; by_choice < 2; by_choice++) {
+        const struct words words = {3, 7};
+        struct thirl_want want = {.end = end, .wanted = THIRL_WANT_MESSAGE};
+        uint64_t id, got = 0;
+        thirl_msg *reply;
+        int64_t began = conform_now();
+        must_be(thirl_ask(end, &words, sizeof words, &id, thirl_in_ms(200)), 0);
+        must_stay_dark(end, fd);
+        int rc = -EAGAIN;
+        for (; rc == -EAGAIN; rc = thirl_answer(end, &got, &reply, THIRL_NOW)) {
+            must(by_choice ? thirl_wait(&want, 1, PATIENCE) == 1 : readable(fd, 10000));
+        }
+        must_be(rc, -ETIMEDOUT);
+        must_be(got, id);
+        must(conform_now() - began >= 200 * MS && conform_now() - began < 5000 * MS);
+        must_stay_dark(end, fd);
+    }
+    conform_hear(&server);
+    conform_tell(&server, 0);
+    conform_join(&server);
+    must_be(thirl_close(&end, PATIENCE), 0);
+    close(tube[0]);
+    close(tube[1]);
+}
+
+static void ask_twice(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_CALL, NULL);
+    uint64_t id[2] = {query_ask(end, 1), query_ask(end, 2)};
+    conform_tell(stage, 0);
+    for (int i = 0; i < 2; i++) {
+        take_by_number(end, id[i]);
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+/* Whoever asks whether a request was cancelled takes in what has come behind it. */
+static void a_loop_hears_of_requests_that_lie_aside(struct conform *c) {
+    struct peer caller;
+    thirl_msg *request;
+    conform_start(&caller, c, ask_twice);
+    thirl *end = conform_open(c, THIRL_SERVE, NULL);
+    int fd = thirl_fd(end);
+    must(fd >= 0);
+    must_be(thirl_take(end, &request, PATIENCE), 0);
+    conform_hear(&caller);
+    int64_t until = conform_now() + 10000 * MS;
+    struct thirl_want want = {.end = end, .wanted = THIRL_WANT_MESSAGE};
+    for (int tries = 0; tries < 20; tries++) {
+        must_be(thirl_msg_cancelled(request), 0);
+        must(conform_now() < until && readable(fd, 10000));
+        must_be(thirl_wait(&want, 1, PATIENCE), 1);
+    }
+    query_answer(end, &request);
+    must(readable(fd, 0) && readable(fd, 0));
+    must_be(thirl_take(end, &request, THIRL_NOW), 0);
+    query_answer(end, &request);
+    must_have_nothing(end, fd);
+    conform_join(&caller);
     must_be(thirl_close(&end, PATIENCE), 0);
 }
 
@@ -400,6 +552,8 @@ int main(int argc, char **argv) {
         CONFORM(shares_with_a_blocking_receiver),
         CONFORM_FOR(a_loop_serves_all_who_come, CONFORM_CALL),
         CONFORM_FOR(a_loop_hears_of_answers, CONFORM_CALL),
+        CONFORM_FOR(a_loop_hears_of_what_lies_aside, CONFORM_CALL),
+        CONFORM_FOR(a_loop_hears_of_requests_that_lie_aside, CONFORM_CALL),
         CONFORM_FOR(a_server_waits_beside_others, CONFORM_CALL),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
