@@ -147,14 +147,17 @@ const struct tool_verb tool_verbs[] = {
      "Ranks all mechanisms for the pattern, size, rate and number of ends, with what each is expected to cost and why "
      "the\n"
      "others lost; then the line of C and the commands for the first. The costs are those that thirl bench --save has\n"
-     "measured on this machine, else those of another machine, and the last line says which. Times are of a round "
+     "measured on this machine, else those of another machine, and the last line says which. With --channel or "
+     "--trace\n"
+     "the rest is what that channel does, where no option says it. Times are of a round "
      "trip\n"
      "for pair, stream and call, of a message from one to the other for the rest.\n"
      "\n"
      "Examples:\n"
      "  thirl advise --pattern call --size 4K --rate 50k/s --receivers 3\n"
      "  thirl advise --pattern push --across hosts --priority throughput\n"
-     "  thirl advise --pattern pair --across users --json\n"},
+     "  thirl advise --pattern pair --across users --json\n"
+     "  thirl advise --channel shm://camera\n"},
     {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, 0, false, tool_clean,
      "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
      "that nobody has open, with the messages in them, and prints how many those were. Where a channel has left "
