@@ -101,7 +101,10 @@ static void join(struct side *side) {
     struct end_way *way = way_of(side);
     (void)atomic_add(&way->waiters, 1);
     (void)atomic_add(&way->choosers, 1);
-    atomic_store(&way->blocking, END_NEVER); /* such calls ask wait.c's may_block, which looks at choosers */
+    if (side->end->patient) {
+        atomic_store(&way->straight,
+                     END_NEVER); /* from now on its calls ask wait.c's may_block, which looks at choosers */
+    }
     atomic_fence(); /* pairs with the one of end_wake_all: it sees the waiter, or this sees that it began */
     side->joined = true;
 }

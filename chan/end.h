@@ -32,10 +32,8 @@ struct thirl_msg {
 
 struct end_way {
     struct gate gate;
-    bool allowed; /* by role */
-    /* The epoch in which the first try may be made on the spot, or END_NEVER: of a mechanism that does not block, and of one
-     * that does, for calls without a deadline. */
-    uint32_t straight, blocking;
+    bool allowed;         /* by role */
+    uint32_t straight;    /* the epoch in which the first try may be made on the spot, or END_NEVER */
     uint32_t waiters;     /* threads between two tries of one call */
     uint32_t choosers;    /* those of them that are in thirl_wait: while there are some, nobody blocks under the gate */
     const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
@@ -66,6 +64,7 @@ struct thirl {
     const uint32_t *now; /* the epoch of this process: proc_page */
     int (*send)(void *self, const void *data, size_t size, size_t *done, bool wait);
     int (*recv)(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
+    bool patient; /* the mechanism blocks: the first try is made on the spot without a deadline only, and waits */
     uint32_t epoch;
     uint32_t closing; /* thirl_close has begun */
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
@@ -109,19 +108,23 @@ static inline int end_enter(thirl *end, enum mech_way way, int64_t until) {
     return rc;
 }
 
-/* The same for the first try of a call, when nothing is out of the ordinary: from is the way's straight or its blocking. Whoever
- * gets false asks end_do, others leave by end_leave_straight. The gate comes first, so that one look at the epoch also tells
- * of fork and of close. */
-static inline bool end_enter_straight(thirl *end, enum mech_way at, const uint32_t *from) {
+/* The same for the first try of a call, when nothing is out of the ordinary. Whoever gets false asks end_do, others leave by
+ * end_leave_straight. The gate comes first, so that one look at the epoch also tells of fork and of close. */
+static inline bool end_enter_straight(thirl *end, enum mech_way at) {
     struct gate *gate = &end->way[at].gate;
     if (unlikely(!gate_enter_owned(gate))) {
         return false;
     }
-    if (unlikely(atomic_peek(from) != end_now(end))) {
+    if (unlikely(atomic_peek(&end->way[at].straight) != end_now(end))) {
         gate_leave_owned(gate);
         return false;
     }
     return true;
+}
+
+/* Is the deadline one for the straight way? Without one, a mechanism that blocks may do so at once. */
+static inline bool end_is_direct(const thirl *end, thirl_time until) {
+    return !end->patient || until.ns == INT64_MAX;
 }
 
 static inline void end_leave_straight(thirl *end, enum mech_way way) {

@@ -76,7 +76,7 @@ int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thi
                            messages[i].iov_len);
         }
     }
-    if (likely(end != NULL && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].straight))) {
+    if (likely(end != NULL && !end->patient && end_enter_straight(end, MECH_OUT))) {
         rc = try_send_many(end, &sending, false);
         end_leave_straight(end, MECH_OUT);
         if (likely(rc != -EAGAIN)) {
@@ -136,7 +136,7 @@ int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *mes
     if (end != NULL && end->asks) {
         return end_refuse_plain(end, "thirl_recv_many");
     }
-    if (likely(end != NULL && end_enter_straight(end, MECH_IN, &end->way[MECH_IN].straight))) {
+    if (likely(end != NULL && !end->patient && end_enter_straight(end, MECH_IN))) {
         rc = try_recv_many(end, &receiving, false);
         end_leave_straight(end, MECH_IN);
     }

@@ -175,6 +175,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
     end->now = proc_page;
     end->send = mech->send;
     end->recv = mech->recv;
+    end->patient = mech->blocks;
     end->stream = open->stream;
     end->asks = open->role == THIRL_CALL || open->role == THIRL_SERVE;
     end->retry = open->options.retry != 0;
@@ -200,8 +201,8 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
         bool counts =
             way == MECH_OUT || mech->take != NULL || mech->numbers; /* else the numbers of messages are chan's */
         bool plain = end->way[way].allowed && !end->asks;
-        end->way[way].straight = plain && !mech->blocks && counts ? epoch : END_NEVER;
-        end->way[way].blocking = plain && mech->blocks && !spins ? epoch : END_NEVER;
+        plain = plain && (mech->blocks ? !spins && !end->fails : counts);
+        end->way[way].straight = plain ? epoch : END_NEVER;
     }
     return end;
 }
@@ -368,7 +369,6 @@ int thirl_close(thirl **slot, thirl_time until) {
     atomic_store(&end->closing, 1);
     for (int way = 0; way < 2; way++) {
         atomic_store(&end->way[way].straight, END_NEVER);
-        atomic_store(&end->way[way].blocking, END_NEVER);
     }
     end_wake_all(end);
     enum mech_way main_way = end_main_way(end);

@@ -59,7 +59,7 @@ static __attribute__((noinline)) int send_on(thirl *end, const void *data, size_
 }
 
 /* Everything but the straight way. */
-HOT static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, thirl_time until) {
+static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, size_t size, thirl_time until) {
     struct sending sending = {data, size, 0, NULL};
     if (unlikely(end != NULL && end->asks)) {
         return end_refuse_plain(end, "thirl_send");
@@ -68,22 +68,13 @@ HOT static __attribute__((noinline)) int send_slowly(thirl *end, const void *dat
         return err_say(EINVAL, "thirl_send: there is no data (NULL), but %zu bytes of it", size);
     }
     until = end != NULL ? end_patience(end, until) : until;
-    if (end != NULL && until.ns == INT64_MAX && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].blocking)) {
-        int rc = end->send(end->state, data, size, &sending.done, true);
-        if (unlikely(rc != 0)) {
-            return send_on(end, data, size, sending.done, until, rc);
-        }
-        end_count(&end->seen->out, size);
-        end_leave_straight(end, MECH_OUT);
-        return 0;
-    }
     return settle(end, &sending, end_do(end, MECH_OUT, try_send, &sending, until));
 }
 
 HOT int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
-    if (likely(end != NULL && data != NULL && end_enter_straight(end, MECH_OUT, &end->way[MECH_OUT].straight))) {
+    if (likely(end != NULL && data != NULL && end_is_direct(end, until) && end_enter_straight(end, MECH_OUT))) {
         size_t done = 0;
-        int rc = end->send(end->state, data, size, &done, false);
+        int rc = end->send(end->state, data, size, &done, end->patient);
         if (unlikely(rc != 0)) {
             ERRAND_FROM_HERE();
             return send_on(end, data, size, done, until, rc);
@@ -137,8 +128,8 @@ static __attribute__((noinline)) int recv_on(thirl *end, void *buffer, size_t ca
     return rc != -EAGAIN ? end_answer(rc) : (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, &receiving, until);
 }
 
-HOT static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size,
-                                                     thirl_time until) {
+static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size,
+                                                 thirl_time until) {
     size_t unasked = 0;
     struct receiving receiving = {buffer, capacity, size != NULL ? size : &unasked};
     *receiving.size = 0;
@@ -148,23 +139,16 @@ HOT static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, s
     if (buffer == NULL && capacity != 0) {
         return err_say(EINVAL, "thirl_recv: there is no buffer (NULL), but %zu bytes of it", capacity);
     }
-    if (end != NULL && until.ns == INT64_MAX && end_enter_straight(end, MECH_IN, &end->way[MECH_IN].blocking)) {
-        int rc = end->recv(end->state, buffer, capacity, receiving.size, true);
-        (void)end_number(end, rc);
-        if (unlikely(rc != 0)) {
-            return recv_on(end, buffer, capacity, receiving.size, until, rc);
-        }
-        end_count(&end->seen->in, *receiving.size);
-        end_leave_straight(end, MECH_IN);
-        return 0;
-    }
     return end_do(end, MECH_IN, try_recv, &receiving, until);
 }
 
 HOT int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
-    if (likely(end != NULL && buffer != NULL && size != NULL &&
-               end_enter_straight(end, MECH_IN, &end->way[MECH_IN].straight))) {
-        int rc = end->recv(end->state, buffer, capacity, size, false);
+    if (likely(end != NULL && buffer != NULL && size != NULL && end_is_direct(end, until) &&
+               end_enter_straight(end, MECH_IN))) {
+        int rc = end->recv(end->state, buffer, capacity, size, end->patient);
+        if (end->patient) {
+            (void)end_number(end, rc);
+        }
         if (unlikely(rc != 0)) {
             ERRAND_FROM_HERE();
             return recv_on(end, buffer, capacity, size, until, rc);

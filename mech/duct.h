@@ -39,50 +39,50 @@ struct duct_page { /* written by its own end only */
 };
 
 struct duct_peer {
+    const struct duct_page *page;
+    bool dead;           /* already when it was found */
+    int guard;           /* a pidfd, or -1 */
     struct roll_end end; /* node 0: nobody */
     struct node_peer node;
     struct seg map;
-    const struct duct_page *page;
-    bool dead; /* already when it was found */
-    int guard; /* a pidfd, or -1 */
     char who[NODE_PEER_MAX];
 };
 
 struct spout {
-    struct queue q; /* its instance is open while linked */
-    struct duct_peer peer;
     bool linked, flushing;
     int final;       /* -THIRL_ECLOSED once the peer has left */
     uint32_t change; /* of the roll, when a peer was last looked for, plus one */
     uint64_t sent;   /* messages of this conversation */
     uint64_t lost;   /* of the last one that ended */
+    struct duct_peer peer;
+    struct queue q; /* its instance is open while linked */
 };
 
 struct basin {
-    struct queue q;
-    struct duct_peer peer;
     bool bound, confined; /* to whom it is bound */
     int final;
     uint32_t change;
     size_t offset; /* bytes of the held packet that a stream has taken */
+    struct duct_peer peer;
+    struct queue q;
 };
 
-struct duct {
+struct duct { /* in the order of a queue: what each message needs stands first */
     const struct carrier *carrier;
-    struct roll roll;
-    struct seg seg;
     struct duct_page *page;
     struct node_end *seen;
-    pthread_mutex_t noting; /* of the peer in `seen`, which both halves write */
-    char address[NODE_ADDRESS_MAX];
     bool sends, receives, stream;
     uint64_t max;
-    struct thirl_options options;
     int epoll, lit, tick; /* thirl_fd; -1 */
-    /* Of a pair, under noting: whom the basin has met last, for the spout; and the other way round. */
-    struct duct_peer met, linked;
     struct spout out;
     struct basin in;
+    /* Of a pair, under noting: whom the basin has met last, for the spout; and the other way round. */
+    struct duct_peer met, linked;
+    pthread_mutex_t noting; /* of the peer in `seen`, too, which both halves write */
+    struct seg seg;
+    struct roll roll;
+    struct thirl_options options;
+    char address[NODE_ADDRESS_MAX];
 };
 
 int duct_open(struct duct *, const struct carrier *, const struct mech_open *);

@@ -26,7 +26,6 @@ struct push {
 };
 
 struct draw {
-    struct frag frag;
     struct turn *turn;    /* NULL: this end is the only receiver, by the carrier's nature */
     unsigned char *block; /* for one packet */
     bool held;            /* a message that did not fit into the caller's buffer waits: */
@@ -38,32 +37,33 @@ struct draw {
     struct frag_label aside; /* node 0: none */
     uint64_t seen;           /* where nobody knows of dead senders: frag.turn when a look last saw it move, */
     unsigned quiet;          /* and how many looks ago that was */
+    struct frag frag;        /* the largest, and the least used, of it at the end */
 };
 
 /* What queue_recv_noted says besides, when `only` is set: */
 #define DRAW_NOTE 2     /* a note came: look around */
 #define DRAW_STRANGER 3 /* somebody else's packet came, and is set aside until `only` says him */
 
+/* What each packet needs stands first and together: after a system call every page that is not touched is a miss less. */
 struct queue {
     const struct carrier *carrier;
     void *carried; /* the carrier's state */
     struct carrier_facts facts;
-    struct roll roll;
     bool joined; /* to the roll: its processes know of each other */
-    bool raw, sends;
+    bool raw, sends, hails;
     unsigned
         sealed; /* what stands behind its messages, see seal.h: for those above; it sees only that both sides say so */
     uint64_t max;
     struct node_end *seen;
-    char address[NODE_ADDRESS_MAX];
-    int64_t pause;     /* where there is nothing to wait on */
-    struct hail *hail; /* where the carrier is silent, else NULL */
-    uint32_t heard;    /* of the word that this half waits for, while `hails` */
-    bool hails;
+    int64_t pause;        /* where there is nothing to wait on */
+    struct hail *hail;    /* where the carrier is silent, else NULL */
+    uint32_t heard;       /* of the word that this half waits for, while `hails` */
     uint32_t never;       /* a word that does not change */
     int epoll, lit, tick; /* thirl_fd; -1 */
     struct push out;
     struct draw in;
+    struct roll roll;
+    char address[NODE_ADDRESS_MAX];
 };
 
 /* Opens the end, whose state is zeroed, on an instance of the carrier. 0 or an error. */

@@ -14,8 +14,8 @@
 #define PAGE ((size_t)4096)
 #define SHIFT ((size_t)192)
 #define LARGE 8192u /* copying one costs as much as the call */
-#define OFTEN 16u   /* receives between two looks for a second packet */
-#define RARELY 256u /* where packets are large */
+#define OFTEN 16u   /* receives between two looks for a second packet, twice as many after each in vain, */
+#define RARELY 256u /* up to this; and where packets are large */
 
 struct tray *tray_make(size_t packet, bool quiet) {
     struct tray *t = calloc(1, sizeof *t);
@@ -26,7 +26,7 @@ struct tray *tray_make(size_t packet, bool quiet) {
     t->stride = (packet + PAGE - 1) / PAGE * PAGE + SHIFT;
     t->data = malloc(t->stride * TRAY_DEPTH);
     t->depth = 2;
-    t->plain = OFTEN;
+    t->plain = t->pause = OFTEN;
     t->haste.quiet = quiet;
     if (t->data == NULL) {
         free(t);
@@ -61,8 +61,12 @@ static void learn(struct tray *t, unsigned asked, unsigned came) {
     }
     if (large || came < 2) {
         t->depth = 2;
-        t->plain = large ? RARELY : OFTEN;
-    } else if (came == asked && asked < TRAY_DEPTH) {
+        t->plain = large ? RARELY : t->pause;
+        t->pause = t->pause < RARELY ? 2 * t->pause : RARELY;
+        return;
+    }
+    t->pause = OFTEN;
+    if (came == asked && asked < TRAY_DEPTH) {
         t->depth = 2 * asked;
     }
 }

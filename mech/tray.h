@@ -22,7 +22,8 @@ struct tray {
     unsigned left;  /* packets that lie in it, */
     unsigned next;  /* and the first of them */
     unsigned depth; /* packets that the next call asks for */
-    unsigned plain; /* receives one by one until then */
+    unsigned plain; /* receives one by one until then, */
+    unsigned pause; /* and as many after the next look in vain */
     bool flows;     /* the last call brought several, and left none: more are coming, likely */
     struct haste haste;
     size_t stride; /* from one packet's place to the next */

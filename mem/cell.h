@@ -67,7 +67,7 @@ static inline unsigned char *cell_slot(const struct cell *cell, uint64_t number)
 /* Writes a value of at most max bytes; it is this thread's turn. Returns its number. */
 uint64_t cell_write(struct cell *, const void *data, size_t size);
 
-/* A data race by the letter: what it yields is thrown away unless `now` says that there was none. */
+/* A data race by the letter: what it yields is thrown away unless `now` says that there was none. small: of LANE_SHORT at most. */
 static inline void cell_copy(void *to, const void *from, size_t size, bool small) {
 #if defined(__SANITIZE_THREAD__)
     (void)small;
@@ -107,21 +107,21 @@ static inline int cell_read(const struct cell *cell, void *buffer, size_t capaci
     return -EAGAIN;
 }
 
-/* One try of the same, of a value that has bytes and fits; small: of LANE_SHORT at most, without a call. false: cell_read tells more. */
-static inline __attribute__((always_inline)) bool cell_read_once(const struct cell *cell, void *buffer, size_t capacity,
-                                                                 size_t *size, uint64_t *number, bool small) {
+/* One try of the same, in two halves, for whoever copies in between: the slot of the newest value, which has *bytes, 1 to `most` and as many as
+ * the capacity at most; or NULL: cell_read tells more. */
+static inline const unsigned char *cell_look(const struct cell *cell, uint64_t most, size_t capacity, uint64_t *number,
+                                             uint64_t *bytes) {
     const struct cell_head *head = cell->head;
-    uint64_t v = atomic_load(&head->now); /* pairs with the store in cell_write */
-    uint64_t bytes = atomic_peek(&head->bytes[v % CELL_SLOTS]);
-    /* No slot is shorter than LANE_SHORT; and as long as there is no value, its size is 0. */
-    if (bytes - 1 >= (small ? LANE_SHORT : cell->max) || bytes > capacity) {
-        return false;
-    }
-    cell_copy(buffer, cell_slot(cell, v), (size_t)bytes, small);
+    *number = atomic_load(&head->now); /* pairs with the store in cell_write */
+    *bytes = atomic_peek(&head->bytes[*number % CELL_SLOTS]);
+    /* As long as there is no value, its size is 0. */
+    return likely(*bytes - 1 < most && *bytes <= capacity) ? cell_slot(cell, *number) : NULL;
+}
+
+/* Is what was copied since then that value? */
+static inline bool cell_stands(const struct cell *cell, uint64_t number) {
     atomic_fence_loads(); /* pairs with the fence in cell_write */
-    *size = (size_t)bytes;
-    *number = v;
-    return likely(atomic_peek(&cell->head->now) - v <= CELL_SLOTS - 2); /* not `head`: to keep that costs more */
+    return likely(atomic_peek(&cell->head->now) - number <= CELL_SLOTS - 2);
 }
 
 #endif

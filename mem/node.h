@@ -94,12 +94,12 @@ struct node_peer {
     int64_t pid; /* as it sees itself */
     uint32_t uid, gid;
     uint64_t pid_space;
-    char exe[256];
     int fd;
-    void *map;
-    const uint32_t *life; /* its life word for me, or NULL; see node_peer_look */
     uint32_t life_value;
-    int64_t doubt; /* it may be ending, until then (CLOCK_MONOTONIC, ns); 0: no */
+    const uint32_t *life; /* its life word for me, or NULL; see node_peer_look */
+    int64_t doubt;        /* it may be ending, until then (CLOCK_MONOTONIC, ns); 0: no */
+    void *map;
+    char exe[256];
 };
 
 /* Fills in and maps the node of an end with that number. 0, -ESRCH when it is dead, or an error. */

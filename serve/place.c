@@ -115,6 +115,19 @@ int place_anonymous(struct thirl_area *area, const struct thirl_area_options *o)
 
 /* ---- what other programs know ---- */
 
+/* Other programs leave holes, which take their space when they are touched; where there is none, that is the end of whoever touches them. */
+static int fill_holes(struct thirl_area *area, uint64_t bytes) {
+    if (area->writable) {
+        return lot_reserve(area->fd, 0, bytes, area->shown);
+    }
+#ifdef MADV_POPULATE_READ
+    if (bytes != 0 && madvise(area->base, bytes, MADV_POPULATE_READ) != 0 && errno != EINVAL) {
+        return err_say(ENOSPC, "%s has holes, and the file system it lies in is full: make room there", area->shown);
+    }
+#endif
+    return 0;
+}
+
 static int open_posix(struct thirl_area *area, const char *name, const struct thirl_area_options *o) {
     int access = area->writable ? O_RDWR : O_RDONLY;
     struct stat status;
@@ -130,9 +143,9 @@ static int open_posix(struct thirl_area *area, const char *name, const struct th
     uint64_t limit = (uint64_t)status.st_size > o->limit ? (uint64_t)status.st_size : o->limit;
     area->unit = (uint64_t)sysconf(_SC_PAGESIZE);
     rc = rc != 0 ? rc : place_map(area, limit, o);
-    return rc == 0 && area->writable && (uint64_t)status.st_size < o->bytes
-               ? lot_reserve(area->fd, 0, o->bytes, area->shown)
-               : rc;
+    uint64_t size = (uint64_t)status.st_size, bytes = area->writable && size < o->bytes ? o->bytes : size;
+    bool whole = bytes == size && (uint64_t)status.st_blocks * 512 >= size;
+    return rc != 0 || whole ? rc : fill_holes(area, bytes);
 }
 
 static bool read_key(const char *text, key_t *key) {

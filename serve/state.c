@@ -14,6 +14,7 @@
 #include "base/futex.h"
 #include "base/proc.h"
 #include "base/weave.h"
+#include "base/wide.h"
 #include "mem/cell.h"
 #include "mem/lot.h"
 #include "mem/node.h"
@@ -26,6 +27,7 @@
 struct thirl_state {
     struct cell cell;
     uint32_t epoch;
+    uint64_t wide; /* values up to that size are copied out by the widest registers; 0: there are none here */
     uint64_t self;
     struct lot lot, wish_lot;
     struct tally_wish *wish; /* NULL: this process may not write there */
@@ -142,6 +144,7 @@ int thirl_state_open(thirl_state **state, const char *name, const struct thirl_s
         return rc;
     }
     made->epoch = proc_epoch();
+    made->wide = !wide_here() ? 0 : made->cell.max < WIDE_MOST ? made->cell.max : WIDE_MOST;
     made->self = node_id();
     *state = made;
     return 0;
@@ -222,24 +225,40 @@ __attribute__((noinline)) static int get(const thirl_state *state, void *buffer,
     return likely(rc == 0) ? 0 : explain(state, rc, capacity, bytes);
 }
 
-static inline __attribute__((always_inline)) int get_once(const thirl_state *state, void *buffer, size_t capacity,
-                                                          size_t *size, uint64_t *version, bool small) {
-    size_t bytes;
-    uint64_t number;
-    if (unlikely(!cell_read_once(&state->cell, buffer, capacity, &bytes, &number, small))) {
-        return get(state, buffer, capacity, size, version);
-    }
-    *size = bytes;
+static inline void tell(size_t *size, uint64_t bytes, uint64_t *version, uint64_t number) {
+    *size = (size_t)bytes;
     if (version != NULL) {
         *version = number;
     }
+}
+
+/* Functions of their own, so that small values pay for no registers that these need. */
+__attribute__((noinline)) static int get_large(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
+                                               uint64_t *version) {
+    uint64_t number, bytes;
+    const unsigned char *slot = cell_look(&state->cell, state->cell.max, capacity, &number, &bytes);
+    if (unlikely(slot == NULL)) {
+        return get(state, buffer, capacity, size, version);
+    }
+    cell_copy(buffer, slot, (size_t)bytes, false);
+    if (unlikely(!cell_stands(&state->cell, number))) {
+        return get(state, buffer, capacity, size, version);
+    }
+    tell(size, bytes, version, number);
     return 0;
 }
 
-/* A function of its own, so that small values pay for no registers that a call needs. */
-__attribute__((noinline)) static int get_large(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
-                                               uint64_t *version) {
-    return get_once(state, buffer, capacity, size, version, false);
+/* The same without a call, whose stores would stand in line with those of the value; so do the answers, unless they are there before. */
+WIDE __attribute__((noinline)) static int get_wide(const thirl_state *state, void *buffer, size_t capacity,
+                                                   size_t *size, uint64_t *version) {
+    uint64_t number, bytes;
+    const unsigned char *slot = cell_look(&state->cell, state->wide, capacity, &number, &bytes);
+    if (unlikely(slot == NULL || bytes < WIDE_LINE)) {
+        return get_large(state, buffer, capacity, size, version);
+    }
+    tell(size, bytes, version, number);
+    wide_copy(buffer, slot, (size_t)bytes);
+    return likely(cell_stands(&state->cell, number)) ? 0 : get(state, buffer, capacity, size, version);
 }
 
 HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_t *size, uint64_t *version) {
@@ -250,8 +269,21 @@ HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_
         return get(state, buffer, capacity, size, version);
     }
     /* The buffer, for its size costs no look at anything: who reads small values seldom has a large one. */
-    return capacity > LANE_SHORT ? get_large(state, buffer, capacity, size, version)
-                                 : get_once(state, buffer, capacity, size, version, true);
+    if (capacity > LANE_SHORT) {
+        return state->wide != 0 ? get_wide(state, buffer, capacity, size, version)
+                                : get_large(state, buffer, capacity, size, version);
+    }
+    uint64_t number, bytes;
+    const unsigned char *slot = cell_look(&state->cell, LANE_SHORT, capacity, &number, &bytes); /* no slot is shorter */
+    if (unlikely(slot == NULL)) {
+        return get(state, buffer, capacity, size, version);
+    }
+    cell_copy(buffer, slot, (size_t)bytes, true);
+    if (unlikely(!cell_stands(&state->cell, number))) {
+        return get(state, buffer, capacity, size, version);
+    }
+    tell(size, bytes, version, number);
+    return 0;
 }
 
 /* One sleep: until it changes, or the slice is over. */

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "base/err.h"
+#include "sync/rank.h"
 #include "sync/token.h"
 
 _Static_assert(sizeof(struct sem) == sizeof(thirl_sem), "the public struct is it");
@@ -155,7 +156,9 @@ static void tidy(const struct sem *s, const struct party *me, uint32_t permits) 
 static int take_permit(struct sem *s, const struct party *me, int64_t until, const void *site) {
     uint32_t permits = permits_of(s);
     tidy(s, me, permits);
-    slip_hold(me->slip, s->tag, s, site);
+    if (slip_hold(me->slip, s->tag, s, site) != 0 && until != 0 && permits == 1) {
+        rank_note(me); /* with more of them nobody waits for one holder */
+    }
     weave("sem.take.listed");
     int rc = until == 0 ? attempt(s, me, permits) : grab(s, me, permits);
     if (rc == -EAGAIN && until != 0) {

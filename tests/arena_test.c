@@ -2,7 +2,7 @@
  *
  * Blocks, lists, hands and words: at random against a plain list of what is out, and with a process that is killed at each
  * instruction, or at each named point, of each operation: the next one finds everything consistent, has the word as it was or as it
- * was to be, and nothing is lost. ARENA_TRIALS=1: at every instruction; else at a part of them.
+ * was to be, and nothing is lost.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -224,26 +224,23 @@ static void look_behind(void) {
 
 static void survives_a_kill_at_each_instruction(void **state) {
     (void)state;
-    unsigned stride = getenv("ARENA_TRIALS") != NULL ? 1 : 97, trials = 0;
-#if defined(__SANITIZE_ADDRESS__)
-    stride = getenv("ARENA_TRIALS") != NULL ? 1 : 293;
-#endif
+    unsigned instructions = 0, states = 0;
+    step_on_one_processor();
     for (int op = 0; op < OPS; op++) {
-        bool inside = true;
-        for (unsigned at = (unsigned)op; inside && at < 100000; at += stride, trials++) {
-            (void)clear(NULL);
-            pid_t child = step_begin(do_op, &op);
-            if (child < 0) {
-                print_message("skip: no process can be traced here\n");
-                return;
-            }
-            inside = step_on(child, at);
-            step_kill(child);
-            look_behind();
+        struct step_trace trace;
+        (void)clear(NULL);
+        if (!step_through(&trace, step_begin(do_op, &op), base, BYTES)) {
+            print_message("skip: no process can be traced here\n");
+            return;
         }
+        assert_true(trace.instructions > 10 && trace.states > 1);
+        instructions += trace.instructions;
+        states += trace.states;
+        do look_behind();
+        while (step_next(&trace));
+        step_forget(&trace);
     }
-    print_message("%d operations were killed at %u of their instructions\n", OPS, trials);
-    assert_true(trials > OPS);
+    print_message("%d operations were killed at each of %u instructions: %u states\n", OPS, instructions, states);
 }
 
 static void go_on(void) {

@@ -25,7 +25,7 @@
 #include "tests/room.h"
 
 static struct board {
-    thirl_mutex mutex;
+    thirl_mutex mutex, another;
     thirl_cond cond, other;
     uint32_t ready, waits, woken, go; /* by the mutex */
     uint32_t seen;
@@ -43,6 +43,7 @@ static const uint32_t with_each_flag[] = {0, THIRL_LOCK_RECURSIVE, THIRL_LOCK_IN
 static void anew(uint32_t flags) {
     memset(board, 0, sizeof *board);
     assert_int_equal(thirl_mutex_init(&board->mutex, flags), 0);
+    assert_int_equal(thirl_mutex_init(&board->another, flags), 0);
     assert_int_equal(thirl_cond_init(&board->cond, 0), 0);
     assert_int_equal(thirl_cond_init(&board->other, 0), 0);
 }
@@ -344,6 +345,47 @@ static void a_forked_child_holds_nothing(void **state) {
     assert_int_equal(thirl_mutex_unlock(&board->mutex), 0);
 }
 
+/* Signals with the mutex in its hand, and then wants what the one that waits has held all the time. */
+static int signal_and_want(void *argument) {
+    (void)argument;
+    CHECK(thirl_mutex_lock(&board->mutex, THIRL_NEVER) == 0); /* which the other one lets go of while it waits */
+    CHECK(thirl_cond_signal(&board->cond) == 0);
+    atomic_store(&board->go, 1);
+    int rc = thirl_mutex_lock(&board->another, thirl_in_ms(9000));
+    CHECK(rc == 0 || (rc == -EDEADLK && strstr(thirl_why(), "circle") != NULL));
+    CHECK(rc != 0 || thirl_mutex_unlock(&board->another) == 0);
+    CHECK(thirl_mutex_unlock(&board->mutex) == 0);
+    return rc == 0 ? 0 : 2;
+}
+
+/* Coming back from a wait would end in a circle: one of the two is told, and both go on. Who waited is without the mutex then. */
+static int wait_in_a_circle(void *argument) {
+    (void)argument;
+    CHECK(thirl_mutex_lock(&board->another, THIRL_NOW) == 0 && thirl_mutex_lock(&board->mutex, THIRL_NOW) == 0);
+    pid_t child = room_fork(signal_and_want, NULL);
+    int rc = 0;
+    while (rc == 0 && atomic_load(&board->go) == 0) rc = thirl_cond_wait(&board->cond, &board->mutex, THIRL_NEVER);
+    CHECK(rc == 0 || (rc == -EDEADLK && strstr(thirl_why(), "circle") != NULL));
+    CHECK(thirl_mutex_unlock(&board->mutex) == (rc == 0 ? 0 : -EPERM));
+    CHECK(thirl_mutex_unlock(&board->another) == 0);
+    int other = room_reap(child);
+    CHECK((rc == 0 && other == 2) || (rc != 0 && other == 0));
+    CHECK(thirl_mutex_lock(&board->mutex, thirl_in_ms(9000)) == 0 && thirl_mutex_unlock(&board->mutex) == 0);
+    return 0;
+}
+
+static void a_circle_is_told_to_one(void **state) {
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        anew(THIRL_LOCK_DEADLOCK);
+        assert_int_equal(room_run(wait_in_a_circle, NULL), 0);
+    }
+    /* Who signals asked for nothing: it is the other one that is told. */
+    anew(THIRL_LOCK_DEADLOCK);
+    assert_int_equal(thirl_mutex_init(&board->another, 0), 0);
+    assert_int_equal(room_run(wait_in_a_circle, NULL), 0);
+}
+
 /* What is waited for stands where others read it. */
 static void slips_say_who_waits(void **state) {
     (void)state;
@@ -374,7 +416,7 @@ int main(void) {
         cmocka_unit_test(threads_share_a_queue),        cmocka_unit_test(a_signal_is_for_one_and_a_broadcast_for_all),
         cmocka_unit_test(who_waits_is_told_of_the_end), cmocka_unit_test(who_waits_takes_over_from_a_dead_owner),
         cmocka_unit_test(processes_pass_a_ball),        cmocka_unit_test(a_forked_child_holds_nothing),
-        cmocka_unit_test(slips_say_who_waits),
+        cmocka_unit_test(a_circle_is_told_to_one),      cmocka_unit_test(slips_say_who_waits),
     };
     return cmocka_run_group_tests(tests, begin, room_end);
 }

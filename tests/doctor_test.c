@@ -35,6 +35,8 @@
 
 static struct board {
     thirl_mutex mutex[MOST];
+    thirl_rwlock rwlock[MOST];
+    thirl_sem sem[MOST];
     uint32_t ready, go;
     int32_t line[2]; /* of the calls that take the first and the second */
 } * board;
@@ -48,7 +50,11 @@ static int begin(void **state) {
 
 static void anew(void) {
     memset(board, 0, sizeof *board);
-    for (int i = 0; i < MOST; i++) assert_int_equal(thirl_mutex_init(&board->mutex[i], 0), 0);
+    for (int i = 0; i < MOST; i++) {
+        assert_int_equal(thirl_mutex_init(&board->mutex[i], 0), 0);
+        assert_int_equal(thirl_rwlock_init(&board->rwlock[i], 0), 0);
+        assert_int_equal(thirl_sem_init(&board->sem[i], i == MOST - 1 ? 2 : 1, 0), 0);
+    }
 }
 
 /* Runs thirl doctor: its exit code, and what it prints in `said`. */
@@ -280,22 +286,35 @@ static void a_thread_that_ended_is_shown(void **state) {
 /* ---- orders ---- */
 
 /* Takes the locks in an order, lets go of them, and stays until it is told to go. */
+enum kind { MUTEX, READS, WRITES, PERMIT };
 struct way {
     int lock[3], count;
+    enum kind kind[3];
     bool tries;
     const char *killed_at;
 };
 #define WAY(number, ...) ((struct way){.lock = {__VA_ARGS__}, .count = (number)})
 
+static int give(enum kind kind, int lock) {
+    return kind == MUTEX    ? thirl_mutex_unlock(&board->mutex[lock])
+           : kind == PERMIT ? thirl_sem_post(&board->sem[lock])
+                            : thirl_rwlock_unlock(&board->rwlock[lock]);
+}
+
 static int take_in_order(void *argument) {
     const struct way *way = argument;
     CHECK(way->killed_at == NULL || setenv("THIRL_WEAVE_AT", way->killed_at, 1) == 0);
+    thirl_time until = way->tries ? THIRL_NOW : THIRL_NEVER;
     for (int i = 0; i < way->count; i++) {
-        int rc = thirl_mutex_lock(&board->mutex[way->lock[i]], way->tries ? THIRL_NOW : THIRL_NEVER);
+        enum kind kind = way->kind[i];
+        int rc = kind == PERMIT   ? thirl_sem_wait(&board->sem[way->lock[i]], until)
+                 : kind == READS  ? thirl_rwlock_read(&board->rwlock[way->lock[i]], until)
+                 : kind == WRITES ? thirl_rwlock_write(&board->rwlock[way->lock[i]], until)
+                                  : thirl_mutex_lock(&board->mutex[way->lock[i]], until);
         board->line[1] = __LINE__ - 1;
         CHECK(rc == 0 || rc == THIRL_OWNER_DIED);
     }
-    for (int i = way->count; i-- > 0;) CHECK(thirl_mutex_unlock(&board->mutex[way->lock[i]]) == 0);
+    for (int i = way->count; i-- > 0;) CHECK(give(way->kind[i], way->lock[i]) == 0);
     (void)atomic_add(&board->ready, 1u);
     CHECK(member_wait(&board->go, 1));
     return 0;
@@ -329,6 +348,34 @@ static void orders_that_make_a_circle_are_named(void **state) {
     assert_true(says("RISK: 3 locks"));
     assert_int_equal(orders_of((struct way[]){WAY(3, 0, 1, 2), WAY(2, 2, 0)}, 2), 8); /* not the last that was held */
     assert_true(says("RISK: 2 locks"));
+}
+
+/* A lock of any kind that keeps others out can be part of it; one that has a place for others cannot. */
+static void orders_of_all_kinds_are_named(void **state) {
+    (void)state;
+    static const struct {
+        enum kind kind;
+        int lock, code;
+        const char *says;
+    } other[] = {{READS, 0, 8, "read-write lock"},
+                 {WRITES, 0, 8, "read-write lock"},
+                 {PERMIT, 0, 8, "semaphore"},
+                 {PERMIT, MOST - 1, 0, NULL}}; /* it has two permits */
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        struct way there = {.lock = {0, other[i].lock}, .count = 2, .kind = {MUTEX, other[i].kind}},
+                   back = {.lock = {other[i].lock, 0}, .count = 2, .kind = {other[i].kind, MUTEX}};
+        assert_int_equal(orders_of((struct way[]){there, there}, 2), 0);
+        assert_int_equal(orders_of((struct way[]){there, back}, 2), other[i].code);
+        assert_true(other[i].says == NULL || (says("RISK: 2 locks") && says("has held %s", other[i].says)));
+    }
+    /* Two that only read: until a third one wants to write both, and keeps each from what the other one has. */
+    struct way read = {.lock = {0, 1}, .count = 2, .kind = {READS, READS}}, turned = read;
+    turned.lock[0] = 1, turned.lock[1] = 0;
+    assert_int_equal(orders_of((struct way[]){read, read}, 2), 0);
+    assert_int_equal(orders_of((struct way[]){read, turned}, 2), 8);
+    /* One lock taken for reading in one place and for writing in another is one lock. */
+    struct way writes = {.lock = {1, 0}, .count = 2, .kind = {WRITES, WRITES}};
+    assert_int_equal(orders_of((struct way[]){read, writes}, 2), 8);
 }
 
 /* Whoever is killed while it notes a pair leaves a table that others read. */
@@ -450,6 +497,7 @@ int main(void) {
         cmocka_unit_test(holders_that_are_stopped_or_dead_are_shown),
         cmocka_unit_test(a_thread_that_ended_is_shown),
         cmocka_unit_test(orders_that_make_a_circle_are_named),
+        cmocka_unit_test(orders_of_all_kinds_are_named),
         cmocka_unit_test(killed_at_each_point_of_noting),
         cmocka_unit_test(a_full_table_says_so),
         cmocka_unit_test(garbage_is_borne),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * On time: what lanes, pools, states and locks do in the steady state is bounded. A filter of the kernel kills whoever makes a system call
+ * On time: what lanes, pools, states, locks and caches do in the steady state is bounded. A filter of the kernel kills whoever makes a system call
  * that is not for sleeping or waking; faults and allocations are counted; and where nothing can be done, trying is over after so many
  * instructions, whoever has stopped in the midst of what.
  */
@@ -27,6 +27,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "include/thirl/cache.h"
 #include "include/thirl/lock.h"
 #include "include/thirl/realtime.h"
 #include "include/thirl/state.h"
@@ -46,6 +47,7 @@ static struct {
     thirl *out, *in;
     thirl_state *writer, *reader;
     thirl_lock *lock;
+    thirl_cache *cache;
 } own;
 static unsigned char data[LARGE];
 
@@ -147,14 +149,64 @@ static int lock_all(void) {
     return rc | thirl_barrier_wait(&locks->barrier, NULL, THIRL_NEVER);
 }
 
+#define KEYS 8
+#define SIZE_OF(key) (64 + (size_t)(key)*500)
+
+static int put_some(void) {
+    char key[2] = "k";
+    int rc = 0;
+    for (int i = 0; i < KEYS; i++) {
+        key[1] = (char)('0' + i);
+        rc |= thirl_cache_put(own.cache, key, sizeof key, data, SIZE_OF(i), THIRL_NEVER, THIRL_NEVER);
+    }
+    return rc;
+}
+
+static int open_cache(void) {
+    const struct thirl_cache_options wish = {.size = sizeof wish, .bytes = 1 << 20, .items = 64};
+    CHECK(thirl_cache_open(&own.cache, "quiet-cache", &wish) == 0);
+    return put_some();
+}
+
+/* What is there, what is not, many at once, and a copy. */
+static int get_some(void) {
+    struct thirl_cache_pin pin[KEYS];
+    struct iovec key[KEYS];
+    char name[KEYS][2];
+    size_t got = 0;
+    for (int i = 0; i < KEYS; i++) {
+        name[i][0] = 'k', name[i][1] = (char)('0' + i);
+        key[i] = (struct iovec){name[i], 2};
+    }
+    int bad = thirl_cache_get(own.cache, "k3", 2, pin) != 0 || pin->size != SIZE_OF(3);
+    thirl_cache_unpin(own.cache, pin);
+    bad |= thirl_cache_get(own.cache, "none", 4, pin) != THIRL_CACHE_MISS;
+    bad |= thirl_cache_get_many(own.cache, key, KEYS, pin) != KEYS;
+    for (int i = 0; i < KEYS; i++) thirl_cache_unpin(own.cache, &pin[i]);
+    return bad || thirl_cache_copy(own.cache, "k5", 2, data, sizeof data, &got, NULL) != 0 || got != SIZE_OF(5);
+}
+
+static int put_one(void) {
+    return thirl_cache_put(own.cache, "k7", 2, data, SIZE_OF(7), THIRL_NEVER, THIRL_NEVER);
+}
+
+static int use_cache(void) {
+    return get_some() | put_some();
+}
+
 static const struct job {
     const char *name;
     int (*begin)(void), (*turn)(void);
 } jobs[] = {
-    {"small messages", open_lane, pass_small},     {"middling messages", open_lane, pass_middling},
-    {"many messages", open_lane, pass_many},       {"large messages in place", open_lane, lend_large},
-    {"published messages", open_cast, pass_small}, {"large published messages", open_cast, lend_large},
-    {"a state", open_states, set_and_get},         {"locks", make_locks, lock_all},
+    {"small messages", open_lane, pass_small},
+    {"middling messages", open_lane, pass_middling},
+    {"many messages", open_lane, pass_many},
+    {"large messages in place", open_lane, lend_large},
+    {"published messages", open_cast, pass_small},
+    {"large published messages", open_cast, lend_large},
+    {"a state", open_states, set_and_get},
+    {"locks", make_locks, lock_all},
+    {"a cache", open_cache, use_cache},
 };
 #define JOBS (sizeof jobs / sizeof *jobs)
 
@@ -431,6 +483,8 @@ static int try_barrier(void) {
 static const struct job tries[] = {
     {"a message", open_lane, pass_small},
     {"all locks", make_locks, lock_all},
+    {"gets from a cache", open_cache, get_some},
+    {"a put to a cache", open_cache, put_one},
     {"nothing to receive", open_lane, try_empty},
     {"no room", begin_full, try_full},
     {"all is lent", begin_lent, try_lent},

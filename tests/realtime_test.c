@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * thirl_realtime: what it says was had is had, as the kernel says by other ways; and what cannot be had is said with its limit.
+ * thirl_realtime: what it says was had is had, as the kernel says by other ways; and what cannot be had is said with its limit. And a mutex that
+ * lends priority lends it, between processes.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,6 +21,8 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+#include "include/thirl/lock.h"
 #include "include/thirl/realtime.h"
 #include "tests/member.h"
 #include "tests/room.h"
@@ -222,6 +225,89 @@ static void a_thread_asks_for_itself(void **state) {
     (void)pthread_attr_destroy(&attr);
 }
 
+/* ---- who is urgent, and waits ---- */
+
+/* On one processor: one of little urgency holds the mutex, one of the middle computes for long, and the most urgent wants the mutex. */
+#define COMPUTES (400 * CLOCK_MS)
+
+static struct board {
+    thirl_mutex mutex;
+    uint32_t ready, wanted;
+    int64_t waited;
+} * board;
+
+/* First the rank: on a processor that somebody more urgent has for himself it could not be had. */
+static int rank(int priority) {
+    const struct sched_param param = {.sched_priority = priority};
+    cpu_set_t set;
+    int cpu = 0;
+    CHECK(sched_setscheduler(0, SCHED_FIFO, &param) == 0 && sched_getaffinity(0, sizeof set, &set) == 0);
+    while (!CPU_ISSET(cpu, &set)) cpu++;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    CHECK(sched_setaffinity(0, sizeof set, &set) == 0);
+    return 0;
+}
+
+static int hold_it(void *nothing) {
+    (void)nothing;
+    CHECK(rank(10) == 0);
+    CHECK(thirl_mutex_lock(&board->mutex, THIRL_NOW) == 0);
+    (void)atomic_add(&board->ready, 1u);
+    while (atomic_load(&board->wanted) == 0) continue;
+    return thirl_mutex_unlock(&board->mutex);
+}
+
+static int compute(void *nothing) {
+    (void)nothing;
+    CHECK(rank(20) == 0);
+    (void)atomic_add(&board->ready, 1u);
+    while (atomic_load(&board->wanted) == 0) continue;
+    for (int64_t until = clock_now() + COMPUTES; clock_now() < until;) continue;
+    return 0;
+}
+
+static int want_it(void *nothing) {
+    (void)nothing;
+    CHECK(rank(30) == 0);
+    int64_t began = clock_now();
+    atomic_store(&board->wanted, 1u);
+    CHECK(thirl_mutex_lock(&board->mutex, thirl_in_ms(20000)) == 0);
+    board->waited = clock_now() - began;
+    return thirl_mutex_unlock(&board->mutex);
+}
+
+/* How long the most urgent waited. */
+static int64_t inversion(uint32_t flags) {
+    memset(board, 0, sizeof *board);
+    assert_int_equal(thirl_mutex_init(&board->mutex, flags), 0);
+    pid_t low = room_fork(hold_it, NULL);
+    assert_true(member_wait(&board->ready, 1));
+    pid_t middle = room_fork(compute, NULL);
+    assert_true(member_wait(&board->ready, 2));
+    assert_int_equal(room_run(want_it, NULL), 0);
+    assert_int_equal(room_reap(middle), 0);
+    assert_int_equal(room_reap(low), 0);
+    return board->waited;
+}
+
+static void the_urgent_do_not_wait_for_others(void **state) {
+    (void)state;
+    board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(board != MAP_FAILED);
+    const struct sched_param param = {.sched_priority = 30}, usual = {.sched_priority = 0};
+    if (sched_setscheduler(0, SCHED_FIFO, &param) != 0 || sched_setscheduler(0, SCHED_OTHER, &usual) != 0) {
+        print_message("skip: no real-time priorities here\n");
+        skip();
+    }
+    int64_t without = inversion(0), lent = inversion(THIRL_LOCK_INHERIT);
+    print_message("waited %lld us, and %lld us where priority is lent\n", (long long)(without / CLOCK_US),
+                  (long long)(lent / CLOCK_US));
+    assert_true(without > COMPUTES / 2); /* or this says nothing */
+    assert_true(lent < COMPUTES / 4);
+    (void)munmap(board, sizeof *board);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_what_is_wrong),
@@ -230,6 +316,7 @@ int main(void) {
         cmocka_unit_test(names_the_limits),
         cmocka_unit_test(locks_what_is_there),
         cmocka_unit_test(a_thread_asks_for_itself),
+        cmocka_unit_test(the_urgent_do_not_wait_for_others),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }

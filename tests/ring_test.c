@@ -28,6 +28,8 @@
 
 static struct board {
     thirl_mutex mutex;
+    thirl_rwlock rwlock;
+    thirl_cond cond;
     uint32_t ready, go, told, answered;
 } * board;
 
@@ -42,6 +44,8 @@ static int begin(void **state) {
 static void anew(const char *how, const char *with) {
     memset(board, 0, sizeof *board);
     assert_int_equal(thirl_mutex_init(&board->mutex, 0), 0);
+    assert_int_equal(thirl_rwlock_init(&board->rwlock, 0), 0);
+    assert_int_equal(thirl_cond_init(&board->cond, 0), 0);
     kind = how;
     option = with;
 }
@@ -54,11 +58,38 @@ static void address(char out[200], int number) {
     }
 }
 
+/* What the first holds while it calls, and the second takes to answer. */
+enum locks { NONE, MUTEX, WRITE_WRITE, WRITE_READ, READ_WRITE, COND };
+
 struct seat {
     int own, of;
-    bool locks;  /* it holds the mutex while it calls, or takes it to answer */
+    enum locks locks;
     bool helped; /* another thread serves, too */
 };
+
+static int take(enum locks locks, bool first) {
+    bool reads = locks == (first ? READ_WRITE : WRITE_READ);
+    return locks == NONE                     ? 0
+           : locks == MUTEX || locks == COND ? thirl_mutex_lock(&board->mutex, THIRL_NEVER)
+           : reads                           ? thirl_rwlock_read(&board->rwlock, THIRL_NEVER)
+                                             : thirl_rwlock_write(&board->rwlock, THIRL_NEVER);
+}
+
+static int give(enum locks locks) {
+    return locks == NONE                     ? 0
+           : locks == MUTEX || locks == COND ? thirl_mutex_unlock(&board->mutex)
+                                             : thirl_rwlock_unlock(&board->rwlock);
+}
+
+/* The second: what it does before it answers. It comes back from the condition variable when the first has signalled, with the mutex in its
+ * hand. */
+static int prepare(enum locks locks, thirl *serve, thirl_msg **request) {
+    if (locks == COND) {
+        return thirl_cond_wait(&board->cond, &board->mutex, THIRL_NEVER);
+    }
+    int rc = thirl_take(serve, request, THIRL_NEVER);
+    return rc == 0 ? take(locks, false) : rc;
+}
 
 static int call_next(thirl *next) {
     thirl_msg *answer = NULL;
@@ -102,6 +133,7 @@ static int sit(void *argument) {
     address(next, (seat->own + 1) % seat->of);
     CHECK(thirl_open(&serve, THIRL_SERVE, own, NULL) == 0 && thirl_open(&call, THIRL_CALL, next, NULL) == 0);
     CHECK(strcmp(kind, "shm") == 0 || meet(serve, call) == 0);
+    CHECK(seat->own == 0 || seat->locks != COND || take(COND, false) == 0);
     (void)atomic_add(&board->ready, 1u);
     CHECK(member_wait(&board->ready, (uint32_t)seat->of));
     if (seat->helped && seat->own == 0) {
@@ -109,18 +141,18 @@ static int sit(void *argument) {
         room_sleep(50 * CLOCK_MS); /* it sleeps by then */
     }
     if (seat->own == 0) {
-        CHECK(!seat->locks || thirl_mutex_lock(&board->mutex, THIRL_NEVER) == 0);
+        CHECK(take(seat->locks, true) == 0);
+        CHECK(thirl_cond_signal(&board->cond) == 0);
         CHECK(call_next(call) == 0);
-        CHECK(!seat->locks || thirl_mutex_unlock(&board->mutex) == 0);
-        if (!seat->helped && !seat->locks) { /* whose request has waited all the time */
+        CHECK(give(seat->locks) == 0);
+        if (!seat->helped && seat->locks == NONE) { /* whose request has waited all the time */
             (void)(thirl_take(serve, &request, thirl_in_ms(300)) == 0 &&
                    thirl_reply(serve, &request, "ok", 2, THIRL_NOW));
         }
     } else {
-        CHECK(thirl_take(serve, &request, THIRL_NEVER) == 0);
-        CHECK(!seat->locks || thirl_mutex_lock(&board->mutex, THIRL_NEVER) >= 0);
-        CHECK(seat->locks || call_next(call) == 0);
-        CHECK(!seat->locks || thirl_mutex_unlock(&board->mutex) == 0);
+        CHECK(prepare(seat->locks, serve, &request) >= 0);
+        CHECK(seat->locks != NONE || call_next(call) == 0);
+        CHECK(give(seat->locks) == 0);
         (void)!thirl_reply(serve, &request, "ok", 2, THIRL_NEVER); /* who was told may have given up */
     }
     CHECK(!seat->helped || seat->own != 0 || pthread_join(helper, NULL) == 0);
@@ -138,7 +170,7 @@ static bool finds(size_t count, const char *wanted, int tries) {
         found = seen->circles == 1 && seen->circle[0]->count == count;
         for (size_t j = 0; found && j < count; j++) {
             const struct thirl_thread *t = seen->thread[seen->circle[0]->thread[j]];
-            bool lock = strcmp(t->wait->kind, "mutex") == 0;
+            bool lock = t->wait->address[0] == '\0';
             assert_true(t->stuck && t->wait->from.offset != 0 && strstr(t->wait->from.path, "ring_test") != NULL);
             assert_true(lock || ((strcmp(t->wait->kind, wanted) == 0 || strcmp(t->wait->kind, "room") == 0) &&
                                  strstr(t->wait->address, "ring") != NULL));
@@ -181,12 +213,26 @@ static void a_ring_of_callers_is_found(void **state) {
 
 static void a_ring_through_a_lock_is_found(void **state) {
     (void)state;
-    for (int k = 0; k < 2; k++) {
+    for (enum locks locks = MUTEX; locks <= COND; locks++) {
         pid_t child[MOST];
-        anew(kinds[k], "");
-        run((struct seat){.of = 2, .locks = true}, child);
+        anew(kinds[locks % 2], "");
+        run((struct seat){.of = 2, .locks = locks}, child);
         assert_true(finds(2, "answer", 100));
         end(child, 2, SIGKILL);
+    }
+}
+
+/* The caller, whose address says so; it lets go, and the other one goes on. */
+static void one_of_a_ring_through_a_lock_is_told(void **state) {
+    (void)state;
+    for (enum locks locks = MUTEX; locks <= COND; locks++) {
+        pid_t child[MOST];
+        anew(kinds[(locks + 1) % 2], "?deadlock=fail");
+        run((struct seat){.of = 2, .locks = locks}, child);
+        assert_true(member_wait(&board->told, 1));
+        atomic_store(&board->go, 1);
+        end(child, 2, 0);
+        assert_int_equal(board->told, 1);
     }
 }
 
@@ -287,8 +333,9 @@ static void players_are_not_stuck(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_ring_of_callers_is_found), cmocka_unit_test(a_ring_through_a_lock_is_found),
-        cmocka_unit_test(one_of_a_ring_is_told),      cmocka_unit_test(a_ring_with_help_is_none),
-        cmocka_unit_test(two_that_listen_only),       cmocka_unit_test(players_are_not_stuck),
+        cmocka_unit_test(one_of_a_ring_is_told),      cmocka_unit_test(one_of_a_ring_through_a_lock_is_told),
+        cmocka_unit_test(a_ring_with_help_is_none),   cmocka_unit_test(two_that_listen_only),
+        cmocka_unit_test(players_are_not_stuck),
     };
     return cmocka_run_group_tests(tests, begin, room_end);
 }

@@ -25,7 +25,6 @@
 #include "tests/member.h"
 #include "tests/point.h"
 #include "tests/room.h"
-#include "tests/step.h"
 
 #define TURNS 18
 #define PASSES 4           /* the first of a point, and a later one */
@@ -230,64 +229,10 @@ static void stopped_at_each_point(void **state) {
     at_each_point(false);
 }
 
-/* ---- at each instruction ---- */
-
-static int read_stepwise(void *nothing) {
-    (void)nothing;
-    CHECK(read_once(false) == 0); /* it has joined the registry */
-    step_mark();
-    CHECK(thirl_rwlock_read(&board->lock, THIRL_NOW) == 0 && thirl_rwlock_unlock(&board->lock) == 0);
-    step_mark();
-    return 0;
-}
-
-static int write_stepwise(void *nothing) {
-    (void)nothing;
-    CHECK(read_once(false) == 0);
-    step_mark();
-    CHECK(thirl_rwlock_write(&board->lock, THIRL_NOW) == 0);
-    board->first++;
-    board->second++;
-    CHECK(thirl_rwlock_unlock(&board->lock) == 0);
-    step_mark();
-    return 0;
-}
-
-/* Killed there, it leaves a lock that the next try gets. false: the operation was over. */
-static bool left_at(int (*body)(void *), unsigned instruction) {
-    anew();
-    pid_t child = step_begin(body, NULL);
-    assert_true(child > 0);
-    bool there = step_on(child, instruction);
-    step_kill(child);
-    int rc = thirl_rwlock_write(&board->lock, THIRL_NOW);
-    if (rc == -EAGAIN) { /* the victim may have counted just now */
-        rc = thirl_rwlock_write(&board->lock, thirl_in_ms(20000));
-    }
-    assert_true(rc == THIRL_OWNER_DIED || (rc == 0 && board->first == board->second));
-    assert_int_equal(thirl_rwlock_unlock(&board->lock), 0);
-    assert_int_equal(thirl_rwlock_deinit(&board->lock), 0);
-    return there;
-}
-
-static unsigned stride = 7; /* 1 by the first argument */
-
-static void killed_at_each_instruction(void **state) {
-    (void)state;
-    int (*const body[])(void *) = {read_stepwise, write_stepwise};
-    for (unsigned i = 0; i < 2; i++) {
-        unsigned at = 1 + (unsigned)room_dice(stride), before = at;
-        while (left_at(body[i], at)) at += stride;
-        assert_true(at > before);
-    }
-}
-
-int main(int count, char **arguments) {
-    stride = count > 1 ? (unsigned)strtoul(arguments[1], NULL, 10) : stride;
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_at_each_point),
         cmocka_unit_test(stopped_at_each_point),
-        cmocka_unit_test(killed_at_each_instruction),
     };
     return cmocka_run_group_tests(tests, begin, room_end);
 }

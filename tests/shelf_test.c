@@ -2,10 +2,10 @@
  *
  * The shelf of a cache: at random against a plain list of what was put, with pins on what is replaced, removed and pushed out; and
  * a process that is killed at each instruction of each operation: everything is consistent behind it, is as before or as after, and
- * nothing is lost. SHELF_TRIALS=1: at every instruction; else at a part of them.
+ * nothing is lost. A reader is held while others write, and a writer while others read: at some instructions, or with the argument "all" at
+ * each; "all OPERATION INSTRUCTION" begins with that writer there.
  */
 #include <errno.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -407,59 +407,49 @@ static void look_behind(int op) {
     assert_int_equal(sums.pins, 0);
 }
 
-/* A step is two changes of process: there is no need to wake another processor for each. */
-static void on_one_processor(void) {
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET((unsigned)sched_getcpu(), &one);
-    (void)sched_setaffinity(0, sizeof one, &one);
+static struct step_trace trace;
+static int first_op = REPLACE; /* "all" begins there */
+static unsigned first_at, stride = 401;
+
+static bool go_through(int op) {
+    (void)clear(NULL);
+    if (!step_through(&trace, step_begin(do_op, &op), base, BYTES)) {
+        print_message("skip: no process can be traced here\n");
+        return false;
+    }
+    assert_true(trace.instructions > 100 && trace.states > 1);
+    return true;
 }
 
 static void survives_a_kill_at_each_instruction(void **state) {
     (void)state;
-    unsigned stride = getenv("SHELF_TRIALS") != NULL ? 1 : 1601, trials = 0;
-#if defined(__SANITIZE_ADDRESS__)
-    stride = getenv("SHELF_TRIALS") != NULL ? 1 : 1999;
-#endif
-    on_one_processor();
-    for (int op = 0; op < OPS; op++) {
-        bool inside = true;
-        unsigned length = 0, step = op == GET ? (stride + 19) / 20 : stride;
-        for (unsigned at = (unsigned)op * 200; inside && at < 200000; at += step, trials++) {
-            (void)clear(NULL);
-            pid_t child = step_begin(do_op, &op);
-            if (child < 0) {
-                print_message("skip: no process can be traced here\n");
-                return;
-            }
-            inside = step_on(child, at);
-            step_kill(child);
-            look_behind(op);
-            length = at;
+    unsigned instructions = 0, states = 0;
+    step_on_one_processor();
+    for (int op = 0; op < OPS; op++, step_forget(&trace)) {
+        if (!go_through(op)) {
+            return;
         }
-        print_message("operation %d: %u instructions\n", op, length);
+        instructions += trace.instructions;
+        states += trace.states;
+        do look_behind(op);
+        while (step_next(&trace));
     }
-    print_message("%d operations were killed at %u of their instructions\n", OPS, trials);
-    assert_true(trials > 2 * OPS);
+    print_message("%d operations were killed at each of %u instructions: %u states\n", OPS, instructions, states);
 }
 
 /* A reader that is held at each instruction of a get, while what it looks for is pushed out and its memory used again. */
 static void a_reader_may_be_overtaken(void **state) {
     (void)state;
-    unsigned trials = 0, stride = getenv("SHELF_TRIALS") != NULL ? 1 : 47;
     int op = GET;
-#if defined(__SANITIZE_ADDRESS__)
-    stride *= 4;
-#endif
-    bool inside = true;
-    for (unsigned at = 0; inside && at < 20000; at += stride, trials++) {
+    unsigned trials = 0;
+    step_on_one_processor();
+    if (!go_through(op)) {
+        return;
+    }
+    for (unsigned at = 0; at <= trace.instructions; at += (stride + 7) / 8, trials++) {
         (void)clear(NULL);
         pid_t child = step_begin(do_op, &op);
-        if (child < 0) {
-            print_message("skip: no process can be traced here\n");
-            return;
-        }
-        inside = step_on(child, at);
+        assert_true(step_to(child, &trace, at));
         struct shelf *shelf = join();
         struct shelf_key k = key_of(shelf, 1);
         assert_int_equal(lock(shelf), 0);
@@ -474,46 +464,51 @@ static void a_reader_may_be_overtaken(void **state) {
         assert_true(status == 0 || status == 256 - ENOENT);
         pin_leave(&shelf->pins);
     }
-    print_message("a reader was overtaken at %u of its instructions\n", trials);
-    assert_true(trials > 10);
+    print_message("a reader was overtaken at %u of its %u instructions\n", trials, trace.instructions);
+    step_forget(&trace);
 }
 
-/* The other way round: a writer that is held at each of its instructions, while a reader finds the old value or the new one, and keeps it. */
+/* The other way round: a writer that is held, while a reader finds the old value or the new one, and keeps it. */
+static void watch(int op, unsigned at) {
+    (void)clear(NULL);
+    pid_t child = step_begin(do_op, &op);
+    assert_true(step_to(child, &trace, at));
+    struct shelf *shelf = join();
+    struct shelf_hit hit = {0};
+    int rc = find(shelf, 1, &hit);
+    uint32_t number = rc == 0 ? number_of(hit.value, hit.bytes, 1) : 0;
+    assert_true(rc == 0 ? number == 1 || number == 17 : rc == -ENOENT && op != REPLACE);
+    assert_int_equal(step_let(child), 0);
+    assert_int_equal(lock(shelf), 0);
+    for (uint32_t key = 4000; key < 5000; key++) {
+        assert_int_equal(put(shelf, key, 3, NULL), 0);
+    }
+    assert_int_equal(rc == 0 ? number_of(hit.value, hit.bytes, 1) : 0, number);
+    audit(shelf);
+    arena_unlock(&shelf->arena);
+    pin_leave(&shelf->pins);
+}
+
 static void a_writer_may_be_watched(void **state) {
     (void)state;
-    unsigned trials = 0, stride = getenv("SHELF_TRIALS") != NULL ? 1 : 1601;
-    on_one_processor();
-    for (int op = REPLACE; op <= REMOVE; op++) {
-        bool inside = true;
-        for (unsigned at = (unsigned)op * 200; inside && at < 200000; at += stride, trials++) {
-            (void)clear(NULL);
-            pid_t child = step_begin(do_op, &op);
-            if (child < 0) {
-                print_message("skip: no process can be traced here\n");
-                return;
-            }
-            inside = step_on(child, at);
-            struct shelf *shelf = join();
-            struct shelf_hit hit = {0};
-            int rc = find(shelf, 1, &hit);
-            uint32_t number = rc == 0 ? number_of(hit.value, hit.bytes, 1) : 0;
-            assert_true(rc == 0 ? number == 1 || number == 17 : rc == -ENOENT && op != REPLACE);
-            assert_int_equal(step_let(child), 0);
-            assert_int_equal(lock(shelf), 0);
-            for (uint32_t key = 4000; key < 5000; key++) {
-                assert_int_equal(put(shelf, key, 3, NULL), 0);
-            }
-            assert_int_equal(rc == 0 ? number_of(hit.value, hit.bytes, 1) : 0, number);
-            audit(shelf);
-            arena_unlock(&shelf->arena);
-            pin_leave(&shelf->pins);
+    unsigned trials = 0;
+    step_on_one_processor();
+    for (int op = first_op; op <= REMOVE; op++, step_forget(&trace), first_at = 0) {
+        if (!go_through(op)) {
+            return;
+        }
+        for (unsigned at = first_at; at <= trace.instructions; at += stride, trials++) {
+            if (stride == 1 && at % 1000 == 0) print_message("all %d %u of %u\n", op, at, trace.instructions);
+            watch(op, at);
         }
     }
     print_message("a writer was watched at %u of its instructions\n", trials);
-    assert_true(trials > 10);
 }
 
-int main(void) {
+int main(int count, char **words) {
+    stride = count > 1 && strcmp(words[1], "all") == 0 ? 1 : stride;
+    first_op = count > 2 ? (int)strtol(words[2], NULL, 10) : first_op;
+    first_at = count > 3 ? (unsigned)strtoul(words[3], NULL, 10) : 0;
 #define T(name) cmocka_unit_test_setup(name, clear)
     const struct CMUnitTest tests[] = {
         T(keeps_what_was_put),

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Campaigns: many random kills with immediate restart, a kill at every pass of every point, a million callers that mean no good, and
-# hosts that vanish; locks and a cache killed at every instruction, and many who wait for a condition; ten times as many jobs under fire:
-# sh tests/soak.sh COUNT. BUILD says where the programs are.
+# hosts that vanish; a cache that is read at every instruction of who changes it, and many who wait for a condition; ten times as many jobs
+# under fire: sh tests/soak.sh COUNT. BUILD says where the programs are.
 set -eu
 registry=$(mktemp -d /dev/shm/thirl-soak.XXXXXX)
 trap 'rm -rf "$registry"' EXIT
@@ -12,9 +12,7 @@ THIRL_DIR=$registry "${BUILD:-build}/tests/crash/soak_test" "${1:-10000}"
 THIRL_DIR=$registry THIRL_CRASH_ALL=1 "${BUILD:-build}/tests/crash/crash_test"
 THIRL_DIR=$registry "${BUILD:-build}/tests/far_test" soak
 THIRL_DIR=$registry "${BUILD:-build}/tests/hostile_test" million
-THIRL_DIR=$registry "${BUILD:-build}/tests/stride_test" all
-THIRL_DIR=$registry SHELF_TRIALS=1 "${BUILD:-build}/tests/shelf_test"
+THIRL_DIR=$registry "${BUILD:-build}/tests/shelf_test" all
 THIRL_DIR=$registry "${BUILD:-build}/tests/crash/jobs_test" "$((${1:-10000} * 10))"
-THIRL_DIR=$registry "${BUILD:-build}/tests/rwlocks_test" 1
 THIRL_DIR=$registry "${BUILD:-build}/tests/conds_test" "$((${1:-10000} / 5))"
 THIRL_DIR=$registry "${BUILD:-build}/tests/named_test" all

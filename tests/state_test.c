@@ -2,7 +2,7 @@
  *
  * Shared state: what is read is always whole, whoever writes and wherever he is killed; readers never wait and write nothing.
  * A writer is killed at each instruction of a write, and at each named point; a reader is held at each instruction while
- * others write. STATE_TRIALS=N: of so many instructions every one; else a part of them where a sanitizer makes it long.
+ * others write. A part of them where a sanitizer makes it long.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -136,6 +136,32 @@ static int in_a_child(void *s) {
     thirl_state_close(&inherited);
     thirl_state *own = open_state(THIRL_ACCESS_WRITE);
     return !(told && own != NULL && set(own, 2) == 0);
+}
+
+/* Of each size, into a buffer of its size and into a large one; what stands around them stays. */
+static void copies_values_of_every_size(void **state) {
+    (void)state;
+    enum { LARGEST = 40000, AROUND = 64 };
+    static unsigned char value[LARGEST], buffer[LARGEST + 2 * AROUND];
+    struct thirl_state_options o = {.size = sizeof o, .max = LARGEST};
+    thirl_state *s = NULL;
+    assert_int_equal(thirl_state_open(&s, "plant/state", &o), 0);
+    for (size_t size = 1, step = 1; size <= LARGEST; size += step, step = size < 1100 ? 1 : 1777) {
+        for (size_t i = 0; i < size; i++) value[i] = (unsigned char)(size * 31 + i * 7 + i / 256);
+        assert_int_equal(thirl_state_set(s, value, size, THIRL_NOW), 0);
+        for (int large = 0; large < 2; large++) {
+            size_t got = 0;
+            memset(buffer, 0xa5, size + 2 * (size_t)AROUND);
+            assert_int_equal(thirl_state_get(s, buffer + AROUND, large ? LARGEST : size, &got, NULL), 0);
+            assert_true(got == size && memcmp(buffer + AROUND, value, size) == 0);
+            assert_true(buffer[AROUND - 1] == 0xa5 && buffer[AROUND + size] == 0xa5);
+        }
+        size_t needed = 0;
+        memset(buffer, 0xa5, AROUND);
+        assert_int_equal(thirl_state_get(s, buffer, size - 1, &needed, NULL), -EMSGSIZE);
+        assert_true(needed == size && buffer[0] == 0xa5);
+    }
+    thirl_state_close(&s);
 }
 
 static void is_told_of_a_fork(void **state) {
@@ -283,9 +309,9 @@ static void look_behind(thirl_state *s, bool dead) {
 
 static void survives_a_kill_at_each_instruction(void **state) {
     (void)state;
-    unsigned at = 0, stride = getenv("STATE_TRIALS") != NULL ? 1 : 3;
+    unsigned at = 0, stride = 1;
 #if defined(__SANITIZE_ADDRESS__)
-    stride *= 8;
+    stride = 24;
 #endif
     for (bool inside = true; inside && at < 20000; at += stride) {
         pid_t child = step_begin(write_and_mark, NULL);
@@ -362,18 +388,20 @@ static int read_and_mark(void *nothing) {
     return rc != 0 || number_of(value, size, version) == 0;
 }
 
-/* A reader stands at each of its instructions while up to seven values are written, and goes on. */
+/* A reader stands at each of its instructions while values are written, as many as it takes to overtake it and some others, and goes on. */
 static void a_reader_may_be_overtaken_anywhere(void **state) {
     (void)state;
-    unsigned at = 0, stride = getenv("STATE_TRIALS") != NULL ? 1 : 5;
+    unsigned at = 0, stride = 1;
 #if defined(__SANITIZE_ADDRESS__)
-    stride *= 8;
+    stride = 40;
 #endif
+    step_on_one_processor();
     thirl_state *s = open_state(THIRL_ACCESS_WRITE);
     uint64_t number = 1;
     assert_int_equal(set(s, number), 0);
     for (bool inside = true; inside && at < 20000; at += stride) {
-        for (unsigned writes = 1; writes < 8; writes++) {
+        for (unsigned turn = 0; turn < 2; turn++) {
+            unsigned writes = turn == 0 ? CELL_SLOTS - 1 : 1 + at % (2 * CELL_SLOTS);
             pid_t child = step_begin(read_and_mark, NULL);
             if (child < 0) {
                 print_message("skip: no process can be traced here\n");
@@ -424,6 +452,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup(name, clear)
     const struct CMUnitTest tests[] = {
         T(says_what_is_wrong),
+        T(copies_values_of_every_size),
         T(is_told_of_a_fork),
         T(reads_whole_values),
         T(threads_share_a_handle),

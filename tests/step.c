@@ -5,13 +5,22 @@
 #define _GNU_SOURCE
 #include "tests/step.h"
 
+#include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/room.h"
+
+/* A run of bytes that became others. */
+struct step_change {
+    size_t from, count, bytes; /* where its bytes begin among all */
+};
 
 void step_mark(void) {
     (void)raise(SIGSTOP);
@@ -60,3 +69,144 @@ void step_kill(pid_t child) {
     (void)kill(child, SIGKILL);
     (void)room_reap(child);
 }
+
+void step_on_one_processor(void) {
+    cpu_set_t one;
+    int cpu = sched_getcpu();
+    CPU_ZERO(&one);
+    CPU_SET((size_t)(cpu < 0 ? 0 : cpu), &one);
+    (void)sched_setaffinity(0, sizeof one, &one);
+}
+
+/* ---- the whole way ---- */
+
+/* Room for so many elements. */
+static void *reach(void *array, size_t count, size_t *room, size_t each) {
+    if (count <= *room) {
+        return array;
+    }
+    *room = 2 * count;
+    void *larger = realloc(array, *room * each);
+    if (larger == NULL) {
+        abort();
+    }
+    return larger;
+}
+
+static void add_change(struct step_trace *trace, size_t from, size_t count) {
+    trace->change = reach(trace->change, trace->states + 1, &trace->change_room, sizeof *trace->change);
+    trace->bytes = reach(trace->bytes, trace->byte_count + count, &trace->byte_room, 1);
+    trace->change[trace->states++] = (struct step_change){from, count, trace->byte_count};
+    for (size_t i = 0; i < count; i++) { /* of the first state there are none */
+        trace->bytes[trace->byte_count++] = trace->now[from + i] = trace->memory[from + i];
+    }
+}
+
+/* What has changed since the state before. */
+static void look(struct step_trace *trace) {
+    size_t from = 0, end = trace->size;
+    if (memcmp(trace->memory, trace->now, trace->size) == 0) {
+        return;
+    }
+    while (trace->memory[from] == trace->now[from]) from++;
+    while (trace->memory[end - 1] == trace->now[end - 1]) end--;
+    add_change(trace, from, end - from);
+}
+
+static uintptr_t place_of(pid_t child) {
+#if defined(__x86_64__)
+    struct user_regs_struct registers;
+    return ptrace(PTRACE_GETREGS, child, NULL, &registers) == 0 ? (uintptr_t)registers.rip : 0;
+#else
+    (void)child;
+    return 0;
+#endif
+}
+
+bool step_through(struct step_trace *trace, pid_t child, void *memory, size_t size) {
+    *trace = (struct step_trace){.memory = memory, .size = size};
+    if (child < 0) {
+        return false;
+    }
+    trace->first = malloc(size);
+    trace->now = malloc(size);
+    if (trace->first == NULL || trace->now == NULL) {
+        abort();
+    }
+    memcpy(trace->first, memory, size);
+    memcpy(trace->now, memory, size);
+    add_change(trace, 0, 0);
+    do {
+        trace->where = reach(trace->where, trace->instructions + 1, &trace->where_room, sizeof *trace->where);
+        trace->where[trace->instructions] = place_of(child);
+        look(trace);
+    } while (step_on(child, 1) && ++trace->instructions != 0);
+    step_kill(child);
+    memcpy(memory, trace->first, size);
+    memcpy(trace->now, trace->first, size);
+    return true;
+}
+
+bool step_next(struct step_trace *trace) {
+    if (trace->at + 1 >= trace->states) {
+        return false;
+    }
+    const struct step_change *change = &trace->change[++trace->at];
+    memcpy(trace->now + change->from, trace->bytes + change->bytes, change->count);
+    memcpy(trace->memory, trace->now, trace->size);
+    return true;
+}
+
+void step_forget(struct step_trace *trace) {
+    free(trace->first);
+    free(trace->now);
+    free(trace->where);
+    free(trace->change);
+    free(trace->bytes);
+    *trace = (struct step_trace){.states = 0};
+}
+
+/* ---- a part of the way, quickly ---- */
+
+#if defined(__x86_64__)
+#define TRAP 0xcc /* int3 */
+
+static bool set_place(pid_t child, uintptr_t place) {
+    struct user_regs_struct registers;
+    if (ptrace(PTRACE_GETREGS, child, NULL, &registers) != 0) {
+        return false;
+    }
+    registers.rip = place;
+    return ptrace(PTRACE_SETREGS, child, NULL, &registers) == 0;
+}
+
+/* Runs until it comes by there, and stops before that instruction. */
+static bool run_to(pid_t child, uintptr_t place) {
+    int status = 0;
+    long code = ptrace(PTRACE_PEEKTEXT, child, place, NULL);
+    return ptrace(PTRACE_POKETEXT, child, place, (code & ~0xffL) | TRAP) == 0 &&
+           ptrace(PTRACE_CONT, child, NULL, NULL) == 0 && waitpid(child, &status, 0) == child && WIFSTOPPED(status) &&
+           WSTOPSIG(status) == SIGTRAP && place_of(child) == place + 1 && set_place(child, place) &&
+           ptrace(PTRACE_POKETEXT, child, place, code) == 0;
+}
+
+bool step_to(pid_t child, const struct step_trace *trace, unsigned instruction) {
+    uintptr_t place = trace->where[instruction];
+    unsigned passes = 0;
+    for (unsigned i = 1; i <= instruction; i++) passes += trace->where[i] == place;
+    if (trace->where[0] == place) {
+        return step_on(child, instruction);
+    }
+    for (unsigned i = 0; i < passes; i++) {
+        if ((i != 0 && !step_on(child, 1)) || !run_to(child, place)) {
+            return false;
+        }
+    }
+    return true;
+}
+#else
+bool step_to(pid_t child, const struct step_trace *trace, unsigned instruction) {
+    (void)trace;
+    return step_on(child, instruction);
+}
+#endif

@@ -6,6 +6,8 @@
 #define TESTS_STEP_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Forks a child that runs body(argument) up to its first step_mark. */
@@ -21,5 +23,34 @@ bool step_on(pid_t, unsigned instructions);
 int step_let(pid_t);
 
 void step_kill(pid_t);
+
+/* An operation from its beginning to its end, and what memory was like meanwhile. */
+struct step_trace {
+    unsigned instructions;
+    unsigned states; /* that memory was in, one after the other; the first is that before the first instruction */
+    unsigned at;     /* the state that it is in */
+    unsigned char *memory, *first, *now;
+    size_t size;
+    uintptr_t *where; /* of each instruction; likewise each change, and what it made of memory */
+    struct step_change *change;
+    unsigned char *bytes;
+    size_t where_room, change_room, byte_count, byte_room;
+};
+
+/* Leads the child through all of it, notes what memory was like behind each instruction that changed something there, and kills it at the end:
+ * whatever instruction it had been killed at, it would have left one of these states. false: nobody can be traced here. Pairs with
+ * step_forget, also then. Memory is in the first state again. */
+bool step_through(struct step_trace *, pid_t, void *memory, size_t size);
+
+/* Makes memory what it was in the next state. false: that was the last. */
+bool step_next(struct step_trace *);
+void step_forget(struct step_trace *);
+
+/* Lets another child, at the beginning of the same operation, go on until so many of its instructions are done; it stops only where it comes by
+ * the last of them. false: it took another way. */
+bool step_to(pid_t, const struct step_trace *, unsigned instruction);
+
+/* A step is two changes of process: there is no need to wake another processor for each. For the calling thread and its children. */
+void step_on_one_processor(void);
 
 #endif

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Semaphores, events, what is done once, and barriers: whoever changes one is killed at an instruction of it, at some of them or, with the
- * argument "all", at every one. Whoever comes next finds it whole.
+ * Every lock: whoever changes one is killed at each instruction of it, and whoever comes next finds it whole. A process that is killed leaves
+ * memory as it is at that instruction: so each operation is led through once, and all that memory was meanwhile is looked behind.
  */
-#define _GNU_SOURCE
 #include <errno.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -28,14 +26,18 @@
 #include "tests/room.h"
 #include "tests/step.h"
 
+#define COND_WAITED (UINT64_C(1) << 32)
+
 static struct board {
+    thirl_mutex mutex, urgent, again;
+    thirl_rwlock rwlock;
+    thirl_cond cond;
     thirl_sem sem, count;
     thirl_event event, automatic;
     thirl_once once;
     thirl_barrier barrier;
+    uint64_t first, second; /* equal, but while somebody has the mutex, or writes */
 } * board;
-
-static bool all;
 
 static int begin(void **state) {
     board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -45,11 +47,17 @@ static int begin(void **state) {
 /* Everything as new, and as if somebody slept at each, so that whoever changes it wakes: their words come first. */
 static void anew(void) {
     memset(board, 0, sizeof *board);
+    assert_int_equal(thirl_mutex_init(&board->mutex, 0), 0);
+    assert_int_equal(thirl_mutex_init(&board->urgent, THIRL_LOCK_INHERIT), 0);
+    assert_int_equal(thirl_mutex_init(&board->again, THIRL_LOCK_RECURSIVE), 0);
+    assert_int_equal(thirl_rwlock_init(&board->rwlock, 0), 0);
+    assert_int_equal(thirl_cond_init(&board->cond, 0), 0);
     assert_int_equal(thirl_sem_init(&board->sem, 1, 0), 0);
     assert_int_equal(thirl_sem_init(&board->count, 0, THIRL_LOCK_COUNTING), 0);
     assert_int_equal(thirl_event_init(&board->event, 0), 0);
     assert_int_equal(thirl_event_init(&board->automatic, THIRL_LOCK_AUTOMATIC), 0);
     assert_int_equal(thirl_barrier_init(&board->barrier, 1), 0);
+    board->cond.thirl_own[0] |= COND_WAITED;
     board->sem.thirl_own[0] |= SEM_WAITERS;
     board->count.thirl_own[0] |= TOKEN_WAITERS;
     board->event.thirl_own[0] |= BEACON_WAITERS;
@@ -69,6 +77,173 @@ struct operation {
 static int nothing(void) {
     return 0;
 }
+
+/* ---- mutex ---- */
+
+static int tear(void) {
+    atomic_poke(&board->first, board->first + 1);
+    return 0;
+}
+
+static int lock(void) {
+    return thirl_mutex_lock(&board->mutex, THIRL_NOW) < 0;
+}
+
+static int lock_and_change(void) {
+    CHECK(lock() == 0);
+    (void)tear();
+    atomic_poke(&board->second, board->first);
+    return 0;
+}
+
+static int unlock(void) {
+    return thirl_mutex_unlock(&board->mutex);
+}
+
+static int condemn(void) {
+    return thirl_mutex_condemn(&board->mutex);
+}
+
+static int mend(void) {
+    atomic_poke(&board->second, board->first);
+    return thirl_mutex_mend(&board->mutex);
+}
+
+/* Nobody finds torn what he is not told of; and what was mended is so for the next. */
+static int takes(thirl_mutex *mutex) {
+    int rc = thirl_mutex_lock(mutex, THIRL_NOW);
+    CHECK(rc == THIRL_OWNER_DIED || (rc == 0 && board->first == board->second));
+    board->second = board->first;
+    CHECK(rc == 0 || thirl_mutex_mend(mutex) == 0);
+    CHECK(thirl_mutex_unlock(mutex) == 0 && thirl_mutex_lock(mutex, THIRL_NOW) == 0);
+    CHECK(thirl_mutex_unlock(mutex) == 0 && thirl_mutex_deinit(mutex) == 0);
+    return 0;
+}
+
+static int mutex_is_whole(void) {
+    return takes(&board->mutex);
+}
+
+static int mutex_is_whole_or_given_up(void) {
+    return thirl_mutex_lock(&board->mutex, THIRL_NOW) == -ENOTRECOVERABLE ? 0
+           : thirl_mutex_unlock(&board->mutex) != 0                       ? 1
+                                                                          : mutex_is_whole();
+}
+
+static int die_with_the_mutex(void *none) {
+    (void)none;
+    return lock() != 0 ? 1 : tear();
+}
+
+static int mutex_of_the_dead(void) {
+    return room_run(die_with_the_mutex, NULL);
+}
+
+static int lock_urgent(void) {
+    return thirl_mutex_lock(&board->urgent, THIRL_NOW) < 0 ? 1 : tear();
+}
+
+static int unlock_urgent(void) {
+    atomic_poke(&board->second, board->first);
+    return thirl_mutex_unlock(&board->urgent);
+}
+
+static int die_with_the_urgent(void *none) {
+    (void)none;
+    return lock_urgent();
+}
+
+static int urgent_of_the_dead(void) {
+    return room_run(die_with_the_urgent, NULL);
+}
+
+static int urgent_is_whole(void) {
+    return takes(&board->urgent);
+}
+
+static int lock_twice(void) {
+    CHECK(thirl_mutex_lock(&board->again, THIRL_NOW) == 0 && thirl_mutex_lock(&board->again, THIRL_NOW) == 0);
+    return tear();
+}
+
+static int unlock_twice(void) {
+    atomic_poke(&board->second, board->first);
+    return thirl_mutex_unlock(&board->again) != 0 ? 1 : thirl_mutex_unlock(&board->again);
+}
+
+static int again_is_whole(void) {
+    return takes(&board->again);
+}
+
+/* ---- read-write lock ---- */
+
+static int read_it(void) {
+    return thirl_rwlock_read(&board->rwlock, THIRL_NOW) < 0;
+}
+
+static int write_it(void) {
+    return thirl_rwlock_write(&board->rwlock, THIRL_NOW) < 0 ? 1 : tear();
+}
+
+static int let_go_of_it(void) {
+    atomic_poke(&board->second, board->first);
+    return thirl_rwlock_unlock(&board->rwlock);
+}
+
+static int die_writing(void *none) {
+    (void)none;
+    return write_it();
+}
+
+static int rwlock_of_the_dead(void) {
+    return room_run(die_writing, NULL);
+}
+
+static int rwlock_is_whole(void) {
+    int rc = thirl_rwlock_write(&board->rwlock, THIRL_NOW);
+    rc = rc == -EAGAIN ? thirl_rwlock_write(&board->rwlock, thirl_in_ms(20000)) : rc; /* it has counted just now */
+    CHECK(rc == THIRL_OWNER_DIED || (rc == 0 && board->first == board->second));
+    CHECK(rc == 0 || thirl_rwlock_mend(&board->rwlock) == 0);
+    CHECK(thirl_rwlock_unlock(&board->rwlock) == 0 && thirl_rwlock_read(&board->rwlock, THIRL_NOW) == 0);
+    CHECK(thirl_rwlock_unlock(&board->rwlock) == 0 && thirl_rwlock_deinit(&board->rwlock) == 0);
+    return 0;
+}
+
+/* ---- condition variable ---- */
+
+static int cond_wait_it(void) {
+    int rc = thirl_cond_wait(&board->cond, &board->mutex, THIRL_NOW);
+    return rc == 0 || rc == -EAGAIN ? 0 : 1;
+}
+
+static int cond_signal_it(void) {
+    return thirl_cond_signal(&board->cond);
+}
+
+static int cond_broadcast_it(void) {
+    return thirl_cond_broadcast(&board->cond);
+}
+
+/* Somebody waits, and is woken. */
+static int wait_for_the_next(void *none) {
+    (void)none;
+    CHECK(thirl_mutex_lock(&board->mutex, thirl_in_ms(20000)) == 0);
+    while (board->first == 0) CHECK(thirl_cond_wait(&board->cond, &board->mutex, thirl_in_ms(20000)) == 0);
+    return unlock();
+}
+
+static int cond_is_whole(void) {
+    int rc = thirl_mutex_lock(&board->mutex, THIRL_NOW);
+    CHECK(rc >= 0 && thirl_mutex_mend(&board->mutex) == 0);
+    pid_t child = room_fork(wait_for_the_next, NULL);
+    rc = thirl_cond_wait(&board->cond, &board->mutex, thirl_in_ms(1));
+    CHECK(rc == 0 || rc == -ETIMEDOUT);
+    CHECK(tear() == 0 && cond_signal_it() == 0 && unlock() == 0 && room_reap(child) == 0);
+    CHECK(thirl_cond_deinit(&board->cond) == 0);
+    return 0;
+}
+
+/* ---- semaphore ---- */
 
 static int permit_wait(void) {
     return thirl_sem_wait(&board->sem, THIRL_NOW);
@@ -110,6 +285,8 @@ static int count_is_sane(void) {
     CHECK(count_post() == 0 && count_wait() == 0 && count_wait() == -EAGAIN);
     return 0;
 }
+
+/* ---- event, once, barrier ---- */
 
 static int event_set(void) {
     return thirl_event_set(&board->event) != 0 ? 1 : thirl_event_set(&board->automatic);
@@ -179,6 +356,24 @@ static int place_is_free(void) {
 }
 
 static const struct operation operations[] = {
+    {"mutex_lock", nothing, nothing, lock_and_change, mutex_is_whole},
+    {"mutex_lock, from a dead one", mutex_of_the_dead, nothing, lock, mutex_is_whole},
+    {"mutex_unlock", nothing, lock_and_change, unlock, mutex_is_whole},
+    {"mutex_mend", mutex_of_the_dead, lock, mend, mutex_is_whole},
+    {"mutex_condemn", nothing, lock, condemn, mutex_is_whole_or_given_up},
+    {"mutex_lock, lending priority", nothing, nothing, lock_urgent, urgent_is_whole},
+    {"mutex_lock, lending priority, from a dead one", urgent_of_the_dead, nothing, lock_urgent, urgent_is_whole},
+    {"mutex_unlock, lending priority", nothing, lock_urgent, unlock_urgent, urgent_is_whole},
+    {"mutex_lock, twice", nothing, nothing, lock_twice, again_is_whole},
+    {"mutex_unlock, twice", nothing, lock_twice, unlock_twice, again_is_whole},
+    {"rwlock_read", nothing, nothing, read_it, rwlock_is_whole},
+    {"rwlock_write", nothing, nothing, write_it, rwlock_is_whole},
+    {"rwlock_write, from a dead one", rwlock_of_the_dead, nothing, write_it, rwlock_is_whole},
+    {"rwlock_unlock, of a reader", nothing, read_it, let_go_of_it, rwlock_is_whole},
+    {"rwlock_unlock, of a writer", nothing, write_it, let_go_of_it, rwlock_is_whole},
+    {"cond_wait", nothing, lock, cond_wait_it, cond_is_whole},
+    {"cond_signal", nothing, nothing, cond_signal_it, cond_is_whole},
+    {"cond_broadcast", nothing, nothing, cond_broadcast_it, cond_is_whole},
     {"sem_wait", nothing, nothing, permit_wait, permit_is_there},
     {"sem_wait, from a dead one", permit_of_the_dead, nothing, permit_wait, permit_is_there},
     {"sem_post", nothing, permit_wait, permit_post, permit_is_there},
@@ -208,49 +403,43 @@ static int do_operation(void *argument) {
     return rc < 0;
 }
 
-/* A step is two changes of process: there is no need to wake another processor for each. */
-static void on_one_processor(void) {
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET((unsigned)sched_getcpu(), &one);
-    (void)sched_setaffinity(0, sizeof one, &one);
+/* The operation does what it is to do, when nobody is killed. */
+static void does(const struct operation *operation) {
+    anew();
+    assert_int_equal(operation->earlier(), 0);
+    assert_int_equal(step_let(step_begin(do_operation, (void *)(uintptr_t)operation)), 0);
 }
 
-static void killed_at_its_instructions(void **state) {
+static void killed_at_each_instruction(void **state) {
     (void)state;
-#if defined(__SANITIZE_ADDRESS__)
-    unsigned stride = all ? 1 : 499;
-#else
-    unsigned stride = all ? 1 : 89;
-#endif
-    unsigned trials = 0;
-    on_one_processor();
+    unsigned instructions = 0, states = 0;
+    step_on_one_processor();
     for (size_t i = 0; i < OPERATIONS; i++) {
-        bool inside = true;
-        unsigned at = (unsigned)room_dice(stride);
-        for (; inside; at += stride, trials++) {
-            anew();
-            assert_int_equal(operations[i].earlier(), 0);
-            pid_t child = step_begin(do_operation, (void *)(uintptr_t)&operations[i]);
-            if (child < 0) {
-                print_message("skip: no process can be traced here\n");
-                return;
-            }
-            inside = step_on(child, at);
-            step_kill(child);
-            int rc = operations[i].behind();
-            if (rc != 0) print_message("%s, killed after %u instructions\n", operations[i].name, at);
-            assert_int_equal(rc, 0);
-            assert_true(at < 100000);
+        const struct operation *operation = &operations[i];
+        struct step_trace trace;
+        does(operation);
+        anew();
+        assert_int_equal(operation->earlier(), 0);
+        pid_t child = step_begin(do_operation, (void *)(uintptr_t)operation);
+        if (!step_through(&trace, child, board, sizeof *board)) {
+            print_message("skip: no process can be traced here\n");
+            skip();
         }
-        if (all) print_message("%s: %u instructions\n", operations[i].name, at);
+        assert_true(trace.instructions > 10 && trace.states > 1);
+        instructions += trace.instructions;
+        states += trace.states;
+        do {
+            int rc = operation->behind();
+            if (rc != 0) print_message("%s, killed in state %u of %u\n", operation->name, trace.at, trace.states);
+            assert_int_equal(rc, 0);
+        } while (step_next(&trace));
+        step_forget(&trace);
     }
-    print_message("killed at %u instructions\n", trials);
-    assert_true(trials > OPERATIONS);
+    print_message("%zu operations were killed at each of %u instructions: %u states\n", OPERATIONS, instructions,
+                  states);
 }
 
-int main(int argc, char **argv) {
-    all = argc > 1 && strcmp(argv[1], "all") == 0;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(killed_at_its_instructions)};
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(killed_at_each_instruction)};
     return cmocka_run_group_tests(tests, begin, room_end);
 }

@@ -95,14 +95,14 @@ struct frag {
         gap; /* in_order: of the packet that came last: its number, and how many of its sender are missing before it */
     uint64_t turn;
     unsigned parts;
-    struct frag_part part[FRAG_PARTS];
+    unsigned latest; /* of the senders: who sent last */
     struct frag_part *whole;
-    struct frag_sender sender[FRAG_SENDERS];
-    unsigned latest;      /* of the senders: who sent last */
-    unsigned char *spare; /* the last buffer that was given back */
-    size_t spare_room;
     uint64_t lost;        /* messages that were begun and not finished; where lossy, packets that never came too */
     uint64_t twice, late; /* packets that came again, and out of order; where lossy */
+    unsigned char *spare; /* the last buffer that was given back */
+    size_t spare_room;
+    struct frag_sender sender[FRAG_SENDERS];
+    struct frag_part part[FRAG_PARTS];
 };
 
 /* max: larger messages are refused; room: for all unfinished messages. lossy: packets may be lost, doubled or reordered: that
