@@ -17,7 +17,6 @@
 #include "base/weave.h"
 #include "mech/grade.h"
 #include "mech/seal.h"
-#include "mem/sweep.h"
 #include "wire/topic.h"
 
 #define MAGIC "thirlaut"
@@ -66,11 +65,23 @@ static int write_note(int dir, const struct note *note, unsigned mode) {
 
 /* ---- choosing ---- */
 
-/* Is there a channel in shared memory of that name: ends that are open, or messages that wait for somebody? */
+/* Is there a channel in shared memory of that name: ends of the living, or messages that wait for somebody? */
 static bool is_there(const struct roll *roll) {
     char path[300];
     (void)snprintf(path, sizeof path, "chan/%s", roll->name + PREFIX_LENGTH);
-    return faccessat(node_dir(), path, F_OK, 0) == 0;
+    int dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *list = dir < 0 ? NULL : roll_list(dir);
+    bool there = false;
+    for (struct dirent *entry; list != NULL && !there && (entry = readdir(list)) != NULL;) {
+        struct roll_end end;
+        const char *kind;
+        there = roll_parse(entry->d_name, &end, &kind) && (node_alive(end.node) || strcmp(kind, "claim") == 0);
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    fd_close(&dir);
+    return there;
 }
 
 static int grade_for(struct grade *grade, enum thirl_role role, const struct thirl_options *options) {
@@ -235,7 +246,6 @@ int auto_agree(struct auto_seat *seat, const struct mech **mech, enum thirl_role
     if (rc != 0) {
         return rc;
     }
-    sweep_dead(); /* what they have left does not count as being there */
     int64_t patience = options->timeout > 0 ? options->timeout : 30 * CLOCK_S;
     rc = roll_begin(&seat->roll, "auto", addr->rest, pattern_of(role) | seal_kind(options) * ROLL_CRC, false, false,
                     options->mode == 0 ? 0600 : options->mode, clock_after(clock_now(), patience));
