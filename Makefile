@@ -167,8 +167,12 @@ $(EXAMPLES): $(B)/%: $(B)/obj/%.o $(STATIC)
 $(filter-out $(FUZZERS),$(TESTS)): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
 	$(LINK) -Wl,-u,leaks_look -o $@ $^ -lcmocka
 
+# It carries the page in itself.
+$(B)/obj/bench/page.o: bench/page.html
+
 # Its allocator counts.
 $(B)/tests/quiet_test: $(B)/obj/bench/count.o
+$(B)/tests/hist_test: $(B)/obj/bench/hist.o
 
 # A parser and its corpus; with libFuzzer's main where that drives it.
 $(FUZZERS): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(EXTRA)),,$(B)/tests/fuzz/replay.o) $(B)/tests/libtest.a $(WEAVE)
@@ -212,7 +216,7 @@ usual:
 	mv mech/usual.c~ mech/usual.c
 
 bench: all
-	$(BENCH_PROGRAM)
+	$(BENCH_PROGRAM) all
 
 COUNT ?= 10000
 soak: tests
@@ -263,12 +267,13 @@ install: all
 		'Libs: -L$${libdir} -lthirl' 'Libs.private: -pthread' 'Cflags: -I$${includedir}' \
 		>$(TO_LIB)/pkgconfig/thirl.pc
 	$(if $(TOOL),$(INSTALL) -m 755 $(TOOL_PROGRAM) $(DESTDIR)$(PREFIX)/bin/thirl)
+	$(if $(BENCH),$(INSTALL) -m 755 $(BENCH_PROGRAM) $(DESTDIR)$(PREFIX)/bin/thirl-bench)
 	for page in $(MAN); do $(INSTALL) -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	$(EACH_OTHER_NAME) ln -sf $${page##*/} $$link; done; done
 
 uninstall:
 	rm -f $(patsubst %,$(DESTDIR)$(PREFIX)/%,$(wildcard include/thirl/*.h)) $(TO_LIB)/libthirl.a $(TO_LIB)/libthirl.so* \
-		$(TO_LIB)/pkgconfig/thirl.pc $(DESTDIR)$(PREFIX)/bin/thirl
+		$(TO_LIB)/pkgconfig/thirl.pc $(DESTDIR)$(PREFIX)/bin/thirl $(DESTDIR)$(PREFIX)/bin/thirl-bench
 	for page in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	$(EACH_OTHER_NAME) rm -f $$link; done; done
 	-rmdir $(DESTDIR)$(PREFIX)/include/thirl

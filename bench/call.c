@@ -26,6 +26,7 @@ static int ping_round(struct run *run) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
     stage_meet(run, STAGE_PING);
+    stage_from(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         if (medium->put(run, STAGE_PING, payload_at(&payload, run->size, i)) ||
             get_round(run, STAGE_PING, target.bytes)) {
@@ -38,6 +39,7 @@ static int ping_round(struct run *run) {
         }
         last = tick;
     }
+    stage_to(run, STAGE_PING, run->warm + run->count);
     stage->samples = run->count < STAGE_SAMPLES ? run->count : STAGE_SAMPLES;
     stage->sum[0] = payload_total(&payload, run->warm + run->count);
     return sum == stage->sum[0] ? 0 : stage_fail(run, STAGE_PING, "the payload came back changed");
@@ -51,6 +53,7 @@ static int pong_round(struct run *run) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
     }
     stage_meet(run, STAGE_PONG);
+    stage_from(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         if (get_round(run, STAGE_PONG, target.bytes)) {
             return -1;
@@ -60,6 +63,7 @@ static int pong_round(struct run *run) {
             return -1;
         }
     }
+    stage_to(run, STAGE_PONG, run->warm + run->count);
     run->stage->sum[1] = sum;
     return 0;
 }
@@ -71,6 +75,7 @@ static int ping_way(struct run *run) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
     stage_meet(run, STAGE_PING);
+    stage_from(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         if (run->window) {
             stage_wait(run, i);
@@ -79,6 +84,7 @@ static int ping_way(struct run *run) {
             return -1;
         }
     }
+    stage_to(run, STAGE_PING, run->warm + run->count);
     run->stage->sum[0] = payload_total(&payload, run->warm + run->count);
     return 0;
 }
@@ -91,6 +97,7 @@ static int pong_way(struct run *run) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
     }
     stage_meet(run, STAGE_PONG);
+    stage_from(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         if (medium->get(run, STAGE_PONG, target.bytes)) {
             return -1;
@@ -102,6 +109,7 @@ static int pong_way(struct run *run) {
         }
     }
     run->stage->end = stage_now();
+    stage_to(run, STAGE_PONG, run->warm + run->count);
     run->stage->sum[1] = sum;
     return 0;
 }

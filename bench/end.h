@@ -39,6 +39,10 @@ extern const struct work thirl_lookup, thirl_lookup_copy, thirl_lookup_many;
 /* word.c: round trips of a word by signals. */
 extern const struct work thirl_word;
 
+/* trip.c: round trips and calls of any mechanism; flow.c: one way, to many, from many. By copy, and in place. */
+extern const struct work trip_copy, trip_place, trip_call;
+extern const struct work flow_way_copy, flow_way_place, flow_out_copy, flow_out_place, flow_in_copy, flow_in_place;
+
 /* end.c: only asks what the largest message is: outcome->samples. */
 extern const struct work end_limits;
 

@@ -14,6 +14,12 @@ extern const struct work floor_mutex_plain, floor_mutex_robust, floor_mutex_cont
 extern const struct work floor_rwlock_read, floor_rwlock_write, floor_rwlock_contended, floor_cond_round; /* likewise */
 extern const struct work floor_futex; /* both sleep: one FUTEX_WAKE and one FUTEX_WAIT a side */
 
+/* pass.c: round trips of any size, by copy and in place. */
+extern const struct work floor_pass_spin, floor_pass_sleep, floor_hand_spin, floor_hand_sleep;
+
+/* spread.c: one to many and many to one. */
+extern const struct work floor_out, floor_in;
+
 /* ring.c: one way, one producer, one consumer. */
 extern const struct work floor_packed; /* packed records, the length word commits */
 extern const struct work floor_cached; /* packed records, both cursors published, each side caches the other's */
@@ -52,5 +58,10 @@ extern const struct work floor_word;
     X(sysv)
 #define FLOOR_DECLARE(name) extern const struct work floor_##name##_round, floor_##name##_way;
 FLOOR_MEDIA(FLOOR_DECLARE)
+
+/* spread.c: the same to many and from many, where thirl has that. */
+#define FLOOR_SPREAD(X) X(stream) X(seqpacket) X(datagram) X(tcp) X(mq) X(sysv)
+#define FLOOR_DECLARE_SPREAD(name) extern const struct work floor_##name##_out, floor_##name##_in;
+FLOOR_SPREAD(FLOOR_DECLARE_SPREAD)
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * thirl-bench: thirl beside the bare floors on this machine. Without a case it measures them all.
+ * thirl-bench: thirl beside the bare floors on this machine: named cases, or a survey of what was chosen; without either, of every mechanism.
  */
 #include <errno.h>
 #include <ftw.h>
@@ -9,9 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/costs.h"
 #include "bench/end.h"
+#include "bench/page.h"
 #include "bench/plan.h"
 #include "bench/print.h"
+#include "bench/show.h"
 #include "bench/wake.h"
 
 #define BLOCK (256 * 1024) /* of the verb rate */
@@ -19,25 +22,38 @@
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_BOUND = 3 };
 
 static const char usage[] =
-    "usage: thirl-bench [--rounds N] [--quick] [--cpus N] [--size BYTES] [--json FILE] [--gate] [--markdown] [CASE…]\n"
-    "       thirl-bench --realtime [--rounds N] [--quick]    how long wake-ups take, as a histogram\n"
-    "       thirl-bench list                the cases\n"
-    "       thirl-bench table --markdown    the headline cases in one table\n"
-    "       thirl-bench rtt ADDRESS         round trip of 64 B: one line\n"
-    "       thirl-bench rate ADDRESS        one way in place, blocks of 256 KiB or the largest message: one line\n"
-    "       thirl-bench floor-copy | floor-rtt-spin    shared memory's floor alone: one line\n"
-    "       thirl-bench floor-X | floor-rtt-X          likewise, X one of: stream seqpacket datagram tcp tcp6 udp "
+    "usage: thirl bench [CHOICE…] [OUTPUT…]      a survey of what was chosen; without a choice, of every mechanism\n"
+    "       thirl bench [OPTION…] CASE…          named cases, each with its bound\n"
+    "\n"
+    "Choice: --mech shm,unix,seqpacket,datagram,tcp,udp,mq,sysv,pipe,fifo,sig    --pattern "
+    "rtt,oneway,fanout,fanin,call\n"
+    "        --size 8,64,4K,...,16M    --wait adaptive,spin,sleep    --copy    --zero-copy\n"
+    "        --peers N (of fanout and fanin)    --pin CPU,CPU    --no-pin    --rate N (a second, by intended start)\n"
+    "        --quick (some 20 s)    --seconds S (all of it)    --rounds N\n"
+    "Output: a table; --json [FILE], --csv [FILE], --md [FILE] instead; --html FILE, a page of its own; --save, for "
+    "thirl advise\n"
+    "\n"
+    "       thirl bench list                the cases; all: every one\n"
+    "       thirl bench [--rounds N] [--quick] [--cpus N] [--size BYTES] [--json FILE] [--gate] [--markdown] CASE…\n"
+    "       thirl bench --realtime [--rounds N] [--quick]    how long wake-ups take, as a histogram\n"
+    "       thirl bench table --markdown    the headline cases in one table\n"
+    "       thirl bench rtt ADDRESS         round trip of 64 B: one line\n"
+    "       thirl bench rate ADDRESS        one way in place, blocks of 256 KiB or the largest message: one line\n"
+    "       thirl bench floor-copy | floor-rtt-spin    shared memory's floor alone: one line\n"
+    "       thirl bench floor-X | floor-rtt-X          likewise, X one of: stream seqpacket datagram tcp tcp6 udp "
     "pipe\n"
     "                                                  fifo mq sysv; floor-rtt-sig\n"
-    "       thirl-bench count-spin N | count-call N | count-sleep N    N round trips, for counting system calls\n"
+    "       thirl bench count-spin N | count-call N | count-sleep N    N round trips, for counting system calls\n"
     "Exit status: 0 measured; 1 a variant failed; 2 wrong usage; 3 a bound is missed, with --gate.\n";
 
 static struct {
     struct measure_options measure;
-    const char *json;
-    bool gate, markdown, realtime;
+    struct choice choice;
+    const char *json, *csv, *md, *html; /* files, "-" for standard output */
+    bool gate, markdown, realtime, save;
+    int rounds;         /* that were asked for; 0: none */
     int cpus;           /* only what runs on so many processors; 0: all */
-    size_t size;        /* only messages of that size; 0: all */
+    size_t size;        /* of named cases only messages of that size; 0: all */
     char directory[64]; /* the registry of this run; "" when the user has set one */
 } self = {.measure = {.rounds = 7}};
 
@@ -97,7 +113,7 @@ static int run_plans(const struct plan *const *plans, size_t count) {
     static struct report report;
     int result = 0, cpu[2];
     bool first = true;
-    FILE *json = self.json ? fopen(self.json, "we") : NULL;
+    FILE *json = !self.json ? NULL : strcmp(self.json, "-") == 0 ? stdout : fopen(self.json, "we");
     if (self.json && !json) {
         fprintf(stderr, "thirl-bench: %s: %s\n", self.json, strerror(errno));
         return EXIT_FAILED;
@@ -108,7 +124,7 @@ static int run_plans(const struct plan *const *plans, size_t count) {
     if (json) {
         fputc('[', json);
     }
-    if (self.markdown) {
+    if (self.markdown && json != stdout) {
         print_markdown_head();
     }
     for (size_t i = 0; i < count; i++) {
@@ -124,7 +140,7 @@ static int run_plans(const struct plan *const *plans, size_t count) {
                 result = EXIT_BOUND;
             }
         }
-        if (plan->count) {
+        if (plan->count && json != stdout) {
             (self.markdown ? print_markdown : print_table)(&report);
         }
         if (json && plan->count) {
@@ -134,7 +150,7 @@ static int run_plans(const struct plan *const *plans, size_t count) {
     }
     if (json) {
         fputs("\n]\n", json);
-        if (fclose(json)) {
+        if (json == stdout ? fflush(json) : fclose(json)) {
             fprintf(stderr, "thirl-bench: %s: %s\n", self.json, strerror(errno));
             result = EXIT_FAILED;
         }
@@ -197,10 +213,63 @@ static int count_calls(const char *name, const char *text) {
     return 0;
 }
 
+/* To a file, or to standard output where it is "-". */
+static int write_out(const char *path, void show(FILE *, const struct survey *), const struct survey *survey) {
+    FILE *file = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
+    if (!file) {
+        fprintf(stderr, "thirl-bench: %s: %s\n", path, strerror(errno));
+        return EXIT_FAILED;
+    }
+    show(file, survey);
+    bool bad = ferror(file) != 0;
+    if ((file == stdout ? fflush(file) : fclose(file)) || bad) {
+        fprintf(stderr, "thirl-bench: %s: %s\n", path, strerror(errno));
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+static int run_survey(void) {
+    struct choice *choice = &self.choice;
+    struct survey survey;
+    struct survey_options options = {
+        .rounds = self.rounds, .quick = self.measure.quick, .seconds = choice->seconds, .census = true};
+    int result = 0, cpu[2];
+    if (self.save && !choice->free && !choice->sizes) {
+        double seconds = choice->seconds;
+        choice_cells_saved(choice, options.quick);
+        options.seconds = seconds > 0 ? seconds : options.quick ? 20 : 60;
+    } else {
+        choice_cells(choice, options.quick);
+    }
+    if (stage_cpus(cpu) < 2) {
+        fprintf(stderr, "thirl-bench: only one processor: figures for two say nothing here\n");
+    }
+    if (survey_run(&survey, choice, &options)) {
+        return EXIT_FAILED;
+    }
+    bool other = (self.json && strcmp(self.json, "-") == 0) || (self.csv && strcmp(self.csv, "-") == 0) ||
+                 (self.md && strcmp(self.md, "-") == 0) || (self.html && strcmp(self.html, "-") == 0);
+    if (!other) {
+        show_table(stdout, &survey);
+    }
+    result = self.json && write_out(self.json, show_json, &survey) ? EXIT_FAILED : result;
+    result = self.csv && write_out(self.csv, show_csv, &survey) ? EXIT_FAILED : result;
+    result = self.md && write_out(self.md, show_markdown, &survey) ? EXIT_FAILED : result;
+    result = self.html && write_out(self.html, page_write, &survey) ? EXIT_FAILED : result;
+    result = self.save && costs_save(&survey) ? EXIT_FAILED : result;
+    result = survey.refused == survey.count ? EXIT_FAILED : result;
+    survey_deinit(&survey);
+    return result;
+}
+
 static int run_cases(char **names, int count) {
     const struct plan *plans[64];
     size_t chosen = 0;
     bool table = count == 1 && strcmp(names[0], "table") == 0;
+    if (count == 1 && strcmp(names[0], "all") == 0) {
+        count = 0;
+    }
     for (size_t i = 0; i < plan_count && (count == 0 || table); i++) {
         if (!table || plan_table[i].headline) {
             plans[chosen++] = &plan_table[i];
@@ -218,6 +287,14 @@ static int run_cases(char **names, int count) {
 
 static int dispatch(char **names, int count) {
     enum measure_kind kind;
+    if (count == 0 && !self.gate && !self.markdown && !self.cpus) {
+        return run_survey();
+    }
+    if (self.choice.free || self.csv || self.md || self.html || self.save) {
+        fprintf(stderr, "thirl-bench: a named case and a free choice exclude each other\n");
+        return EXIT_USAGE;
+    }
+    self.size = self.choice.sizes ? self.choice.size[0] : 0;
     const struct entry *single = count == 1 ? plan_single(names[0], &kind) : NULL;
     if (single) {
         return measure_one(names[0], single, kind);
@@ -235,11 +312,28 @@ static int dispatch(char **names, int count) {
     return run_cases(names, count);
 }
 
-/* Takes the options out of the arguments. How many are left, or -1. */
+/* The file behind an option that may have one: the next word, unless it is an option or a case. */
+static const char *read_file(int argc, char **argv, int *i) {
+    enum measure_kind kind;
+    const char *next = *i + 1 < argc ? argv[*i + 1] : "--";
+    if ((next[0] == '-' && next[1]) || plan_find(next) || plan_single(next, &kind) || strcmp(next, "all") == 0) {
+        return "-";
+    }
+    ++*i;
+    return next;
+}
+
+/* Takes the options out of the arguments. How many are left, or -1; -2: a sentence was said. */
 static int read_options(int argc, char **argv) {
     int left = 0;
+    choice_init(&self.choice);
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--quick") == 0) {
+        int chosen = choice_option(&self.choice, argc, argv, &i);
+        if (chosen) {
+            if (chosen < 0) {
+                return -2;
+            }
+        } else if (strcmp(argv[i], "--quick") == 0) {
             self.measure.quick = true;
         } else if (strcmp(argv[i], "--gate") == 0) {
             self.gate = true;
@@ -247,14 +341,20 @@ static int read_options(int argc, char **argv) {
             self.realtime = true;
         } else if (strcmp(argv[i], "--markdown") == 0) {
             self.markdown = true;
-        } else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
-            self.json = argv[++i];
+        } else if (strcmp(argv[i], "--save") == 0) {
+            self.save = true;
+        } else if (strcmp(argv[i], "--json") == 0) {
+            self.json = read_file(argc, argv, &i);
+        } else if (strcmp(argv[i], "--csv") == 0) {
+            self.csv = read_file(argc, argv, &i);
+        } else if (strcmp(argv[i], "--md") == 0) {
+            self.md = read_file(argc, argv, &i);
+        } else if (strcmp(argv[i], "--html") == 0 && i + 1 < argc) {
+            self.html = argv[++i];
         } else if (strcmp(argv[i], "--cpus") == 0 && i + 1 < argc) {
             self.cpus = atoi(argv[++i]);
-        } else if (strcmp(argv[i], "--size") == 0 && i + 1 < argc) {
-            self.size = strtoull(argv[++i], NULL, 10);
         } else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
-            self.measure.rounds = atoi(argv[++i]);
+            self.measure.rounds = self.rounds = atoi(argv[++i]);
             if (self.measure.rounds < 1 || self.measure.rounds > MEASURE_ROUNDS) {
                 return -1;
             }
@@ -270,6 +370,9 @@ static int read_options(int argc, char **argv) {
 int main(int argc, char **argv) {
     bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
     int count = help ? 0 : read_options(argc, argv);
+    if (count == -2) {
+        return EXIT_USAGE;
+    }
     if (count < 0 || help || (self.realtime && count != 0)) {
         fputs(usage, help ? stdout : stderr);
         return help ? 0 : EXIT_USAGE;

@@ -2,19 +2,15 @@
  *
  * Rounds, percentiles and ratios.
  */
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "bench/floor.h"
 #include "bench/measure.h"
+#include "bench/where.h"
 
 #define ATTEMPTS (MEASURE_ROUNDS * 3)
-#define ADDRESS 320
 #define PROBE_DRIFT 1.25 /* a round whose probes differ by more was measured in two regimes */
 
 struct course {
@@ -77,38 +73,9 @@ static void read_sample(const struct stage *stage, enum measure_kind kind, uint6
     sample->rate = (double)stage->samples * 1e9 / stage_ns(sum);
 }
 
-/* A port that nobody has now; it may be taken by somebody else before it is used, but hardly ever is. */
-static unsigned free_port(void) {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&at, length) || getsockname(fd, (struct sockaddr *)&at, &length)) {
-        at.sin_port = htons(47113);
-    }
-    close(fd);
-    return ntohs(at.sin_port);
-}
-
-/* What is fresh in an address: a name, behind a colon a port, in pipe:// nothing. */
-static void write_address(char address[static ADDRESS], const struct entry *entry) {
-    static unsigned number;
-    char fresh[40] = "";
-    size_t length = strlen(entry->scheme);
-    if (!entry->options) {
-        snprintf(address, ADDRESS, "%s", entry->scheme);
-        return;
-    }
-    if (entry->scheme[length - 1] == ':') {
-        snprintf(fresh, sizeof fresh, "%u", free_port());
-    } else if (strcmp(entry->scheme, "pipe://") != 0) {
-        snprintf(fresh, sizeof fresh, "thirl-bench-%d-%u", (int)getpid(), number++);
-    }
-    snprintf(address, ADDRESS, "%s%s%s%s", entry->scheme, fresh, entry->options[0] ? "?" : "", entry->options);
-}
-
 static int run_entry(const struct entry *entry, enum measure_kind kind, uint64_t count, struct sample *sample,
                      const char **why) {
-    char address[ADDRESS];
+    char address[WHERE_MAX];
     struct run run = {.size = entry->size, .ring = entry->ring, .window = entry->window, .count = count};
     stage_cpus(run.cpu);
     if (entry->cpus == 1) {
@@ -117,7 +84,7 @@ static int run_entry(const struct entry *entry, enum measure_kind kind, uint64_t
     run.warm =
         kind == MEASURE_ROUND ? count / 10 + (count < 1000 ? 50 : 200) : entry->ring * 2 / (entry->size + 8) + 100;
     if (entry->scheme) {
-        write_address(address, entry);
+        where_fresh(address, entry->scheme, entry->options);
         run.address = address;
     }
     const struct stage *stage;

@@ -25,6 +25,7 @@ struct medium {
     /* In round trips, before get: waits until there is something, where get itself cannot end; else NULL. */
     int (*await)(struct run *, enum stage_side);
     void (*free)(struct run *); /* what outlives its descriptors; may be NULL */
+    bool shared;                /* any number of processes may send to one */
 };
 
 /* socket.c, tube.c, packet.c */

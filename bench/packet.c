@@ -100,7 +100,7 @@ static int get_mq(struct run *run, enum stage_side side, unsigned char *at) {
     return 0;
 }
 
-const struct medium medium_mq = {.make = make_mq, .put = put_mq, .get = get_mq, .head = HEAD};
+const struct medium medium_mq = {.make = make_mq, .put = put_mq, .get = get_mq, .head = HEAD, .shared = true};
 
 /* ---- System V: fd is the queue's number. Its calls have no limit in time, and nothing to poll. ---- */
 
@@ -163,5 +163,9 @@ static int get_sysv(struct run *run, enum stage_side side, unsigned char *at) {
     return 0;
 }
 
-const struct medium medium_sysv = {
-    .make = make_sysv, .put = put_sysv, .get = get_sysv, .head = sizeof(struct typed), .free = free_sysv};
+const struct medium medium_sysv = {.make = make_sysv,
+                                   .put = put_sysv,
+                                   .get = get_sysv,
+                                   .head = sizeof(struct typed),
+                                   .free = free_sysv,
+                                   .shared = true};

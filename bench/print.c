@@ -8,7 +8,7 @@
 
 #define GIB (1024.0 * 1024.0 * 1024.0)
 
-static void write_time(char out[static 24], double ns) {
+void print_time(char out[static 24], double ns) {
     if (ns < 1000) {
         snprintf(out, 24, "%.0f ns", ns);
     } else if (ns < 1e6) {
@@ -18,7 +18,7 @@ static void write_time(char out[static 24], double ns) {
     }
 }
 
-static void write_size(char out[static 24], uint64_t size) {
+void print_size(char out[static 24], uint64_t size) {
     if (size >= 1 << 20 && size % (1 << 20) == 0) {
         snprintf(out, 24, "%llu MiB", (unsigned long long)(size >> 20));
     } else if (size >= 1024 && size % 1024 == 0) {
@@ -38,7 +38,7 @@ static void write_rate(char out[static 24], enum measure_kind kind, double rate,
 
 static void write_figure(char out[static 24], enum measure_kind kind, const struct sample *sample, size_t size) {
     if (kind == MEASURE_ROUND) {
-        write_time(out, sample->p50);
+        print_time(out, sample->p50);
     } else {
         write_rate(out, kind, sample->rate, size);
     }
@@ -72,17 +72,17 @@ static void print_row(const struct report *report, const struct entry *entry) {
     const struct result *result = result_of(report, entry);
     enum measure_kind kind = report->plan->kind;
     char size[24], ring[24], a[24], b[24], c[24];
-    write_size(size, entry->size);
-    write_size(ring, entry->ring);
+    print_size(size, entry->size);
+    print_size(ring, entry->ring);
     printf("  %-26s %8s %8s %4d", entry->variant, size, kind == MEASURE_ROUND ? "" : ring, entry->cpus);
     if (result->why[0]) {
         printf("  failed: %s\n", result->why);
         return;
     }
     if (kind == MEASURE_ROUND) {
-        write_time(a, result->median.p50);
-        write_time(b, result->median.p99);
-        write_time(c, result->median.p999);
+        print_time(a, result->median.p50);
+        print_time(b, result->median.p99);
+        print_time(c, result->median.p999);
         printf(" %10s %10s %10s", a, b, c);
     } else {
         write_rate(a, MEASURE_MESSAGES, result->median.rate, entry->size);
@@ -125,12 +125,12 @@ void print_markdown(const struct report *report) {
         if (!result->floor) {
             continue;
         }
-        write_size(size, entry->size);
-        write_size(ring, entry->ring);
+        print_size(size, entry->size);
+        print_size(ring, entry->ring);
         write_figure(own, plan->kind, &result->median, entry->size);
         write_figure(floor, plan->kind, &result_of(report, result->floor)->median, result->floor->size);
         if (plan->kind == MEASURE_ROUND) {
-            write_time(tail, result->median.p99);
+            print_time(tail, result->median.p99);
         }
         printf("| `%s`: %s%s%s%s | %s | %s | %s | %s (%s) | %.2f [%.2f..%.2f] |", plan->name, entry->variant,
                entry->cpus == 1 ? ", one processor" : "", plan->kind == MEASURE_MESSAGES ? ", ring " : "",
@@ -144,7 +144,7 @@ void print_markdown(const struct report *report) {
     fflush(stdout);
 }
 
-static void put_text(FILE *file, const char *text) {
+void print_text(FILE *file, const char *text) {
     fputc('"', file);
     for (; *text; text++) {
         if (*text == '"' || *text == '\\') {
@@ -167,7 +167,7 @@ void print_json(FILE *file, const struct report *report, bool first) {
                 entry->cpus);
         if (result->why[0]) {
             fprintf(file, ",\"failed\":");
-            put_text(file, result->why);
+            print_text(file, result->why);
         } else if (plan->kind == MEASURE_ROUND) {
             fprintf(file, ",\"p50_ns\":%.1f,\"p99_ns\":%.1f,\"p999_ns\":%.1f", result->median.p50, result->median.p99,
                     result->median.p999);

@@ -36,6 +36,7 @@ stage_inline int send_packed(struct run *run, size_t size) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
     stage_meet(run, STAGE_PING);
+    stage_from(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         while (__builtin_expect(at + record + 8 - seen > run->ring, 0)) {
             seen = stage_load(&control->read); /* pairs with the consumer's store */
@@ -46,6 +47,7 @@ stage_inline int send_packed(struct run *run, size_t size) {
         stage_store((uint64_t *)here, size);
         at += record;
     }
+    stage_to(run, STAGE_PING, run->warm + run->count);
     run->stage->sum[0] = payload_total(&payload, run->warm + run->count);
     return 0;
 }
@@ -56,6 +58,7 @@ stage_inline int receive_packed(struct run *run, size_t size) {
     const uint64_t mask = run->ring - 1, step = run->ring / PUBLISH;
     uint64_t at = 0, told = 0, sum = 0;
     stage_meet(run, STAGE_PONG);
+    stage_from(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         const unsigned char *here = ring + (at & mask);
         uint64_t length = stage_load((const uint64_t *)here); /* pairs with the producer's store */
@@ -77,6 +80,7 @@ stage_inline int receive_packed(struct run *run, size_t size) {
         }
     }
     run->stage->end = stage_now();
+    stage_to(run, STAGE_PONG, run->warm + run->count);
     run->stage->sum[1] = sum;
     return 0;
 }
@@ -95,6 +99,7 @@ stage_inline int send_cached(struct run *run, size_t size, bool slots) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
     stage_meet(run, STAGE_PING);
+    stage_from(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         uint64_t length = size;
         if (!slots) {
@@ -109,6 +114,7 @@ stage_inline int send_cached(struct run *run, size_t size, bool slots) {
         tail += slots ? room : room_of(length);
         stage_store(&control->tail, tail);
     }
+    stage_to(run, STAGE_PING, run->warm + run->count);
     run->stage->sum[0] = payload_total(&payload, run->warm + run->count);
     return 0;
 }
@@ -118,6 +124,7 @@ stage_inline int receive_cached(struct run *run, size_t size, bool slots) {
     const uint64_t mask = run->ring - 1, room = room_of(size);
     uint64_t head = 0, seen = 0, sum = 0;
     stage_meet(run, STAGE_PONG);
+    stage_from(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         while (__builtin_expect(head == seen, 0)) {
             seen = stage_load(&control->tail); /* pairs with the producer's store */
@@ -133,6 +140,7 @@ stage_inline int receive_cached(struct run *run, size_t size, bool slots) {
         }
     }
     run->stage->end = stage_now();
+    stage_to(run, STAGE_PONG, run->warm + run->count);
     run->stage->sum[1] = sum;
     return 0;
 }
@@ -154,6 +162,7 @@ static int send_copy(struct run *run) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
     }
     stage_meet(run, STAGE_PING);
+    stage_from(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         while (stage_load(FLAG(run, slot))) { /* pairs with the receiver's store of 0 */
         }
@@ -161,6 +170,7 @@ static int send_copy(struct run *run) {
         stage_store(FLAG(run, slot), 1);
         slot = slot + 1 == slots ? 0 : slot + 1;
     }
+    stage_to(run, STAGE_PING, run->warm + run->count);
     run->stage->sum[0] = payload_total(&payload, run->warm + run->count);
     return 0;
 }
@@ -173,6 +183,7 @@ static int receive_copy(struct run *run) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
     }
     stage_meet(run, STAGE_PONG);
+    stage_from(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         while (!stage_load(FLAG(run, slot))) { /* pairs with the sender's store of 1 */
         }
@@ -185,6 +196,7 @@ static int receive_copy(struct run *run) {
         }
     }
     run->stage->end = stage_now();
+    stage_to(run, STAGE_PONG, run->warm + run->count);
     run->stage->sum[1] = sum;
     return 0;
 }

@@ -11,11 +11,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/census.h"
 #include "bench/medium.h"
 #include "bench/stage.h"
 
@@ -169,8 +171,21 @@ static int map_area(struct run *run) {
     return result;
 }
 
+/* Each further peer has ends of its own. */
+static int make_lanes(struct run *run) {
+    run->lane = calloc(run->peers, sizeof *run->lane);
+    for (unsigned i = 0; run->lane && i < run->peers; i++) {
+        run->lane[i] = *run;
+        if (run->medium->make(&run->lane[i])) {
+            return -1;
+        }
+    }
+    return run->lane ? 0 : stage_fail(run, STAGE_PING, "no memory for %u peers", run->peers);
+}
+
 static int prepare(const struct work *work, struct run *run) {
     run->control = run->area = NULL;
+    run->lane = NULL;
     memset(run->fd, -1, sizeof run->fd);
     memset(run->queue, -1, sizeof run->queue);
     if (work->area && map_area(run)) {
@@ -178,7 +193,7 @@ static int prepare(const struct work *work, struct run *run) {
                           strerror(errno));
     }
     run->medium = work->medium;
-    return run->medium ? run->medium->make(run) : 0;
+    return !run->medium ? 0 : run->peers ? make_lanes(run) : run->medium->make(run);
 }
 
 static void close_side(struct run *run, enum stage_side side) {
@@ -189,10 +204,7 @@ static void close_side(struct run *run, enum stage_side side) {
     }
 }
 
-static void put_away(struct run *run) {
-    if (run->control) {
-        munmap(run->control, run->ring * 2 + STAGE_CONTROL);
-    }
+static void free_medium(struct run *run) {
     if (run->medium && run->medium->free) {
         run->medium->free(run);
     }
@@ -200,16 +212,58 @@ static void put_away(struct run *run) {
     close_side(run, STAGE_PONG);
 }
 
-static void pin(int cpu) {
+static void put_away(struct run *run) {
+    if (run->control) {
+        munmap(run->control, run->ring * 2 + STAGE_CONTROL);
+    }
+    for (unsigned i = 0; run->lane && i < run->peers; i++) {
+        free_medium(&run->lane[i]);
+    }
+    free(run->lane);
+    free_medium(run);
+}
+
+void stage_pin(int cpu) {
     cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    sched_setaffinity(0, sizeof set, &set);
+    if (cpu >= 0) {
+        CPU_ZERO(&set);
+        CPU_SET(cpu, &set);
+        sched_setaffinity(0, sizeof set, &set);
+    }
+}
+
+static void read_usage(int64_t *user, int64_t *system) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    *user = usage.ru_utime.tv_sec * INT64_C(1000000000) + usage.ru_utime.tv_usec * 1000;
+    *system = usage.ru_stime.tv_sec * INT64_C(1000000000) + usage.ru_stime.tv_usec * 1000;
+}
+
+void stage_from(struct run *run, unsigned who) {
+    struct stage_share *share = &run->stage->share[who];
+    if (run->census) {
+        census_begin(share->why, sizeof share->why);
+        return;
+    }
+    read_usage(&share->user, &share->system);
+}
+
+void stage_to(struct run *run, unsigned who, uint64_t messages) {
+    struct stage_share *share = &run->stage->share[who];
+    int64_t user, system;
+    share->messages = messages;
+    if (run->census) {
+        share->calls = census_end();
+        return;
+    }
+    read_usage(&user, &system);
+    share->user = user - share->user;
+    share->system = system - share->system;
 }
 
 /* In a child. */
 static void play(struct run *run, enum stage_side side) {
-    pin(run->cpu[side]);
+    stage_pin(run->cpu[side]);
     /* First touches are not what is measured. */
     madvise(run->stage, sizeof *run->stage, MADV_POPULATE_WRITE);
     if (run->area) {
@@ -240,9 +294,9 @@ static pid_t start(struct run *run, enum stage_side side) {
 
 int stage_beside(struct run *run, const char *address) {
     snprintf(run->stage->handed, sizeof run->stage->handed, "%s", address);
-    pin(run->cpu[STAGE_PONG]); /* it begins where its parent is, and this process is going to spin */
+    stage_pin(run->cpu[STAGE_PONG]); /* it begins where its parent is, and this process is going to spin */
     run->beside = start(run, STAGE_PONG);
-    pin(run->cpu[STAGE_PING]);
+    stage_pin(run->cpu[STAGE_PING]);
     return run->beside > 0 ? 0 : stage_fail(run, STAGE_PING, "fork: %s", strerror(errno));
 }
 

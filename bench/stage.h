@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bench/hist.h"
+
+#define STAGE_PEERS 16       /* most receivers of one sender, or senders to one receiver */
 #define STAGE_SAMPLES 200000 /* most round trips that one run can time one by one */
 #define STAGE_CONTROL 16384  /* bytes of the control area */
 #define STAGE_PAIR 128       /* two lines: the adjacent-line prefetcher fetches both */
@@ -20,6 +23,18 @@
 
 /* Ping sends first and times round trips; pong answers, or receives and times. */
 enum stage_side { STAGE_PING, STAGE_PONG };
+
+/* What each process of a run leaves behind: ping and pong, and behind them what further peers there are. */
+struct stage_share {
+    int64_t user, system; /* processor time of the counted part, ns */
+    uint64_t calls;       /* system calls in it, of a run that counts them */
+    uint64_t messages;    /* how many it had; 0: this process counted nothing */
+    int64_t begin, end;   /* stage_now() before the first and behind the last counted message */
+    uint64_t sum;         /* payload words written or read */
+    char why[200];        /* why there are no calls; or what went wrong with a further peer */
+    uint64_t received __attribute__((aligned(STAGE_PAIR))); /* messages, where the run has a window */
+    struct hist hist;                                       /* ticks of round trips, or from the intended start on */
+} __attribute__((aligned(STAGE_PAIR)));
 
 /* What the two processes share besides the medium itself. */
 struct stage {
@@ -32,7 +47,8 @@ struct stage {
     char why[2][256];        /* what went wrong on a side, "" when nothing did */
     uint32_t ready[2] __attribute__((aligned(STAGE_PAIR)));
     uint64_t received __attribute__((aligned(STAGE_PAIR))); /* messages, where the run has a window */
-    uint32_t sample[STAGE_SAMPLES];                         /* ticks of each counted round trip */
+    struct stage_share share[STAGE_PEERS + 1];
+    uint32_t sample[STAGE_SAMPLES]; /* ticks of each counted round trip */
 };
 
 /* One run of one work. Filled in before stage_run; the children get a copy. */
@@ -46,7 +62,10 @@ struct run {
     uint64_t warm, count;
     uint64_t
         window; /* one way: so many messages may be on their way, over what loses those that nobody waits for; 0: all */
-    int cpu[2];
+    int cpu[2]; /* -1: wherever the system puts that process */
+    unsigned peers; /* receivers of one sender, or senders to one receiver, where the work has several; else 0 */
+    double period;  /* ticks from one intended start to the next; 0: each message when the one before is done */
+    bool census;    /* counts system calls, and no times */
     /* Set by stage_run: */
     struct stage *stage;
     unsigned char *control;      /* STAGE_CONTROL zeroed bytes, shared by the two */
@@ -56,6 +75,7 @@ struct run {
     int queue[2];                /* System V: each side's, written to; -1 */
     size_t packet;               /* bytes of the largest piece; 0: whole messages */
     int beside;                  /* the other side's pid, where ping has started it */
+    struct run *lane;            /* of a medium with several peers: the ends of each; NULL: these */
 };
 
 struct work {
@@ -79,8 +99,11 @@ void stage_meet(struct run *, enum stage_side); /* both sides are here */
 int stage_beside(struct run *,
                  const char *address); /* in ping, where pong inherits: starts it as a child of this process */
 void stage_wait(const struct run *,
-                uint64_t sent); /* in ping, one way, before each message: until the window is open */
-uint64_t stage_threads(void);   /* of the calling process */
+                uint64_t sent);              /* in ping, one way, before each message: until the window is open */
+uint64_t stage_threads(void);                /* of the calling process */
+void stage_pin(int cpu);                     /* the calling process; -1: it stays where it may be */
+void stage_from(struct run *, unsigned who); /* from here on this process's work is counted, warm-up included, … */
+void stage_to(struct run *, unsigned who, uint64_t messages); /* … and its share says what so many messages took */
 
 double stage_ns(double ticks);
 int64_t stage_now(void); /* CLOCK_MONOTONIC, ns */

@@ -99,6 +99,7 @@ stage_inline int round_trips(struct run *run, enum stage_side side, bool ours) {
     if ((ours ? open_ours : open_bare)(run, side, &wire)) {
         return -1;
     }
+    stage_from(run, side);
     for (uint64_t i = 0; i < total; i++) {
         if (side == STAGE_PING && (ours ? put_ours : put_bare)(run, side, &wire, (uint32_t)i & INT32_MAX)) {
             return -1;
@@ -116,6 +117,7 @@ stage_inline int round_trips(struct run *run, enum stage_side side, bool ours) {
         }
         last = tick;
     }
+    stage_to(run, side, total);
     run->stage->sum[side] = sum;
     if (side == STAGE_PING) {
         run->stage->samples = run->count < STAGE_SAMPLES ? run->count : STAGE_SAMPLES;

@@ -11,9 +11,6 @@
 #include "base/weave.h"
 #include "include/thirl/thirl.h"
 
-#define SWEEP 4  /* looked at in LIMBO by each who puts or removes */
-#define ROUNDS 5 /* how often an item can come round before it goes, and once more */
-
 /* ---- the whole ---- */
 
 static uint64_t up(uint64_t bytes) {

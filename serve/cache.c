@@ -302,6 +302,7 @@ static int find_some(thirl_cache *cache, const struct iovec *keys, size_t count,
             return rc;
         }
         found += rc == 0;
+        pin_more();
     }
     return found;
 }

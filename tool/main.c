@@ -158,6 +158,17 @@ const struct tool_verb tool_verbs[] = {
      "  thirl advise --pattern push --across hosts --priority throughput\n"
      "  thirl advise --pattern pair --across users --json\n"
      "  thirl advise --channel shm://camera\n"},
+    {"bench", "CHOICE", "measure what the mechanisms cost on this machine", FOR_BENCH, 0, false, tool_bench,
+     "Runs thirl-bench(1), which has all that stands behind the verb: a choice of mechanisms, patterns, sizes and ways "
+     "to "
+     "wait,\n"
+     "or named cases; without any, every mechanism. Each figure stands beside that of a bare loop over the same "
+     "system\n"
+     "calls, or the same memory, in the same run. Exit codes are its own.\n"
+     "\n"
+     "Examples:\n"
+     "  thirl bench --quick\n"
+     "  thirl bench --save\n"},
     {"clean", "ADDRESS", "remove what dead processes have left in the kernel", FOR_CLEAN, 0, false, tool_clean,
      "Message queues stay in the kernel when their processes end. Removes those of the channel, or of all channels,\n"
      "that nobody has open, with the messages in them, and prints how many those were. Where a channel has left "

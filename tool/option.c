@@ -365,7 +365,12 @@ static enum tool_exit check(const struct tool_args *args) {
 
 enum tool_exit option_parse(struct tool_args *args, int count, char **words) {
     bool options = true;
-    char **last = words + count; /* holds the NULL of argv */
+    char **last = words + count;        /* holds the NULL of argv */
+    if (args->verb->bit == FOR_BENCH) { /* all of it is the program's own */
+        args->help = count == 1 && (strcmp(*words, "--help") == 0 || strcmp(*words, "-h") == 0);
+        args->command = words;
+        return TOOL_DONE;
+    }
     while (words < last && *words) {
         char *word = *words++;
         enum tool_exit code = TOOL_DONE;

@@ -60,7 +60,8 @@ enum {
     FOR_CACHE = 131072,
     FOR_LOCK = 262144,
     FOR_ADVISE = 524288,
-    FOR_ALL = 1048575,
+    FOR_BENCH = 1048576,
+    FOR_ALL = 2097151,
     FOR_SENDERS = FOR_SEND | FOR_PUB | FOR_PUSH,
     FOR_RECEIVERS = FOR_RECV | FOR_SUB | FOR_PULL,
     FOR_FLOW = FOR_SENDERS | FOR_RECEIVERS,
@@ -148,8 +149,8 @@ struct tool_wish {
 struct tool_args {
     const struct tool_verb *verb;
     const char *operand; /* ADDRESS, VERB of help, CMD of run; NULL when there is none */
-    char *
-        *command; /* of run and serve: CMD and its arguments, with a NULL behind them; of cache what to do; else NULL */
+    char **
+        command; /* of run and serve: CMD and its arguments, with a NULL behind them; of cache and bench what to do; else NULL */
     const char *file, *message, *over, *channel, *trace;
     enum tool_format format;
     bool json, stats, quiet, help, serve, both, keep, all, echo, watch, topic;
@@ -188,6 +189,7 @@ int tool_lock(const struct tool_args *);
 int tool_doctor(const struct tool_args *);
 int tool_clean(const struct tool_args *);
 int tool_advise(const struct tool_args *);
+int tool_bench(const struct tool_args *);
 int tool_version(const struct tool_args *);
 int tool_help(const struct tool_args *);
 

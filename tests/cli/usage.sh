@@ -18,13 +18,13 @@ helps() {
     [ "$code" = 0 ] && contains helps.out '^Usage: thirl' && [ ! -s helps.err ]
 }
 
-for verb in send recv pub sub push pull call serve list ping run mechanisms doctor cache advise clean version help; do
+for verb in send recv pub sub push pull call serve list ping run mechanisms doctor cache advise bench clean version help; do
     check "thirl help $verb" helps help $verb
     check "thirl $verb --help" helps $verb --help
 done
 check "thirl help" helps help
 check "thirl --help" helps --help
-check "thirl help names each verb" test "$(grep -Ec '^  (send|recv|pub|sub|push|pull|call|serve|list|ping|run|mechanisms|doctor|cache|advise|clean|version|help) ' helps.out)" = 18
+check "thirl help names each verb" test "$(grep -Ec '^  (send|recv|pub|sub|push|pull|call|serve|list|ping|run|mechanisms|doctor|cache|advise|bench|clean|version|help) ' helps.out)" = 19
 check "thirl help has the exit codes" test "$(grep -Ec '^ +(0|1|2|3|4|5|6|7|8|129|130|141|143)  ' helps.out)" = 13
 
 tool version >out
