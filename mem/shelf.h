@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "mem/arena.h"
 #include "mem/item.h"
+#include "mem/lot.h"
 #include "mem/pin.h"
 #include "mem/sieve.h"
 
@@ -35,8 +36,7 @@ struct shelf_bucket { /* shared */
 };
 
 struct shelf_head { /* shared */
-    char magic[8];
-    uint32_t version, size;  /* of this struct */
+    struct lot_head lot;
     uint64_t bytes, buckets; /* of all of it; a power of two. Never changed, like seats and seed */
     uint64_t seed, registry[2];
     uint32_t seats;
