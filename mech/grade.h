@@ -29,6 +29,7 @@ struct grade_line {
     const struct grade_kind *kind;
     const struct mech *mech; /* the one that carries the role */
     bool fits, known, in_place;
+    bool serial; /* per_second is what comes out one after the other, where nobody has measured many at once */
     unsigned copies;
     double p50, p99, per_second, cpu; /* 0: not known */
     double key;                       /* what counts, the less the better */
@@ -49,5 +50,8 @@ void grade_free(struct grade *);
 /* The line of what is best where a name is all that both sides have: where nothing was measured here, the first in the order of the table. NULL:
  * none can do it. */
 const struct grade_line *grade_named(const struct grade *);
+
+/* Why that one stands where it does. */
+const char *grade_reason(const struct grade *, enum costs_mech);
 
 #endif
