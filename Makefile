@@ -4,7 +4,7 @@
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
 #   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
-#   make arrows lint format bench soak peers wake tide conform-all install uninstall clean
+#   make arrows lint format bench bench-guard soak peers wake tide conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
@@ -217,6 +217,11 @@ usual:
 
 bench: all
 	$(BENCH_PROGRAM) all
+
+# The promised ratios: fails where one is missed by more than the noise of its own rounds, at 95 % confidence. ROUNDS=15, CASES="rtt-spin call".
+CASES ?= rtt-spin rtt-sleep rtt-hot rtt-one-core call stream-small stream-bulk zero-copy gather mutex unix-rtt unix-stream unix-call pipe-rtt mq-rtt
+bench-guard: all
+	$(BENCH_PROGRAM) --guard --quick --rounds $(or $(ROUNDS),9) $(CASES)
 
 COUNT ?= 10000
 soak: tests
