@@ -2,9 +2,11 @@
  *
  * What an end can be asked: its descriptor, its limits, its peer; and what the whole registry holds.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "chan/aside.h"
+#include "include/thirl/advise.h"
 
 /* A struct that the caller sized: filled as far as both sides know it. */
 static int hand_over(void *to, const void *from, size_t known, const char *call) {
@@ -160,6 +162,23 @@ int thirl_hand(thirl *end, char *address, size_t capacity) {
                            : rc;
 }
 
+int thirl_over(thirl *end, struct thirl_over *over) {
+    struct thirl_over answer = {.address = ""};
+    if (end == NULL) {
+        return end_refuse(end, MECH_IN);
+    }
+    enum mech_way way = end_main_way(end);
+    int rc = over == NULL ? err_say(EINVAL, "thirl_over: there is no struct to fill (NULL)") : 0;
+    rc = rc != 0 ? rc : end_enter(end, way, INT64_MAX);
+    if (rc != 0) {
+        return rc;
+    }
+    (void)snprintf(answer.address, sizeof answer.address, "%s", end->seat != NULL ? end->seat->over : end->address);
+    (void)snprintf(answer.reason, sizeof answer.reason, "%s", end->seat != NULL ? end->seat->why : "");
+    end_leave(end, way);
+    return hand_over(over, &answer, sizeof answer, "thirl_over");
+}
+
 struct listing {
     int (*seen)(void *, const struct thirl_seen *);
     void *context;
@@ -181,6 +200,8 @@ static int show(void *context, const struct node_line *line) {
     static const char *const states[] = {"free", "waiting", "linked", "closed"};
     const struct listing *listing = context;
     const struct node_end *end = line->end;
+    char over[ADDR_MAX], why[256];
+    bool agreed = auto_look(end->address, over, why);
     struct thirl_seen seen = {
         .size = sizeof seen,
         .address = end->address,
@@ -208,6 +229,8 @@ static int show(void *context, const struct node_line *line) {
         .held_bytes = end->in.held,
         .expired = end->in.expired,
         .silences = end->in.silences + end->out.silences,
+        .over = agreed ? over : "",
+        .reason = agreed ? why : "",
     };
     return listing->seen(listing->context, &seen);
 }

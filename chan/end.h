@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/gate.h"
 #include "base/proc.h"
+#include "mech/auto.h"
 #include "mech/haste.h"
 #include "mech/mech.h"
 #include "mem/node.h"
@@ -69,11 +70,12 @@ struct thirl {
     uint32_t pieces;  /* that are still out of a closed end, and keep its memory */
     int kick;         /* an eventfd that wakes the waiters on descriptors, -1 until there is one */
     bool stream;
-    bool fails;      /* ?full=fail: a sender never waits for room */
-    bool retry;      /* ?retry */
-    bool tells;      /* ?deadlock=fail */
-    bool asks;       /* CALL or SERVE: a message there belongs to a call, and has no place in send and recv */
-    struct due *due; /* SERVE: due.h; else NULL */
+    bool fails;             /* ?full=fail: a sender never waits for room */
+    bool retry;             /* ?retry */
+    bool tells;             /* ?deadlock=fail */
+    bool asks;              /* CALL or SERVE: a message there belongs to a call, and has no place in send and recv */
+    struct due *due;        /* SERVE: due.h; else NULL */
+    struct auto_seat *seat; /* of auto://: its place among those who agreed; else NULL */
     struct end_aside aside;
     int64_t (*when)(thirl *); /* of calls: from when on something lies aside; see aside.h. NULL: nothing ever does */
     void *pattern;            /* what a room above keeps with this end, */

@@ -3,6 +3,7 @@
  * An end's life: opened from an address, closed, and given back when the last piece of it is free.
  */
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -221,6 +222,7 @@ static void give_back(thirl *end) {
         end->forget(end->pattern);
     }
     mech_unwrap(end->mech);
+    free(end->seat);
     free(end->state);
     free(end);
 }
@@ -230,47 +232,35 @@ void end_destroy(thirl *end) {
     give_back(end);
 }
 
-int thirl_open(thirl **out, enum thirl_role role, const char *address, const struct thirl_options *given) {
-    if (out == NULL) {
-        return err_say(EINVAL, "thirl_open: there is no place for the end (NULL)");
-    }
-    *out = NULL;
-    struct addr addr;
+/* Of auto://: what carries it is agreed on with all others who have it open. *seat is then its place among them, else NULL. */
+static int agree(struct auto_seat **seat, const struct mech **mech, enum thirl_role role, const char *address,
+                 struct addr *addr) {
     struct mech_open open = {.address = address};
-    const struct mech *mech = NULL;
-    int rc = understand(address, given, &addr, &mech);
-    if (rc == 0 && mech->form != NULL) {
-        mech = mech->form(addr.rest, &addr.options);
+    if (!auto_is(*mech)) {
+        return 0;
     }
-    mech = rc == 0 ? mech_for(mech, role) : mech;
-    rc = rc != 0 ? rc : describe(role, &open, mech, address);
-    rc = rc != 0 ? rc : widen(&mech, role, addr.rest, address, addr.options.of);
-    rc = rc != 0 ? rc : complete(&addr.options, mech, address);
-    if (rc != 0) {
-        return rc;
+    int rc = describe(role, &open, mech_for(*mech, role), address);
+    if (rc == 0) {
+        *seat = calloc(1, sizeof **seat);
+        rc = *seat == NULL ? err_say(ENOMEM, "%s: no memory for an end", address) : 0;
     }
-    open.rest = addr.rest;
-    open.options = addr.options;
-    uint32_t epoch = proc_begin();
-    if (epoch == 0) {
-        return -ENOMEM;
-    }
-    rc = mech_wrap(&mech, address, &addr.options);
-    if (rc != 0) {
-        return rc;
-    }
-    open.mech = mech;
-    thirl *end = make(mech, &open, epoch);
+    return rc != 0 ? rc : auto_agree(*seat, mech, role, address, addr);
+}
+
+/* The end itself, when all about it is known. */
+static int begin(thirl **out, const struct mech_open *asked, uint32_t epoch) {
+    struct mech_open open = *asked;
+    thirl *end = make(open.mech, &open, epoch);
     if (end == NULL) {
-        mech_unwrap(mech);
-        return err_say(ENOMEM, "%s: no memory for an end", address);
+        mech_unwrap(open.mech);
+        return err_say(ENOMEM, "%s: no memory for an end", open.address);
     }
-    rc = node_end_take(&end->seen, address, role, mech->registry);
+    int rc = node_end_take(&end->seen, open.address, open.role, open.mech->registry);
     if (rc == 0) {
         sweep_dead(); /* what the dead have left */
         open.seen = end->seen;
         open.bytes = &end->stream;
-        rc = mech->open(end->state, &open);
+        rc = open.mech->open(end->state, &open);
         if (rc != 0) {
             node_end_free(end->seen);
         }
@@ -284,6 +274,50 @@ int thirl_open(thirl **out, enum thirl_role role, const char *address, const str
     }
     *out = end;
     return 0;
+}
+
+/* What the address and the options come to. */
+static int prepare(struct mech_open *open, enum thirl_role role, struct addr *addr, const struct mech *mech) {
+    if (mech->form != NULL) {
+        mech = mech->form(addr->rest, &addr->options);
+    }
+    mech = mech_for(mech, role);
+    int rc = describe(role, open, mech, open->address);
+    rc = rc != 0 ? rc : widen(&mech, role, addr->rest, open->address, addr->options.of);
+    rc = rc != 0 ? rc : complete(&addr->options, mech, open->address);
+    open->rest = addr->rest;
+    open->options = addr->options;
+    open->mech = mech;
+    return rc;
+}
+
+int thirl_open(thirl **out, enum thirl_role role, const char *address, const struct thirl_options *given) {
+    if (out == NULL) {
+        return err_say(EINVAL, "thirl_open: there is no place for the end (NULL)");
+    }
+    *out = NULL;
+    struct addr addr;
+    struct mech_open open = {.address = address};
+    struct auto_seat *seat = NULL;
+    const struct mech *mech = NULL;
+    int rc = understand(address, given, &addr, &mech);
+    rc = rc != 0 ? rc : agree(&seat, &mech, role, address, &addr);
+    rc = rc != 0 ? rc : prepare(&open, role, &addr, mech);
+    uint32_t epoch = rc == 0 ? proc_begin() : 0;
+    rc = rc == 0 && epoch == 0 ? -ENOMEM : rc;
+    rc = rc != 0 ? rc : mech_wrap(&open.mech, address, &addr.options);
+    rc = rc != 0 ? rc : begin(out, &open, epoch);
+    if (seat == NULL) {
+        return rc;
+    }
+    if (rc != 0) {
+        auto_leave(seat);
+        free(seat);
+        return rc;
+    }
+    (*out)->seat = seat;
+    (void)snprintf((*out)->topic, sizeof(*out)->topic, "%s", seat->name);
+    return err_say(0, "%s runs over %s: %s", address, seat->over, seat->why);
 }
 
 int end_refuse(const thirl *end, enum mech_way way) {
@@ -346,6 +380,9 @@ int thirl_close(thirl **slot, thirl_time until) {
         end->due->tasks = NULL;
     }
     node_end_free(end->seen);
+    if (end->seat != NULL) {
+        auto_leave(end->seat);
+    }
     uint32_t pieces =
         (uint32_t)(__builtin_popcountll(end->way[MECH_IN].slots) + __builtin_popcountll(end->way[MECH_OUT].slots));
     end->pieces = pieces;

@@ -30,7 +30,7 @@
 #define SOCKET(cost_, type_, with)                                                                                     \
     KIND(cost_, "unix", .type = (type_), .near = "unix://@%s" with, .far = "unix:///tmp/%s.sock" with, .reach = HOST,  \
          .bounded = "a Unix socket ends at its host", .burden = 1, .asks = "a path, or a name of the kernel's",        \
-         .named = true)
+         .named = (type_) != THIRL_DATAGRAM)
 static const struct grade_kind kinds[COSTS_MECH_COUNT] = {
     KIND(SHM, "shm", .near = "shm://%s", .reach = HOST, .bounded = "memory ends at its host", .asks = "a name",
          .named = true),
@@ -38,7 +38,7 @@ static const struct grade_kind kinds[COSTS_MECH_COUNT] = {
     SOCKET(SEQPACKET, THIRL_SEQPACKET, "?type=seqpacket"),
     SOCKET(DATAGRAM, THIRL_DATAGRAM, "?type=datagram"),
     KIND(FIFO, "fifo", .near = "fifo:///tmp/%s.fifo", .reach = HOST, .bounded = "a named pipe ends at its host",
-         .burden = 2, .asks = "a path", .named = true),
+         .burden = 2, .asks = "a path"),
     KIND(PIPE, "pipe", .near = "pipe://", .reach = HOST, .bounded = "a pipe ends at its host", .burden = 1,
          .asks = "a child that inherits it", .heir = true),
     KIND(TCP, "tcp", .near = "tcp://127.0.0.1:" PORT, .reach = WORLD, .burden = 3, .asks = "a host and a port"),
@@ -360,7 +360,7 @@ static void address_of(const struct grade *grade, struct grade_line *line, const
     if (name != NULL) {
         append(to, "%.200s%s", wish->name, name + 2);
     }
-    if (wish->across == THIRL_ACROSS_USERS && kind->named) {
+    if (wish->across == THIRL_ACROSS_USERS && name != NULL) {
         append(to, "%cmode=0660", strchr(to, '?') == NULL ? '?' : '&');
     }
     if (line->mech->pool != 0 && wish->largest > line->mech->pool / 4) {
@@ -471,4 +471,12 @@ const struct grade_line *grade_named(const struct grade *grade) {
         }
     }
     return best;
+}
+
+const char *grade_reason(const struct grade *grade, enum costs_mech mech) {
+    size_t i = 0;
+    while (i + 1 < COSTS_MECH_COUNT && grade->line[i].kind->cost != mech) {
+        i++;
+    }
+    return grade->line[i].reason;
 }

@@ -50,4 +50,7 @@ void grade_free(struct grade *);
  * none can do it. */
 const struct grade_line *grade_named(const struct grade *);
 
+/* Why that one stands where it does. */
+const char *grade_reason(const struct grade *, enum costs_mech);
+
 #endif

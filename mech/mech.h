@@ -256,7 +256,7 @@ struct mech {
 };
 
 extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_topics, mech_event, mech_desk, mech_unix, mech_dgram,
-    mech_mq, mech_sysv, mech_tcp, mech_udp, mech_group, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig;
+    mech_mq, mech_sysv, mech_tcp, mech_udp, mech_group, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig, mech_auto;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

@@ -12,8 +12,8 @@
 #include "mech/vigil.h"
 
 const struct mech *const mech_table[] = {
-    &mech_shm, &mech_unix,      &mech_mq,   &mech_sysv, &mech_tcp, &mech_udp,
-    &mech_fd,  &mech_activated, &mech_pipe, &mech_fifo, &mech_sig, NULL,
+    &mech_shm,       &mech_unix, &mech_mq,   &mech_sysv, &mech_tcp,  &mech_udp, &mech_fd,
+    &mech_activated, &mech_pipe, &mech_fifo, &mech_sig,  &mech_auto, NULL,
 };
 
 const struct mech *mech_find(const char *scheme, size_t length) {

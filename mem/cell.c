@@ -10,21 +10,16 @@
 #include "base/weave.h"
 
 void cell_begin(struct cell_head *head, uint64_t max) {
-    memcpy(head->magic, CELL_MAGIC, sizeof head->magic);
-    head->version = CELL_VERSION;
-    head->size = sizeof *head;
+    lot_begin(&head->lot, CELL_MAGIC, CELL_VERSION, sizeof *head);
     head->max = max;
 }
 
 int cell_check(struct cell *cell, void *map, size_t size, const char *what) {
     struct cell_head *head = map;
     *cell = (struct cell){.head = head};
-    if (size < sizeof *head || memcmp(head->magic, CELL_MAGIC, sizeof head->magic) != 0) {
-        return err_say(THIRL_EFORMAT, "%s is something else in the registry, or is damaged", what);
-    }
-    if (head->version != CELL_VERSION || head->size != sizeof *head) {
-        return err_say(THIRL_EVERSION, "%s has layout %u (%u bytes), this library's has layout %d (%zu bytes)", what,
-                       head->version, head->size, CELL_VERSION, sizeof *head);
+    int rc = lot_check(&head->lot, size, CELL_MAGIC, CELL_VERSION, sizeof *head, what);
+    if (rc != 0) {
+        return rc;
     }
     cell->max = atomic_peek(&head->max);
     if (cell->max == 0 || cell->max > CELL_MOST || cell_bytes(cell->max) > size) {

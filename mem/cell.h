@@ -21,6 +21,7 @@
 
 #include "include/thirl/thirl.h"
 #include "mem/lane.h"
+#include "mem/lot.h"
 #include "mem/own.h"
 
 #define CELL_MAGIC "thirl.st"
@@ -30,10 +31,9 @@
 #define CELL_TRIES 1000               /* a reader that is overtaken so often in a row comes back later */
 
 struct cell_head { /* shared; written by who has its turn */
-    char magic[8];
-    uint32_t version, size; /* of this struct */
-    uint64_t max;           /* largest value, in bytes */
-    uint64_t registry[2];   /* whose nodes `turn` names */
+    struct lot_head lot;
+    uint64_t max;         /* largest value, in bytes */
+    uint64_t registry[2]; /* whose nodes `turn` names */
     LINE_ALIGNED struct own turn;
     /* One line tells a reader all that he has to know, and values begin at lines of their own. */
     LINE_ALIGNED uint64_t now;  /* number of the newest value; 0: there is none yet */

@@ -50,6 +50,43 @@ void lot_registry(uint64_t registry[2]) {
     registry[1] = known ? (uint64_t)status.st_ino : 0;
 }
 
+int lot_belongs(const uint64_t registry[2], const char *what) {
+    uint64_t here[2];
+    lot_registry(here);
+    return memcmp(here, registry, sizeof here) == 0
+               ? 0
+               : err_say(EXDEV, "%s was made in another registry: who uses it cannot be known here", what);
+}
+
+void lot_begin(struct lot_head *head, const char *magic, uint32_t version, size_t size) {
+    memcpy(head->magic, magic, sizeof head->magic);
+    head->version = version;
+    head->size = (uint32_t)size;
+}
+
+int lot_check(const struct lot_head *head, uint64_t bytes, const char *magic, uint32_t version, size_t size,
+              const char *what) {
+    if (bytes < size || memcmp(head->magic, magic, sizeof head->magic) != 0) {
+        return err_say(THIRL_EFORMAT, "%s is something else, or is damaged", what);
+    }
+    return head->version == version && head->size == size
+               ? 0
+               : err_say(THIRL_EVERSION, "%s has layout %u (%u bytes), this library's has layout %u (%zu bytes)", what,
+                         head->version, head->size, version, size);
+}
+
+int lot_options(void *own, size_t size, const void *given, const char *call) {
+    size_t has = 0;
+    if (given != NULL) {
+        memcpy(&has, given, sizeof has);
+    }
+    if (given != NULL && (has < sizeof has || has > size)) {
+        return err_say(EINVAL, "%s: set the size field of the options to their sizeof first", call);
+    }
+    memcpy(own, given != NULL ? given : own, given != NULL ? has : 0);
+    return 0;
+}
+
 int lot_reserve(int fd, uint64_t from, uint64_t to, const char *what) {
     if (to > INT64_MAX || !fd_may_grow((size_t)to)) {
         return err_say(EFBIG, "%s needs a file of %llu bytes, more than this process may make: raise ulimit -f", what,

@@ -25,8 +25,24 @@ struct lot {
 /* The file of "name" or "shm://name"; shown gets "state shm://name", for sentences: kind is its first word. */
 int lot_name(char file[LOT_NAME_MAX], char shown[LOT_SHOWN_MAX], const char *kind, const char *name);
 
-/* Which registry this is: nodes of another one say nothing here. */
+/* What each of them begins with. */
+struct lot_head { /* shared, and never changed */
+    char magic[8];
+    uint32_t version, size; /* of the whole head */
+};
+
+void lot_begin(struct lot_head *, const char *magic, uint32_t version, size_t size);
+
+/* Is that one of them, in this library's layout? bytes: of the file. 0, -THIRL_EFORMAT, -THIRL_EVERSION; what names it in sentences. */
+int lot_check(const struct lot_head *, uint64_t bytes, const char *magic, uint32_t version, size_t size,
+              const char *what);
+
+/* Which registry this is: nodes of another one say nothing here. Was it made in that one? 0 or -EXDEV. */
 void lot_registry(uint64_t registry[2]);
+int lot_belongs(const uint64_t registry[2], const char *what);
+
+/* Copies the options that a call was given, which begin with their size. 0 (own stays as it was: there are none), -EINVAL. */
+int lot_options(void *own, size_t size, const void *given, const char *call);
 
 struct lot_plan {
     const char *file, *what;

@@ -76,6 +76,11 @@ static inline uint32_t pin_set(struct pins *pins, uint64_t place) {
     return pin_search(pins, place);
 }
 
+/* Behind a pin, for who pins more before it frees any: the next slot is the one to try. */
+static inline void pin_more(void) {
+    pin_hint = pin_hint + 1 < PIN_SLOTS ? pin_hint + 1 : 0;
+}
+
 static inline struct pin_slot *pin_slot(const struct pins *pins, uint32_t pin) {
     return &pins->seat[(pin - 1) / PIN_SLOTS].slot[(pin - 1) % PIN_SLOTS];
 }

@@ -42,7 +42,7 @@ __attribute__((constructor)) static void watch_fork(void) {
 
 /* A directory name for any text: what the file system or a reader could trip over becomes %XX. Each scheme has names of its
  * own, and a % that begins none of these stands before it; shm came first and goes without. */
-static int encode(char to[256], const char *scheme, const char *name) {
+int roll_encode(char to[256], const char *scheme, const char *name) {
     size_t n = strcmp(scheme, "shm") == 0 ? 0 : (size_t)snprintf(to, 256, "%%%s.", scheme);
     size_t begin = n;
     for (const char *c = name; *c != '\0'; c++) {
@@ -210,6 +210,9 @@ static void remove_channel(int dir, const char *name) {
     (void)unlinkat(dir, "card~", 0);
     (void)unlinkat(dir, "type", 0);
     (void)unlinkat(dir, "type~", 0);
+    (void)unlinkat(dir, "choice", 0); /* of auto://, as is sock */
+    (void)unlinkat(dir, "choice~", 0);
+    (void)unlinkat(dir, "sock", 0);
     (void)unlinkat(dir, "tally", 0); /* see tally.h */
     (void)unlinkat(dir, "tally~", 0);
     weave("roll.remove.card");
@@ -292,7 +295,7 @@ int roll_begin_as(struct roll *roll, uint32_t number, const char *scheme, const 
                   bool writes, bool reads, unsigned mode, int64_t until) {
     *roll = (struct roll){.dir = -1, .lock = -1, .writes = writes, .reads = reads};
     (void)snprintf(roll->shown, sizeof roll->shown, "%s://%s", scheme, name);
-    int rc = encode(roll->name, scheme, name);
+    int rc = roll_encode(roll->name, scheme, name);
     if (rc != 0) {
         return rc;
     }

@@ -80,6 +80,9 @@ int roll_retire(struct roll *);
 /* Removes what was put in an end's name in a channel that it has not joined, and the channel if nobody is there. */
 void roll_renounce(const char *channel, struct roll_end);
 
+/* The name of the directory of a channel. 0, -ENAMETOOLONG, -THIRL_EADDRESS: there is none. */
+int roll_encode(char to[256], const char *scheme, const char *name);
+
 /* The name that a shm:// channel had, by that of its directory: false, it is another scheme's, or no name. */
 bool roll_decode(const char *channel, char name[256]);
 /* Calls seen for the directory of every channel until it returns nonzero, and returns that, or an error. */

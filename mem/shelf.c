@@ -11,9 +11,6 @@
 #include "base/weave.h"
 #include "include/thirl/thirl.h"
 
-#define SWEEP 4  /* looked at in LIMBO by each who puts or removes */
-#define ROUNDS 5 /* how often an item can come round before it goes, and once more */
-
 /* ---- the whole ---- */
 
 static uint64_t up(uint64_t bytes) {
@@ -39,9 +36,7 @@ uint64_t shelf_least(uint64_t buckets, uint32_t seats) {
 
 void shelf_begin(void *map, uint64_t bytes, uint64_t buckets, uint32_t seats, uint64_t seed) {
     struct shelf_head *head = map;
-    memcpy(head->magic, SHELF_MAGIC, sizeof head->magic);
-    head->version = SHELF_VERSION;
-    head->size = sizeof *head;
+    lot_begin(&head->lot, SHELF_MAGIC, SHELF_VERSION, sizeof *head);
     head->bytes = bytes;
     head->buckets = buckets;
     head->seats = seats;
@@ -51,12 +46,9 @@ void shelf_begin(void *map, uint64_t bytes, uint64_t buckets, uint32_t seats, ui
 
 int shelf_check(struct shelf *shelf, void *map, uint64_t size, uint64_t self, const char *what) {
     struct shelf_head *head = map;
-    if (size < sizeof *head || memcmp(head->magic, SHELF_MAGIC, sizeof head->magic) != 0) {
-        return err_say(THIRL_EFORMAT, "%s is something else in the registry, or is damaged", what);
-    }
-    if (head->version != SHELF_VERSION || head->size != sizeof *head) {
-        return err_say(THIRL_EVERSION, "%s has layout %u (%u bytes), this library's has layout %d (%zu bytes)", what,
-                       head->version, head->size, SHELF_VERSION, sizeof *head);
+    int rc = lot_check(&head->lot, size, SHELF_MAGIC, SHELF_VERSION, sizeof *head, what);
+    if (rc != 0) {
+        return rc;
     }
     uint64_t bytes = atomic_peek(&head->bytes), buckets = atomic_peek(&head->buckets);
     uint32_t seats = atomic_peek(&head->seats);

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "mem/arena.h"
 #include "mem/item.h"
+#include "mem/lot.h"
 #include "mem/pin.h"
 #include "mem/sieve.h"
 
@@ -35,8 +36,7 @@ struct shelf_bucket { /* shared */
 };
 
 struct shelf_head { /* shared */
-    char magic[8];
-    uint32_t version, size;  /* of this struct */
+    struct lot_head lot;
     uint64_t bytes, buckets; /* of all of it; a power of two. Never changed, like seats and seed */
     uint64_t seed, registry[2];
     uint32_t seats;
@@ -120,13 +120,27 @@ static inline struct shelf_bucket *shelf_bucket(const struct shelf *shelf, uint6
     return &shelf->bucket[hash & shelf->mask];
 }
 
+/* Most keys are short: without a call. */
+static inline bool shelf_same(const void *a, const void *b, size_t size) {
+    const unsigned char *x = a, *y = b;
+    uint64_t head[2], tail[2];
+    if (size < sizeof *head || size > 2 * sizeof *head) {
+        return memcmp(x, y, size) == 0;
+    }
+    memcpy(&head[0], x, sizeof *head);
+    memcpy(&head[1], y, sizeof *head);
+    memcpy(&tail[0], x + size - sizeof *tail, sizeof *tail);
+    memcpy(&tail[1], y + size - sizeof *tail, sizeof *tail);
+    return ((head[0] ^ head[1]) | (tail[0] ^ tail[1])) == 0;
+}
+
 /* Of an item that does not go away meanwhile: has it that key, and does it lie inside? *bytes: of its value. */
 static inline bool shelf_is_key(const struct shelf *shelf, const struct item *item, const struct shelf_key *key,
                                 uint32_t *bytes) {
     uint64_t at = (uint64_t)((const unsigned char *)item - shelf->base);
     *bytes = atomic_peek(&item->value_bytes);
     return item->key_bytes == key->size && item_bytes(key->size, *bytes) <= shelf->end - at &&
-           memcmp(item + 1, key->bytes, key->size) == 0;
+           shelf_same(item + 1, key->bytes, key->size);
 }
 
 /* Fetches what shelf_find will look at: of many keys first this for all, then that. */
@@ -135,7 +149,7 @@ static inline void shelf_expect(const struct shelf *shelf, const struct shelf_ke
 }
 static inline void shelf_expect_item(const struct shelf *shelf, const struct shelf_key *key) {
     uintptr_t at = (uintptr_t)shelf->base + atomic_peek(&shelf_bucket(shelf, key->hash)->first); /* anywhere */
-    __builtin_prefetch((const void *)at, 1);                                                     /* its uses change */
+    __builtin_prefetch((const void *)at); /* not to write to it: an item that is found often has all its uses */
     __builtin_prefetch((const void *)(at + CACHE_LINE));
 }
 

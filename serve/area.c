@@ -41,28 +41,19 @@ static bool is_mine(const thirl_area *area) {
 static void begin(void *map, void *context) {
     struct area_head *head = map;
     const thirl_area *area = context;
-    memcpy(head->magic, AREA_MAGIC, sizeof head->magic);
-    head->version = AREA_VERSION;
-    head->size = sizeof *head;
+    lot_begin(&head->lot, AREA_MAGIC, AREA_VERSION, sizeof *head);
     head->limit = area->mapped;
     lot_registry(head->registry);
     arena_begin(map, offsetof(struct area_head, arena), FIRST, FIRST);
 }
 
 static int check(const thirl_area *area, const struct area_head *head, uint64_t size) {
-    uint64_t registry[2];
-    if (size < FIRST || memcmp(head->magic, AREA_MAGIC, sizeof head->magic) != 0) {
-        return err_say(THIRL_EFORMAT, "%s is something else, or is damaged", area->shown);
+    int rc = lot_check(&head->lot, size, AREA_MAGIC, AREA_VERSION, sizeof *head, area->shown);
+    rc = rc != 0 ? rc : lot_belongs(head->registry, area->shown);
+    if (rc != 0) {
+        return rc;
     }
-    if (head->version != AREA_VERSION || head->size != sizeof *head) {
-        return err_say(THIRL_EVERSION, "%s has layout %u (%u bytes), this library's has layout %d (%zu bytes)",
-                       area->shown, head->version, head->size, AREA_VERSION, sizeof *head);
-    }
-    lot_registry(registry);
-    if (memcmp(registry, head->registry, sizeof registry) != 0) {
-        return err_say(EXDEV, "%s was made in another registry: who uses it cannot be known here", area->shown);
-    }
-    if (head->limit < size || head->arena.end > size || head->arena.first != FIRST) {
+    if (size < FIRST || head->limit < size || head->arena.end > size || head->arena.first != FIRST) {
         return err_say(THIRL_EFORMAT, "%s has a size that none has", area->shown);
     }
     return 0;
@@ -161,11 +152,9 @@ static int open_anonymous(thirl_area *area, const struct thirl_area_options *o) 
 }
 
 static int check_options(struct thirl_area_options *o, const struct thirl_area_options *given) {
-    if (given != NULL && (given->size < sizeof given->size || given->size > sizeof *o)) {
-        return err_say(EINVAL, "thirl_area_open: set the size field of the options to their sizeof first");
-    }
-    if (given != NULL) {
-        memcpy(o, given, given->size);
+    int rc = lot_options(o, sizeof *o, given, "thirl_area_open");
+    if (rc != 0) {
+        return rc;
     }
     o->bytes = o->bytes != 0 ? o->bytes : USUAL_BYTES;
     o->mode = o->mode != 0 ? o->mode : 0600;

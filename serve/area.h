@@ -14,8 +14,7 @@
 #define AREA_VERSION 1
 
 struct area_head { /* shared; changes no more once it has a name, but for the arena */
-    char magic[8];
-    uint32_t version, size; /* of this struct */
+    struct lot_head lot;
     uint64_t registry[2];
     uint64_t limit;
     LINE_ALIGNED struct arena arena;

@@ -62,11 +62,9 @@ struct plan {
 
 static int make_plan(struct plan *plan, const struct thirl_cache_options *given) {
     struct thirl_cache_options o = {.size = sizeof o};
-    if (given != NULL && (given->size < sizeof given->size || given->size > sizeof o)) {
-        return err_say(EINVAL, "thirl_cache_open: set the size field of the options to their sizeof first");
-    }
-    if (given != NULL) {
-        memcpy(&o, given, given->size);
+    int rc = lot_options(&o, sizeof o, given, "thirl_cache_open");
+    if (rc != 0) {
+        return rc;
     }
     o.bytes = o.bytes != 0 ? o.bytes : USUAL_BYTES;
     o.items = o.items != 0 ? o.items : o.bytes / USUAL_ITEM;
@@ -104,7 +102,6 @@ static void begin(void *map, void *context) {
 }
 
 static int open_file(thirl_cache *cache, const char *file, struct plan *plan) {
-    uint64_t registry[2];
     const struct lot_plan lot = {.file = file,
                                  .what = cache->shown,
                                  .writable = plan->writable,
@@ -118,13 +115,7 @@ static int open_file(thirl_cache *cache, const char *file, struct plan *plan) {
         return err_say(ENOENT, "there is no %s", cache->shown);
     }
     rc = rc != 0 ? rc : shelf_check(&cache->shelf, cache->lot.map, cache->lot.size, node_id(), cache->shown);
-    if (rc != 0) {
-        return rc;
-    }
-    lot_registry(registry);
-    return memcmp(registry, cache->shelf.head->registry, sizeof registry) == 0
-               ? 0
-               : err_say(EXDEV, "%s was made in another registry: who uses it cannot be known here", cache->shown);
+    return rc != 0 ? rc : lot_belongs(cache->shelf.head->registry, cache->shown);
 }
 
 static int64_t deadline(thirl_time until) {
@@ -302,6 +293,7 @@ static int find_some(thirl_cache *cache, const struct iovec *keys, size_t count,
             return rc;
         }
         found += rc == 0;
+        pin_more();
     }
     return found;
 }

@@ -31,8 +31,7 @@ struct made { /* what a lock is made with */
 };
 
 struct lock_head { /* shared; but for the lock itself it changes no more once it has a name */
-    char magic[8];
-    uint32_t version, size; /* of this struct */
+    struct lot_head lot;
     uint64_t registry[2];
     struct made made;
     LINE_ALIGNED union thing thing;
@@ -82,9 +81,7 @@ static int make(union thing *thing, const struct made *made) {
 
 static void begin(void *map, void *context) {
     struct lock_head *head = map;
-    memcpy(head->magic, LOCK_MAGIC, sizeof head->magic);
-    head->version = LOCK_VERSION;
-    head->size = sizeof *head;
+    lot_begin(&head->lot, LOCK_MAGIC, LOCK_VERSION, sizeof *head);
     lot_registry(head->registry);
     head->made = *(const struct made *)context;
     (void)make(&head->thing, &head->made); /* it has been tried */
@@ -92,12 +89,11 @@ static void begin(void *map, void *context) {
 
 static int check_options(struct thirl_lock_options *o, struct made *made, const struct thirl_lock_options *given) {
     union thing trial;
-    if (given != NULL && (given->size < sizeof given->size || given->size > sizeof *o)) {
-        return err_say(EINVAL, "thirl_lock_open: set the size field of the options to their sizeof first");
+    int rc = lot_options(o, sizeof *o, given, "thirl_lock_open");
+    if (rc != 0) {
+        return rc;
     }
-    if (given != NULL) {
-        memcpy(o, given, given->size);
-    } else {
+    if (given == NULL) {
         o->count = made->kind == THIRL_LOCK_SEM || made->kind == THIRL_LOCK_BARRIER;
     }
     o->mode = o->mode != 0 ? o->mode : 0600;
@@ -118,19 +114,11 @@ static int check_options(struct thirl_lock_options *o, struct made *made, const 
 
 /* Is it what was asked for? The head is a copy. */
 static int check(const struct handle *handle, const struct lock_head *head, const struct made *asked, bool exactly) {
-    uint64_t registry[2];
     const struct made *made = &head->made;
-    lot_registry(registry);
-    if (handle->lot.size < sizeof *head || memcmp(head->magic, LOCK_MAGIC, sizeof head->magic) != 0 ||
-        name_of(made->kind) == NULL) {
-        return err_say(THIRL_EFORMAT, "%s is something else in the registry, or is damaged", handle->shown);
-    }
-    if (head->version != LOCK_VERSION || head->size != sizeof *head) {
-        return err_say(THIRL_EVERSION, "%s has layout %u (%u bytes), this library's has layout %d (%zu bytes)",
-                       handle->shown, head->version, head->size, LOCK_VERSION, sizeof *head);
-    }
-    if (memcmp(registry, head->registry, sizeof registry) != 0) {
-        return err_say(EXDEV, "%s was made in another registry: who holds it cannot be known here", handle->shown);
+    int rc = lot_check(&head->lot, handle->lot.size, LOCK_MAGIC, LOCK_VERSION, sizeof *head, handle->shown);
+    rc = rc != 0 ? rc : lot_belongs(head->registry, handle->shown);
+    if (rc != 0 || name_of(made->kind) == NULL) {
+        return rc != 0 ? rc : err_say(THIRL_EFORMAT, "%s is damaged: it is no kind of lock", handle->shown);
     }
     if (asked->kind != THIRL_LOCK_ANY &&
         (made->kind != asked->kind || (exactly && (made->flags != asked->flags || made->count != asked->count)))) {

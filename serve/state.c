@@ -62,7 +62,7 @@ static unsigned wish_mode(unsigned mode) {
 
 static int open_files(thirl_state *state, const char *file, const struct thirl_state_options *o) {
     char wish[LOT_NAME_MAX + 8];
-    uint64_t max = o->max != 0 ? o->max : USUAL_MAX, registry[2];
+    uint64_t max = o->max != 0 ? o->max : USUAL_MAX;
     bool writes = o->access == THIRL_ACCESS_WRITE;
     unsigned mode = o->mode != 0 ? o->mode : 0600;
     (void)snprintf(wish, sizeof wish, "%s+wish", file);
@@ -92,12 +92,9 @@ static int open_files(thirl_state *state, const char *file, const struct thirl_s
         return err_say(ENOENT, "there is no %s yet: a writer makes it", state->shown);
     }
     rc = rc != 0 ? rc : cell_check(&state->cell, state->lot.map, state->lot.size, state->shown);
+    rc = rc != 0 ? rc : lot_belongs(state->cell.head->registry, state->shown);
     if (rc != 0) {
         return rc;
-    }
-    lot_registry(registry);
-    if (memcmp(registry, state->cell.head->registry, sizeof registry) != 0) {
-        return err_say(EXDEV, "%s was made in another registry: its writers cannot be known here", state->shown);
     }
     if (o->max > state->cell.max) {
         return err_say(EMSGSIZE, "%s holds values up to %llu bytes, not %llu: remove it, or ask for less", state->shown,
@@ -107,11 +104,9 @@ static int open_files(thirl_state *state, const char *file, const struct thirl_s
 }
 
 static int check_options(struct thirl_state_options *o, const struct thirl_state_options *given) {
-    if (given != NULL) {
-        if (given->size < sizeof given->size || given->size > sizeof *o) {
-            return err_say(EINVAL, "thirl_state_open: set the size field of the options to their sizeof first");
-        }
-        memcpy(o, given, given->size);
+    int rc = lot_options(o, sizeof *o, given, "thirl_state_open");
+    if (rc != 0) {
+        return rc;
     }
     if (o->max > CELL_MOST) {
         return err_say(EMSGSIZE, "thirl_state_open: values of %llu bytes are more than the %llu that a state can hold",

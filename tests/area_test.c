@@ -21,6 +21,7 @@
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -457,6 +458,39 @@ static void survives_a_kill_at_each_point(void **state) {
     print_message("killed at named points: %u times\n", killed);
 }
 
+/* Who is stopped in the midst of it is not dead: others wait for it as long as they like, and nothing that it has is given to them. */
+static void bears_a_stop_at_each_point(void **state) {
+    (void)state;
+    size_t at = 0;
+    unsigned stopped = 0;
+    for (const char *name; (name = point_next(&at, "arena. redo.c area. lot.make")) != NULL;) {
+        char order[96];
+        int status = 0;
+        (void)snprintf(order, sizeof order, "%s:2:stop", name);
+        pid_t child = room_fork(live_on_order, order);
+        assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+        if (WIFSTOPPED(status)) {
+            stopped++;
+            thirl_area *a = open_area("plant/area", 1 << 15, THIRL_ACCESS_WRITE);
+            thirl_at block = 0;
+            assert_non_null(a);
+            int rc = thirl_area_alloc(a, 100, &block, thirl_in_ms(70));
+            assert_true(rc == 0 || rc == -ETIMEDOUT);
+            assert_true(rc != 0 || thirl_area_free(a, block, SOON) == 0);
+            (void)kill(child, SIGCONT);
+            assert_int_equal(room_reap(child), 0);
+            assert_true(thirl_area_recover(a, SOON) >= 0);
+            assert_true(info(a).blocks <= 2); /* what its root refers to; what it had in hand is back */
+            thirl_area_close(&a);
+        } else {
+            assert_int_equal(WEXITSTATUS(status), 0);
+        }
+        assert_int_equal(thirl_area_remove("plant/area", 0), 0);
+    }
+    print_message("stopped at named points: %u times\n", stopped);
+    assert_true(stopped > 5);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup(name, clear)
     const struct CMUnitTest tests[] = {
@@ -465,6 +499,7 @@ int main(void) {
         T(is_told_of_a_fork),          T(a_full_file_system_is_an_error),
         T(what_cannot_be_had_is_said), T(is_what_shm_open_gives),
         T(is_what_shmget_gives),       T(survives_a_kill_at_each_point),
+        T(bears_a_stop_at_each_point),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }

@@ -546,7 +546,7 @@ static void survives_a_kill_at_each_point(void **state) {
     print_message("killed at named points: %u times\n", killed);
 }
 
-/* Whoever cleans up after a dead one is killed as well. */
+/* Whoever cleans up after a dead one. */
 static int clean_on_order(void *order) {
     if (setenv("THIRL_WEAVE_AT", order, 1) != 0) {
         return 1;
@@ -555,39 +555,45 @@ static int clean_on_order(void *order) {
     return c == NULL || put(c, 3, 3) != 0;
 }
 
+static const char *const died_at[] = {"redo.commit.said:300", "redo.commit.one:1001", "store.drop.after:20",
+                                      "shelf.find.pinned:200", "store.put.before:200"};
+static const char *const cleans_at[] = {"redo.recover.one:1",  "redo.recover.one:5", "redo.recover.before:1",
+                                        "own.take.dead:1",     "pin.seat.dead:1",    "pin.seat.cleared:1",
+                                        "store.bury.before:1", "store.bury.after:1"};
+#define DEATHS (sizeof died_at / sizeof *died_at)
+#define CLEANERS (sizeof cleans_at / sizeof *cleans_at)
+
+/* Is killed as well, or stops: did it come by? */
+static bool clean_and(size_t death, size_t cleaner, const char *blow) {
+    char order[2][64];
+    (void)snprintf(order[0], sizeof order[0], "%s:kill", died_at[death]);
+    (void)snprintf(order[1], sizeof order[1], "%s:%s", cleans_at[cleaner], blow);
+    assert_int_equal(room_run(live_on_order, order[0]), 128 + SIGKILL);
+    int status = room_watch(room_fork(clean_on_order, order[1]));
+    assert_true(status == 0 || status == (strcmp(blow, "kill") == 0 ? 128 + SIGKILL : -1));
+    thirl_cache *c = open_cache(BYTES / 2);
+    assert_non_null(c);
+    is_all_there(c);
+    thirl_cache_close(&c);
+    assert_int_equal(thirl_cache_remove_name(NAME), 0);
+    return status != 0;
+}
+
 static void survives_who_cleans_up(void **state) {
     (void)state;
     if (ONE_PROCESS) {
         return;
     }
-    static const char *const first[] = {"redo.commit.said:300:kill", "redo.commit.one:1001:kill",
-                                        "store.drop.after:20:kill", "shelf.find.pinned:200:kill",
-                                        "store.put.before:200:kill"};
-    static const char *const second[] = {
-        "redo.recover.one:1:kill", "redo.recover.one:5:kill", "redo.recover.before:1:kill", "own.take.dead:1:kill",
-        "pin.seat.dead:1:kill",    "pin.seat.cleared:1:kill", "store.bury.before:1:kill",   "store.bury.after:1:kill"};
-    unsigned killed[sizeof second / sizeof *second] = {0};
-    for (size_t a = 0; a < sizeof first / sizeof *first; a++) {
-        for (size_t b = 0; b < sizeof second / sizeof *second; b++) {
-            char order[2][64];
-            (void)snprintf(order[0], sizeof order[0], "%s", first[a]);
-            (void)snprintf(order[1], sizeof order[1], "%s", second[b]);
-            assert_int_equal(room_run(live_on_order, order[0]), 128 + SIGKILL);
-            int status = room_run(clean_on_order, order[1]);
-            assert_true(status == 0 || status == 128 + SIGKILL);
-            killed[b] += status != 0;
-            thirl_cache *c = open_cache(BYTES / 2);
-            assert_non_null(c);
-            is_all_there(c);
-            thirl_cache_close(&c);
-            assert_int_equal(thirl_cache_remove_name(NAME), 0);
+    for (size_t cleaner = 0; cleaner < CLEANERS; cleaner++) {
+        unsigned killed = 0, stopped = 0;
+        for (size_t death = 0; death < DEATHS; death++) {
+            killed += clean_and(death, cleaner, "kill");
+            stopped += stopped == 0 && clean_and(death, cleaner, "stop");
         }
-    }
-    for (size_t b = 0; b < sizeof second / sizeof *second; b++) {
-        if (killed[b] == 0) {
-            print_message("never killed at %s\n", second[b]);
+        if (killed == 0 || stopped == 0) {
+            print_message("never killed and stopped at %s\n", cleans_at[cleaner]);
         }
-        assert_true(killed[b] > 0);
+        assert_true(killed > 0 && stopped > 0);
     }
 }
 

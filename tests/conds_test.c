@@ -107,20 +107,6 @@ static int broadcast_with(void *order) {
     return setenv("THIRL_WEAVE_AT", order, 1) != 0 ? 1 : make_ready(true);
 }
 
-/* Goes on when the victim has stopped: whoever is only stopped is not dead. Its end; -1: it was stopped, and all was well. */
-static int watch(pid_t victim) {
-    int status;
-    bool stopped = false;
-    while (waitpid(victim, &status, WUNTRACED) == victim && WIFSTOPPED(status)) {
-        stopped = true;
-        room_sleep(70 * CLOCK_MS);
-        (void)kill(victim, SIGCONT);
-    }
-    return WIFSIGNALED(status)                   ? 128 + WTERMSIG(status)
-           : stopped && WEXITSTATUS(status) == 0 ? -1
-                                                 : WEXITSTATUS(status);
-}
-
 /* The others get on in time: only if nobody made it ready is it made so here. */
 static void get_on(const pid_t *other, unsigned others) {
     int64_t began = clock_now();
@@ -143,7 +129,7 @@ static bool relay(char *order, uint32_t flags, bool killed) {
     room_sleep(3 * CLOCK_MS);
     pid_t first =
         room_fork(signal_when_they_wait, NULL); /* it may have to wait for one who has stopped with the mutex */
-    int status = watch(victim);
+    int status = room_watch(victim);
     assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
     assert_int_equal(room_reap(first), 0);
     get_on(other, WAITERS);
@@ -156,7 +142,7 @@ static bool announce(char *order, uint32_t flags, bool killed, int (*how)(void *
     anew(flags);
     for (int i = 0; i < WAITERS; i++) other[i] = room_fork(wait_and_pass_on, NULL);
     assert_true(until_they_wait(WAITERS));
-    int status = watch(room_fork(how, order));
+    int status = room_watch(room_fork(how, order));
     assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
     get_on(other, WAITERS);
     return status != 0;
@@ -213,7 +199,7 @@ static int take_turns_until_over(void *nothing) {
 static bool queue(char *order, uint32_t flags, bool killed) {
     anew(flags);
     pid_t other = room_fork(take_turns, NULL), victim = room_fork(take_turns, order);
-    int status = watch(victim);
+    int status = room_watch(victim);
     assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
     pid_t third = room_fork(take_turns_until_over, NULL);
     int64_t began = clock_now();

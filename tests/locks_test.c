@@ -105,25 +105,11 @@ static void anew(uint32_t flags) {
     assert_int_equal(thirl_mutex_init(&board->mutex, flags), 0);
 }
 
-/* Goes on when the victim has stopped: whoever is only stopped is not dead, and nobody takes the mutex from him. Its end. */
-static int watch(pid_t victim) {
-    int status;
-    bool stopped = false;
-    while (waitpid(victim, &status, WUNTRACED) == victim && WIFSTOPPED(status)) {
-        stopped = true;
-        room_sleep(70 * CLOCK_MS); /* longer than the slice in which the others look */
-        (void)kill(victim, SIGCONT);
-    }
-    return WIFSIGNALED(status)                   ? 128 + WTERMSIG(status)
-           : stopped && WEXITSTATUS(status) == 0 ? -1
-                                                 : WEXITSTATUS(status);
-}
-
 /* One who takes turns meets the order: whether it did. */
 static bool trial(char *order, uint32_t flags, bool killed) {
     anew(flags);
     pid_t other = room_fork(take_turns, NULL);
-    int status = watch(room_fork(take_turns, order));
+    int status = room_watch(room_fork(take_turns, order));
     assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
     assert_int_equal(room_reap(other), 0);
     assert_int_equal(turn(0, false), 0); /* the victim may have been the last */
@@ -139,7 +125,7 @@ static bool trial(char *order, uint32_t flags, bool killed) {
 static bool succession(char *order, uint32_t flags, bool killed) {
     anew(flags);
     assert_int_equal(room_run(die_inside, NULL), 128 + SIGKILL);
-    int status = watch(room_fork(take_over, order));
+    int status = room_watch(room_fork(take_over, order));
     assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
     int64_t began = clock_now();
     int rc = thirl_mutex_lock(&board->mutex, thirl_in_ms(20000));

@@ -40,20 +40,6 @@ static int live(void *who) {
     return trial.ordeal->body(number);
 }
 
-/* Goes on when the victim has stopped. Its end; -1: it was stopped, and got on. */
-static int watch(pid_t victim) {
-    int status;
-    bool stopped = false;
-    while (waitpid(victim, &status, WUNTRACED) == victim && WIFSTOPPED(status)) {
-        stopped = true;
-        room_sleep(70 * CLOCK_MS); /* longer than the slice in which the others look */
-        (void)kill(victim, SIGCONT);
-    }
-    return WIFSIGNALED(status)                   ? 128 + WTERMSIG(status)
-           : stopped && WEXITSTATUS(status) == 0 ? -1
-                                                 : WEXITSTATUS(status);
-}
-
 /* Did the victim meet its fate? -1: something is wrong. */
 static int met(void) {
     pid_t other[ORDEAL_OTHERS], victim;
@@ -64,7 +50,7 @@ static int met(void) {
     if (trial.ordeal->meanwhile != NULL) {
         trial.ordeal->meanwhile();
     }
-    int status = watch(victim);
+    int status = room_watch(victim);
     atomic_store((uint32_t *)trial.board, 1);
     bool good = status == 0 || status == (trial.killed ? 128 + SIGKILL : -1);
     for (unsigned i = 0; i < ORDEAL_OTHERS; i++) good = room_reap(other[i]) == 0 && good;

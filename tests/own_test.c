@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -85,35 +86,46 @@ static int take_turns(void *order) {
     return self == 0;
 }
 
-/* Was the one who takes orders killed? Whether he comes by, and so often, is up to who meets whom. */
-static bool kill_at(const char *name, unsigned pass) {
+/* Did the one who takes orders meet his fate? Whether he comes by, and so often, is up to who meets whom. */
+static bool meet(const char *name, unsigned pass, bool killed) {
     char order[96];
     (void)clear(NULL);
-    (void)snprintf(order, sizeof order, "%s:%u:kill", name, pass);
+    (void)snprintf(order, sizeof order, "%s:%u:%s", name, pass, killed ? "kill" : "stop");
     pid_t other = room_fork(take_turns, NULL);
-    int status = room_run(take_turns, order);
-    assert_true(status == 0 || status == 128 + SIGKILL);
+    int status = room_watch(room_fork(take_turns, order));
+    assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
     assert_int_equal(room_reap(other), 0);
     assert_int_equal(board->turns[0], 60);
-    assert_true(board->count - board->turns[0] - board->turns[1] <= 1);
+    assert_true(board->count - board->turns[0] - board->turns[1] <= (killed ? 1 : 0));
+    assert_true(killed ||
+                (board->turns[1] == 60 && board->died == 0)); /* nobody takes over from one who is only stopped */
     return status != 0;
 }
 
-static void survives_a_kill_at_each_point(void **state) {
-    (void)state;
+static void at_each_point(bool killed) {
     size_t count;
     struct weave_point *point = weave_points(&count);
     for (size_t i = 0; i < count; i++) {
         if ((strncmp(point[i].name, "own.", 4) == 0 && strcmp(point[i].name, "own.take.dead") != 0) ||
             strcmp(point[i].name, "test.own.half") == 0) {
-            bool killed = false;
-            for (unsigned tries = 0; tries < 20 && !killed; tries++) {
-                killed = kill_at(point[i].name, 1);
+            bool met = false;
+            for (unsigned tries = 0; tries < 20 && !met; tries++) {
+                met = meet(point[i].name, 1, killed);
             }
-            assert_true(killed);
-            (void)kill_at(point[i].name, 3);
+            assert_true(met);
+            (void)(killed && meet(point[i].name, 3, true));
         }
     }
+}
+
+static void killed_at_each_point(void **state) {
+    (void)state;
+    at_each_point(true);
+}
+
+static void stopped_at_each_point(void **state) {
+    (void)state;
+    at_each_point(false);
 }
 
 static int die_inside(void *nothing) {
@@ -127,19 +139,29 @@ static int take_over(void *order) {
     uint64_t self = join();
     int64_t began = clock_now();
     int rc = own_take(&board->own, self, clock_now() + 20 * CLOCK_S);
-    if (rc != OWN_DIED || clock_now() - began > 40 * CLOCK_MS) {
+    bool late = clock_now() - began > 40 * CLOCK_MS && strstr(order, "stop") == NULL;
+    if (rc != OWN_DIED || late) {
         return 1;
     }
     own_give(&board->own);
     return own_take(&board->own, self, 0) != 0;
 }
 
-/* Whoever takes over may be killed as well, before he has and when he has. */
+/* Whoever takes over may be killed as well, before he has and when he has; or stop, and find that somebody else was told. */
 static void is_taken_over(void **state) {
     (void)state;
-    char kill[] = "own.take.dead:1:kill", none[] = "";
+    char dies[] = "own.take.dead:1:kill", stops[] = "own.take.dead:1:stop", none[] = "";
+    int status = 0;
     assert_int_equal(room_run(die_inside, NULL), 128 + SIGKILL);
-    assert_int_equal(room_run(take_over, kill), 128 + SIGKILL);
+    pid_t stands = room_fork(take_over, stops);
+    assert_int_equal(waitpid(stands, &status, WUNTRACED), stands);
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(room_run(take_over, none), 0);
+    assert_int_equal(kill(stands, SIGCONT), 0);
+    assert_int_equal(room_reap(stands), 0); /* whom it found in the meantime has died, too */
+    (void)clear(NULL);
+    assert_int_equal(room_run(die_inside, NULL), 128 + SIGKILL);
+    assert_int_equal(room_run(take_over, dies), 128 + SIGKILL);
     assert_int_equal(room_run(take_over, none), 0);
     assert_int_equal(room_run(take_over, none), 0); /* who ended with it */
 }
@@ -181,7 +203,7 @@ static void the_living_keep_their_turn(void **state) {
 
 int main(void) {
 #define T(name) cmocka_unit_test_setup(name, clear)
-    const struct CMUnitTest tests[] = {T(survives_a_kill_at_each_point), T(is_taken_over),
+    const struct CMUnitTest tests[] = {T(killed_at_each_point), T(stopped_at_each_point), T(is_taken_over),
                                        T(the_living_keep_their_turn)};
     return cmocka_run_group_tests(tests, begin, room_end);
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -61,6 +62,18 @@ int room_reap(pid_t child) {
         }
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int room_watch(pid_t child) {
+    int status;
+    bool stopped = false;
+    while (waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status)) {
+        stopped = true;
+        room_sleep(120 * CLOCK_MS);
+        (void)kill(child, SIGCONT);
+    }
+    int end = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return stopped && end == 0 ? -1 : end;
 }
 
 int room_run(int (*body)(void *), void *argument) {

@@ -24,7 +24,11 @@ pid_t room_fork(int (*body)(void *), void *argument);
 /* Waits for a child: its exit status, or 128 + the signal that ended it. */
 int room_reap(pid_t);
 
-/* Both. */
+/* Waits for a child that may stop: it stands for longer than two slices in which others look at a lock, and goes on. Likewise; -1: it had
+ * stopped, and all was well with it. */
+int room_watch(pid_t);
+
+/* Forks, and waits. */
 int room_run(int (*body)(void *), void *argument);
 
 /* Descriptors that this process has open. */

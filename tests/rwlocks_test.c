@@ -122,25 +122,11 @@ static int die_reading(void *nothing) {
     return raise(SIGKILL);
 }
 
-/* Goes on when the victim has stopped: whoever is only stopped is not dead, and nobody takes the lock from him. Its end. */
-static int watch(pid_t victim) {
-    int status;
-    bool stopped = false;
-    while (waitpid(victim, &status, WUNTRACED) == victim && WIFSTOPPED(status)) {
-        stopped = true;
-        room_sleep(120 * CLOCK_MS); /* longer than two slices in which the others look */
-        (void)kill(victim, SIGCONT);
-    }
-    return WIFSIGNALED(status)                   ? 128 + WTERMSIG(status)
-           : stopped && WEXITSTATUS(status) == 0 ? -1
-                                                 : WEXITSTATUS(status);
-}
-
 /* One who takes turns meets the order: whether it did. */
 static bool trial(char *order, bool killed) {
     anew();
     pid_t other = room_fork(take_turns, NULL);
-    int status = watch(room_fork(take_turns, order));
+    int status = room_watch(room_fork(take_turns, order));
     assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
     int64_t began = clock_now();
     assert_int_equal(room_reap(other), 0);
@@ -163,7 +149,7 @@ static bool succession(char *order, bool killed, bool torn) {
         assert_int_equal(room_run(die_reading, NULL), 128 + SIGKILL);
         assert_int_equal(room_run(die_reading, NULL), 128 + SIGKILL);
     }
-    int status = watch(room_fork(take_over, order));
+    int status = room_watch(room_fork(take_over, order));
     assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
     int64_t began = clock_now();
     int rc = thirl_rwlock_write(&board->lock, thirl_in_ms(20000));
@@ -192,7 +178,7 @@ static bool line(char *order, bool killed) {
     pid_t victim = room_fork(read_with, order);
     room_sleep(5 * CLOCK_MS);
     assert_int_equal(thirl_rwlock_unlock(&board->lock), 0);
-    int status = watch(victim);
+    int status = room_watch(victim);
     assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
     int64_t began = clock_now();
     assert_int_equal(write_once(0, false), 0); /* and is told nothing: who only waited has written nothing */

@@ -20,6 +20,8 @@ struct advice {
     uint32_t role; /* of who begins */
     char address[512], costs[512];
     bool found, in_place;
+    const struct tool_habit *habit; /* NULL: nobody asked for that of a channel */
+    uint32_t now;                   /* the place of what carries it */
 };
 
 /* ---- what to type ---- */
@@ -151,6 +153,9 @@ static int see(void *context, const struct thirl_choice *c) {
         a->found = true;
         a->in_place = c->in_place != 0;
     }
+    if (a->habit && strcmp(a->habit->mechanism, c->mechanism) == 0) {
+        a->now = c->place;
+    }
     snprintf(a->costs, sizeof a->costs, "%s", c->costs);
     if (a->json) {
         add_object(a, c);
@@ -162,8 +167,25 @@ static int see(void *context, const struct thirl_choice *c) {
 
 /* ---- the whole ---- */
 
+static void print_habit(struct advice *a, const struct thirl_wish *wish) {
+    char size[TEXT_SIZE_MAX];
+    const struct tool_habit *h = a->habit;
+    text_print(&a->out, "\nSeen: %s, %u to %u, %llu messages in %.3g s", pattern_of(wish->role)->names[0] + 6,
+               wish->senders, wish->receivers, (unsigned long long)h->messages, h->seconds);
+    if (h->bytes) {
+        text_print(&a->out, ", of %s", text_size(size, (double)h->bytes));
+    }
+    if (h->largest > h->bytes) {
+        text_print(&a->out, " and up to %s", text_size(size, (double)h->largest));
+    }
+    text_print(&a->out, a->now ? ". Now it is %s, with place %u.\n" : ". Now it is %s.\n", h->mechanism, a->now);
+}
+
 static void print_rest(struct advice *a, const struct thirl_wish *wish) {
     char line[LINE_MAX_BYTES];
+    if (a->habit) {
+        print_habit(a, wish);
+    }
     if (a->found) {
         c_line(a, line);
         text_print(&a->out, "\nIn C: %s\n", line);
@@ -183,10 +205,18 @@ static void print_rest(struct advice *a, const struct thirl_wish *wish) {
     text_print(&a->out, "The costs are %s.\n", a->costs);
 }
 
-static void print_json_rest(struct advice *a) {
+static void print_json_rest(struct advice *a, const struct thirl_wish *wish) {
     char line[LINE_MAX_BYTES];
     text_print(&a->out, "],\n ");
     add_text(&a->out, "costs", a->costs);
+    if (a->habit) {
+        text_print(&a->out,
+                   ",\n \"seen\":{\"mechanism\":\"%s\",\"messages\":%llu,\"seconds\":%.6f,\"bytes\":%llu,"
+                   "\"largest\":%llu,\"per_second\":%llu,\"senders\":%u,\"receivers\":%u}",
+                   a->habit->mechanism, (unsigned long long)a->habit->messages, a->habit->seconds,
+                   (unsigned long long)wish->bytes, (unsigned long long)a->habit->largest,
+                   (unsigned long long)a->habit->rate, wish->senders, wish->receivers);
+    }
     if (a->found) {
         c_line(a, line);
         text_bytes(&a->out, ",\n ", 3);
@@ -205,7 +235,17 @@ int tool_advise(const struct tool_args *args) {
     static const char *const titles[COLUMNS] = {" ",          "MECHANISM", "P50",    "P99",
                                                 "MESSAGES/S", "CPU",       "COPIES", "REASON"};
     static struct advice a;
-    struct thirl_wish wish = args->advise.wish;
+    struct tool_habit habit = {.role = 0};
+    struct tool_wish said = args->advise;
+    if (args->trace || args->channel) {
+        enum tool_exit watched = args->trace ? habit_read(&habit, args) : habit_watch(&habit, args);
+        if (watched != TOOL_DONE) {
+            return watched;
+        }
+        habit_wish(&habit, &said);
+        a.habit = &habit;
+    }
+    struct thirl_wish wish = said.wish;
     wish.name = wish.name ? wish.name : "advised";
     text_init(&a.out, 1);
     a.json = args->json;
@@ -219,7 +259,7 @@ int tool_advise(const struct tool_args *args) {
         return a.table.full ? TOOL_OTHER : tool_exit_of(code);
     }
     if (a.json) {
-        print_json_rest(&a);
+        print_json_rest(&a, &wish);
     } else {
         text_table(&a.out, &a.table);
         print_rest(&a, &wish);

@@ -7,11 +7,13 @@
 
 #include "tool/tool.h"
 
-enum { COLUMNS = 9 };
+enum { COLUMNS = 9, CHOSEN = 3 };
 
 struct list {
     struct text out;
     struct text_table table;
+    struct text_table chosen; /* of auto://: what each runs over, and why */
+    char last[512];           /* whose line stands there last */
     bool json;
     size_t objects;
 };
@@ -42,6 +44,17 @@ static void add_pool(const struct thirl_seen *s, char queue[QUEUE_MAX], char rec
     }
 }
 
+/* A line for a channel, which may have many ends. */
+static void add_chosen(struct list *l, const struct thirl_seen *s) {
+    char name[sizeof l->last];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(s->address, "?"), s->address);
+    if (strcmp(name, l->last) != 0) {
+        const char *cells[CHOSEN] = {name, s->over, s->reason};
+        text_row(&l->chosen, cells);
+        memcpy(l->last, name, sizeof name);
+    }
+}
+
 static void add_row(struct list *l, const struct thirl_seen *s) {
     char pid[24], sent[TRAFFIC_MAX], received[TRAFFIC_MAX], waits[24], queue[QUEUE_MAX] = "";
     snprintf(pid, sizeof pid, "%lld", (long long)s->pid);
@@ -55,6 +68,9 @@ static void add_row(struct list *l, const struct thirl_seen *s) {
                                   pid,        s->peer, traffic(sent, s->sent, s->sent_bytes),
                                   received,   waits,   s->queue ? queue : NULL};
     text_row(&l->table, cells);
+    if (s->over[0]) {
+        add_chosen(l, s);
+    }
 }
 
 static void add_text(struct text *out, const char *name, const char *value) {
@@ -71,6 +87,10 @@ static void add_object(struct list *l, const struct thirl_seen *s) {
     text_print(&l->out, "\"pid\":%lld,", (long long)s->pid);
     add_text(&l->out, "exe", s->exe);
     add_text(&l->out, "peer", s->peer);
+    if (s->over[0]) {
+        add_text(&l->out, "over", s->over);
+        add_text(&l->out, "reason", s->reason);
+    }
     const struct {
         const char *name;
         uint64_t value;
@@ -152,14 +172,16 @@ int tool_list(const struct tool_args *args) {
     text_init(&l.out, 1);
     l.json = args->json;
     l.table.columns = COLUMNS;
+    l.chosen.columns = CHOSEN;
     text_row(&l.table, titles);
+    text_row(&l.chosen, (const char *[CHOSEN]){"ADDRESS", "RUNS OVER", "BECAUSE"});
     if (l.json) {
         text_bytes(&l.out, "[", 1);
     }
     int code = thirl_list(see, &l);
     code = code < 0 ? code : thirl_left(see_left, &l);
     code = code < 0 ? code : thirl_things(see_thing, &l);
-    if (l.table.full) {
+    if (l.table.full || l.chosen.full) {
         tool_say(args, "no memory for the list");
         return TOOL_OTHER;
     }
@@ -171,6 +193,10 @@ int tool_list(const struct tool_args *args) {
         text_bytes(&l.out, "]\n", 2);
     } else if (l.table.rows > 1) {
         text_table(&l.out, &l.table);
+        if (l.chosen.rows > 1) {
+            text_print(&l.out, "\n");
+            text_table(&l.out, &l.chosen);
+        }
     } else {
         tool_say(args, "no channels");
     }

@@ -147,14 +147,17 @@ const struct tool_verb tool_verbs[] = {
      "Ranks all mechanisms for the pattern, size, rate and number of ends, with what each is expected to cost and why "
      "the\n"
      "others lost; then the line of C and the commands for the first. The costs are those that thirl bench --save has\n"
-     "measured on this machine, else those of another machine, and the last line says which. Times are of a round "
+     "measured on this machine, else those of another machine, and the last line says which. With --channel or "
+     "--trace\n"
+     "the rest is what that channel does, where no option says it. Times are of a round "
      "trip\n"
      "for pair, stream and call, of a message from one to the other for the rest.\n"
      "\n"
      "Examples:\n"
      "  thirl advise --pattern call --size 4K --rate 50k/s --receivers 3\n"
      "  thirl advise --pattern push --across hosts --priority throughput\n"
-     "  thirl advise --pattern pair --across users --json\n"},
+     "  thirl advise --pattern pair --across users --json\n"
+     "  thirl advise --channel shm://camera\n"},
     {"bench", "CHOICE", "measure what the mechanisms cost on this machine", FOR_BENCH, 0, false, tool_bench,
      "Runs thirl-bench(1), which has all that stands behind the verb: a choice of mechanisms, patterns, sizes and ways "
      "to "

@@ -212,11 +212,18 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
         break;
     case OPTION_ROLE:
         return read_role(value, &args->role) ? TOOL_DONE : say_value(args, "--role takes pair, push, pull, ...", value);
+    case OPTION_CHANNEL:
+        args->channel = value;
+        break;
+    case OPTION_TRACE:
+        args->trace = value;
+        break;
     case OPTION_SIZE:
         return read_size(value, &args->size)
                    ? TOOL_DONE
                    : say_value(args, "--size takes bytes from 8 to 1G, such as 64 or 4K", value);
     case OPTION_INTERVAL:
+    case OPTION_MOMENT:
         return read_duration(value, &args->interval)
                    ? TOOL_DONE
                    : say_value(args, "--interval takes a time with its unit (ns, us, ms, s, m, h)", value);

@@ -93,6 +93,9 @@ enum {
     X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
     X(ECHO, "echo", 'e', NULL, FOR_SERVE, "answer each request with itself")                                           \
     X(TOPIC, "topic", 0, NULL, FOR_SUB, "the topic and a tab before each message")                                     \
+    X(CHANNEL, "channel", 'c', "ADDRESS", FOR_ADVISE, "by what that channel does; watches it for a second")            \
+    X(TRACE, "trace", 0, "FILE", FOR_ADVISE, "by what ?spy= has written there; of the channel, if one is said")        \
+    X(MOMENT, "interval", 'i', "TIME", FOR_ADVISE, "watch the channel for so long")                                    \
     X(PATTERN, "pattern", 'p', "ROLE", FOR_ADVISE, "pair, stream, push, pub, call or notify; pair unless said")        \
     X(BYTES, "size", 's', "BYTES", FOR_ADVISE, "of a message; 64 unless said")                                         \
     X(LARGEST, "largest", 0, "BYTES", FOR_ADVISE, "of the largest one, if that is another")                            \
@@ -148,7 +151,7 @@ struct tool_args {
     const char *operand; /* ADDRESS, VERB of help, CMD of run; NULL when there is none */
     char **
         command; /* of run and serve: CMD and its arguments, with a NULL behind them; of cache and bench what to do; else NULL */
-    const char *file, *message, *over;
+    const char *file, *message, *over, *channel, *trace;
     enum tool_format format;
     bool json, stats, quiet, help, serve, both, keep, all, echo, watch, topic;
     int role;         /* enum thirl_role; 0: see flow_role */
@@ -212,6 +215,25 @@ bool option_bytes(const char *text, uint64_t *bytes);
 /* Sets what that option of advise says; false: it takes something else, see wish_takes. */
 bool wish_set(struct tool_wish *, enum tool_option_id, const char *value);
 const char *wish_takes(enum tool_option_id);
+
+/* ---- habit.c: what a channel really does ---------------------------------------------------------------------------- */
+
+struct tool_habit {
+    uint32_t role; /* 0: nobody is there */
+    uint32_t wait;
+    unsigned pairs, senders, receivers; /* ends: of a pair, and others */
+    uint64_t bytes, largest;            /* of a message; 0: not known */
+    uint64_t messages, rate;            /* in that time, and a second */
+    double seconds;
+    char mechanism[16]; /* "shm", "seqpacket" */
+};
+
+/* Of args->channel, by the counters of its ends, for args->interval; of args->trace, by its lines. TOOL_DONE, or it says why not. */
+enum tool_exit habit_watch(struct tool_habit *, const struct tool_args *);
+enum tool_exit habit_read(struct tool_habit *, const struct tool_args *);
+
+/* What the wish does not say, the habit does. */
+void habit_wish(const struct tool_habit *, struct tool_wish *);
 
 /* ---- text.c: output that notices a full disk ---------------------------------------------------------------------- */
 

@@ -68,6 +68,8 @@ static const struct option {
     {"of", TYPE, offsetof(struct thirl_options, of), sizeof(void *), 0, 0,
      "name:bytes:alignment:layout, the layout in hexadecimal; what is not known is left out", NULL, 0},
     {"retry", FLAG, AT(retry), 0, 1, "on or off; ?retry alone means on", WORDS(flag_words)},
+    {"size", SIZE, AT(bytes), 1, TERA, SIZE_FORM, NULL, 0},
+    {"trust", FLAG, AT(trust), 0, 1, "on or off; ?trust alone means on", WORDS(flag_words)},
     {"deadlock", WORD, AT(deadlock), THIRL_DEADLOCK_WAIT, THIRL_DEADLOCK_FAIL, "wait or fail", WORDS(deadlock_words)},
 #undef AT
 };

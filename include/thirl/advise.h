@@ -90,6 +90,14 @@ struct thirl_choice {
 THIRL_API THIRL_CHECK int thirl_advise(const struct thirl_wish *wish,
                                        int (*seen)(void *context, const struct thirl_choice *), void *context);
 
+/* What an end runs over: of auto:// what was chosen, and why; of any other address that one, and no reason. Set size first. */
+struct thirl_over {
+    size_t size;
+    char address[320]; /* "shm://camera"; "unix" or "seqpacket" of a Unix socket, whose place the registry is */
+    char reason[320];
+};
+THIRL_API THIRL_CHECK int thirl_over(thirl *end, struct thirl_over *over);
+
 #ifdef __cplusplus
 }
 #endif

@@ -139,7 +139,10 @@ struct thirl_options {
         lifespan; /* ?lifespan=100ms: what is older when it would be received is passed over, in ns; thirl-lifespan(7) */
     int64_t deadline; /* ?deadline=100ms: longer than that nothing may be silent here, in ns; thirl-deadline(7) */
     const struct thirl_type
-        *of; /* ?of=name:bytes:alignment:layout: what the messages are, compared with the other ends' */
+        *of;        /* ?of=name:bytes:alignment:layout: what the messages are, compared with the other ends' */
+    uint64_t bytes; /* ?size=: of a message as it usually is, for auto:// to choose by */
+    uint32_t trust; /* ?trust: likewise, those who may open the channel (?mode=) trust each other */
+    uint32_t zero;
 };
 
 /* What the messages of a channel are, for both ends to see that they mean the same: a C struct, say. Of an end's options; the channel
@@ -494,7 +497,9 @@ struct thirl_seen {
     uint64_t held, held_bytes; /* messages in pools that it has taken and not yet freed */
     uint64_t expired;          /* messages that came, and were older than their lifespan */
     uint64_t
-        silences; /* how often this end's ?deadline passed in silence: its peers', or, of one that sends, its own */
+        silences;     /* how often this end's ?deadline passed in silence: its peers', or, of one that sends, its own */
+    const char *over; /* of auto://: what it runs over, "shm://camera"; "" elsewhere */
+    const char *reason; /* and why, as a sentence */
 };
 
 /* Calls seen for each end in the registry directory ($THIRL_DIR, else /dev/shm/thirl-UID), in the order of addresses, until

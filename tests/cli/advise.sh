@@ -73,6 +73,41 @@ wait=0
 check "with priorities" try --pattern push --kept --levels 4 --name advise-$$
 tool clean --all >/dev/null 2>&1
 
+# What a channel does.
+begin taker /dev/null "$TOOL" recv 'unix://@busy-'$$
+awk 'BEGIN { for (i = 0; i < 20000; i++) printf "%0500d\n", i; while (1) { print "x"; system("sleep 0.05") } }' >lines &
+feeder=$!
+started="$started $feeder"
+begin giver lines sh -c "tail -f -n +1 lines | \"$TOOL\" send 'unix://@busy-$$'"
+until_true 100 seen 'unix://@busy-.* linked .* 2[0-9]{4} '
+tool advise --channel unix://@busy-$$ --interval 200ms >out 2>err
+check "a running channel" test "$code" = 0 -a ! -s err
+check "what it does is said" grep -Eq '^Seen: PAIR, 1 to 1, [0-9]+ messages in 0\.[0-9]+ s, of [0-9]+ B\. Now it is unix, with place [0-9]+\.$' out
+tool advise --channel unix://@busy-$$ --interval 50ms --json >json
+check "as JSON, too" grep -Eq '"seen":\{"mechanism":"unix",.*"senders":1,"receivers":1\}' json
+kill $feeder 2>/dev/null
+tool advise --channel shm://nobody --interval 10ms >out 2>err
+check "nobody there: exit 6" test "$code" = 6
+check "and a sentence" contains err 'nobody has shm://nobody open'
+"$TOOL" sub "shm://traced-$$?spy=$work/trace" --count 30 >/dev/null &
+until_true 100 seen 'traced-.*&* waiting'
+for size in 10 10 2000; do awk -v n=$size 'BEGIN { for (i = 0; i < 10; i++) printf "%0*d\n", n, i }'; done |
+    timeout -s KILL 20 "$TOOL" pub "shm://traced-$$?spy=$work/trace"
+wait $!
+tool advise --trace trace >out 2>err
+check "a trace" test "$code" = 0 -a ! -s err
+check "what it tells" grep -Eq '^Seen: PUB, 1 to 1, 30 messages in [0-9.e-]+ s, of 10 B and up to 2\.0 KiB\. Now it is shm, with place 1\.$' out
+sed 's/traced/other/' trace >>trace.both && cat trace >>trace.both
+tool advise --trace trace.both >out 2>err
+check "two channels: which one?" test "$code" = 1
+tool advise --trace trace.both --channel shm://other-$$ >out 2>err
+check "that one" grep -q '^Seen: PUB, 1 to 1, 30 messages' out
+echo 'hello, world' >no.trace
+tool advise --trace no.trace >out 2>err
+check "what is no trace: exit 6" test "$code" = 6 -a -s err
+tool advise --trace /nowhere >out 2>err
+check "nor what is not there" test "$code" = 6 -a -s err
+
 for wrong in '--pattern song' '--size 0' '--rate x' '--rate 5k/h' '--across town' '--priority none' '--wait long' '--name a/b' \
     '--senders 0' '--levels -1'; do
     # shellcheck disable=SC2086

@@ -66,6 +66,17 @@ kill -9 "$(pid_of serve)" "$(pid_of ping)"
 await serve
 await ping
 
+begin auto /dev/null "$TOOL" recv 'auto://cli/auto?queue=64K'
+until_true 100 seen '^auto://cli/auto '
+tool list >out
+check "what a channel of auto:// runs over, and why" grep -Eq '^auto://cli/auto +shm://cli/auto +only one user' out
+tool list --json >out
+check "and in the JSON" grep -q '"over":"shm://cli/auto","reason":"only one user' out
+kill -9 "$(pid_of auto)"
+await auto
+tool list >out
+check "nothing of it when its ends are dead and swept" sh -c '"$0" recv auto://cli/other -t 1ms; ! "$0" list | grep -q RUNS' "$TOOL"
+
 exec 3>&-
 kill -9 "$(pid_of send)" 2>/dev/null
 await send

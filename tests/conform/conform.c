@@ -68,6 +68,11 @@ const struct conform_line conform_lines[] = {
     {"tell-fifo", "fifo://", true, "", CONFORM_EVENT},
     {"sig", "sig://", false, "", CONFORM_EVENT},
     {"fifo", "fifo://", true, "", CONFORM_PAIR | CONFORM_STREAM},
+    {"auto", "auto://", false, "", CONFORM_PAIR | CONFORM_STREAM},
+    {"auto-queue", "auto://", false, "", CONFORM_QUEUE},
+    {"auto-cast", "auto://", false, "", CONFORM_CAST | CONFORM_MEETS},
+    {"auto-call", "auto://", false, "", CONFORM_CALL},
+    {"auto-event", "auto://", false, "", CONFORM_EVENT},
 };
 const size_t conform_count = sizeof conform_lines / sizeof *conform_lines;
 

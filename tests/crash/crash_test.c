@@ -276,6 +276,7 @@ static const char
                     "cond.",      "rwlock.",                                             /* conds_test, rwlocks_test */
                     "sem.",       "token.",  "beacon.",    "once.",                      /* survive_test */
                     "barrier.",                                                          /* muster_test */
+                    "auto.",                                                             /* auto_test */
                     "stow.",      "pool.",   "inlet.keep", "inlet.drop",  "outlet.away", /* stow_test */
                     "bulk.",      "grasp.",                                              /* grasp_test */
                     "link.noted",                                                        /* rights_test */
