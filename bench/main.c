@@ -15,6 +15,7 @@
 #include "bench/path.h"
 #include "bench/plan.h"
 #include "bench/print.h"
+#include "bench/rivals.h"
 #include "bench/show.h"
 #include "bench/wake.h"
 
@@ -38,6 +39,7 @@ static const char usage[] =
     "       thirl bench [--rounds N] [--quick] [--cpus N] [--size BYTES] [--json FILE] [--gate] [--guard] [--markdown] "
     "CASE…\n"
     "       thirl bench --realtime [--rounds N] [--quick]    how long wake-ups take, as a histogram\n"
+    "       thirl bench --peers [--rounds N] [--quick] [--md]    thirl beside other libraries, in one table\n"
     "       thirl bench table --markdown    the headline cases in one table\n"
     "       thirl bench rtt ADDRESS         round trip of 64 B: one line\n"
     "       thirl bench rate ADDRESS        one way in place, blocks of 256 KiB or the largest message: one line\n"
@@ -55,7 +57,7 @@ static struct {
     struct measure_options measure;
     struct choice choice;
     const char *json, *csv, *md, *html; /* files, "-" for standard output */
-    bool gate, guard, markdown, realtime, save;
+    bool gate, guard, markdown, peers, realtime, save;
     int rounds;         /* that were asked for; 0: none */
     int cpus;           /* only what runs on so many processors; 0: all */
     size_t size;        /* of named cases only messages of that size; 0: all */
@@ -292,6 +294,14 @@ static int run_cases(char **names, int count) {
 
 static int dispatch(char **names, int count) {
     enum measure_kind kind;
+    if (self.peers) {
+        return rivals_run(self.rounds          ? self.rounds
+                          : self.measure.quick ? 3
+                                               : 7,
+                          self.measure.quick ? 0.1 : 0.3, self.markdown || self.md)
+                   ? EXIT_FAILED
+                   : 0;
+    }
     if (count == 0 && !self.gate && !self.guard && !self.markdown && !self.cpus) {
         return run_survey();
     }
@@ -341,7 +351,8 @@ static int read_options(int argc, char **argv) {
     int left = 0;
     choice_init(&self.choice);
     for (int i = 1; i < argc; i++) {
-        int chosen = choice_option(&self.choice, argc, argv, &i);
+        bool alone = strcmp(argv[i], "--peers") == 0 && (i + 1 == argc || argv[i + 1][0] == '-');
+        int chosen = alone ? 0 : choice_option(&self.choice, argc, argv, &i);
         if (chosen) {
             if (chosen < 0) {
                 return -2;
@@ -352,6 +363,8 @@ static int read_options(int argc, char **argv) {
             self.gate = true;
         } else if (strcmp(argv[i], "--guard") == 0) {
             self.guard = true;
+        } else if (alone) {
+            self.peers = true;
         } else if (strcmp(argv[i], "--realtime") == 0) {
             self.realtime = true;
         } else if (strcmp(argv[i], "--markdown") == 0) {
