@@ -59,10 +59,14 @@ static void write_costs(FILE *file, const struct survey *survey) {
 
 int costs_save(const struct survey *survey) {
     char path[512], aside[600];
-    if (make_directory(path, sizeof path - 8)) {
+    const char *given = getenv("THIRL_COSTS");
+    if (given && given[0]) {
+        (void)snprintf(path, sizeof path, "%s", given);
+    } else if (make_directory(path, sizeof path - 8) == 0) {
+        (void)snprintf(path + strlen(path), sizeof path - strlen(path), "/costs");
+    } else {
         return -1;
     }
-    (void)snprintf(path + strlen(path), sizeof path - strlen(path), "/costs");
     (void)snprintf(aside, sizeof aside, "%s.%d", path, (int)getpid());
     FILE *file = fopen(aside, "we");
     if (!file) {

@@ -232,7 +232,7 @@ static int refuse(const struct thirl_options *options, const char *address) {
 int auto_agree(struct auto_seat *seat, const struct mech **mech, enum thirl_role role, const char *address,
                struct addr *addr) {
     struct thirl_options *options = &addr->options;
-    struct note note;
+    struct note note = {.version = 0};
     seat->joined = false;
     memcpy(seat->name, addr->rest, sizeof seat->name);
     int rc = refuse(options, address);

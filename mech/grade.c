@@ -186,6 +186,7 @@ static void measure(const struct grade *grade, struct grade_line *line, bool pla
     line->copies = place ? 0 : 2;
     line->known = trips || flows;
     line->p50 = line->p99 = line->per_second = line->cpu = 0;
+    line->serial = false;
     if (flows) {
         line->per_second = way.per_second / shared;
         line->cpu = way.cpu * shared;
@@ -200,7 +201,8 @@ static void measure(const struct grade *grade, struct grade_line *line, bool pla
         line->p99 = way.p99;
     }
     if (line->per_second <= 0 && trips && trip.p50 > 0) {
-        line->per_second = 1e9 / trip.p50; /* one after the other, at the least */
+        line->per_second = 1e9 / trip.p50;
+        line->serial = true;
     }
 }
 
@@ -422,7 +424,7 @@ static void explain(const struct grade *grade, struct grade_line *line, unsigned
 static bool too_slow(const struct grade *grade, struct grade_line *line) {
     char is[32], wanted[32], bytes[32];
     double rate = (double)grade->wish.rate;
-    return rate > 0 && line->per_second > 0 && rate > line->per_second &&
+    return rate > 0 && line->per_second > 0 && !line->serial && rate > line->per_second &&
            lose(line, "carries about %s messages of %s a second, and %s are wanted", rate_text(is, line->per_second),
                 size_text(bytes, (double)grade->wish.bytes), rate_text(wanted, rate));
 }

@@ -29,6 +29,7 @@ struct grade_line {
     const struct grade_kind *kind;
     const struct mech *mech; /* the one that carries the role */
     bool fits, known, in_place;
+    bool serial; /* per_second is what comes out one after the other, where nobody has measured many at once */
     unsigned copies;
     double p50, p99, per_second, cpu; /* 0: not known */
     double key;                       /* what counts, the less the better */

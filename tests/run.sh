@@ -104,7 +104,7 @@ run_one() {
     */conform/* | */crash/* | *.sh) leaks=0 ;;
     esac
     begin=$(date +%s.%N)
-    THIRL_DIR=$registry ASAN_OPTIONS=detect_leaks=$leaks:${ASAN_OPTIONS:-} timeout -k 5 "$limit" $prefix $run >"$out" 2>&1 </dev/null
+    THIRL_DIR=$registry THIRL_COSTS=$registry/costs ASAN_OPTIONS=detect_leaks=$leaks:${ASAN_OPTIONS:-} timeout -k 5 "$limit" $prefix $run >"$out" 2>&1 </dev/null
     code=$?
     took=$(echo "$begin $(date +%s.%N)" | awk '{ printf "%.1f", $2 - $1 }')
     times >"$out.times" # in this shell: a pipe would make it the times of another one

@@ -122,7 +122,7 @@ static void add_row(struct advice *a, const struct thirl_choice *c) {
                                   time_text(p99, c->p99_ns),
                                   rate_text(rate, c->per_second),
                                   time_text(cpu, c->cpu_ns),
-                                  copies,
+                                  c->place || c->p50_ns ? copies : "",
                                   c->reason};
     text_row(&a->table, cells);
 }
