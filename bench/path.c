@@ -82,10 +82,9 @@ int path_counted(step *go, struct walk *walk, uint64_t count) {
 
 static int walk_path(const struct path *path, struct walk *walk, uint64_t count) {
     char address[100];
-    thirl_mutex mutex;
     if (!path->address) {
+        static thirl_mutex mutex;
         walk->mutex = &mutex;
-        memset(&mutex, 0, sizeof mutex);
         return thirl_mutex_init(&mutex, 0) || path->go(walk) || path_counted(path->go, walk, count);
     }
     (void)snprintf(address, sizeof address, "%sthirl-path-%d?wait=sleep", path->address, (int)getpid());
