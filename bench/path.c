@@ -70,8 +70,8 @@ static const struct path {
     {"unix-copy", "unix://@", THIRL_PAIR, THIRL_PAIR, copy},
 };
 
-/* Its name is what a simulator collects by: never inlined, never cloned. */
-__attribute__((noinline, noclone, visibility("default"))) int path_counted(step *go, struct walk *walk, uint64_t count);
+/* Its name is what a simulator collects by: never inlined. */
+__attribute__((noinline, visibility("default"))) int path_counted(step *go, struct walk *walk, uint64_t count);
 int path_counted(step *go, struct walk *walk, uint64_t count) {
     int rc = 0;
     for (uint64_t i = 0; i < count && rc == 0; i++) {
