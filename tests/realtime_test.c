@@ -254,7 +254,7 @@ static int hold_it(void *nothing) {
     CHECK(rank(10) == 0);
     CHECK(thirl_mutex_lock(&board->mutex, THIRL_NOW) == 0);
     (void)atomic_add(&board->ready, 1u);
-    while (atomic_load(&board->wanted) == 0) continue;
+    while (atomic_load(&board->wanted) == 0) room_sleep(CLOCK_MS / 2);
     return thirl_mutex_unlock(&board->mutex);
 }
 
