@@ -4,7 +4,7 @@
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
 #   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
-#   make arrows lint format bench soak peers wake tide conform-all install uninstall clean
+#   make arrows lint format bench bench-guard soak peers wake tide conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
@@ -51,6 +51,14 @@ QUICK := $(if $(shell command -v ld.gold),-fuse-ld=gold)
 LIBRARY := $(wildcard $(addsuffix /*.c,base mem sync wire mech chan pattern serve))
 TOOL := $(wildcard tool/*.c)
 BENCH := $(wildcard bench/*.c)
+# Peers that thirl is measured beside: each is built where its library is; bench --peers says what is not there.
+header = $(shell echo '\#include <$(1)>' | $(CC) -E -x $(or $(2),c) - >/dev/null 2>&1 && echo yes)
+PEER := thirl mq $(if $(call header,zmq.h),zmq) $(if $(call header,nng/nng.h),nng) $(if $(call header,systemd/sd-bus.h),sdbus) \
+	$(if $(call header,boost/interprocess/ipc/message_queue.hpp,c++),boost)
+PEER_LIBS_zmq := -lzmq
+PEER_LIBS_nng := -lnng
+PEER_LIBS_sdbus := -lsystemd
+PEER_LIBS_boost := -lstdc++
 # Event loops that are no part of libc: each example is built where pkg-config knows its library.
 LOOPS := uv=libuv glib=glib-2.0 uring=liburing
 ABSENT := $(strip $(foreach loop,$(LOOPS),$(if $(shell pkg-config --exists $(lastword $(subst =, ,$(loop))) 2>&1 || echo no),$(loop))))
@@ -66,6 +74,7 @@ SCRIPT := $(filter-out tests/fuzz/% tests/peer/%,$(wildcard tests/*/*.sh))
 ifneq ($(EXTRA),)
 SCRIPT := $(filter-out tests/house/% tests/bench/% tests/conform/%,$(SCRIPT))
 BENCH :=
+PEER :=
 EXAMPLE :=
 endif
 
@@ -106,6 +115,7 @@ SHARED := $(if $(EXTRA),,$(B)/$(SONAME))
 TOOL_PROGRAM := $(if $(TOOL),$(B)/thirl)
 TOOL_WEAVE := $(if $(EXTRA),$(TOOL_PROGRAM),$(if $(TOOL),$(B)/weave/thirl))
 BENCH_PROGRAM := $(if $(BENCH),$(B)/thirl-bench)
+PEERS := $(strip $(PEER:%=$(B)/peer/%))
 EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
@@ -114,7 +124,7 @@ TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(B)/absent $(STATIC) $(SHARED) $(TOOL_PROGRAM) $(BENCH_PROGRAM) $(EXAMPLES)
+all: $(B)/absent $(STATIC) $(SHARED) $(TOOL_PROGRAM) $(BENCH_PROGRAM) $(PEERS) $(EXAMPLES)
 
 # ---- how it is made -------------------------------------------------------------------------------------------------
 
@@ -167,6 +177,15 @@ $(B)/weave/thirl: $(TOOL_OBJECTS) $(WEAVE)
 $(B)/thirl-bench: $(BENCH_OBJECTS) $(STATIC)
 	$(LINK) -o $@ $^ -lm
 
+$(B)/obj/bench/peer/%.o: bench/peer/%.cc $(B)/flags
+	@mkdir -p $(@D)
+	$(CXX) -I. -Iinclude -O2 -g -Wall -Wextra -MMD -MP -c -o $@ $<
+
+$(PEERS): $(B)/peer/%: $(B)/obj/bench/peer/%.o $(B)/obj/bench/peer/drive.o \
+		$(addprefix $(B)/obj/bench/,stage.o hist.o payload.o census.o) $(STATIC)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ $(PEER_LIBS_$*)
+
 $(EXAMPLES): $(B)/%: $(B)/obj/%.o $(STATIC)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LOOP_LIBS_$(patsubst example/loop-%,%,$*))
@@ -185,7 +204,8 @@ $(B)/tests/hist_test: $(B)/obj/bench/hist.o
 $(FUZZERS): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(EXTRA)),,$(B)/tests/fuzz/replay.o) $(B)/tests/libtest.a $(WEAVE)
 	$(LINK) $(QUICK) $(if $(filter fuzz,$(EXTRA)),-fsanitize=fuzzer) -o $@ $^
 
--include $(patsubst %.o,%.d,$(OBJECTS) $(WOVEN) $(TOOL_OBJECTS) $(BENCH_OBJECTS) $(EXAMPLE_OBJECTS) $(TEST_OBJECTS))
+-include $(patsubst %.o,%.d,$(OBJECTS) $(WOVEN) $(TOOL_OBJECTS) $(BENCH_OBJECTS) $(EXAMPLE_OBJECTS) $(TEST_OBJECTS) \
+	$(patsubst %,$(B)/obj/bench/peer/%.o,drive $(PEER)))
 
 # ---- proving it -----------------------------------------------------------------------------------------------------
 
@@ -224,6 +244,11 @@ usual:
 
 bench: all
 	$(BENCH_PROGRAM) all
+
+# The promised ratios: fails where one is missed by more than the noise of its own rounds, at 95 % confidence. ROUNDS=15, CASES="rtt-spin call".
+CASES ?= rtt-spin rtt-sleep rtt-hot rtt-one-core call stream-small stream-bulk zero-copy gather mutex unix-rtt unix-stream unix-call pipe-rtt mq-rtt
+bench-guard: all
+	$(BENCH_PROGRAM) --guard --quick --rounds $(or $(ROUNDS),9) $(CASES)
 
 COUNT ?= 10000
 soak: tests

@@ -18,6 +18,16 @@ _Thread_local char gate_thread;
  * owner's path free of one. */
 #define RECHECK_NS (CLOCK_MS / 2)
 
+/* Once in a process: a forked child inherits it with the memory. Two threads may both do it. */
+static bool may_fence(void) {
+    static uint32_t registered;
+    if (atomic_peek(&registered) == 0) {
+        long rc = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+        atomic_poke(&registered, (uint32_t)(rc == 0));
+    }
+    return atomic_peek(&registered) != 0;
+}
+
 static bool fence(void) {
     return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
@@ -27,7 +37,7 @@ void gate_init(struct gate *gate) {
 #if defined(__SANITIZE_THREAD__)
     gate->phase = GATE_SHARED; /* ThreadSanitizer cannot see the fence of another thread */
 #else
-    if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0 || !fence()) {
+    if (!may_fence()) {
         gate->phase = GATE_SHARED;
     }
 #endif

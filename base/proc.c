@@ -89,7 +89,7 @@ static uint64_t start_time(void) {
     return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
 }
 
-void proc_self(struct proc *self) {
+static void look_at_self(struct proc *self) {
     *self = (struct proc){.pid = getpid(), .started = start_time()};
     struct stat space;
     if (stat("/proc/self/ns/pid", &space) == 0) {
@@ -98,6 +98,24 @@ void proc_self(struct proc *self) {
     slurp("/proc/sys/kernel/random/boot_id", self->boot, sizeof self->boot);
     ssize_t length = readlink("/proc/self/exe", self->exe, sizeof self->exe - 1);
     self->exe[length > 0 ? length : 0] = '\0';
+}
+
+/* It is looked for once in each epoch. */
+void proc_self(struct proc *self) {
+    static struct proc known;
+    static uint32_t known_in;
+    uint32_t epoch = proc_epoch();
+    if (epoch == 0) {
+        look_at_self(self);
+        return;
+    }
+    (void)pthread_mutex_lock(&beginning);
+    if (known_in != epoch) {
+        look_at_self(&known);
+        known_in = epoch;
+    }
+    *self = known;
+    (void)pthread_mutex_unlock(&beginning);
 }
 
 uint32_t proc_number(const struct proc *self) {

@@ -12,8 +12,10 @@
 #include "bench/costs.h"
 #include "bench/end.h"
 #include "bench/page.h"
+#include "bench/path.h"
 #include "bench/plan.h"
 #include "bench/print.h"
+#include "bench/rivals.h"
 #include "bench/show.h"
 #include "bench/wake.h"
 
@@ -34,8 +36,10 @@ static const char usage[] =
     "thirl advise\n"
     "\n"
     "       thirl bench list                the cases; all: every one\n"
-    "       thirl bench [--rounds N] [--quick] [--cpus N] [--size BYTES] [--json FILE] [--gate] [--markdown] CASE…\n"
+    "       thirl bench [--rounds N] [--quick] [--cpus N] [--size BYTES] [--json FILE] [--gate] [--guard] [--markdown] "
+    "CASE…\n"
     "       thirl bench --realtime [--rounds N] [--quick]    how long wake-ups take, as a histogram\n"
+    "       thirl bench --peers [--rounds N] [--quick] [--md]    thirl beside other libraries, in one table\n"
     "       thirl bench table --markdown    the headline cases in one table\n"
     "       thirl bench rtt ADDRESS         round trip of 64 B: one line\n"
     "       thirl bench rate ADDRESS        one way in place, blocks of 256 KiB or the largest message: one line\n"
@@ -44,13 +48,16 @@ static const char usage[] =
     "pipe\n"
     "                                                  fifo mq sysv; floor-rtt-sig\n"
     "       thirl bench count-spin N | count-call N | count-sleep N    N round trips, for counting system calls\n"
-    "Exit status: 0 measured; 1 a variant failed; 2 wrong usage; 3 a bound is missed, with --gate.\n";
+    "       thirl bench count-path [NAME N]    hot paths; one of them so often in this process, for counting "
+    "instructions\n"
+    "Exit status: 0 measured; 1 a variant failed; 2 wrong usage; 3 a bound is missed, with --gate; and by more than "
+    "the noise, with --guard.\n";
 
 static struct {
     struct measure_options measure;
     struct choice choice;
     const char *json, *csv, *md, *html; /* files, "-" for standard output */
-    bool gate, markdown, realtime, save;
+    bool gate, guard, markdown, peers, realtime, save;
     int rounds;         /* that were asked for; 0: none */
     int cpus;           /* only what runs on so many processors; 0: all */
     size_t size;        /* of named cases only messages of that size; 0: all */
@@ -136,7 +143,7 @@ static int run_plans(const struct plan *const *plans, size_t count) {
             if (self.markdown && report.result[k].why[0]) {
                 fprintf(stderr, "thirl-bench: %s: %s\n", plan->name, report.result[k].why);
             }
-            if (self.gate && report.result[k].missed && result == 0) {
+            if (result == 0 && (self.gate ? report.result[k].missed : self.guard && report.result[k].proven)) {
                 result = EXIT_BOUND;
             }
         }
@@ -287,7 +294,15 @@ static int run_cases(char **names, int count) {
 
 static int dispatch(char **names, int count) {
     enum measure_kind kind;
-    if (count == 0 && !self.gate && !self.markdown && !self.cpus) {
+    if (self.peers) {
+        return rivals_run(self.rounds          ? self.rounds
+                          : self.measure.quick ? 3
+                                               : 7,
+                          self.measure.quick ? 0.1 : 0.3, self.markdown || self.md)
+                   ? EXIT_FAILED
+                   : 0;
+    }
+    if (count == 0 && !self.gate && !self.guard && !self.markdown && !self.cpus) {
         return run_survey();
     }
     if (self.choice.free || self.csv || self.md || self.html || self.save) {
@@ -304,6 +319,14 @@ static int dispatch(char **names, int count) {
     }
     if (count == 2 && (strcmp(names[0], "rtt") == 0 || strcmp(names[0], "rate") == 0)) {
         return measure_address(names[0], names[1]);
+    }
+    if (count == 1 && strcmp(names[0], "count-path") == 0) {
+        path_list();
+        return 0;
+    }
+    if (count == 3 && strcmp(names[0], "count-path") == 0) {
+        int rc = path_go(names[1], strtoull(names[2], NULL, 10));
+        return rc == -2 ? EXIT_USAGE : rc ? EXIT_FAILED : 0;
     }
     if (count == 2 && (strcmp(names[0], "count-spin") == 0 || strcmp(names[0], "count-call") == 0 ||
                        strcmp(names[0], "count-sleep") == 0)) {
@@ -328,7 +351,8 @@ static int read_options(int argc, char **argv) {
     int left = 0;
     choice_init(&self.choice);
     for (int i = 1; i < argc; i++) {
-        int chosen = choice_option(&self.choice, argc, argv, &i);
+        bool alone = strcmp(argv[i], "--peers") == 0 && (i + 1 == argc || argv[i + 1][0] == '-');
+        int chosen = alone ? 0 : choice_option(&self.choice, argc, argv, &i);
         if (chosen) {
             if (chosen < 0) {
                 return -2;
@@ -337,6 +361,10 @@ static int read_options(int argc, char **argv) {
             self.measure.quick = true;
         } else if (strcmp(argv[i], "--gate") == 0) {
             self.gate = true;
+        } else if (strcmp(argv[i], "--guard") == 0) {
+            self.guard = true;
+        } else if (alone) {
+            self.peers = true;
         } else if (strcmp(argv[i], "--realtime") == 0) {
             self.realtime = true;
         } else if (strcmp(argv[i], "--markdown") == 0) {

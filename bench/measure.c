@@ -195,6 +195,25 @@ static void take_medians(struct course *course, size_t index) {
     to->rate = median(values, collect(course, index, pick_rate, values));
 }
 
+/* A ratio of a round is as likely on one side of the median as on the other: so the k-th from below and from above have it between them, but for the chance
+ * that fewer than k of n coins show heads, twice. The largest k that is sure enough. */
+static void bound_median(struct result *result, const double *sorted, int count) {
+    double part = 1, below = 0; /* of 2 to the power of -count: chances of k heads, and of fewer */
+    for (int i = 0; i < count; i++) {
+        part /= 2;
+    }
+    for (int k = 1; k <= count / 2 && count >= MEASURE_SURE; k++) {
+        below += part;
+        part = part * (count - k + 1) / k;
+        if (1 - 2 * below < MEASURE_CONFIDENCE) {
+            break;
+        }
+        result->low = sorted[k - 1];
+        result->high = sorted[count - k];
+        result->confidence = 1 - 2 * below;
+    }
+}
+
 static void compare(struct course *course, size_t index) {
     const struct plan *plan = course->plan;
     const struct entry *entry = &plan->entries[index];
@@ -224,6 +243,9 @@ static void compare(struct course *course, size_t index) {
     result->ratio = median(ratio, count); /* sorts */
     result->lowest = ratio[0];
     result->highest = ratio[count - 1];
+    bound_median(result, ratio, count);
+    result->proven =
+        entry->bound > 0 && result->confidence > 0 && (time ? result->low > entry->bound : result->high < entry->bound);
     result->missed = entry->bound > 0 && (time ? result->ratio > entry->bound : result->ratio < entry->bound);
 }
 

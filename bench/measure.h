@@ -11,6 +11,9 @@
 #define MEASURE_ENTRIES 48 /* most variants in a plan */
 #define MEASURE_ROUNDS 100 /* most rounds that can be asked for */
 
+#define MEASURE_SURE 6 /* rounds from which on their range says something */
+#define MEASURE_CONFIDENCE 0.95
+
 enum measure_kind {
     MEASURE_ROUND,    /* round-trip times; a ratio is time over the floor's time, and a bound its upper limit */
     MEASURE_MESSAGES, /* messages a second; a ratio is rate over the floor's rate, and a bound its lower limit */
@@ -50,7 +53,11 @@ struct result {
     struct sample median;
     const struct entry *floor; /* NULL: compared with none */
     double ratio, lowest, highest;
-    bool missed;   /* the bound does not hold */
+    bool missed; /* the bound does not hold */
+    /* Where the median of the ratios lies with that confidence, by how many rounds were on each side, whatever their distribution; 0 with
+     * fewer than MEASURE_SURE rounds. proven: not even the better end of it holds the bound. */
+    double low, high, confidence;
+    bool proven;
     char why[300]; /* why there is no figure, "" when there is one */
 };
 

@@ -64,6 +64,10 @@ static void print_ratio(const struct report *report, const struct entry *entry) 
     printf("  %-14s %5.2f [%.2f..%.2f]", figure, result->ratio, result->lowest, result->highest);
     if (entry->bound > 0) {
         printf("  %s %.2f  %s", sign_of(report->plan->kind), entry->bound, result->missed ? "OVER" : "ok");
+        if (result->missed && result->confidence > 0) {
+            printf(result->proven ? ", proven: " : ", within the noise: ");
+            printf("%.2f..%.2f with %.0f %%", result->low, result->high, result->confidence * 100);
+        }
     }
     printf("\n");
 }

@@ -300,7 +300,7 @@ static int pong_parts(struct run *run) {
     const struct medium *medium = run->medium;
     struct pollfd polled[STAGE_PEERS] = {0};
     struct payload target;
-    uint64_t sum = 0, done = 0, left[STAGE_PEERS];
+    uint64_t sum = 0, done = 0, left[STAGE_PEERS] = {0};
     if (payload_init(&target, medium->head + run->size + run->lane[0].packet, false)) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
     }

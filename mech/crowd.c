@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/weave.h"
 #include "mech/fan.h"
+#include "mem/place.h"
 
 static bool is(const struct roll_end *a, const struct roll_end *b) {
     return a->node == b->node && a->number == b->number;
@@ -53,8 +54,10 @@ static int map(struct pub *pub, struct reader *reader) {
  * thirl's does not count; who cannot be mapped for want of something does, so that is an error. */
 static int meet(struct pub *pub, struct roll_end end, bool joined) {
     for (size_t i = 0; i < pub->readers; i++) {
-        struct reader *known = &pub->reader[i];
+        size_t at = (pub->next + i) % pub->readers; /* they mostly come in the same order as the last time */
+        struct reader *known = &pub->reader[at];
         if (is(&known->end, &end)) {
+            pub->next = at + 1;
             known->there = true;
             int rc = joined && known->map.base == NULL ? map(pub, known) : 0;
             return rc == -ENOENT || rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION || rc == -EACCES ? 0 : rc;
@@ -73,33 +76,43 @@ static int meet(struct pub *pub, struct roll_end end, bool joined) {
     return rc == -ENOENT || rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION || rc == -EACCES ? 0 : rc;
 }
 
-int crowd_refresh(struct pub *pub) {
-    uint32_t receivers = atomic_load(&pub->end->hail->receivers) + 1; /* pairs with hail_count */
-    if (receivers == pub->receivers) {
-        return 0;
-    }
-    for (size_t i = 0; i < pub->readers; i++) {
-        pub->reader[i].there = false;
-    }
+/* Those who have not joined yet: they have a post. */
+static int meet_posts(struct pub *pub) {
     DIR *list = roll_list(pub->end->roll.dir);
     int rc = list != NULL ? 0 : err_system(errno, "%s: its subscribers cannot be listed", pub->end->address);
     for (struct dirent *entry; list != NULL && rc == 0 && (entry = readdir(list)) != NULL;) {
         struct roll_end end;
-        const char *kind;
-        if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "rx") == 0) {
-            rc = meet(pub, end, true);
-        } else if (post_of_ours(&pub->end->roll, entry->d_name, &end)) {
+        if (post_of_ours(&pub->end->roll, entry->d_name, &end)) {
             rc = meet(pub, end, false);
         }
     }
     if (list != NULL) {
         (void)closedir(list);
     }
+    return rc;
+}
+
+int crowd_refresh(struct pub *pub) {
+    uint32_t receivers = atomic_load(&pub->end->hail->receivers) + 1; /* pairs with hail_count */
+    if (receivers == pub->receivers) {
+        return 0;
+    }
+    bool strange = !pub->met; /* nothing is posted after the beginning */
+    for (size_t i = 0; i < pub->readers; i++) {
+        pub->reader[i].there = false;
+        strange = strange || pub->reader[i].map.base == NULL;
+    }
+    int rc = strange ? meet_posts(pub) : 0;
+    struct roll_end end;
+    for (uint32_t at = 0; rc == 0 && roll_next(&pub->end->roll, PLACE_RECEIVES, &at, &end);) {
+        rc = meet(pub, end, true);
+    }
     for (size_t i = pub->readers; rc == 0 && i-- > 0;) {
         if (!pub->reader[i].there) {
             drop(pub, i);
         }
     }
+    pub->met = pub->met || rc == 0;
     pub->receivers = rc == 0 ? receivers : 0;
     return rc;
 }
@@ -265,14 +278,9 @@ void crowd_ring(struct pub *pub) {
 
 static size_t count(const struct pub *pub) {
     size_t found = 0;
-    DIR *list = roll_list(pub->end->roll.dir);
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        struct roll_end end;
-        const char *kind;
-        found += roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "rx") == 0;
-    }
-    if (list != NULL) {
-        (void)closedir(list);
+    struct roll_end end;
+    for (uint32_t at = 0; roll_next(&pub->end->roll, PLACE_RECEIVES, &at, &end);) {
+        found++;
     }
     return found;
 }

@@ -16,6 +16,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mech/seal.h"
+#include "mem/place.h"
 
 #define DESK_QUEUE (256u << 10) /* two for each conversation, and there may be many */
 #define DESK_POOL (UINT64_C(64) << 20)
@@ -100,6 +101,7 @@ static void desk_close(void *self) {
         }
         if (d->out[seat] != NULL) {
             outlet_close(&d->out[seat]->shm.out);
+            talk_remove(d->out[seat]);
         }
     }
     weave("desk.close.shown");
@@ -125,6 +127,7 @@ static void desk_deinit(void *self) {
     roll_deinit(&d->roll);
     seg_unmap(&d->page);
     door_close(&d->door);
+    free(d->known);
     (void)pthread_mutex_destroy(&d->noting);
 }
 
@@ -132,14 +135,9 @@ static void desk_deinit(void *self) {
 
 /* A client's way OUT: begins conversations with the servers that it does not know. What goes wrong is said when there is no other. */
 static int look_for_servers(struct desk *d) {
-    DIR *list = roll_list(d->roll.dir);
+    struct roll_end end;
     int rc = -EAGAIN;
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        struct roll_end end;
-        const char *kind;
-        if (!roll_parse(entry->d_name, &end, &kind) || strcmp(kind, "rx") != 0) {
-            continue;
-        }
+    for (uint32_t at = 0; roll_next(&d->roll, PLACE_RECEIVES, &at, &end);) {
         bool known = false;
         for (uint32_t seat = 1; !known && seat < d->top; seat++) {
             known = d->out[seat] != NULL && desk_same(&d->out[seat]->shm.mate, &end);
@@ -151,9 +149,6 @@ static int look_for_servers(struct desk *d) {
             int made = talk_make(d, &end);
             rc = made == 0 ? rc : made;
         }
-    }
-    if (list != NULL) {
-        (void)closedir(list);
     }
     return rc;
 }

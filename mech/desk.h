@@ -59,6 +59,8 @@ struct talk {
     uint32_t broken; /* the way OUT has found it over: a code, for the way IN to say when it has read the rest */
     uint32_t over;   /* the way IN has said so: likewise */
     uint32_t done;   /* a bit for each way that has let go */
+    bool named;      /* its files have their names, */
+    bool nameless;   /* and are removed */
     /* IN: */
     LINE_ALIGNED bool hot;
     bool armed;
@@ -95,7 +97,9 @@ struct desk {
     bool dark;          /* it is, and whoever has something knocks */
     uint32_t asked_for; /* the seat whose life was looked at last */
     int64_t reviewed;
-    uint32_t come; /* of the roll, when clients were last looked for, plus one */
+    uint64_t *known; /* of a server, by their place in the roll: clients as they were when it last accepted */
+    uint32_t knows;  /* elements of it */
+    uint32_t come;   /* of the roll, when clients were last looked for, plus one */
     unsigned reviews;
     uint64_t taken;
     /* OUT: */
@@ -131,6 +135,9 @@ void talk_leave_out(struct talk *);
 /* Shows that it wants to be rung for; then look at it once more. And that it does not. */
 void talk_arm(struct talk *);
 void talk_disarm(struct talk *);
+
+/* Takes its files away. */
+void talk_remove(struct talk *);
 
 /* Client: asks the server to accept it. */
 int talk_post(struct talk *);

@@ -110,6 +110,8 @@ struct pub {
     uint64_t max;
     struct reader *reader;
     size_t readers, room;
+    size_t next;        /* of them, most likely the one that is looked for next */
+    bool met;           /* those to whom it was posted are among them */
     uint32_t receivers; /* of the hail, when they were listed, plus one */
     size_t slowest;     /* index of a reader, when the queue was full */
     uint32_t needed;    /* span that did not fit */
@@ -161,6 +163,7 @@ struct sub {
     unsigned streak, idle;
     bool doubt;       /* somebody seems to have left or died */
     bool joined;      /* the .rx has its name */
+    uint32_t posts;   /* of the roll, when what was posted to it was looked for last */
     uint32_t senders; /* of the hail, when they were looked for, plus one */
     uint64_t history;
     struct feed *last; /* whose message was taken last */

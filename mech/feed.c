@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/weave.h"
 #include "mech/fan.h"
+#include "mem/place.h"
 
 #define SEATS_LEAST 64
 
@@ -50,19 +51,15 @@ static int make_file(struct sub *sub, size_t count, struct seg *seg) {
 /* How many publishers are there, or have been. */
 static size_t count_senders(const struct sub *sub) {
     size_t count = 0;
-    DIR *list = roll_list(sub->end->roll.dir);
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        struct roll_end end;
-        const char *kind;
-        count += roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "tx") == 0;
-    }
-    if (list != NULL) {
-        (void)closedir(list);
+    struct roll_end end;
+    for (uint32_t at = 0; roll_next(&sub->end->roll, PLACE_SENDS, &at, &end);) {
+        count++;
     }
     return count;
 }
 
 int feed_seats(struct sub *sub) {
+    sub->posts = sub->end->roll.posts - sub->end->part; /* somebody may have posted to a part before it came */
     int rc = make_file(sub, count_senders(sub) + SEATS_LEAST, &sub->seg);
     sub->own = rc == 0 ? (struct fan_rx *)(void *)sub->seg.base : NULL;
     return rc;
@@ -290,22 +287,34 @@ static int meet(struct sub *sub, const char *file, struct roll_end end, bool pos
     return rc;
 }
 
-static int meet_all(struct sub *sub, bool posts, bool files) {
+/* Those who have posted to this end, if anybody has posted anything since it last looked. */
+static int meet_posts(struct sub *sub) {
+    uint32_t posts = place_posts(sub->end->roll.change);
+    if (posts == sub->posts) {
+        return 0;
+    }
     DIR *list = roll_list(sub->end->roll.dir);
     int rc = list != NULL ? 0 : err_system(errno, "%s: its publishers cannot be listed", sub->end->address);
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
         struct roll_end end;
-        const char *kind;
-        int met = 0;
-        if (post_to_us(&sub->end->roll, entry->d_name, &end)) {
-            met = posts ? meet(sub, entry->d_name, end, true) : 0;
-        } else if (files && roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "tx") == 0) {
-            met = meet(sub, entry->d_name, end, false);
-        }
+        int met = post_to_us(&sub->end->roll, entry->d_name, &end) ? meet(sub, entry->d_name, end, true) : 0;
         rc = rc != 0 ? rc : met;
     }
     if (list != NULL) {
         (void)closedir(list);
+    }
+    sub->posts = rc == 0 ? posts : sub->posts;
+    return rc;
+}
+
+static int meet_there(struct sub *sub) {
+    int rc = 0;
+    struct roll_end end;
+    for (uint32_t at = 0; roll_next(&sub->end->roll, PLACE_SENDS, &at, &end);) {
+        char file[ROLL_FILE_MAX];
+        roll_file(file, end, "tx");
+        int met = meet(sub, file, end, false);
+        rc = rc != 0 ? rc : met;
     }
     return rc;
 }
@@ -313,8 +322,7 @@ static int meet_all(struct sub *sub, bool posts, bool files) {
 int feed_refresh(struct sub *sub) {
     sub->senders = atomic_load(&sub->end->hail->senders) + 1; /* pairs with hail_count */
     /* Whoever joins and finds posts was there before their senders, so they come first. */
-    bool late = sub->end->part && !sub->joined;
-    int rc = late ? meet_all(sub, true, false) : 0, met = meet_all(sub, !late, true);
+    int rc = meet_posts(sub), met = meet_there(sub);
     sub->doubt = true;
     show(sub);
     return rc != 0 ? rc : met;

@@ -5,42 +5,68 @@
 #define _GNU_SOURCE
 #include "mech/desk.h"
 
-#include <stdio.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/weave.h"
+#include "mem/place.h"
 
 #define LIVES_EACH 16 /* conversations that are not polled: so many are asked for their life in a review */
 #define LIST_EACH 32  /* reviews between two looks for clients whose knock was lost */
 
-/* A server's way IN: accepts those who ask for it. */
+/* A client, and what it has asked for: as it stands at its place. */
+static uint64_t shape_of(const struct place *client) {
+    return (client->node ^ client->number * UINT64_C(0x9e3779b97f4a7c15)) + client->state;
+}
+
+static bool remember(struct desk *d, uint32_t at) {
+    if (at < d->knows) {
+        return true;
+    }
+    uint32_t knows = at + 64;
+    uint64_t *more = realloc(d->known, knows * sizeof *more);
+    if (more != NULL) {
+        memset(more + d->knows, 0, (knows - d->knows) * sizeof *more);
+        d->known = more;
+        d->knows = knows;
+    }
+    return more != NULL;
+}
+
+/* One that may have asked to be accepted. 0: it has been, and is; -EAGAIN: it has not asked, or is gone; or an error. */
+static int accept_one(struct desk *d, const struct roll_end *client) {
+    char post[ROLL_FILE_MAX];
+    talk_post_file(post, &d->roll.self, client);
+    if (faccessat(d->roll.dir, post, F_OK, 0) != 0) {
+        return -EAGAIN;
+    }
+    int rc = node_alive(client->node) ? talk_make(d, client) : -EAGAIN;
+    weave("hark.accept.before");
+    if (rc == 0 || rc == -EAGAIN) {
+        (void)unlinkat(d->roll.dir, post, 0);
+    } else {
+        atomic_poke(&d->seen->in.refused, d->seen->in.refused + 1); /* it stays posted, for a better time */
+    }
+    weave("hark.accept.after");
+    return rc;
+}
+
+/* A server's way IN: accepts those who ask for it. Who asks shows that at his place, so only those are looked at that have changed. */
 static void accept_clients(struct desk *d) {
-    DIR *list = roll_list(d->roll.dir);
     bool accepted = false;
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        struct roll_end to, client;
-        const char *kind;
-        unsigned long long node;
-        if (!roll_parse(entry->d_name, &to, &kind) || !desk_same(&to, &d->roll.self) ||
-            sscanf(kind, "call.%16llx.%u", &node, &client.number) != 2) {
+    struct place found;
+    for (uint32_t at = 0; place_next(d->roll.change, PLACE_SENDS, &at, &found);) {
+        const struct roll_end client = {found.node, found.number};
+        if (!remember(d, at) || d->known[at] == shape_of(&found)) {
             continue;
         }
-        client.node = node;
-        int rc = node_alive(client.node) ? talk_make(d, &client) : -EAGAIN;
-        weave("hark.accept.before");
-        if (rc == 0 || rc == -EAGAIN) {
-            (void)unlinkat(d->roll.dir, entry->d_name, 0);
-        } else {
-            atomic_poke(&d->seen->in.refused, d->seen->in.refused + 1); /* it stays posted, for a better time */
-        }
+        int rc = accept_one(d, &client);
         accepted |= rc == 0;
-        weave("hark.accept.after");
-    }
-    if (list != NULL) {
-        (void)closedir(list);
+        d->known[at] = rc == 0 || rc == -EAGAIN ? shape_of(&found) : 0;
     }
     if (accepted) {
         roll_tell(&d->roll);

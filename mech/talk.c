@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/weave.h"
 #include "mech/desk.h"
+#include "mem/place.h"
 
 static const char *const kinds[] = {"tx", "rx"};
 
@@ -64,22 +65,26 @@ static int name_files(struct talk *t) {
         }
         weave("talk.make.named");
     }
+    t->named = rc == 0;
     return rc;
 }
 
-static void remove_files(const struct talk *t) {
-    for (size_t i = 0; i < 2; i++) {
+void talk_remove(struct talk *t) {
+    for (size_t i = 0; i < 2 && !t->nameless; i++) {
         char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
         mate_file(file, &t->shm.roll.self, kinds[i], &t->shm.mate);
         (void)snprintf(unfinished, sizeof unfinished, "%s~", file);
         weave("talk.end.file");
         (void)unlinkat(t->shm.roll.dir, file, 0);
-        (void)unlinkat(t->shm.roll.dir, unfinished, 0);
+        if (!t->named) {
+            (void)unlinkat(t->shm.roll.dir, unfinished, 0);
+        }
     }
+    t->nameless = true;
 }
 
 static void give_back(struct talk *t) {
-    remove_files(t);
+    talk_remove(t);
     seg_unmap(&t->page);
     door_close(&t->door);
     (void)pthread_mutex_destroy(&t->shm.noting);
@@ -159,11 +164,13 @@ int talk_post(struct talk *t) {
     mate_file(own, &t->shm.roll.self, "tx", &t->shm.mate);
     talk_post_file(post, &t->shm.mate, &t->shm.roll.self);
     roll_file(theirs, t->shm.mate, "rx");
+    place_post(t->shm.roll.change);
     weave("talk.post.before");
     if (linkat(t->shm.roll.dir, own, t->shm.roll.dir, post, 0) != 0 && errno != EEXIST) {
         return err_system(errno, "%s: a server cannot be asked to accept", t->shm.address);
     }
     weave("talk.post.after");
+    place_ask(t->shm.roll.change, t->shm.roll.place);
     /* A server that leaves removes its rx first and then what was posted: one of us two sees the other. */
     if (faccessat(t->shm.roll.dir, theirs, F_OK, 0) != 0) {
         (void)unlinkat(t->shm.roll.dir, post, 0);

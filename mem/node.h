@@ -127,6 +127,9 @@ static inline bool node_peer_doubtful(const struct node_peer *peer) {
 /* Every node file but this process's own: its id, and whether it is alive; until seen returns nonzero, and returns that. */
 int node_each(int (*seen)(void *context, uint64_t id, bool alive), void *context);
 
+/* The same of so many of them, from any one on: not everybody who comes asks everybody who is there. */
+int node_some(unsigned most, int (*seen)(void *context, uint64_t id, bool alive), void *context);
+
 /* Removes the file of a dead node. */
 void node_remove(uint64_t id);
 

@@ -72,9 +72,9 @@ const struct node_file *node_file(void);
 /* A part of it, with space for so many, or NULL: it has not joined, or there is no room. */
 void *node_part(enum node_part, uint32_t count);
 
-/* The file of another node: a descriptor or -1 with errno, and all of it mapped; pairs with munmap. */
+/* The file of another node: a descriptor or -1 with errno, and as much of it as `most`, mapped; pairs with munmap. */
 int node_open_file(uint64_t id);
-int node_map_file(int fd, uint64_t id, struct node_file **, size_t *size);
+int node_map_file(int fd, uint64_t id, size_t most, struct node_file **, size_t *size);
 
 /* This process's own open file, or -1: never to be closed. Who holds the lock of a file, as this process sees it; 0: nobody, or nobody
  * that it can see. */

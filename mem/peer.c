@@ -96,8 +96,7 @@ static int check(const struct node_file *file, const struct stat *status, uint64
     return 0;
 }
 
-/* Maps a node file; *size gets how much of it. */
-int node_map_file(int fd, uint64_t id, struct node_file **map, size_t *size) {
+int node_map_file(int fd, uint64_t id, size_t most, struct node_file **map, size_t *size) {
     struct stat status;
     if (fstat(fd, &status) != 0) {
         return err_system(errno, "the registry file node/%016llx cannot be read", (unsigned long long)id);
@@ -108,6 +107,7 @@ int node_map_file(int fd, uint64_t id, struct node_file **map, size_t *size) {
     if (status.st_size < (off_t)sizeof none) {
         return check(&none, &status, id);
     }
+    *size = *size < most ? *size : most;
     *map = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
     if (*map == MAP_FAILED) {
         return err_system(errno, "the registry file node/%016llx cannot be mapped", (unsigned long long)id);
@@ -167,19 +167,14 @@ int node_peer_open(struct node_peer *peer, uint64_t id, uint32_t number) {
     if (peer->fd < 0) {
         return errno == ENOENT ? -ESRCH : err_system(errno, "the peer's file in the registry cannot be opened");
     }
+    /* Only the front part: who it is, and its life words. */
     struct node_file *file;
-    size_t size;
-    int rc = node_map_file(peer->fd, id, &file, &size);
+    size_t kept, page = (size_t)sysconf(_SC_PAGESIZE);
+    kept = (offsetof(struct node_file, end) + page - 1) / page * page;
+    int rc = node_map_file(peer->fd, id, kept, &file, &kept);
     if (rc != 0) {
         fd_close(&peer->fd);
         return rc;
-    }
-    /* Only the front part stays mapped: who it is, and its life words. */
-    size_t kept = offsetof(struct node_file, end);
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    kept = (kept + page - 1) / page * page;
-    if (size > kept) {
-        (void)munmap((char *)file + kept, size - kept);
     }
     (void)madvise(file, kept, MADV_DONTFORK);
     peer->map = file;
@@ -236,7 +231,25 @@ bool node_peer_alive(struct node_peer *peer) {
     return true;
 }
 
+/* 0: no more than that; a directory of a tmpfs, and it alone, says by its size how many it has. */
+static unsigned count_names(int fd, DIR *dir, unsigned most) {
+    struct stat status;
+    unsigned count = 0;
+    if (fstat(fd, &status) == 0 && status.st_size <= (off_t)most * 20) {
+        return 0;
+    }
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    rewinddir(dir);
+    return count;
+}
+
 int node_each(int (*seen)(void *context, uint64_t id, bool alive), void *context) {
+    return node_some(UINT_MAX, seen, context);
+}
+
+int node_some(unsigned most, int (*seen)(void *context, uint64_t id, bool alive), void *context) {
     int base = node_dir();
     if (base < 0) {
         return base;
@@ -248,9 +261,14 @@ int node_each(int (*seen)(void *context, uint64_t id, bool alive), void *context
         return err_system(errno, "the registry cannot be read");
     }
     int rc = 0;
-    for (struct dirent *entry; rc == 0 && (entry = readdir(dir)) != NULL;) {
+    unsigned names = most == UINT_MAX ? 0 : count_names(fd, dir, most), at = 0;
+    unsigned first = names > most ? (unsigned)((uint64_t)clock_now() % names) : 0;
+    for (struct dirent *entry; rc == 0 && (entry = readdir(dir)) != NULL; at++) {
         uint64_t id;
         const char *name = entry->d_name;
+        if (names > most && (at % names + names - first) % names >= most) {
+            continue;
+        }
         bool unfinished = *name == '.';
         if (!node_parse(name + unfinished, strlen(name + unfinished), &id) || is_own(id)) {
             continue;
@@ -330,7 +348,7 @@ static int collect(void *context, uint64_t id, bool alive) {
     struct node_file *file = NULL;
     size_t size = 0;
     /* A node that cannot be read (another user's, another version's) does not hide the others. */
-    if (fd >= 0 && node_map_file(fd, id, &file, &size) == 0 && file != NULL) {
+    if (fd >= 0 && node_map_file(fd, id, SIZE_MAX, &file, &size) == 0 && file != NULL) {
         lines->failed = collect_file(lines, file, size, alive);
         (void)munmap(file, size);
     }

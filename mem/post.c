@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/weave.h"
+#include "mem/place.h"
 
 #define POST_FORM "post.%16llx.%16llx.%u"
 
@@ -95,6 +96,7 @@ int post_put(const struct roll *roll, const struct roll_end *to) {
     node_name(sender, roll->self.node);
     (void)snprintf(post, sizeof post, "%s.%u.post.%016llx.%s.%u", receiver, to->number, (unsigned long long)clock_now(),
                    sender, roll->self.number);
+    place_post(roll->change);
     weave("post.put.before");
     if (linkat(roll->dir, own, roll->dir, post, 0) != 0) {
         /* Somebody removed the registry below us: who has mapped it needs no names. */
@@ -193,6 +195,7 @@ int post_all(const struct roll *roll, const char *file) {
             continue;
         }
         crowd_file(post, &crowd.receiver[i].end, &roll->self);
+        place_post(roll->change);
         weave("post.all.before");
         if (linkat(roll->dir, file, roll->dir, post, 0) != 0) {
             rc = err_system(errno, "%s: the channel's directory in the registry cannot be written", roll->shown);
@@ -212,6 +215,7 @@ int post_one(const struct roll *roll, const char *file, const struct roll_end *t
     }
     char post[ROLL_FILE_MAX];
     crowd_file(post, to, &roll->self);
+    place_post(roll->change);
     weave("post.one.before");
     if (linkat(roll->dir, file, roll->dir, post, 0) != 0 && errno != EEXIST) {
         return err_system(errno, "%s: the channel's directory in the registry cannot be written", roll->shown);

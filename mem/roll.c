@@ -24,8 +24,9 @@
 #include "base/weave.h"
 #include "mem/card.h"
 #include "mem/claim.h"
+#include "mem/place.h"
 
-#define ROLL_SIZE 4096
+#define ROLL_SIZE PLACE_FAR /* and more, with many ends */
 
 /* Record locks belong to the process: within it, this keeps two threads from holding the same one. */
 static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
@@ -98,7 +99,7 @@ static int try_lock(int dir, unsigned mode, int *lock) {
         rc = errno == EACCES || errno == EAGAIN ? -EAGAIN : err_system(errno, "the channel's roll cannot be locked");
     } else if (fstat(*lock, &status) != 0 || status.st_nlink == 0) {
         rc = -ESTALE;
-    } else if (status.st_size != ROLL_SIZE && (ftruncate(*lock, 0) != 0 || fallocate(*lock, 0, 0, ROLL_SIZE) != 0)) {
+    } else if (status.st_size < ROLL_SIZE && (ftruncate(*lock, 0) != 0 || fallocate(*lock, 0, 0, ROLL_SIZE) != 0)) {
         rc = err_system(errno, "the registry has no room for a channel");
     }
     if (rc != 0) {
@@ -121,11 +122,14 @@ static int lock_once(struct roll *roll, unsigned mode, bool last) {
     char path[300];
     (void)snprintf(path, sizeof path, "chan/%s", roll->name);
     unsigned wider = (mode & 0070 ? 0070u : 0) | (mode & 0007 ? 0007u : 0);
-    if ((mkdirat(node_dir(), "chan", 0700) != 0 && errno != EEXIST) ||
-        (mkdirat(node_dir(), path, 0700 | wider) != 0 && errno != EEXIST)) {
-        return err_system(errno, "the channel %s cannot be made in the registry", roll->shown);
-    }
     roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (roll->dir < 0 && errno == ENOENT) {
+        if ((mkdirat(node_dir(), "chan", 0700) != 0 && errno != EEXIST) ||
+            (mkdirat(node_dir(), path, 0700 | wider) != 0 && errno != EEXIST)) {
+            return err_system(errno, "the channel %s cannot be made in the registry", roll->shown);
+        }
+        roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }
     int rc = roll->dir >= 0    ? try_lock(roll->dir, mode, &roll->lock)
              : errno == ENOENT ? -ESTALE
                                : err_system(errno, "the channel %s cannot be opened in the registry", roll->shown);
@@ -177,8 +181,9 @@ static bool is_wanted(int dir, struct roll_end end, const char *kind) {
     return faccessat(dir, claims, F_OK, 0) == 0 && claim_rest(dir, tx, claims, &bytes, &closed) != 0;
 }
 
-/* Removes the files of the dead from a locked channel, but for what is wanted. true: nobody is left, and nothing. */
-static bool clean(int dir) {
+/* Removes the files of the dead from a locked channel, but for what is wanted, and gives back their places. true: nobody is left, and
+ * nothing. */
+static bool clean(int dir, int lock) {
     DIR *list = roll_list(dir);
     bool empty = list != NULL;
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
@@ -198,7 +203,27 @@ static bool clean(int dir) {
     if (list != NULL) {
         (void)closedir(list);
     }
+    place_clean(lock);
     return empty;
+}
+
+/* Is somebody else there, and alive? Then there is no need to look at the directory, which may be long: of the dead a sweep knows, which
+ * comes before each open. */
+static bool is_lively(const struct roll *roll) {
+    struct roll_end end;
+    uint64_t dead = 0;
+    for (uint32_t at = 0; roll_next(roll, PLACE_BOTH, &at, &end);) {
+        bool self = end.node == roll->self.node && end.number == roll->self.number;
+        if (!self && end.node != dead && node_alive(end.node)) {
+            return true;
+        }
+        dead = self ? dead : end.node;
+    }
+    return false;
+}
+
+static bool clean_if_needed(const struct roll *roll) {
+    return (roll->change == NULL || !is_lively(roll)) && clean(roll->dir, roll->lock);
 }
 
 /* Removes the directory of a locked channel in which nobody is left. Somebody may have come and be waiting for the lock: its
@@ -232,20 +257,15 @@ static void describe(char *text, size_t size, struct roll_end end) {
     }
 }
 
-/* How many ends of that kind are there; the first of them are described in text. */
-static int count(int dir, const char *wanted, char *text, size_t size) {
-    DIR *list = roll_list(dir);
+/* How many such ends are there; the first of them are described in text. */
+static int count(const struct roll *roll, uint32_t state, char *text, size_t size) {
+    struct roll_end end;
     int found = 0;
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
-        struct roll_end end;
-        const char *kind;
-        if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, wanted) == 0 && node_alive(end.node)) {
+    for (uint32_t at = 0; roll_next(roll, state, &at, &end);) {
+        if (node_alive(end.node)) {
             found++;
             describe(text, size, end);
         }
-    }
-    if (list != NULL) {
-        (void)closedir(list);
     }
     return found;
 }
@@ -253,13 +273,13 @@ static int count(int dir, const char *wanted, char *text, size_t size) {
 static int check_seats(const struct roll *roll, unsigned pattern) {
     pattern &= ~ROLL_SEALS;
     char who[200] = "";
-    if (pattern == ROLL_PAIR && count(roll->dir, "rx", who, sizeof who) >= 2) {
+    if (pattern == ROLL_PAIR && count(roll, PLACE_RECEIVES, who, sizeof who) >= 2) {
         return err_say(EBUSY, "%s has both its ends: %s; a pair has no third", roll->shown, who);
     }
-    if (pattern == ROLL_STREAM && count(roll->dir, roll->writes ? "tx" : "rx", who, sizeof who) >= 1) {
+    if (pattern == ROLL_STREAM && count(roll, roll->writes ? PLACE_SENDS : PLACE_RECEIVES, who, sizeof who) >= 1) {
         return err_say(EBUSY, "%s has its %s: %s", roll->shown, roll->writes ? "writer" : "reader", who);
     }
-    if (pattern == ROLL_EVENT && roll->reads && count(roll->dir, "rx", who, sizeof who) >= 1) {
+    if (pattern == ROLL_EVENT && roll->reads && count(roll, PLACE_RECEIVES, who, sizeof who) >= 1) {
         return err_say(EBUSY, "%s has its watcher: %s", roll->shown, who);
     }
     return 0;
@@ -273,12 +293,16 @@ static void unlock(struct roll *roll) {
 }
 
 static int map_change(struct roll *roll) {
-    roll->change = mmap(NULL, ROLL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, roll->lock, 0);
+    struct stat status;
+    if (fstat(roll->lock, &status) == 0) {
+        place_check(roll->lock, (uint64_t)status.st_size);
+    }
+    roll->change = mmap(NULL, PLACE_MAP, PROT_READ | PROT_WRITE, MAP_SHARED, roll->lock, 0);
     if (roll->change == MAP_FAILED) {
         roll->change = NULL;
         return err_system(errno, "the channel's roll cannot be mapped");
     }
-    (void)madvise(roll->change, ROLL_SIZE, MADV_DONTFORK);
+    (void)madvise(roll->change, PLACE_MAP, MADV_DONTFORK);
     return 0;
 }
 
@@ -293,7 +317,8 @@ int roll_begin(struct roll *roll, const char *scheme, const char *name, unsigned
 
 int roll_begin_as(struct roll *roll, uint32_t number, const char *scheme, const char *name, unsigned pattern,
                   bool writes, bool reads, unsigned mode, int64_t until) {
-    *roll = (struct roll){.dir = -1, .lock = -1, .writes = writes, .reads = reads};
+    *roll = (struct roll){.dir = -1, .lock = -1, .writes = writes, .reads = reads, .place = PLACE_MOST};
+    roll->lists = number != 0 || strcmp(scheme, "shm") != 0;
     (void)snprintf(roll->shown, sizeof roll->shown, "%s://%s", scheme, name);
     int rc = roll_encode(roll->name, scheme, name);
     if (rc != 0) {
@@ -305,10 +330,17 @@ int roll_begin_as(struct roll *roll, uint32_t number, const char *scheme, const 
     }
     weave("roll.begin.locked");
     roll->self = (struct roll_end){node_id(), number != 0 ? number : roll_number()};
-    roll->alone = clean(roll->dir);
-    rc = card_check(roll, pattern, roll->alone, mode);
+    rc = map_change(roll);
+    if (rc == 0) {
+        roll->alone = clean_if_needed(roll);
+        rc = card_check(roll, pattern, roll->alone, mode);
+    }
     rc = rc != 0 ? rc : check_seats(roll, pattern);
-    rc = rc != 0 ? rc : map_change(roll);
+    if (rc == 0) {
+        uint32_t state = (writes ? PLACE_SENDS : 0) | (reads ? PLACE_RECEIVES : 0);
+        roll->posts = place_posts(roll->change);
+        rc = place_take(roll->change, roll->lock, roll->self.node, roll->self.number, state, roll->shown, &roll->place);
+    }
     if (rc != 0) {
         roll_cancel(roll);
     }
@@ -325,7 +357,7 @@ int roll_type(struct roll *roll, const struct thirl_type *given, unsigned mode) 
     return rc;
 }
 
-static const char *const kinds[] = {"tx", "rx", "bell", "room"};
+static const char *const kinds[] = {"tx", "rx", "bell", "room", "door", "claim"};
 
 int roll_finish(struct roll *roll) {
     int rc = 0;
@@ -345,6 +377,7 @@ int roll_finish(struct roll *roll) {
         roll_cancel(roll);
         return rc;
     }
+    roll->finished = true;
     weave("roll.finish.renamed");
     roll_tell(roll);
     unlock(roll);
@@ -353,15 +386,20 @@ int roll_finish(struct roll *roll) {
 }
 
 static void remove_files(const struct roll *roll) {
-    for (size_t i = roll->keeps ? 1 : 0; i < sizeof kinds / sizeof *kinds; i++) {
-        char finished[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char finished[ROLL_FILE_MAX];
         roll_file(finished, roll->self, kinds[i]);
-        (void)snprintf(unfinished, sizeof unfinished, "%s~", finished);
-        weave("roll.leave.file");
-        (void)unlinkat(roll->dir, finished, 0);
-        (void)unlinkat(roll->dir, unfinished, 0);
+        bool has = i == 0 ? roll->writes : i == 1 ? roll->reads : true, stays = i == 0 || i == 5;
+        if (has && !(roll->keeps && stays)) {
+            weave("roll.leave.file");
+            (void)unlinkat(roll->dir, finished, 0);
+        }
     }
-    /* Then what others have put there in the meantime, see post.h. */
+    /* Then what others have put there in the meantime, see post.h. They count it before they do, and look for the rx behind that. */
+    bool posted = roll->reads && roll->change != NULL && place_posts(roll->change) != roll->posts;
+    if (roll->finished && !roll->lists && !posted) {
+        return;
+    }
     DIR *list = roll_list(roll->dir);
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
         struct roll_end end;
@@ -376,9 +414,17 @@ static void remove_files(const struct roll *roll) {
     }
 }
 
-void roll_cancel(struct roll *roll) {
+static void give_back(struct roll *roll) {
     remove_files(roll);
-    if (clean(roll->dir)) {
+    if (roll->place != PLACE_MOST) {
+        place_leave(roll->change, roll->place);
+        roll->place = PLACE_MOST;
+    }
+}
+
+void roll_cancel(struct roll *roll) {
+    give_back(roll);
+    if (clean_if_needed(roll)) {
         remove_channel(roll->dir, roll->name);
     }
     unlock(roll);
@@ -386,7 +432,7 @@ void roll_cancel(struct roll *roll) {
 }
 
 void roll_leave(struct roll *roll) {
-    remove_files(roll);
+    give_back(roll);
     roll_tell(roll);
     weave("roll.leave.told");
     (void)pthread_mutex_lock(&joining);
@@ -398,7 +444,7 @@ void roll_leave(struct roll *roll) {
         rc = try_lock(roll->dir, 0600, &roll->lock);
     }
     if (rc == 0) {
-        if (clean(roll->dir)) {
+        if (clean_if_needed(roll)) {
             remove_channel(roll->dir, roll->name);
         }
         fd_close(&roll->lock);
@@ -430,9 +476,9 @@ int roll_retire(struct roll *roll) {
         rc = -EBUSY;
     } else if (rc == 0) {
         weave("roll.retire.before");
-        remove_files(roll);
+        give_back(roll);
         roll_tell(roll);
-        if (clean(roll->dir)) {
+        if (clean_if_needed(roll)) {
             remove_channel(roll->dir, roll->name);
         }
         weave("roll.retire.after");
@@ -451,7 +497,7 @@ static int open_channel(const char *channel) {
 }
 
 void roll_renounce(const char *channel, struct roll_end self) {
-    const struct roll roll = {.dir = open_channel(channel), .self = self};
+    const struct roll roll = {.dir = open_channel(channel), .self = self, .writes = true, .reads = true};
     if (roll.dir < 0) {
         return;
     }
@@ -497,7 +543,7 @@ int roll_each(int (*seen)(void *context, const char *channel), void *context) {
 
 void roll_deinit(struct roll *roll) {
     if (roll->change != NULL) {
-        (void)munmap(roll->change, ROLL_SIZE);
+        (void)munmap(roll->change, PLACE_MAP);
         roll->change = NULL;
     }
     fd_close(&roll->dir);
@@ -508,29 +554,36 @@ void roll_tell(struct roll *roll) {
     (void)futex_wake(roll->change, INT_MAX);
 }
 
+static bool has_file(const struct roll *roll, struct roll_end end, const char *kind) {
+    char file[ROLL_FILE_MAX];
+    roll_file(file, end, kind);
+    return faccessat(roll->dir, file, F_OK, 0) == 0;
+}
+
+bool roll_next(const struct roll *roll, uint32_t state, uint32_t *place, struct roll_end *end) {
+    struct place found;
+    if (!place_next(roll->change, state, place, &found)) {
+        return false;
+    }
+    *end = (struct roll_end){found.node, found.number};
+    return true;
+}
+
 int roll_find(const struct roll *roll, const char *wanted, struct roll_end *found) {
-    DIR *list = roll_list(roll->dir);
-    int rc = -ESRCH;
-    for (struct dirent *entry; list != NULL && rc != 0 && (entry = readdir(list)) != NULL;) {
-        struct roll_end end;
-        const char *kind;
-        bool fits = roll_parse(entry->d_name, &end, &kind) && strcmp(kind, wanted) == 0;
-        bool self = fits && end.node == roll->self.node && end.number == roll->self.number;
-        if (fits && !self && node_alive(end.node)) {
+    uint32_t state = *wanted == 't' ? PLACE_SENDS : PLACE_RECEIVES;
+    struct roll_end end;
+    for (uint32_t at = 0; roll_next(roll, state, &at, &end);) {
+        bool self = end.node == roll->self.node && end.number == roll->self.number;
+        if (!self && node_alive(end.node) && has_file(roll, end, wanted)) {
             *found = end;
-            rc = 0;
+            return 0;
         }
     }
-    if (list != NULL) {
-        (void)closedir(list);
-    }
-    return rc;
+    return -ESRCH;
 }
 
 bool roll_has(const struct roll *roll, struct roll_end end, const char *kind) {
-    char file[ROLL_FILE_MAX];
-    roll_file(file, end, kind);
-    return faccessat(roll->dir, file, F_OK, 0) == 0 && node_alive(end.node);
+    return has_file(roll, end, kind) && node_alive(end.node);
 }
 
 /* ---- sweeping ---- */
@@ -543,7 +596,7 @@ bool roll_clean(int chan, const char *name) {
     }
     (void)pthread_mutex_lock(&joining);
     bool done = try_lock(dir, 0600, &lock) == 0;
-    if (done && clean(dir)) {
+    if (done && clean(dir, lock)) {
         remove_channel(dir, name);
     }
     fd_close(&lock);
@@ -563,7 +616,7 @@ int roll_visit(struct roll *roll, const char *name, int64_t until, bool *alone) 
     }
     int rc = lock_channel(roll, 0600, until);
     if (rc == 0) {
-        *alone = clean(roll->dir);
+        *alone = clean(roll->dir, roll->lock);
     }
     return rc;
 }

@@ -40,15 +40,19 @@ struct roll {
     int lock;         /* `roll`, open while joining or leaving, else -1 */
     uint32_t *change; /* the counter in it, mapped */
     struct roll_end self;
+    uint32_t place; /* this end's, see place.h; PLACE_MOST: none */
+    uint32_t posts; /* what had been put in the name of others when it came */
     bool writes, reads;
     bool alone;      /* nobody else was there when this end came */
+    bool lists;      /* there may be files in its name that nobody counts: what is left behind is found by a list */
+    bool finished;   /* its files have their names */
     bool keeps;      /* what this end has sent stays when it leaves: its tx and its claims */
     char name[256];  /* of the directory, encoded */
     char shown[320]; /* "shm://camera", for sentences */
 };
 
 /* Begins to join the channel of that scheme called name (any text): makes the directory and the card if they
- * are not there, removes what the dead have left, and sees that this end may join: -EBUSY with those who are there; -THIRL_EROLE when the channel is of
+ * are not there, removes what the dead have left when nobody else lives, and sees that this end may join: -EBUSY with those who are there; -THIRL_EROLE when the channel is of
  * another pattern, or has one of ROLL_SEALS and this end has not, or the other way round; -ETIMEDOUT when somebody else holds the lock until
  * then. With 0 the lock is held: make the files under
  * the names of roll_file with a '~' behind, then roll_finish or roll_cancel. */
@@ -91,7 +95,11 @@ int roll_each(int (*seen)(void *context, const char *channel), void *context);
 /* The file of an end: kind is "tx", "rx", "bell", "room", or "claim" (claim.h). */
 void roll_file(char file[ROLL_FILE_MAX], struct roll_end, const char *kind);
 
-/* Another end that has a file of that kind and whose process is alive: 0, or -ESRCH. */
+/* The ends that send (PLACE_SENDS) or receive, one after the other, without a list of the directory: *place goes behind the one that *end
+ * gets, and is 0 at first. It may be dead, and it may not have its file yet, or any more. false: no more. */
+bool roll_next(const struct roll *, uint32_t state, uint32_t *place, struct roll_end *end);
+
+/* Another end that sends ("tx") or receives ("rx") and whose process is alive: 0, or -ESRCH. */
 int roll_find(const struct roll *, const char *kind, struct roll_end *);
 
 /* Is that end still there: has it a file of that kind, and is its process alive? */

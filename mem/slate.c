@@ -153,7 +153,7 @@ static int visit(void *context, uint64_t id, bool alive) {
     struct node_file *file = NULL;
     size_t size = 0;
     int rc = 0;
-    bool there = fd >= 0 && node_map_file(fd, id, &file, &size) == 0;
+    bool there = fd >= 0 && node_map_file(fd, id, SIZE_MAX, &file, &size) == 0;
     /* One that cannot be read (another user's, another version's) hides no other. */
     if (there && size >= NODE_FILE_SIZE) {
         const void *slips = (const char *)file + node_part_places[NODE_SLIPS].at;

@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "mech/fan.h"
+#include "mem/place.h"
 #include "tests/room.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -164,6 +165,21 @@ static void garbage_in_a_publisher(void **state) {
     assert_true(errors > ROUNDS / 10);
 }
 
+/* And who stands there is found in the roll. */
+static void stand_there(const char *node, uint32_t number) {
+    char path[300];
+    uint64_t id;
+    uint32_t at;
+    (void)snprintf(path, sizeof path, "%s/roll", channel);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && node_parse(node, strlen(node), &id));
+    void *page = mmap(NULL, PLACE_MAP, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_true(page != MAP_FAILED);
+    assert_int_equal(place_take(page, fd, id, number, PLACE_SENDS, "x", &at), 0);
+    (void)munmap(page, PLACE_MAP);
+    (void)close(fd);
+}
+
 /* Files that are none are said once, and do not keep anybody from anything. */
 static void no_publisher_at_all(void **state) {
     (void)state;
@@ -176,6 +192,7 @@ static void no_publisher_at_all(void **state) {
     node[sizeof node - 1] = '\0';
     for (int i = 0; i < 4; i++) { /* empty, short, long, a FIFO */
         (void)snprintf(path, sizeof path, "%s/%s.%d.tx", channel, node, 70000 + i);
+        stand_there(node, 70000u + (unsigned)i);
         if (i == 3) {
             assert_int_equal(mkfifo(path, 0600), 0);
             continue;

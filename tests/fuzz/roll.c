@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "mech/kept.h"
+#include "mem/place.h"
 #include "mem/post.h"
 #include "mem/sweep.h"
 #include "tests/fuzz/fuzz.h"
@@ -86,6 +87,8 @@ static int see(void *context, const struct thirl_left *left) {
     return 0;
 }
 
+static struct place page[PLACE_MAP / sizeof(struct place) + 1]; /* what a roll has in common memory */
+
 static void join(uint64_t flags) {
     struct roll roll;
     struct roll_end found;
@@ -99,6 +102,7 @@ static void join(uint64_t flags) {
     roll_cancel(&roll);
     roll.dir = open_channel();
     roll.self = (struct roll_end){node_id(), 1};
+    roll.change = (uint32_t *)(void *)page;
     (void)roll_find(&roll, "rx", &found);
     (void)post_find(&roll, file, &found);
     (void)close(roll.dir);
@@ -119,15 +123,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct roll roll = {.self = {0}};
     struct roll_end found;
     char file[ROLL_FILE_MAX];
-    uint32_t change = 0;
     fuzz_warm();
     wipe();
     int lowest = fuzz_lowest(), dir = open_channel();
     uint64_t flags = food_number(&food, 1);
+    size_t places;
+    const uint8_t *bytes = food_bytes(&food, flags % 64, &places);
+    memset(page, 0, PLACE_FAR);
+    memcpy((char *)page + PLACE_AT, bytes, places);
     while (food.left != 0) {
         make_file(dir, &food);
     }
-    roll = (struct roll){.dir = dir, .lock = -1, .change = &change, .self = {node_id(), 1}};
+    roll = (struct roll){.dir = dir, .lock = -1, .change = (uint32_t *)(void *)page, .self = {node_id(), 1}};
     (void)roll_find(&roll, "tx", &found);
     if (post_find(&roll, file, &found) == 0) {
         must(strlen(file) < ROLL_FILE_MAX);

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The paths, and the one function in which they are counted.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <thirl/lock.h>
+#include <thirl/thirl.h>
+
+#include "bench/path.h"
+
+#define SIZE 64
+
+struct walk {
+    thirl *out, *in;
+    thirl_mutex *mutex;
+};
+
+typedef int step(struct walk *);
+
+static unsigned char data[SIZE] = "a message";
+
+static int copy(struct walk *walk) {
+    unsigned char got[SIZE];
+    size_t size;
+    return thirl_send(walk->out, data, SIZE, THIRL_NOW) || thirl_recv(walk->in, got, SIZE, &size, THIRL_NOW);
+}
+
+static int place(struct walk *walk) {
+    thirl_msg *msg;
+    if (thirl_loan(walk->out, &msg, SIZE, THIRL_NOW)) {
+        return -1;
+    }
+    memcpy(thirl_msg_data(msg), data, SIZE);
+    if (thirl_put(walk->out, &msg, THIRL_NOW) || thirl_take(walk->in, &msg, THIRL_NOW)) {
+        return -1;
+    }
+    thirl_free(&msg);
+    return 0;
+}
+
+static int ask(struct walk *walk) {
+    thirl_msg *request, *reply;
+    uint64_t call;
+    int rc = thirl_ask(walk->out, data, SIZE, &call, THIRL_NOW);
+    if (thirl_take(walk->in, &request, THIRL_NOW) || rc) { /* also before they have met: that is how they meet */
+        return -1;
+    }
+    if (thirl_reply(walk->in, &request, data, SIZE, THIRL_NOW) || thirl_answer(walk->out, &call, &reply, THIRL_NOW)) {
+        return -1;
+    }
+    thirl_free(&reply);
+    return 0;
+}
+
+static int lock(struct walk *walk) {
+    return thirl_mutex_lock(walk->mutex, THIRL_NEVER) || thirl_mutex_unlock(walk->mutex);
+}
+
+static const struct path {
+    const char *name, *address;
+    enum thirl_role out, in;
+    step *go;
+} paths[] = {
+    {"lane-copy", "shm://", THIRL_PAIR, THIRL_PAIR, copy},   {"lane-place", "shm://", THIRL_PAIR, THIRL_PAIR, place},
+    {"publish-copy", "shm://", THIRL_PUB, THIRL_SUB, copy},  {"queue-copy", "shm://", THIRL_PUSH, THIRL_PULL, copy},
+    {"call", "shm://", THIRL_CALL, THIRL_SERVE, ask},        {"mutex", NULL, THIRL_PAIR, THIRL_PAIR, lock},
+    {"unix-copy", "unix://@", THIRL_PAIR, THIRL_PAIR, copy},
+};
+
+/* Its name is what a simulator collects by: never inlined. */
+__attribute__((noinline, visibility("default"))) int path_counted(step *go, struct walk *walk, uint64_t count);
+int path_counted(step *go, struct walk *walk, uint64_t count) {
+    int rc = 0;
+    for (uint64_t i = 0; i < count && rc == 0; i++) {
+        rc = go(walk);
+    }
+    return rc;
+}
+
+static int walk_path(const struct path *path, struct walk *walk, uint64_t count) {
+    char address[100];
+    if (!path->address) {
+        static thirl_mutex mutex;
+        walk->mutex = &mutex;
+        return thirl_mutex_init(&mutex, 0) || path->go(walk) || path_counted(path->go, walk, count);
+    }
+    (void)snprintf(address, sizeof address, "%sthirl-path-%d?wait=sleep", path->address, (int)getpid());
+    if (thirl_open(&walk->in, path->in, address, NULL) || thirl_open(&walk->out, path->out, address, NULL)) {
+        return -1;
+    }
+    /* They meet in these, and what is done once is done. */
+    int rc = -1;
+    for (int i = 0; i < 100; i++) {
+        rc = path->go(walk);
+    }
+    return rc || path_counted(path->go, walk, count);
+}
+
+int path_go(const char *name, uint64_t count) {
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct walk walk = {0};
+        if (strcmp(paths[i].name, name) != 0) {
+            continue;
+        }
+        int rc = walk_path(&paths[i], &walk, count);
+        if (rc) {
+            (void)fprintf(stderr, "thirl-bench: %s: %s\n", name, thirl_why());
+        }
+        (void)thirl_close(&walk.out, THIRL_NOW);
+        (void)thirl_close(&walk.in, THIRL_NOW);
+        return rc ? -1 : 0;
+    }
+    return -2;
+}
+
+void path_list(void) {
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        (void)puts(paths[i].name);
+    }
+}
