@@ -275,8 +275,10 @@ static void *use_in_thread(void *argument) {
         bool to_write = i % 4 == 0;
         if ((to_write ? thirl_rwlock_write : thirl_rwlock_read)(&board->lock, THIRL_NEVER) != 0) return argument;
         if (plain[0] != plain[1]) return argument;
-        plain[0] += to_write ? 1 : 0;
-        plain[1] += to_write ? 1 : 0;
+        if (to_write) { /* and else no store at all, not even of the same */
+            plain[0]++;
+            plain[1]++;
+        }
         if (thirl_rwlock_unlock(&board->lock) != 0) return argument;
     }
     return NULL;
