@@ -273,14 +273,14 @@ int duct_open(struct duct *d, const struct carrier *carrier, const struct mech_o
         return err_say(EOPNOTSUPP, "%s: the raw form of %s has the roles push and pull only", open->address,
                        carrier->scheme);
     }
-    kept_sweep();
-    int rc =
-        roll_begin(&d->roll, carrier->scheme, open->rest,
-                   (open->stream               ? ROLL_STREAM
-                    : open->role == THIRL_PAIR ? ROLL_PAIR
-                                               : ROLL_EVENT) |
-                       seal_kind(&open->options) * ROLL_CRC,
-                   open->sends, open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
+    int64_t until = clock_after(clock_now(), open->options.timeout);
+    kept_sweep(carrier->scheme, open->rest, until);
+    int rc = roll_begin(&d->roll, carrier->scheme, open->rest,
+                        (open->stream               ? ROLL_STREAM
+                         : open->role == THIRL_PAIR ? ROLL_PAIR
+                                                    : ROLL_EVENT) |
+                            seal_kind(&open->options) * ROLL_CRC,
+                        open->sends, open->receives, open->options.mode, until);
     rc = rc != 0 ? rc : roll_type(&d->roll, open->options.of, open->options.mode);
     if (rc != 0) {
         return rc;

@@ -177,14 +177,21 @@ static int each_channel(int (*seen)(void *context, const char *name), void *cont
     return rc;
 }
 
+struct sweeping {
+    char own[256];
+    int64_t until;
+};
+
 static int tidy(void *context, const char *name) {
-    (void)context;
-    (void)kept_tidy(name, false, 0, NULL);
+    const struct sweeping *sweeping = context;
+    (void)kept_tidy(name, false, strcmp(name, sweeping->own) == 0 ? sweeping->until : 0, NULL);
     return 0;
 }
 
-void kept_sweep(void) {
-    (void)each_channel(tidy, NULL);
+void kept_sweep(const char *scheme, const char *name, int64_t until) {
+    struct sweeping sweeping = {.until = until};
+    (void)roll_encode(sweeping.own, scheme, name); /* of a name that is none nothing can be there */
+    (void)each_channel(tidy, &sweeping);
 }
 
 static int open_channel(const char *name) {

@@ -31,8 +31,9 @@ void kept_place(const struct roll *, char place[CARRIER_PLACE_MAX]);
  * is there; or an error. Waits until then for the lock. */
 int kept_tidy(const char *name, bool all, int64_t until, uint64_t *thrown);
 
-/* The same in all channels, as far as nobody holds it up; what fails is left to the next. */
-void kept_sweep(void);
+/* The same in all channels, as far as nobody holds it up; what fails is left to the next. In the one that is about to be joined, a name
+ * of that scheme, waits until then for the lock: whoever joins does so anyway. */
+void kept_sweep(const char *scheme, const char *name, int64_t until);
 
 /* Removes all that the channel of that address has left: kept_tidy with all. */
 int kept_clean(const char *address, int64_t until, uint64_t *thrown);

@@ -79,9 +79,10 @@ static int make_file(const struct queue *q) {
 static int join(struct queue *q, const struct mech_open *open, struct carrier_open *wanted) {
     char name[NODE_ADDRESS_MAX + 8];
     (void)snprintf(name, sizeof name, "%s%s", open->rest, q->raw ? "?raw" : "");
-    kept_sweep();
+    int64_t until = clock_after(clock_now(), open->options.timeout);
+    kept_sweep(q->carrier->scheme, name, until);
     int rc = roll_begin(&q->roll, q->carrier->scheme, name, ROLL_QUEUE | q->sealed * ROLL_CRC, q->sends, !q->sends,
-                        open->options.mode, clock_after(clock_now(), open->options.timeout));
+                        open->options.mode, until);
     rc = rc != 0 ? rc : roll_type(&q->roll, open->options.of, open->options.mode);
     if (rc != 0) {
         return rc;

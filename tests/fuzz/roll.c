@@ -144,7 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     (void)fuzz_answer(thirl_left(see, NULL));
     int thrown = thirl_clean("mq://fuzz-nobody");
     must(thrown >= 0 || thirl_why()[0] != 0);
-    kept_sweep();
+    kept_sweep("mq", "none", 0);
     join(flags);
     wipe();
     must(fuzz_lowest() == lowest);
