@@ -3,10 +3,13 @@
  * What stays of channels when their processes end: listing it, and removing it.
  */
 #include <limits.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "mech/orphan.h"
+#include "wire/addr.h"
 
 #define CLEAN_NS (2 * CLOCK_S) /* how long somebody who is joining may hold it up */
 
@@ -36,8 +39,13 @@ int thirl_left(int (*seen)(void *context, const struct thirl_left *), void *cont
 }
 
 int thirl_clean(const char *address) {
+    char kept[ADDR_MAX];
     if (address == NULL) {
         return err_say(EINVAL, "thirl_clean: the address is NULL");
+    }
+    if (strncmp(address, "auto://", 7) == 0) { /* of what that goes over, only shared memory keeps anything */
+        (void)snprintf(kept, sizeof kept, "shm://%s", address + 7);
+        address = kept;
     }
     uint64_t thrown = 0;
     int64_t until = clock_after(clock_now(), CLEAN_NS);

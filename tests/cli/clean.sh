@@ -28,8 +28,10 @@ while read -r name roles address; do
         continue
     fi
     tool list >out 2>list.err
-    check "$name: list shows what is left" grep -Eq "^$address +- +left +- +- +- +3 \(" out
-    check "$name: and so does its JSON" grep -Eq "\"address\":\"$address\",\"state\":\"left\",\"messages\":3," json
+    shown=$address
+    [ "$name" != auto ] || shown=shm://${address#auto://}
+    check "$name: list shows what is left" grep -Eq "^$shown +- +left +- +- +- +3 \(" out
+    check "$name: and so does its JSON" grep -Eq "\"address\":\"$shown\",\"state\":\"left\",\"messages\":3," json
     begin recv /dev/null "$TOOL" recv --role pull "$address"
     until_true 100 sh -c 'test "$(wc -l <recv.out)" = 3'
     tool clean "$address" 2>clean.err
@@ -43,7 +45,7 @@ while read -r name roles address; do
     check "$name: clean says how many" test "$code" = 0 -a "$(cat out)" = "$address: 3 messages thrown away"
     tool send --role push "$address" <lines 2>clean.err
     tool clean --all --json >out 2>clean.err
-    check "$name: clean --all --json" test "$code" = 0 -a "$(cat out)" = "[{\"address\":\"$address\",\"messages\":3}]"
+    check "$name: clean --all --json" test "$code" = 0 -a "$(cat out)" = "[{\"address\":\"$shown\",\"messages\":3}]"
     check "$name: nothing is left" test -z "$(timeout 10 "$TOOL" list 2>/dev/null)"
 done <every
 
