@@ -15,6 +15,7 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 export XDG_CACHE_HOME="$work/cache"
+unset THIRL_COSTS
 
 check() {
     title=$1

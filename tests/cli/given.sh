@@ -86,8 +86,10 @@ for kind in stream seqpacket tcp; do
 done
 unset NAMES
 
+wait=0.5 # until they have met
+[ -z "${EXTRA:-}" ] || wait=2
 # shellcheck disable=SC2016
-give pair stream "$TOOL" ping --serve fd://3 + sh -c '"$0" ping -i 1s fd://3 & sleep 0.3; kill -9 $!' "$TOOL"
+give pair stream "$TOOL" ping --serve fd://3 + sh -c '"$0" ping -i 1s fd://3 & sleep "$1"; kill -9 $!' "$TOOL" $wait
 check "the death of the only peer ends the serving side: exit 3" test "$(cat first.code)" = 3
 check "with a sentence" contains first.err 'one peer, which is gone'
 give pair stream "$TOOL" recv fd://3 + "$TOOL" run --over fd://3 -- sh -c 'kill -9 $$'
