@@ -244,7 +244,7 @@ static int do_damaged_cards_are_refused(void *nothing) {
         CHECK(member_join(&other, "x") == -THIRL_EFORMAT);
         CHECK(strstr(thirl_why(), "chan/x/card") != NULL);
     }
-    CHECK(write_card("x", "thirlcrd\2\0\0\0\1\0\0\0", 16) == 0);
+    CHECK(write_card("x", "thirlcrd\7\0\0\0\1\0\0\0", 16) == 0);
     CHECK(member_join(&other, "x") == -THIRL_EVERSION);
     CHECK(unlinkat(roll.dir, "card", 0) == 0 && mkfifoat(roll.dir, "card", 0600) == 0);
     CHECK(member_join(&other, "x") == -THIRL_EFORMAT);
