@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/atomic.h"
 
@@ -24,11 +25,11 @@ struct tray *tray_make(size_t packet, bool quiet) {
     }
     t->packet = packet;
     t->stride = (packet + PAGE - 1) / PAGE * PAGE + SHIFT;
-    t->data = malloc(t->stride * TRAY_DEPTH);
+    t->data = mmap(NULL, t->stride * TRAY_DEPTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     t->depth = 2;
     t->plain = t->pause = OFTEN;
     t->haste.quiet = quiet;
-    if (t->data == NULL) {
+    if (t->data == MAP_FAILED) {
         free(t);
         return NULL;
     }
@@ -41,7 +42,7 @@ struct tray *tray_make(size_t packet, bool quiet) {
 
 void tray_free(struct tray **t) {
     if (*t != NULL) {
-        free((*t)->data);
+        (void)munmap((*t)->data, (*t)->stride * TRAY_DEPTH);
         free(*t);
         *t = NULL;
     }
