@@ -52,7 +52,7 @@ LIBRARY := $(wildcard $(addsuffix /*.c,base mem sync wire mech chan pattern serv
 TOOL := $(wildcard tool/*.c)
 BENCH := $(wildcard bench/*.c)
 # Peers that thirl is measured beside: each is built where its library is; bench --peers says what is not there.
-header = $(shell echo '\#include <$(1)>' | $(CC) -E -x $(or $(2),c) - >/dev/null 2>&1 && echo yes)
+header = $(shell $(CC) -E -x $(or $(2),c) -include $(1) /dev/null >/dev/null 2>&1 && echo yes)
 PEER := thirl mq $(if $(call header,zmq.h),zmq) $(if $(call header,nng/nng.h),nng) $(if $(call header,systemd/sd-bus.h),sdbus) \
 	$(if $(call header,boost/interprocess/ipc/message_queue.hpp,c++),boost)
 PEER_LIBS_zmq := -lzmq
