@@ -66,7 +66,7 @@ static int begin(struct run *run, enum stage_side side, struct payload *payload,
 
 stage_inline int ping(struct run *run, bool sleeps, bool place) {
     struct half *mine = half_of(run, STAGE_PING), *other = half_of(run, STAGE_PONG);
-    struct payload payload, target;
+    struct payload payload = {0}, target = {0};
     const uint64_t total = run->warm + run->count;
     uint64_t sum = 0, last = 0;
     if (payload_init(&target, run->size, place) || begin(run, STAGE_PING, &payload, place)) {
@@ -90,7 +90,7 @@ stage_inline int ping(struct run *run, bool sleeps, bool place) {
 
 stage_inline int pong(struct run *run, bool sleeps, bool place) {
     struct half *mine = half_of(run, STAGE_PONG), *other = half_of(run, STAGE_PING);
-    struct payload target;
+    struct payload target = {0};
     const uint64_t total = run->warm + run->count;
     uint64_t sum = 0;
     if (begin(run, STAGE_PONG, &target, place)) {

@@ -168,7 +168,7 @@ static void garbage_in_a_publisher(void **state) {
 /* And who stands there is found in the roll. */
 static void stand_there(const char *node, uint32_t number) {
     char path[300];
-    uint64_t id;
+    uint64_t id = 0;
     uint32_t at;
     (void)snprintf(path, sizeof path, "%s/roll", channel);
     int fd = open(path, O_RDWR | O_CLOEXEC);

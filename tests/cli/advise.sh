@@ -56,7 +56,8 @@ write() {
     { echo '#include <stdio.h>'; echo '#include <thirl/thirl.h>'; echo 'int main(void) {'
       sed -n 's/^In C: //p' out
       echo 'return thirl_close(&end, THIRL_NOW) < 0; }'; } >line.c
-    "${CC:-cc}" -Wall -Werror -I"$root/include" -o line line.c "$BUILD/libthirl.a" -pthread && ./line
+    # shellcheck disable=SC2086 # it may be several words
+    ${CC:-cc} -Wall -Werror -I"$root/include" -o line line.c "$BUILD/libthirl.a" -pthread && ./line
 }
 
 wait=0
