@@ -54,7 +54,8 @@ stage_inline uint64_t get(struct run *run, const struct half *from, unsigned cha
 
 static int begin(struct run *run, enum stage_side side, struct payload *payload, bool place) {
     if (run->size + sizeof(struct half) > run->ring / 2) {
-        return stage_fail(run, side, "%zu bytes do not fit into half a ring", run->size);
+        (void)stage_fail(run, side, "%zu bytes do not fit into half a ring", run->size);
+        return -1;
     }
     if (payload_init(payload, run->size, place)) {
         return stage_fail(run, side, "no memory for the payload");
@@ -66,7 +67,7 @@ static int begin(struct run *run, enum stage_side side, struct payload *payload,
 
 stage_inline int ping(struct run *run, bool sleeps, bool place) {
     struct half *mine = half_of(run, STAGE_PING), *other = half_of(run, STAGE_PONG);
-    struct payload payload = {0}, target = {0};
+    struct payload payload, target;
     const uint64_t total = run->warm + run->count;
     uint64_t sum = 0, last = 0;
     if (payload_init(&target, run->size, place) || begin(run, STAGE_PING, &payload, place)) {
@@ -90,7 +91,7 @@ stage_inline int ping(struct run *run, bool sleeps, bool place) {
 
 stage_inline int pong(struct run *run, bool sleeps, bool place) {
     struct half *mine = half_of(run, STAGE_PONG), *other = half_of(run, STAGE_PING);
-    struct payload target = {0};
+    struct payload target;
     const uint64_t total = run->warm + run->count;
     uint64_t sum = 0;
     if (begin(run, STAGE_PONG, &target, place)) {
