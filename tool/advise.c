@@ -82,34 +82,23 @@ static void c_line(const struct advice *a, char line[LINE_MAX_BYTES]) {
 
 /* ---- one mechanism ---- */
 
-static const char *time_text(char text[24], int64_t ns) {
-    double value = (double)ns;
-    if (ns <= 0) {
-        return "";
+/* A value with one of three units, each a thousand of the last; "" where there is none. */
+static const char *scaled(char text[24], double value, const char *const unit[3]) {
+    int step = value < 1e3 ? 0 : value < 1e6 ? 1 : 2;
+    static const double one[] = {1, 1e3, 1e6};
+    text[0] = '\0';
+    if (value > 0) {
+        snprintf(text, 24, "%.3g%s", value / one[step], unit[step]);
     }
-    snprintf(text, 24, "%.3g %s",
-             value < 1e3   ? value
-             : value < 1e6 ? value / 1e3
-                           : value / 1e6,
-             value < 1e3   ? "ns"
-             : value < 1e6 ? "us"
-                           : "ms");
     return text;
 }
 
+static const char *time_text(char text[24], int64_t ns) {
+    return scaled(text, (double)ns, (const char *const[]){" ns", " us", " ms"});
+}
+
 static const char *rate_text(char text[24], uint64_t rate) {
-    double value = (double)rate;
-    if (rate == 0) {
-        return "";
-    }
-    snprintf(text, 24, "%.3g%s",
-             value < 1e3   ? value
-             : value < 1e6 ? value / 1e3
-                           : value / 1e6,
-             value < 1e3   ? ""
-             : value < 1e6 ? "k"
-                           : "M");
-    return text;
+    return scaled(text, (double)rate, (const char *const[]){"", "k", "M"});
 }
 
 static void add_row(struct advice *a, const struct thirl_choice *c) {

@@ -5,27 +5,16 @@
 # each compiler. After a change that is meant to change them: sh tests/bench/counts.sh --write. BUILD: where the programs are; CC: what they were built with.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/bench/begin
 
-bench=${BUILD:-build}/thirl-bench
 table=tests/bench/counts.txt
 times=1000 # a path; a thousandth of the sum is one of them
-failed=0
 
-skip() {
-    echo "skip - $1"
-    exit 77
-}
-
-[ -z "${EXTRA:-}" ] || skip "counts are of the plain build"
-[ -x "$bench" ] || skip "there is no $bench"
 command -v valgrind >/dev/null 2>&1 || skip "valgrind is not installed"
 # shellcheck disable=SC2086 # it may be several words
 compiler="$(${CC:-cc} --version | sed -n '1{s/.*clang.* \([0-9.]*\).*/clang-\1/;t p
     s/.* \([0-9.]*\)$/gcc-\1/;:p
     p}')-$(uname -m)"
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
 export THIRL_DIR="$work/registry"
 
 # instructions NAME: those of the program itself, and not of the C library, which differ from processor to processor

@@ -4,22 +4,7 @@
 # The histogram of wake-ups: as many as were asked for, in order, and each in one bucket. BUILD: where the programs are.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-
-bench=${BUILD:-build}/thirl-bench
-failed=0
-[ -z "${EXTRA:-}" ] || { echo "skip - times are of the plain build"; exit 77; }
-[ -x "$bench" ] || { echo "skip - there is no $bench"; exit 77; }
-
-check() {
-    title=$1
-    shift
-    if "$@"; then
-        echo "ok - $title"
-    else
-        echo "not ok - $title"
-        failed=1
-    fi
-}
+. tests/bench/begin
 
 out=$("$bench" --realtime --quick --rounds 1) || { echo "not ok - thirl-bench --realtime ends with $?"; exit 1; }
 check "says what was had" test "$(echo "$out" | grep -c 'SCHED_FIFO')" -ge 1

@@ -5,35 +5,12 @@
 # and threads by thirl-bench itself. A run without counted round trips is subtracted. BUILD: where the programs are.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/bench/begin
 
-build=${BUILD:-build}
-bench=$build/thirl-bench
 spins=20000 sleeps=5000
-failed=0
 
-skip() {
-    echo "skip - $1"
-    exit 77
-}
-
-[ -z "${EXTRA:-}" ] || skip "counts are of the plain build: sanitizers call and allocate for themselves"
-[ -x "$bench" ] || skip "there is no $bench"
 command -v strace >/dev/null 2>&1 || skip "strace is not installed"
 strace -o /dev/null true 2>/dev/null || skip "strace may not trace here"
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-
-check() {
-    title=$1
-    shift
-    if "$@"; then
-        echo "ok - $title"
-    else
-        echo "not ok - $title"
-        failed=1
-    fi
-}
 
 # trace NAME N: the table of calls in $work/NAME.N, what the program says in $work/NAME.N.out
 trace() {

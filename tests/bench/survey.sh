@@ -5,28 +5,10 @@
 # BUILD: where the programs are.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/bench/begin
 
-build=${BUILD:-build}
-bench=$build/thirl-bench
-failed=0
-[ -z "${EXTRA:-}" ] || { echo "skip - figures are of the plain build"; exit 77; }
-[ -x "$bench" ] || { echo "skip - there is no $bench"; exit 77; }
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
 export XDG_CACHE_HOME="$work/cache"
 unset THIRL_COSTS
-
-check() {
-    title=$1
-    shift
-    if "$@"; then
-        echo "ok - $title"
-    else
-        echo "not ok - $title"
-        failed=1
-    fi
-}
 
 # results FILE PATTERN: how many cells have it
 results() {
