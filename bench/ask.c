@@ -63,15 +63,8 @@ static int pong(struct run *run) {
         if (i == run->warm) {
             run->stage->allocations[STAGE_PONG] = count_allocations();
         }
-        thirl_msg *request;
-        if (thirl_take(end, &request, THIRL_NEVER)) {
-            return end_fail(run, STAGE_PONG, "thirl_take");
-        }
-        const void *data = thirl_msg_data(request);
-        size_t size = thirl_msg_size(request);
-        sum += payload_sum(data, size);
-        if (thirl_reply(end, &request, data, size, THIRL_NEVER)) {
-            return end_fail(run, STAGE_PONG, "thirl_reply");
+        if (end_echo(run, end, &sum)) {
+            return -1;
         }
     }
     run->stage->allocations[STAGE_PONG] = run->count ? count_allocations() - run->stage->allocations[STAGE_PONG] : 0;

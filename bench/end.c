@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bench/end.h"
+#include "bench/payload.h"
 
 #define CLOSE_WITHIN 5000 /* ms */
 
@@ -112,3 +113,14 @@ static int pong_limits(struct run *run) {
 }
 
 const struct work end_limits = {.ping = ping_limits, .pong = pong_limits};
+
+int end_echo(struct run *run, thirl *end, uint64_t *sum) {
+    thirl_msg *request;
+    if (thirl_take(end, &request, THIRL_NEVER)) {
+        return end_fail(run, STAGE_PONG, "thirl_take");
+    }
+    const void *data = thirl_msg_data(request);
+    size_t size = thirl_msg_size(request);
+    *sum += payload_sum(data, size);
+    return thirl_reply(end, &request, data, size, THIRL_NEVER) ? end_fail(run, STAGE_PONG, "thirl_reply") : 0;
+}

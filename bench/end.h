@@ -58,6 +58,9 @@ int end_open_queues(struct run *, enum stage_side, struct ends *);
 int end_fail(struct run *, enum stage_side, const char *call); /* with thirl's sentence; -1 */
 int end_close(struct run *, enum stage_side, struct ends *);   /* waits until everything was taken */
 
+/* As the pong, that serves: the next request, summed and sent back as it came. 0 or -1. */
+int end_echo(struct run *, thirl *, uint64_t *sum);
+
 /* count.c: calls of malloc, calloc, realloc and free in this process so far. */
 uint64_t count_allocations(void);
 

@@ -181,15 +181,8 @@ static int pong_call(struct run *run) {
     stage_meet(run, STAGE_PONG);
     stage_from(run, STAGE_PONG);
     for (uint64_t i = 0; i < MANY; i++) {
-        thirl_msg *request;
-        if (thirl_take(end, &request, THIRL_NEVER)) {
-            return end_fail(run, STAGE_PONG, "thirl_take");
-        }
-        const void *data = thirl_msg_data(request);
-        size_t size = thirl_msg_size(request);
-        sum += payload_sum(data, size);
-        if (thirl_reply(end, &request, data, size, THIRL_NEVER)) {
-            return end_fail(run, STAGE_PONG, "thirl_reply");
+        if (end_echo(run, end, &sum)) {
+            return -1;
         }
     }
     stage_to(run, STAGE_PONG, MANY);
