@@ -63,7 +63,7 @@ struct thirl_cache_pin {
 THIRL_API THIRL_CHECK int thirl_cache_get(thirl_cache *cache, const void *key, size_t key_size,
                                           struct thirl_cache_pin *pin);
 
-/* The same for up to THIRL_CACHE_PINS_MAX keys, for which what has to be fetched from memory is asked for at once. How many were found: pins[i]
+/* The same for up to THIRL_CACHE_PINS_MAX keys, for which what has to be fetched from memory is asked for at once, the first 4 KiB of each value included. How many were found: pins[i]
  * is what keys[i] has, to be released; its value is NULL where there is none. An error: none is pinned. */
 THIRL_API THIRL_CHECK int thirl_cache_get_many(thirl_cache *cache, const struct iovec *keys, size_t count,
                                                struct thirl_cache_pin *pins);
