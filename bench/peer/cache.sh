@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # thirl's cache beside memcached, Redis and LMDB: sh bench/peer/cache.sh [SECONDS] [ROUNDS] [BYTES…]. Prints a table of gets, gets by 32 and puts a
-# second: the median of the rounds, in which all take turns. Installs nothing: what is not here is left out. It wants the Debian packages
-# memcached, redis-server and liblmdb-dev, and `make` before.
+# second, and beside it what the memory gives: the same values out of an array. Each is the median of the rounds, in which all take turns. Installs
+# nothing: what is not here is left out. It wants the Debian packages memcached, redis-server and liblmdb-dev, and `make` before.
 set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-1} rounds=${2:-5}
@@ -14,7 +14,7 @@ trap 'kill $servers 2>/dev/null || :; rm -rf "$directory"' EXIT
 trap 'exit 130' INT TERM
 export THIRL_DIR="$directory/registry"
 
-engines=thirl
+engines='array thirl'
 if command -v memcached >/dev/null; then
     engines="$engines memcached"
     memcached -u root -s "$directory/memcached" -m 256 -t 1 >/dev/null 2>&1 &
