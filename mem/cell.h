@@ -107,21 +107,22 @@ static inline int cell_read(const struct cell *cell, void *buffer, size_t capaci
     return -EAGAIN;
 }
 
-/* One try of the same, in two halves, for whoever copies in between: the slot of the newest value, which has *bytes, 1 to `most` and as many as
- * the capacity at most; or NULL: cell_read tells more. */
-static inline const unsigned char *cell_look(const struct cell *cell, uint64_t most, size_t capacity, uint64_t *number,
-                                             uint64_t *bytes) {
+/* One try of the same, in two halves, for whoever copies in between: is there a value of 1 to `most` bytes, and as many as the capacity at most?
+ * *slot is where, *number which one. If not, cell_read tells more. */
+static inline bool cell_look(const struct cell *cell, uint64_t most, size_t capacity, const unsigned char **slot,
+                             uint64_t *number, uint64_t *bytes) {
     const struct cell_head *head = cell->head;
     *number = atomic_load(&head->now); /* pairs with the store in cell_write */
     *bytes = atomic_peek(&head->bytes[*number % CELL_SLOTS]);
+    *slot = cell_slot(cell, *number);
     /* As long as there is no value, its size is 0. */
-    return likely(*bytes - 1 < most && *bytes <= capacity) ? cell_slot(cell, *number) : NULL;
+    return likely(*bytes - 1 < most && *bytes <= capacity);
 }
 
-/* Is what was copied since then that value? */
-static inline bool cell_stands(const struct cell *cell, uint64_t number) {
+/* Is what was copied since then that value? The head: read from the cell behind the copy, its address would wait for what was written. */
+static inline bool cell_stands(const struct cell_head *head, uint64_t number) {
     atomic_fence_loads(); /* pairs with the fence in cell_write */
-    return likely(atomic_peek(&cell->head->now) - number <= CELL_SLOTS - 2);
+    return likely(atomic_peek(&head->now) - number <= CELL_SLOTS - 2);
 }
 
 #endif

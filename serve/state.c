@@ -230,13 +230,14 @@ static inline void tell(size_t *size, uint64_t bytes, uint64_t *version, uint64_
 /* Functions of their own, so that small values pay for no registers that these need. */
 __attribute__((noinline)) static int get_large(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
                                                uint64_t *version) {
+    const struct cell_head *head = state->cell.head;
+    const unsigned char *slot;
     uint64_t number, bytes;
-    const unsigned char *slot = cell_look(&state->cell, state->cell.max, capacity, &number, &bytes);
-    if (unlikely(slot == NULL)) {
+    if (unlikely(!cell_look(&state->cell, state->cell.max, capacity, &slot, &number, &bytes))) {
         return get(state, buffer, capacity, size, version);
     }
     cell_copy(buffer, slot, (size_t)bytes, false);
-    if (unlikely(!cell_stands(&state->cell, number))) {
+    if (unlikely(!cell_stands(head, number))) {
         return get(state, buffer, capacity, size, version);
     }
     tell(size, bytes, version, number);
@@ -246,14 +247,15 @@ __attribute__((noinline)) static int get_large(const thirl_state *state, void *b
 /* The same without a call, whose stores would stand in line with those of the value; so do the answers, unless they are there before. */
 WIDE __attribute__((noinline)) static int get_wide(const thirl_state *state, void *buffer, size_t capacity,
                                                    size_t *size, uint64_t *version) {
+    const struct cell_head *head = state->cell.head;
+    const unsigned char *slot;
     uint64_t number, bytes;
-    const unsigned char *slot = cell_look(&state->cell, state->wide, capacity, &number, &bytes);
-    if (unlikely(slot == NULL || bytes < WIDE_LINE)) {
+    if (unlikely(!cell_look(&state->cell, state->wide, capacity, &slot, &number, &bytes) || bytes < WIDE_LINE)) {
         return get_large(state, buffer, capacity, size, version);
     }
     tell(size, bytes, version, number);
     wide_copy(buffer, slot, (size_t)bytes);
-    return likely(cell_stands(&state->cell, number)) ? 0 : get(state, buffer, capacity, size, version);
+    return likely(cell_stands(head, number)) ? 0 : get(state, buffer, capacity, size, version);
 }
 
 HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_t *size, uint64_t *version) {
@@ -268,13 +270,14 @@ HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_
         return state->wide != 0 ? get_wide(state, buffer, capacity, size, version)
                                 : get_large(state, buffer, capacity, size, version);
     }
+    const struct cell_head *head = state->cell.head;
+    const unsigned char *slot;
     uint64_t number, bytes;
-    const unsigned char *slot = cell_look(&state->cell, LANE_SHORT, capacity, &number, &bytes); /* no slot is shorter */
-    if (unlikely(slot == NULL)) {
+    if (unlikely(!cell_look(&state->cell, LANE_SHORT, capacity, &slot, &number, &bytes))) { /* no slot is shorter */
         return get(state, buffer, capacity, size, version);
     }
     cell_copy(buffer, slot, (size_t)bytes, true);
-    if (unlikely(!cell_stands(&state->cell, number))) {
+    if (unlikely(!cell_stands(head, number))) {
         return get(state, buffer, capacity, size, version);
     }
     tell(size, bytes, version, number);
