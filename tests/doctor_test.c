@@ -27,7 +27,6 @@
 #include "include/thirl/lock.h"
 #include "mem/nodefile.h"
 #include "tests/member.h"
-#include "tests/point.h"
 #include "tests/room.h"
 
 #define MOST 3
@@ -291,7 +290,6 @@ struct way {
     int lock[3], count;
     enum kind kind[3];
     bool tries;
-    const char *killed_at;
 };
 #define WAY(number, ...) ((struct way){.lock = {__VA_ARGS__}, .count = (number)})
 
@@ -303,7 +301,6 @@ static int give(enum kind kind, int lock) {
 
 static int take_in_order(void *argument) {
     const struct way *way = argument;
-    CHECK(way->killed_at == NULL || setenv("THIRL_WEAVE_AT", way->killed_at, 1) == 0);
     thirl_time until = way->tries ? THIRL_NOW : THIRL_NEVER;
     for (int i = 0; i < way->count; i++) {
         enum kind kind = way->kind[i];
@@ -376,33 +373,6 @@ static void orders_of_all_kinds_are_named(void **state) {
     /* One lock taken for reading in one place and for writing in another is one lock. */
     struct way writes = {.lock = {1, 0}, .count = 2, .kind = {WRITES, WRITES}};
     assert_int_equal(orders_of((struct way[]){read, writes}, 2), 8);
-}
-
-/* Whoever is killed while it notes a pair leaves a table that others read. */
-static void killed_at_each_point_of_noting(void **state) {
-    (void)state;
-    size_t at = 0;
-    unsigned met = 0;
-    for (const char *name; (name = point_next(&at, "rank.")) != NULL; met++) {
-        char order[96];
-        struct thirl_doctor *seen;
-        (void)snprintf(order, sizeof order, "%s:1:kill", name);
-        struct way way = {.lock = {0, 1}, .count = 2, .killed_at = order}, back = WAY(2, 1, 0);
-        anew();
-        assert_int_equal(room_run(take_in_order, &way), 128 + SIGKILL);
-        bool noted = strcmp(name, "rank.note.after") == 0;
-        assert_int_equal(thirl_doctor_look(&seen), 0);
-        assert_true(seen->orders == 0);
-        thirl_doctor_free(&seen);
-        pid_t child = room_fork(take_in_order, &back);
-        assert_true(member_wait(&board->ready, 1));
-        assert_int_equal(thirl_doctor_look(&seen), 0);
-        assert_true(seen->orders == 0 || noted); /* the file of the dead one may be swept */
-        thirl_doctor_free(&seen);
-        atomic_store(&board->go, 1);
-        assert_int_equal(room_reap(child), 0);
-    }
-    assert_int_equal(met, 3);
 }
 
 #define CROWD 3000
@@ -498,7 +468,6 @@ int main(void) {
         cmocka_unit_test(a_thread_that_ended_is_shown),
         cmocka_unit_test(orders_that_make_a_circle_are_named),
         cmocka_unit_test(orders_of_all_kinds_are_named),
-        cmocka_unit_test(killed_at_each_point_of_noting),
         cmocka_unit_test(a_full_table_says_so),
         cmocka_unit_test(garbage_is_borne),
     };

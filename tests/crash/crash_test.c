@@ -272,7 +272,7 @@ static const char
                     "cell.",      "lot.",    "own.",       "test.",                      /* state_test, own_test */
                     "pin.",       "shelf.",  "store.",                                   /* cache_test */
                     "mutex.",     "owner.",  "urgent.",                                  /* locks_test */
-                    "rank.",                                                             /* doctor_test */
+                    "rank.",                                                             /* ranks_test */
                     "cond.",      "rwlock.",                                             /* conds_test, rwlocks_test */
                     "sem.",       "token.",  "beacon.",    "once.",                      /* survive_test */
                     "barrier.",                                                          /* muster_test */
