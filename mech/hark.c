@@ -59,7 +59,7 @@ static int accept_one(struct desk *d, const struct roll_end *client) {
 static void accept_clients(struct desk *d) {
     bool accepted = false;
     struct place found;
-    for (uint32_t at = 0; place_next(d->roll.change, PLACE_SENDS, &at, &found);) {
+    for (uint32_t at = 0; roll_next_place(&d->roll, PLACE_SENDS, &at, &found);) {
         const struct roll_end client = {found.node, found.number};
         if (!remember(d, at) || d->known[at] == shape_of(&found)) {
             continue;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -31,14 +32,22 @@ static struct place *place_of(const void *page, uint32_t at) {
     return at < PLACE_NEAR ? &places_of(page)->near[at] : &far[at - PLACE_NEAR];
 }
 
-static uint32_t top_of(const void *page) {
-    uint32_t top = atomic_load(&places_of(page)->top); /* pairs with the store in grow: those below have their bytes */
-    return top < PLACE_MOST ? top : PLACE_MOST;
-}
-
 /* So many bytes the file has, or gets. */
 static uint64_t size_for(uint32_t top) {
     return PLACE_FAR + (top > PLACE_NEAR ? (top - PLACE_NEAR) * sizeof(struct place) : 0);
+}
+
+/* All that were taken are below, if the page does not lie; that they have their bytes is certain. */
+static uint32_t top_of(const void *page, uint64_t bytes) {
+    uint64_t far = bytes > PLACE_FAR ? (bytes - PLACE_FAR) / sizeof(struct place) : 0;
+    uint64_t most = PLACE_NEAR + far < PLACE_MOST ? PLACE_NEAR + far : PLACE_MOST;
+    uint32_t top = atomic_load(&places_of(page)->top); /* pairs with the store in grow */
+    return top < most ? top : (uint32_t)most;
+}
+
+bool place_beyond(const void *page, uint64_t bytes) {
+    uint32_t top = atomic_peek(&places_of(page)->top);
+    return top <= PLACE_MOST && size_for(top) > bytes;
 }
 
 static int grow(void *page, int file, uint32_t top, const char *shown) {
@@ -56,7 +65,11 @@ static int grow(void *page, int file, uint32_t top, const char *shown) {
 }
 
 int place_take(void *page, int file, uint64_t node, uint32_t number, uint32_t state, const char *shown, uint32_t *at) {
-    uint32_t top = top_of(page), i = 0;
+    struct stat status;
+    if (fstat(file, &status) != 0) {
+        return err_system(errno, "%s: the registry does not say how large it is", shown);
+    }
+    uint32_t top = top_of(page, (uint64_t)status.st_size), i = 0;
     while (i < top && atomic_peek(&place_of(page, i)->node) != 0) {
         i++;
     }
@@ -77,8 +90,8 @@ void place_leave(void *page, uint32_t at) {
     atomic_store(&place_of(page, at)->node, UINT64_C(0));
 }
 
-bool place_next(const void *page, uint32_t state, uint32_t *at, struct place *copy) {
-    for (uint32_t top = top_of(page); *at < top;) {
+bool place_next(const void *page, uint64_t bytes, uint32_t state, uint32_t *at, struct place *copy) {
+    for (uint32_t top = top_of(page, bytes); *at < top;) {
         const struct place *place = place_of(page, (*at)++);
         copy->node = atomic_load(&place->node); /* pairs with the store in place_take */
         copy->number = atomic_peek(&place->number);

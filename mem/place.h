@@ -26,12 +26,16 @@ struct place {
     uint32_t state; /* PLACE_SENDS, PLACE_RECEIVES, and PLACE_ASK times how often it has asked: place_ask */
 };
 
+/* Everybody who may write the page may say that there are more than the file has room for, and who touches those is killed. So readers say how
+ * many bytes the file has, as far as they have looked: places behind are none. Does the page say that there are? Then it is worth looking again. */
+bool place_beyond(const void *page, uint64_t bytes);
+
 /* Under the lock, whose file is `file`: takes one. 0, with *at; -ENOSPC or -EMFILE with a sentence. */
 int place_take(void *page, int file, uint64_t node, uint32_t number, uint32_t state, const char *shown, uint32_t *at);
 void place_leave(void *page, uint32_t at);
 
 /* The next one that sends, or receives, as `state` says, from *at on, which goes behind it; 0 at first. false: no more. */
-bool place_next(const void *page, uint32_t state, uint32_t *at, struct place *);
+bool place_next(const void *page, uint64_t bytes, uint32_t state, uint32_t *at, struct place *);
 
 /* Under the lock: gives back those of the dead, by the file alone. */
 void place_clean(int file);

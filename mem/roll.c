@@ -209,7 +209,7 @@ static bool clean(int dir, int lock) {
 
 /* Is somebody else there, and alive? Then there is no need to look at the directory, which may be long: of the dead a sweep knows, which
  * comes before each open. */
-static bool is_lively(const struct roll *roll) {
+static bool is_lively(struct roll *roll) {
     struct roll_end end;
     uint64_t dead = 0;
     for (uint32_t at = 0; roll_next(roll, PLACE_BOTH, &at, &end);) {
@@ -222,7 +222,7 @@ static bool is_lively(const struct roll *roll) {
     return false;
 }
 
-static bool clean_if_needed(const struct roll *roll) {
+static bool clean_if_needed(struct roll *roll) {
     return (roll->change == NULL || !is_lively(roll)) && clean(roll->dir, roll->lock);
 }
 
@@ -258,7 +258,7 @@ static void describe(char *text, size_t size, struct roll_end end) {
 }
 
 /* How many such ends are there; the first of them are described in text. */
-static int count(const struct roll *roll, uint32_t state, char *text, size_t size) {
+static int count(struct roll *roll, uint32_t state, char *text, size_t size) {
     struct roll_end end;
     int found = 0;
     for (uint32_t at = 0; roll_next(roll, state, &at, &end);) {
@@ -270,7 +270,7 @@ static int count(const struct roll *roll, uint32_t state, char *text, size_t siz
     return found;
 }
 
-static int check_seats(const struct roll *roll, unsigned pattern) {
+static int check_seats(struct roll *roll, unsigned pattern) {
     pattern &= ~ROLL_SEALS;
     char who[200] = "";
     if (pattern == ROLL_PAIR && count(roll, PLACE_RECEIVES, who, sizeof who) >= 2) {
@@ -294,9 +294,12 @@ static void unlock(struct roll *roll) {
 
 static int map_change(struct roll *roll) {
     struct stat status;
-    if (fstat(roll->lock, &status) == 0) {
-        place_check(roll->lock, (uint64_t)status.st_size);
+    if (fstat(roll->lock, &status) != 0) {
+        return err_system(errno, "the channel's roll cannot be looked at");
     }
+    roll->inode = status.st_ino;
+    roll->bytes = (uint64_t)status.st_size;
+    place_check(roll->lock, roll->bytes);
     roll->change = mmap(NULL, PLACE_MAP, PROT_READ | PROT_WRITE, MAP_SHARED, roll->lock, 0);
     if (roll->change == MAP_FAILED) {
         roll->change = NULL;
@@ -560,16 +563,32 @@ static bool has_file(const struct roll *roll, struct roll_end end, const char *k
     return faccessat(roll->dir, file, F_OK, 0) == 0;
 }
 
-bool roll_next(const struct roll *roll, uint32_t state, uint32_t *place, struct roll_end *end) {
+/* Two threads of an end may look at once, and see it grow. */
+static uint64_t bytes_of(struct roll *roll) {
+    uint64_t bytes = atomic_peek(&roll->bytes);
+    struct stat status;
+    if (unlikely(place_beyond(roll->change, bytes)) && fstatat(roll->dir, "roll", &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+        status.st_ino == roll->inode) {
+        bytes = (uint64_t)status.st_size;
+        atomic_poke(&roll->bytes, bytes);
+    }
+    return bytes;
+}
+
+bool roll_next_place(struct roll *roll, uint32_t state, uint32_t *at, struct place *place) {
+    return place_next(roll->change, bytes_of(roll), state, at, place);
+}
+
+bool roll_next(struct roll *roll, uint32_t state, uint32_t *place, struct roll_end *end) {
     struct place found;
-    if (!place_next(roll->change, state, place, &found)) {
+    if (!roll_next_place(roll, state, place, &found)) {
         return false;
     }
     *end = (struct roll_end){found.node, found.number};
     return true;
 }
 
-int roll_find(const struct roll *roll, const char *wanted, struct roll_end *found) {
+int roll_find(struct roll *roll, const char *wanted, struct roll_end *found) {
     uint32_t state = *wanted == 't' ? PLACE_SENDS : PLACE_RECEIVES;
     struct roll_end end;
     for (uint32_t at = 0; roll_next(roll, state, &at, &end);) {

@@ -39,6 +39,7 @@ struct roll {
     int dir;          /* the channel's directory */
     int lock;         /* `roll`, open while joining or leaving, else -1 */
     uint32_t *change; /* the counter in it, mapped */
+    uint64_t inode, bytes; /* of it; how large it is, as far as was looked */
     struct roll_end self;
     uint32_t place; /* this end's, see place.h; PLACE_MOST: none */
     uint32_t posts; /* what had been put in the name of others when it came */
@@ -97,10 +98,14 @@ void roll_file(char file[ROLL_FILE_MAX], struct roll_end, const char *kind);
 
 /* The ends that send (PLACE_SENDS) or receive, one after the other, without a list of the directory: *place goes behind the one that *end
  * gets, and is 0 at first. It may be dead, and it may not have its file yet, or any more. false: no more. */
-bool roll_next(const struct roll *, uint32_t state, uint32_t *place, struct roll_end *end);
+bool roll_next(struct roll *, uint32_t state, uint32_t *place, struct roll_end *end);
+
+/* The same of places as they are. */
+struct place;
+bool roll_next_place(struct roll *, uint32_t state, uint32_t *at, struct place *);
 
 /* Another end that sends ("tx") or receives ("rx") and whose process is alive: 0, or -ESRCH. */
-int roll_find(const struct roll *, const char *kind, struct roll_end *);
+int roll_find(struct roll *, const char *kind, struct roll_end *);
 
 /* Is that end still there: has it a file of that kind, and is its process alive? */
 bool roll_has(const struct roll *, struct roll_end, const char *kind);

@@ -133,7 +133,7 @@ IN_A_CHILD(the_dead_have_no_seat)
 
 #define MANY 300u /* more than fit into the first page */
 
-static unsigned count_places(const struct roll *roll, uint32_t state) {
+static unsigned count_places(struct roll *roll, uint32_t state) {
     struct roll_end end;
     unsigned count = 0;
     for (uint32_t at = 0; roll_next(roll, state, &at, &end);) {
@@ -188,6 +188,13 @@ static int do_many_have_places(void *nothing) {
 }
 IN_A_CHILD(many_have_places)
 
+static int say_top(const struct roll *roll, uint32_t top) {
+    int fd = openat(roll->dir, "roll", O_RDWR | O_CLOEXEC);
+    bool done = fd >= 0 && pwrite(fd, &top, sizeof top, PLACE_AT) == sizeof top;
+    close(fd);
+    return done ? 0 : -1;
+}
+
 /* A roll that was cut short, or says what is not so, is read as far as it goes. */
 static int do_a_lying_roll_is_read(void *nothing) {
     struct roll one, two;
@@ -195,10 +202,10 @@ static int do_a_lying_roll_is_read(void *nothing) {
     (void)nothing;
     CHECK(member_join_within(&one, "x", ROLL_CAST, true, false, 10 * CLOCK_S) == 0);
     for (size_t i = 0; i < sizeof tops / sizeof *tops; i++) {
-        int fd = openat(one.dir, "roll", O_RDWR | O_CLOEXEC);
-        CHECK(fd >= 0 && pwrite(fd, &tops[i], sizeof tops[i], PLACE_AT) == sizeof tops[i]);
-        close(fd);
+        CHECK(say_top(&one, tops[i]) == 0);
         CHECK(member_join_within(&two, "x", ROLL_CAST, false, true, 10 * CLOCK_S) == 0);
+        CHECK(count_places(&two, PLACE_BOTH) == 2);
+        CHECK(say_top(&one, tops[i]) == 0); /* said to one who has looked before */
         CHECK(count_places(&two, PLACE_BOTH) == 2);
         member_leave(&two);
     }

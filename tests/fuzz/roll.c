@@ -103,6 +103,7 @@ static void join(uint64_t flags) {
     roll.dir = open_channel();
     roll.self = (struct roll_end){node_id(), 1};
     roll.change = (uint32_t *)(void *)page;
+    roll.bytes = sizeof page;
     (void)roll_find(&roll, "rx", &found);
     (void)post_find(&roll, file, &found);
     (void)close(roll.dir);
@@ -134,7 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     while (food.left != 0) {
         make_file(dir, &food);
     }
-    roll = (struct roll){.dir = dir, .lock = -1, .change = (uint32_t *)(void *)page, .self = {node_id(), 1}};
+    roll = (struct roll){.dir = dir, .lock = -1, .change = (uint32_t *)(void *)page, .bytes = sizeof page, .self = {node_id(), 1}};
     (void)roll_find(&roll, "tx", &found);
     if (post_find(&roll, file, &found) == 0) {
         must(strlen(file) < ROLL_FILE_MAX);
