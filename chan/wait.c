@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -22,6 +23,7 @@
 #define SPIN_FREE 256             /* tries before the clock is asked: about what a peer takes that answers at once */
 #define SPIN_PER_CLOCK 64         /* tries between two looks at the clock */
 #define SPIN_PER_LOOK 1024        /* tries between two looks at the peer's life, when it never sleeps */
+#define BESIDE_NS (100 * CLOCK_US) /* a peer of a lower priority on this very processor gets it for so long */
 #define YIELDS 3                  /* a peer on this very processor that has not answered by then does not run */
 #define GAP_MAX CLOCK_MS          /* longer waits teach no more than this, so that a burst is believed soon */
 #define NAP_NS (40 * CLOCK_MS)    /* a timer that is due sooner makes a short round trip dearer */
@@ -113,6 +115,25 @@ static int give_way(struct wait *wait, struct haste haste) {
     return rc;
 }
 
+/* Who never sleeps looks now and then whether the peer lives, and gives the processor up: at a real-time priority whoever is to answer, or is
+ * waited for by him who is, would not get it otherwise. One that last ran on this very processor may be of a lower priority: then giving it
+ * up is not enough. */
+static void look_around(struct wait *wait) {
+    thirl *end = wait->end;
+    bool beside = false;
+    if (end_enter(end, wait->way, INT64_MAX) == 0) {
+        (void)end->mech->look(end->state, wait->way);
+        beside = !end->mech->spin(end->state, wait->way);
+        end_leave(end, wait->way);
+    }
+    if (beside) {
+        const struct timespec nap = {.tv_nsec = BESIDE_NS};
+        (void)nanosleep(&nap, NULL);
+    } else {
+        (void)sched_yield();
+    }
+}
+
 /* Tries until something comes, or longer than sleeping would have cost. */
 static int spin(struct wait *wait) {
     thirl *end = wait->end;
@@ -159,9 +180,8 @@ static int spin(struct wait *wait) {
                 return -EAGAIN;
             }
         }
-        if (for_ever && tries % SPIN_PER_LOOK == 0 && end_enter(end, wait->way, INT64_MAX) == 0) {
-            (void)end->mech->look(end->state, wait->way);
-            end_leave(end, wait->way);
+        if (for_ever && tries % SPIN_PER_LOOK == 0) {
+            look_around(wait);
         }
     }
 }

@@ -241,7 +241,7 @@ static int rank(int priority) {
     const struct sched_param param = {.sched_priority = priority};
     cpu_set_t set;
     int cpu = 0;
-    CHECK(sched_setscheduler(0, SCHED_FIFO, &param) == 0 && sched_getaffinity(0, sizeof set, &set) == 0);
+    CHECK(sched_setscheduler(0, priority != 0 ? SCHED_FIFO : SCHED_OTHER, &param) == 0 && sched_getaffinity(0, sizeof set, &set) == 0);
     while (!CPU_ISSET(cpu, &set)) cpu++;
     CPU_ZERO(&set);
     CPU_SET(cpu, &set);
@@ -291,21 +291,71 @@ static int64_t inversion(uint32_t flags) {
     return board->waited;
 }
 
-static void the_urgent_do_not_wait_for_others(void **state) {
-    (void)state;
-    board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(board != MAP_FAILED);
+static void need_ranks(void) {
     const struct sched_param param = {.sched_priority = 30}, usual = {.sched_priority = 0};
     if (sched_setscheduler(0, SCHED_FIFO, &param) != 0 || sched_setscheduler(0, SCHED_OTHER, &usual) != 0) {
         print_message("skip: no real-time priorities here\n");
         skip();
     }
+}
+
+static void the_urgent_do_not_wait_for_others(void **state) {
+    (void)state;
+    need_ranks();
+    board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(board != MAP_FAILED);
     int64_t without = inversion(0), lent = inversion(THIRL_LOCK_INHERIT);
     print_message("waited %lld us, and %lld us where priority is lent\n", (long long)(without / CLOCK_US),
                   (long long)(lent / CLOCK_US));
     assert_true(without > COMPUTES / 2); /* or this says nothing */
     assert_true(lent < COMPUTES / 4);
     (void)munmap(board, sizeof *board);
+}
+
+/* ---- who never sleeps, and waits for somebody on the same processor ---- */
+
+#define TURNS 50
+#define BUSY "shm://busy?wait=spin"
+
+static int open_busy(thirl **end, int priority) {
+    CHECK(rank(priority) == 0);
+    return thirl_open(end, THIRL_PAIR, BUSY, NULL);
+}
+
+static int call_out(void *nothing) {
+    thirl *end;
+    char byte;
+    (void)nothing;
+    CHECK(open_busy(&end, 10) == 0);
+    for (int i = 0; i < TURNS; i++) {
+        CHECK(thirl_send(end, "x", 1, thirl_in_ms(25000)) == 0);
+        CHECK(thirl_recv(end, &byte, 1, NULL, thirl_in_ms(25000)) == 0);
+    }
+    return thirl_close(&end, thirl_in_ms(25000));
+}
+
+static int answer_all(void *priority) {
+    thirl *end;
+    char byte;
+    CHECK(open_busy(&end, *(int *)priority) == 0);
+    for (int i = 0; i < TURNS; i++) {
+        CHECK(thirl_recv(end, &byte, 1, NULL, thirl_in_ms(25000)) == 0);
+        CHECK(thirl_send(end, &byte, 1, thirl_in_ms(25000)) == 0);
+    }
+    CHECK(thirl_recv(end, &byte, 1, NULL, thirl_in_ms(25000)) == -THIRL_ECLOSED);
+    return thirl_close(&end, thirl_in_ms(25000));
+}
+
+/* At a real-time priority nobody else gets the processor for as long as one spins: not who is as urgent, and not who is less. */
+static void spinners_let_each_other_run(void **state) {
+    int priorities[] = {10, 0};
+    (void)state;
+    need_ranks();
+    for (size_t i = 0; i < sizeof priorities / sizeof *priorities; i++) {
+        pid_t other = room_fork(answer_all, &priorities[i]);
+        assert_int_equal(room_run(call_out, NULL), 0);
+        assert_int_equal(room_reap(other), 0);
+    }
 }
 
 int main(void) {
@@ -317,6 +367,7 @@ int main(void) {
         cmocka_unit_test(locks_what_is_there),
         cmocka_unit_test(a_thread_asks_for_itself),
         cmocka_unit_test(the_urgent_do_not_wait_for_others),
+        cmocka_unit_test(spinners_let_each_other_run),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }
