@@ -22,7 +22,9 @@ struct line {
 } __attribute__((aligned(256)));
 
 stage_inline void wait_spin(struct line *line, uint64_t turn) {
+    unsigned looks = 0;
     while (stage_load(&line->flag) != turn) { /* pairs with the store in pass_spin */
+        stage_patience(&looks);
     }
 }
 

@@ -29,7 +29,10 @@ static struct half *half_of(const struct run *run, enum stage_side side) {
 
 stage_inline void await(struct half *half, uint64_t turn, bool sleeps) {
     if (!sleeps) {
-        while (stage_load(&half->turn) != turn) {} /* pairs with the store in pass */
+        unsigned looks = 0;
+        while (stage_load(&half->turn) != turn) { /* pairs with the store in pass */
+            stage_patience(&looks);
+        }
         return;
     }
     while (stage_load(&half->word) != (uint32_t)turn) {

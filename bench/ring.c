@@ -31,6 +31,7 @@ stage_inline int send_packed(struct run *run, size_t size) {
     unsigned char *ring = run->area;
     const uint64_t mask = run->ring - 1, record = 8 + ((size + 7) & ~(size_t)7);
     uint64_t at = 0, seen = 0;
+    unsigned looks = 0;
     struct payload payload;
     if (payload_init(&payload, size, false)) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
@@ -40,6 +41,7 @@ stage_inline int send_packed(struct run *run, size_t size) {
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         while (__builtin_expect(at + record + 8 - seen > run->ring, 0)) {
             seen = stage_load(&control->read); /* pairs with the consumer's store */
+            stage_patience(&looks);
         }
         unsigned char *here = ring + (at & mask);
         payload_copy(here + 8, payload_at(&payload, size, i), size);
@@ -57,6 +59,7 @@ stage_inline int receive_packed(struct run *run, size_t size) {
     const unsigned char *ring = run->area;
     const uint64_t mask = run->ring - 1, step = run->ring / PUBLISH;
     uint64_t at = 0, told = 0, sum = 0;
+    unsigned looks = 0;
     stage_meet(run, STAGE_PONG);
     stage_from(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
@@ -68,6 +71,7 @@ stage_inline int receive_packed(struct run *run, size_t size) {
             }
             do {
                 length = stage_load((const uint64_t *)here);
+                stage_patience(&looks);
             } while (length == 0);
         }
         sum += payload_sum(here + 8, length) + (size - length);
@@ -94,6 +98,7 @@ stage_inline int send_cached(struct run *run, size_t size, bool slots) {
     struct control *control = (struct control *)run->control;
     const uint64_t mask = run->ring - 1, room = room_of(size);
     uint64_t tail = 0, seen = 0;
+    unsigned looks = 0;
     struct payload payload;
     if (payload_init(&payload, size, false)) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
@@ -107,6 +112,7 @@ stage_inline int send_cached(struct run *run, size_t size, bool slots) {
         }
         while (__builtin_expect(tail + (slots ? room : room_of(length)) - seen > run->ring, 0)) {
             seen = stage_load(&control->read); /* pairs with the consumer's store */
+            stage_patience(&looks);
         }
         unsigned char *here = run->area + (tail & mask);
         memcpy(here, &length, 8);
@@ -123,11 +129,13 @@ stage_inline int receive_cached(struct run *run, size_t size, bool slots) {
     struct control *control = (struct control *)run->control;
     const uint64_t mask = run->ring - 1, room = room_of(size);
     uint64_t head = 0, seen = 0, sum = 0;
+    unsigned looks = 0;
     stage_meet(run, STAGE_PONG);
     stage_from(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         while (__builtin_expect(head == seen, 0)) {
             seen = stage_load(&control->tail); /* pairs with the producer's store */
+            stage_patience(&looks);
         }
         const unsigned char *here = run->area + (head & mask);
         uint64_t length;
@@ -157,6 +165,7 @@ static uint64_t count_slots(const struct run *run) {
 static int send_copy(struct run *run) {
     const uint64_t slots = count_slots(run);
     uint64_t slot = 0;
+    unsigned looks = 0;
     struct payload payload;
     if (payload_init(&payload, run->size, false)) {
         return stage_fail(run, STAGE_PING, "no memory for the payload");
@@ -165,6 +174,7 @@ static int send_copy(struct run *run) {
     stage_from(run, STAGE_PING);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         while (stage_load(FLAG(run, slot))) { /* pairs with the receiver's store of 0 */
+            stage_patience(&looks);
         }
         memcpy(run->area + slot * run->size, payload_at(&payload, run->size, i), run->size);
         stage_store(FLAG(run, slot), 1);
@@ -178,6 +188,7 @@ static int send_copy(struct run *run) {
 static int receive_copy(struct run *run) {
     const uint64_t slots = count_slots(run);
     uint64_t slot = 0, sum = 0;
+    unsigned looks = 0;
     struct payload target;
     if (payload_init(&target, run->size, false)) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
@@ -186,6 +197,7 @@ static int receive_copy(struct run *run) {
     stage_from(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count; i++) {
         while (!stage_load(FLAG(run, slot))) { /* pairs with the sender's store of 1 */
+            stage_patience(&looks);
         }
         memcpy(target.bytes, run->area + slot * run->size, run->size);
         stage_store(FLAG(run, slot), 0);

@@ -118,10 +118,12 @@ int stage_fail(struct run *run, enum stage_side side, const char *format, ...) {
 
 void stage_meet(struct run *run, enum stage_side side) {
     stage_store(&run->stage->ready[side], 1);
+    unsigned looks = 0;
     while (!stage_load(&run->stage->ready[!side])) { /* pairs with the store above, in the other process */
         if (run->cpu[0] == run->cpu[1]) {
-            sched_yield(); /* on two processors there is no system call here: they are counted */
+            sched_yield(); /* on two processors there is hardly a system call here: they are counted */
         }
+        stage_patience(&looks);
     }
 }
 

@@ -6,6 +6,7 @@
 #ifndef BENCH_STAGE_H
 #define BENCH_STAGE_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -118,6 +119,15 @@ stage_inline uint64_t stage_tick(void) {
 #else
     return (uint64_t)stage_now();
 #endif
+}
+
+/* In a loop that waits for the other side without a system call: once in so many looks the processor is given up. Else two runs side by
+ * side, at a real-time priority and each with its two processes on the two processors, would wait for each other for ever. */
+#define STAGE_PATIENCE 65536u
+stage_inline void stage_patience(unsigned *looks) {
+    if (__builtin_expect(++*looks % STAGE_PATIENCE == 0, 0)) {
+        (void)sched_yield();
+    }
 }
 
 /* Keeps the compiler from leaving out what was written there. */
