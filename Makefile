@@ -258,9 +258,10 @@ soak: tests
 peers: tests
 	@BUILD='$(B)' sh tests/peer/locks.sh $(if $(filter command%,$(origin COUNT)),$(COUNT))
 
-# COUNT races between a sleeper and its waker over each mechanism, a quarter by each way to wait; WAKE='shm *' for one.
+# COUNT races between a sleeper and its waker over each mechanism, a quarter by each way to wait, goes on where it was broken off; WAKE='shm shm-call' for
+# some; WAKE_LOG=file is where it stands.
 wake: tests
-	@WAKE_COUNT=$$(($(COUNT) / 8)) CONFORM_SECONDS=86400 $(B)/tests/conform/wake_test '$(or $(WAKE),*)'
+	@BUILD='$(B)' sh tests/wake.sh $(COUNT) $(WAKE)
 
 # Joining and leaving beside a running stream, so often; a thousand callers of one server; so many channels at once.
 tide: tests

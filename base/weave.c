@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@
 extern struct weave_point __start_thirl_weave[] __attribute__((weak, visibility("hidden")));
 extern struct weave_point __stop_thirl_weave[] __attribute__((weak, visibility("hidden")));
 
-enum act { ACT_NONE, ACT_KILL, ACT_STOP, ACT_FORK, ACT_DELAY };
+enum act { ACT_NONE, ACT_KILL, ACT_STOP, ACT_FORK, ACT_DELAY, ACT_JOLT };
 enum { UNREAD, READING, READ };
 
 static struct {
@@ -33,7 +34,7 @@ static struct {
     enum act act;
     char name[96];    /* "*": any point */
     unsigned long at; /* which pass; with a delay anywhere: one in how many */
-    unsigned long us; /* the delay */
+    unsigned long us; /* the delay; of a jolt: ns */
     uint64_t passes;  /* over all points of that name */
     uint64_t dice;
 } order;
@@ -60,9 +61,11 @@ static enum act parse_act(const char *text, unsigned long *us) {
     if (strcmp(text, "kill") == 0) return ACT_KILL;
     if (strcmp(text, "stop") == 0) return ACT_STOP;
     if (strcmp(text, "fork") == 0) return ACT_FORK;
-    if (strncmp(text, "delay=", 6) != 0 || text[6] < '0' || text[6] > '9') return ACT_NONE;
-    *us = strtoul(text + 6, &end, 10);
-    return *end == 0 ? ACT_DELAY : ACT_NONE;
+    const char *number = strchr(text, '=');
+    if (!number || number[1] < '0' || number[1] > '9') return ACT_NONE;
+    *us = strtoul(number + 1, &end, 10);
+    if (*end != 0) return ACT_NONE;
+    return strncmp(text, "delay=", 6) == 0 ? ACT_DELAY : strncmp(text, "jolt=", 5) == 0 ? ACT_JOLT : ACT_NONE;
 }
 
 static void parse(void) {
@@ -78,7 +81,7 @@ static void parse(void) {
     order.at = strtoul(colon + 1, &end, 10);
     if (*end != ':' || order.at == 0 || colon[1] < '0' || colon[1] > '9') refuse(text, "k is not a number from 1 on");
     order.act = parse_act(end + 1, &order.us);
-    if (order.act == ACT_NONE) refuse(text, "action is not kill, stop, fork or delay=MICROSECONDS");
+    if (order.act == ACT_NONE) refuse(text, "action is not kill, stop, fork, delay=MICROSECONDS or jolt=NANOSECONDS");
     if (!named(order.name)) refuse(text, "this program has no such point");
     order.dice = (uint64_t)clock_now() ^ (uint64_t)getpid() << 40;
 }
@@ -118,6 +121,16 @@ static uint64_t throw_dice(void) {
     return x ^ x >> 31;
 }
 
+/* Whoever else runs on this processor goes first, or this one turns on the spot for a moment: neither sleeps. */
+static void jolt(uint64_t thrown, unsigned long most) {
+    if ((thrown & 1) != 0) {
+        (void)sched_yield();
+        return;
+    }
+    int64_t until = clock_now() + (int64_t)((thrown >> 1) % (most + 1));
+    while (clock_now() < until) atomic_pause();
+}
+
 static void act(void) {
     switch (order.act) {
     case ACT_KILL:
@@ -135,6 +148,9 @@ static void act(void) {
     case ACT_DELAY:
         rest(order.us);
         break;
+    case ACT_JOLT:
+        jolt(throw_dice(), order.us);
+        break;
     case ACT_NONE:
         break;
     }
@@ -146,8 +162,11 @@ void weave_pass(struct weave_point *point) {
     if (order.act == ACT_NONE) return;
     int saved = errno;
     bool any = order.name[0] == '*';
-    if (any && order.act == ACT_DELAY) {
-        if (throw_dice() % order.at == 0) rest(throw_dice() % (order.us + 1));
+    if (any && (order.act == ACT_DELAY || order.act == ACT_JOLT)) {
+        if (throw_dice() % order.at == 0) {
+            uint64_t thrown = throw_dice();
+            order.act == ACT_JOLT ? jolt(thrown, order.us) : rest(thrown % (order.us + 1));
+        }
     } else if (any || strcmp(order.name, point->name) == 0) {
         if (atomic_add(&order.passes, UINT64_C(1)) + 1 == order.at) act();
     }

@@ -31,6 +31,7 @@ struct side {
     enum state state;
     bool ready, joined;
     bool dozes;
+    bool rung; /* whoever has something for it rings: it need not look by itself */
     bool lamp; /* in poll, its FIFO is rung */
     int fd;    /* of the lamp */
     int nudge; /* what other threads put aside is told by it */
@@ -190,6 +191,7 @@ static void arm(struct side *side) {
         int64_t slice = side->watch.slice;
         slice = word && side->watch.life == NULL && slice > MECH_SLICE_NS ? MECH_SLICE_NS : slice;
         side->due = slice == INT64_MAX ? INT64_MAX : clock_after(clock_now(), slice);
+        side->rung = slice >= MECH_SLICE_NS;
         side->state = word ? SIDE_WORD : SIDE_FD;
         doze(side);
     }
@@ -286,6 +288,7 @@ static bool arm_all(struct choice *choice) {
         if (side->state == SIDE_WORD) {
             int64_t due = clock_now() + BESIDE_NS;
             side->due = due < side->due ? due : side->due;
+            side->rung = false;
         }
     }
     return polls;
@@ -405,7 +408,7 @@ static void judge(struct side *side, int64_t now, bool last) {
         side->ready = side->ready || has_fired(side) || has_aside(side) ||
                       (side->end->mech->ready != NULL ? is_ready(side) : has_changed(side)) || (late && shows(side));
     }
-    if (late && side->ready && !has_fired(side) && !has_changed(side)) {
+    if (late && side->rung && side->ready && !has_fired(side) && !has_changed(side)) {
         weave("stale.choose.found"); /* nobody rang, or only just now */
     }
     disarm(side);

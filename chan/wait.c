@@ -322,8 +322,8 @@ static int sleep_once(struct wait *wait) {
     bool closing = atomic_peek(&end->closing);
     if (!closing && (rc == 0 || rc == -EAGAIN)) {
         rc = wait->try(end, wait->arguments, false);
-        if (late && rc == 0) {
-            weave("stale.wait.found"); /* nobody rang, or only just now */
+        if (late && watch.slice >= MECH_SLICE_NS && rc == 0) {
+            weave("stale.wait.found"); /* nobody rang, or only just now; sooner is how it hears where nothing tells */
         }
         wait->handed = way->handed;
     }

@@ -146,6 +146,15 @@ static void delays_by_chance(void **state) {
     assert_int_equal(*reached, 100);
 }
 
+static void jolts_by_chance(void **state) {
+    (void)state;
+    /* 9000 passes, half of them for up to 200 us: 450 ms on average; less than 100 ms does not happen. */
+    int64_t begin = clock_now();
+    assert_int_equal(end(start("*:1:jolt=200000", 3000)), 0);
+    assert_true(clock_now() - begin >= 100 * CLOCK_MS);
+    assert_int_equal(*reached, 3000);
+}
+
 /* The forked process keeps a pipe open: that is how it shows, and how it is found by nobody else. */
 static void forks(void **state) {
     int ends[2];
@@ -179,7 +188,7 @@ static void refuses_wrong_orders(void **state) {
     static const char *const wrong[] = {
         "test.one.before", "test.one.before:0:kill",  "test.one.before:x:kill",   "test.one.before:1",
         "nobody:1:kill",   "test.one.before:1:dance", "test.one.before:1:delay=", "test.one.before:1:delay=5x",
-        ":1:kill",         "test.one.before:-1:kill",
+        ":1:kill",         "test.one.before:-1:kill", "test.one.before:1:jolt",   "test.one.before:1:bolt=5",
     };
     (void)state;
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC), saved = dup(2);
@@ -233,6 +242,7 @@ int main(void) {
         cmocka_unit_test(forks),
         cmocka_unit_test(refuses_wrong_orders),
         cmocka_unit_test(delays_by_chance),
+        cmocka_unit_test(jolts_by_chance),
         cmocka_unit_test(counts_over_threads),
     };
     return cmocka_run_group_tests(tests, map, NULL);
