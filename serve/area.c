@@ -181,6 +181,7 @@ int thirl_area_open(thirl_area **area, const char *address, const struct thirl_a
     }
     made->fd = -1;
     made->writable = o.access == THIRL_ACCESS_WRITE;
+    made->wants_huge = o.huge != 0;
     rc = node_end_take(&made->line, address != NULL ? address : "(an area without a name)", NODE_ROLE_AREA, true);
     made->epoch = rc == 0 ? proc_epoch() : 0;
     rc = rc != 0                             ? rc
@@ -197,6 +198,7 @@ int thirl_area_open(thirl_area **area, const char *address, const struct thirl_a
         thirl_area_close(&made);
         return rc;
     }
+    place_gather(made, thirl_area_bytes(made));
     *area = made;
     return 0;
 }
@@ -328,10 +330,16 @@ int thirl_area_grow(thirl_area *area, uint64_t bytes, thirl_time until) {
             return err_say(area->sysv ? EOPNOTSUPP : ENOSPC, "%s cannot grow so far", area->shown);
         }
         uint64_t now = thirl_area_bytes(area);
-        return bytes > now ? lot_reserve(area->fd, now, bytes, area->shown) : 0;
+        int done = bytes > now ? lot_reserve(area->fd, now, bytes, area->shown) : 0;
+        place_gather(area, thirl_area_bytes(area));
+        return done;
     }
     int rc = enter(area, until);
-    return rc != 0 ? rc : leave(area, grow(area, bytes));
+    rc = rc != 0 ? rc : leave(area, grow(area, bytes));
+    if (rc == 0) {
+        place_gather(area, thirl_area_bytes(area)); /* while nobody waits for it */
+    }
+    return rc;
 }
 
 /* ---- the arena ---- */
@@ -356,11 +364,16 @@ int thirl_area_alloc(thirl_area *area, size_t bytes, thirl_at *at, thirl_time un
     if (rc == -ENOSPC && arena_reclaim(&area->view) > 0) {
         rc = arena_alloc(&area->view, bytes, at, &more);
     }
-    if (rc == -ENOSPC) {
+    bool grows = rc == -ENOSPC;
+    if (grows) {
         rc = make_room(area, more);
         rc = rc != 0 ? rc : arena_alloc(&area->view, bytes, at, NULL);
     }
-    return leave(area, rc);
+    rc = leave(area, rc);
+    if (grows) {
+        place_gather(area, thirl_area_bytes(area));
+    }
+    return rc;
 }
 
 int thirl_area_free(thirl_area *area, thirl_at at, thirl_time until) {
@@ -413,9 +426,11 @@ int thirl_area_info(thirl_area *area, struct thirl_area_info *info) {
     }
     answer.bytes = thirl_area_bytes(area);
     answer.limit = area->mapped;
-    answer.huge = area->huge;
+    answer.huge = atomic_peek(&area->huge);
     answer.numa = area->numa;
-    memcpy(answer.note, area->note, sizeof answer.note);
+    const char *small = atomic_peek(&area->small_note);
+    (void)snprintf(answer.note, sizeof answer.note, "%s%s%s%s", small != NULL ? "no huge pages: " : "",
+                   small != NULL ? small : "", small != NULL && *area->note != '\0' ? "; " : "", area->note);
     if (area->view.arena != NULL) {
         answer.used = atomic_peek(&area->view.arena->used);
         answer.blocks = atomic_peek(&area->view.arena->blocks);

@@ -29,13 +29,20 @@ struct thirl_area {
     uint64_t mapped; /* bytes of address space */
     uint64_t unit;   /* the file's size is a multiple of it */
     struct node_end *line;
-    uint32_t huge, numa; /* as it was had */
-    char note[256];
+    bool wants_huge;
+    uint32_t huge, numa;    /* as it was had */
+    uint64_t gathered;      /* bytes from the beginning that were made huge pages */
+    const char *small_note; /* why they are not huge */
+    char note[128];         /* why they are elsewhere */
     char shown[LOT_SHOWN_MAX];
 };
 
-/* Maps the file of area->fd with so much address space, and asks for huge pages and the NUMA node. 0 or an error. */
+/* Maps the file of area->fd with so much address space, and asks for the NUMA node. 0 or an error. */
 int place_map(struct thirl_area *, uint64_t limit, const struct thirl_area_options *);
+
+/* Makes huge pages of so many bytes, whose space is taken, if they were asked for: as far as they fill whole ones, and are none yet. Behind
+ * opening and growing; any thread may. */
+void place_gather(struct thirl_area *, uint64_t bytes);
 
 /* A file without a name; of huge pages where they were asked for and are there. Sets area->fd and area->unit. */
 int place_anonymous(struct thirl_area *, const struct thirl_area_options *);

@@ -19,14 +19,15 @@
 #include "serve/area.h"
 
 #define HUGE_PAGE (UINT64_C(1) << 21)
+#define COLLAPSE_TRIES 8
 #define BIND 2 /* MPOL_BIND */
+#define MOVE 2 /* MPOL_MF_MOVE */
 
-static void note(struct thirl_area *area, const char *format, const char *reason) {
-    size_t used = strlen(area->note);
-    (void)snprintf(area->note + used, sizeof area->note - used, "%s", used != 0 ? "; " : "");
-    used = strlen(area->note);
-    (void)snprintf(area->note + used, sizeof area->note - used, format, reason);
-}
+#ifndef MADV_COLLAPSE /* newer than the C library */
+#define MADV_COLLAPSE 25
+#endif
+
+/* ---- huge pages ---- */
 
 /* Whether the kernel gives huge pages to a file in memory that asks for them. */
 static bool has_huge(void) {
@@ -38,59 +39,95 @@ static bool has_huge(void) {
     }
     fd_close(&fd);
     return strstr(text, "[advise]") != NULL || strstr(text, "[always]") != NULL ||
-           strstr(text, "[within_size]") != NULL;
+           strstr(text, "[within_size]") != NULL || strstr(text, "[force]") != NULL;
 }
 
-static void advise_huge(struct thirl_area *area) {
-    bool set_aside = area->unit == HUGE_PAGE;
-    if (!set_aside && !has_huge()) {
-        note(area, "no huge pages: %s",
-             "/sys/kernel/mm/transparent_hugepage/shmem_enabled does not allow them, and none are set aside");
-    } else if (!set_aside && madvise(area->base, area->mapped, MADV_HUGEPAGE) != 0) {
-        note(area, "no huge pages: %s", strerror(errno));
-    } else {
-        area->huge = 1;
+/* Address space whose beginning may be that of a huge page; for who maps something over all of it. NULL: there is none. */
+static void *find_hole(uint64_t bytes) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    bytes = (bytes + page - 1) / page * page;
+    unsigned char *all =
+        mmap(NULL, (size_t)(bytes + HUGE_PAGE), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED) {
+        return NULL;
     }
+    uint64_t before = (HUGE_PAGE - (uintptr_t)all % HUGE_PAGE) % HUGE_PAGE;
+    if (before != 0) {
+        (void)munmap(all, (size_t)before);
+    }
+    (void)munmap(all + before + bytes, (size_t)(HUGE_PAGE - before));
+    return all + before;
 }
 
+/* Pages that somebody is just looking at cannot be moved then. */
+static bool collapse(void *at, uint64_t bytes) {
+    int rc = -1;
+    for (int tries = 0; tries < COLLAPSE_TRIES && rc != 0; tries++) {
+        rc = madvise(at, (size_t)bytes, MADV_COLLAPSE);
+        if (rc != 0 && errno != EAGAIN && errno != EBUSY) break;
+    }
+    return rc == 0;
+}
+
+/* Pages that lie in a file already, of any file in memory, and also where the kernel gives none by itself. */
+void place_gather(struct thirl_area *area, uint64_t bytes) {
+    uint64_t from = atomic_peek(&area->gathered), end = bytes / HUGE_PAGE * HUGE_PAGE;
+    if (!area->wants_huge || (end <= from && from != 0)) {
+        return;
+    }
+    const char *reason = end == 0 ? "it is smaller than one" : NULL;
+    if (end != 0 && !collapse(area->base + from, end - from)) {
+        reason = errno == EINVAL ? "the kernel can make none here, and none are set aside"
+                                 : "the kernel finds no room for one, and none are set aside";
+        reason = has_huge() && madvise(area->base, (size_t)area->mapped, MADV_HUGEPAGE) == 0 ? NULL : reason;
+    }
+    if (reason == NULL) {
+        atomic_poke(&area->gathered, end);
+    }
+    atomic_poke(&area->huge, reason == NULL);
+    atomic_poke(&area->small_note, reason);
+}
+
+/* ---- NUMA ---- */
+
+static void note(struct thirl_area *area, const char *reason) {
+    (void)snprintf(area->note, sizeof area->note, "no memory of the NUMA node: %s", reason);
+}
+
+/* Before the first byte is taken, for where it lies is decided then; what is there moves. */
 static void bind_node(struct thirl_area *area, uint32_t numa) {
     unsigned long mask[16] = {0};
     unsigned node = numa - 1, bits = 8 * (unsigned)sizeof *mask;
+    if (numa == 0) {
+        return;
+    }
     if (node >= bits * 16) {
-        note(area, "no memory of the NUMA node: %s", "there are no such numbers");
+        note(area, "there are no such numbers");
         return;
     }
     mask[node / bits] = 1ul << node % bits;
-    if (syscall(SYS_mbind, area->base, area->mapped, BIND, mask, (unsigned long)bits * 16 + 1, 0) != 0) {
-        note(area, "no memory of the NUMA node: %s", errno == ENOSYS ? "the kernel knows none" : strerror(errno));
+    if (syscall(SYS_mbind, area->base, area->mapped, BIND, mask, (unsigned long)bits * 16 + 1, MOVE) != 0) {
+        note(area, errno == ENOSYS ? "the kernel knows none" : strerror(errno));
         return;
     }
     area->numa = numa;
 }
 
-/* Before the first byte is taken: where it lies is decided then. */
-static void ask(struct thirl_area *area, const struct thirl_area_options *o) {
-    if (o->huge != 0) {
-        advise_huge(area);
-    }
-    if (o->numa != 0) {
-        bind_node(area, o->numa);
-    }
-}
-
 int place_map(struct thirl_area *area, uint64_t limit, const struct thirl_area_options *o) {
     int protection = area->writable ? PROT_READ | PROT_WRITE : PROT_READ;
     limit = (limit + area->unit - 1) / area->unit * area->unit;
-    void *base = limit > SIZE_MAX / 2 ? MAP_FAILED
-                                      : mmap(NULL, (size_t)limit, protection, MAP_SHARED | MAP_NORESERVE, area->fd, 0);
+    void *hole = o->huge != 0 && limit <= SIZE_MAX / 2 ? find_hole(limit) : NULL;
+    int flags = MAP_SHARED | MAP_NORESERVE | (hole != NULL ? MAP_FIXED : 0);
+    void *base = limit > SIZE_MAX / 2 ? MAP_FAILED : mmap(hole, (size_t)limit, protection, flags, area->fd, 0);
     if (base == MAP_FAILED) {
+        if (hole != NULL) (void)munmap(hole, (size_t)limit);
         return err_say(ENOMEM, "%s: no address space for the %llu bytes that it may grow to: ask for a lower limit",
                        area->shown, (unsigned long long)limit);
     }
     (void)madvise(base, (size_t)limit, MADV_DONTFORK);
     area->base = base;
     area->mapped = limit;
-    ask(area, o);
+    bind_node(area, o->numa);
     return 0;
 }
 
@@ -101,6 +138,8 @@ int place_anonymous(struct thirl_area *area, const struct thirl_area_options *o)
         /* Are there any? The first is taken now, and stays. */
         if (area->fd >= 0 && fallocate(area->fd, 0, 0, (off_t)HUGE_PAGE) == 0) {
             area->unit = HUGE_PAGE;
+            area->huge = 1;
+            area->wants_huge = false; /* it has them */
             return 0;
         }
         fd_close(&area->fd);
@@ -158,14 +197,18 @@ static bool read_key(const char *text, key_t *key) {
 /* Whose pages are counted when it is made, but taken when they are touched: so they are touched here, by a call that can fail. */
 static int attach(struct thirl_area *area, int id, bool made, const struct thirl_area_options *o) {
     struct shmid_ds about;
-    void *base = shmctl(id, IPC_STAT, &about) == 0 ? shmat(id, NULL, area->writable ? 0 : SHM_RDONLY) : (void *)-1;
+    bool there = shmctl(id, IPC_STAT, &about) == 0;
+    void *hole = there && o->huge != 0 ? find_hole(about.shm_segsz) : NULL;
+    int flags = (area->writable ? 0 : SHM_RDONLY) | (hole != NULL ? SHM_REMAP : 0);
+    void *base = there ? shmat(id, hole, flags) : (void *)-1;
     if (base == (void *)-1) {
+        if (hole != NULL) (void)munmap(hole, about.shm_segsz);
         return err_system(errno, "%s cannot be attached", area->shown);
     }
     area->base = base;
     area->mapped = about.shm_segsz;
     (void)madvise(base, about.shm_segsz, MADV_DONTFORK);
-    ask(area, o);
+    bind_node(area, o->numa);
 #ifdef MADV_POPULATE_WRITE
     if (made && madvise(base, about.shm_segsz, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
         (void)shmctl(id, IPC_RMID, NULL);

@@ -31,6 +31,7 @@
 #include "base/weave.h"
 #include "include/thirl/area.h"
 #include "tests/point.h"
+#include "tests/member.h"
 #include "tests/room.h"
 
 #define SOON thirl_in_ms(20000)
@@ -302,18 +303,24 @@ static uint32_t node_of(const void *page) {
     return syscall(SYS_get_mempolicy, &node, NULL, 0, page, MPOL_F_NODE | MPOL_F_ADDR) == 0 ? (uint32_t)node + 1 : 0;
 }
 
-/* How large the pages are that an address lies in: in KiB. */
-static unsigned long page_size(const void *at) {
+/* What /proc says of the mapping that an address lies in, in KiB. */
+static unsigned long smaps(const void *at, const char *word) {
     FILE *file = fopen("/proc/self/smaps", "r");
     char line[512];
     unsigned long from, to, size = 0;
+    size_t length = strlen(word);
     bool there = false;
-    while (file != NULL && size == 0 && fgets(line, sizeof line, file) != NULL) {
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
         if (sscanf(line, "%lx-%lx ", &from, &to) == 2) there = from <= (uintptr_t)at && (uintptr_t)at < to;
-        if (there) (void)sscanf(line, "KernelPageSize: %lu", &size);
+        if (there && strncmp(line, word, length) == 0) size = strtoul(line + length, NULL, 10);
     }
     if (file != NULL) (void)fclose(file);
     return size;
+}
+
+/* How much of it lies in huge pages. */
+static unsigned long huge_kib(const void *at) {
+    return smaps(at, "KernelPageSize:") == 2048 ? smaps(at, "Size:") : smaps(at, "ShmemPmdMapped:");
 }
 
 /* Pages of 2 MiB that nobody else can have. */
@@ -340,7 +347,8 @@ static void what_cannot_be_had_is_said(void **state) {
         assert_int_equal(thirl_area_alloc(a, 1 << 20, &at, SOON), 0);
         memset(thirl_area_pointer(a, at, 1 << 20), 1, 1 << 20);
         assert_true(i.numa == 0 || node_of(thirl_area_pointer(a, at, 1)) == 1);
-        assert_true(i.huge == 0 || named || !set_aside || page_size(thirl_area_base(a)) == 2048);
+        assert_true(i.huge == 0 || huge_kib(thirl_area_base(a)) != 0);
+        assert_true(named || !set_aside || smaps(thirl_area_base(a), "KernelPageSize:") == 2048);
         thirl_area_close(&a);
     }
     o.numa = 900;
@@ -349,6 +357,56 @@ static void what_cannot_be_had_is_said(void **state) {
     assert_int_equal(info(a).numa, 0);
     assert_non_null(strstr(info(a).note, "NUMA"));
     thirl_area_close(&a);
+}
+
+/* What has so many KiB in huge pages says so, and what has not, why. */
+static bool is_huge(thirl_area *a, unsigned long kib) {
+    struct thirl_area_info i = info(a);
+    return i.huge ? huge_kib(thirl_area_base(a)) == kib && *i.note == '\0' : strstr(i.note, "no room for one") != NULL;
+}
+
+static int read_through_huge_pages(void *address) {
+    const struct thirl_area_options o = {
+        .size = sizeof o, .access = THIRL_ACCESS_READ, .huge = 1, .raw = address != NULL};
+    thirl_area *a;
+    CHECK(thirl_area_open(&a, address != NULL ? address : "large/area", &o) == 0);
+    CHECK(is_huge(a, thirl_area_bytes(a) >> 21 << 11));
+    thirl_area_close(&a);
+    return 0;
+}
+
+/* Also where the kernel gives files in memory none by itself: as it grows, whoever opens it, and what other programs made. */
+static void has_huge_pages_by_name(void **state) {
+    (void)state;
+    char name[64], address[2][80];
+    struct thirl_area_options o = {.size = sizeof o, .bytes = 1 << 20, .limit = 16 << 20, .huge = 1};
+    thirl_area *a;
+    assert_int_equal(thirl_area_open(&a, "large/area", &o), 0);
+    assert_int_equal(info(a).huge, 0);
+    assert_non_null(strstr(info(a).note, "smaller than one"));
+    assert_int_equal(thirl_area_grow(a, 7 << 20, SOON), 0);
+    bool there = info(a).huge != 0;
+    if (there) {
+        assert_true(is_huge(a, 6144));
+        memset(thirl_area_pointer(a, 6 << 20, 1 << 20), 1, 1 << 20);
+        assert_int_equal(room_run(read_through_huge_pages, NULL), 0);
+    }
+    thirl_area_close(&a);
+    if (!there) {
+        print_message("skip: no huge pages here\n");
+        skip();
+    }
+    (void)snprintf(name, sizeof name, "thirl-area-huge-%d", (int)getpid());
+    (void)snprintf(address[0], sizeof address[0], "shm://%s", name);
+    (void)snprintf(address[1], sizeof address[1], "sysv://0x%x", 0x7e000000 + (unsigned)getpid());
+    o.raw = 1, o.bytes = 5 << 20;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(thirl_area_open(&a, address[i], &o), 0);
+        assert_true(is_huge(a, 4096));
+        assert_int_equal(room_run(read_through_huge_pages, address[i]), 0);
+        thirl_area_close(&a);
+        assert_int_equal(thirl_area_remove(address[i], 1), 0);
+    }
 }
 
 /* ---- raw ---- */
@@ -494,11 +552,17 @@ static void bears_a_stop_at_each_point(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup(name, clear)
     const struct CMUnitTest tests[] = {
-        T(says_what_is_wrong),         T(others_see_what_grows),
-        T(others_read_while_it_grows), T(is_passed_on),
-        T(is_told_of_a_fork),          T(a_full_file_system_is_an_error),
-        T(what_cannot_be_had_is_said), T(is_what_shm_open_gives),
-        T(is_what_shmget_gives),       T(survives_a_kill_at_each_point),
+        T(says_what_is_wrong),
+        T(others_see_what_grows),
+        T(others_read_while_it_grows),
+        T(is_passed_on),
+        T(is_told_of_a_fork),
+        T(a_full_file_system_is_an_error),
+        T(what_cannot_be_had_is_said),
+        T(has_huge_pages_by_name),
+        T(is_what_shm_open_gives),
+        T(is_what_shmget_gives),
+        T(survives_a_kill_at_each_point),
         T(bears_a_stop_at_each_point),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);

@@ -23,7 +23,7 @@ struct thirl_area_options {
     uint32_t mode;   /* permission bits of a new one; 0600 */
     uint32_t access; /* enum thirl_access */
     uint32_t raw;    /* plain memory that other programs know: no head, no arena */
-    uint32_t huge;   /* huge pages, where the machine has them */
+    uint32_t huge;   /* huge pages, where the machine has them, as far as it fills whole ones */
     uint32_t numa;   /* memory of NUMA node numa - 1, where the machine has it; 0: anywhere */
     uint32_t zero;
 };
