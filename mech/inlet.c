@@ -327,6 +327,10 @@ static int recv_stream(struct inlet *in, void *buffer, size_t capacity, size_t *
     uint32_t span = 0, left = 0;
     int rc = 0;
     while (got < capacity && (rc = next(in, &span, &left)) == 0) {
+        if (unlikely(in->offset > left)) { /* it was longer when its first part was taken */
+            rc = lied(in);
+            break;
+        }
         const char *payload = (const char *)lane_payload(lane_at(&in->lane, in->lane.at)) + in->offset;
         size_t piece = left - in->offset < capacity - got ? left - in->offset : capacity - got;
         lane_copy((char *)buffer + got, payload, piece);
@@ -489,6 +493,9 @@ int inlet_take(struct inlet *in, struct mech_piece *piece) {
     }
     if (unlikely((bytes & LANE_AWAY) != 0)) {
         return take_away(in, piece, span);
+    }
+    if (unlikely(in->offset > bytes)) { /* of a stream: it was longer when its first part was taken */
+        return lied(in);
     }
     if (unlikely(hold_full(&in->held))) {
         return err_say(EBUSY, "%s: the oldest of %d messages is still held: free it first", in->end->address, HOLD_MAX);
