@@ -4,7 +4,7 @@
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
 #   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
-#   make arrows lint format bench bench-guard soak peers wake tide conform-all install uninstall clean
+#   make arrows lint format bench bench-guard soak peers histories wake tide conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
@@ -120,7 +120,7 @@ EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format usual bench soak peers wake tide conform-all fuzz fuzzers install uninstall clean FORCE
+.PHONY: all tests check arrows lint format usual bench soak peers histories wake tide conform-all fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -273,6 +273,10 @@ WITH ?= spy hurt crc
 conform-all: tests
 	@for with in $(WITH); do echo "== $$with"; CONFORM_WITH=$$with TIMEOUT=900 $(TEST_ENVIRONMENT) sh tests/run.sh \
 		$(filter-out %/wrap_test,$(filter $(B)/tests/conform/%,$(TESTS))) || bad=1; done; exit $${bad:-0}
+
+# Locks, states, caches and work queues under several who are killed: what they recorded is linearizable. HISTORY=cache for one.
+histories: $(B)/tests/history_test
+	@HISTORY_SECONDS=$(SECONDS) $(B)/tests/history_test $(HISTORY)
 
 SECONDS ?= 60
 fuzz:

@@ -241,7 +241,8 @@ static int rank(int priority) {
     const struct sched_param param = {.sched_priority = priority};
     cpu_set_t set;
     int cpu = 0;
-    CHECK(sched_setscheduler(0, priority != 0 ? SCHED_FIFO : SCHED_OTHER, &param) == 0 && sched_getaffinity(0, sizeof set, &set) == 0);
+    CHECK(sched_setscheduler(0, priority != 0 ? SCHED_FIFO : SCHED_OTHER, &param) == 0 &&
+          sched_getaffinity(0, sizeof set, &set) == 0);
     while (!CPU_ISSET(cpu, &set)) cpu++;
     CPU_ZERO(&set);
     CPU_SET(cpu, &set);
