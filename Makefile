@@ -4,7 +4,7 @@
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
 #   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
-#   make arrows lint format bench bench-guard soak peers histories wake tide conform-all install uninstall clean
+#   make arrows lint format bench bench-guard soak peers chaos histories wake tide conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
@@ -17,6 +17,7 @@ B := build$(addprefix /,$(EXTRA))
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+comma := ,
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INSTALL ?= install
@@ -120,7 +121,7 @@ EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format usual bench soak peers histories wake tide conform-all fuzz fuzzers install uninstall clean FORCE
+.PHONY: all tests check arrows lint format usual bench soak peers chaos histories wake tide conform-all fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -195,6 +196,9 @@ $(filter-out $(FUZZERS),$(TESTS)): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE
 
 # It carries the page in itself.
 $(B)/obj/bench/page.o: bench/page.html
+
+# What a villain sends is damaged on the way: these calls pass through tests/conform/villain.c.
+$(B)/tests/conform/chaos_test: private LINK += $(addprefix -Wl$(comma)--wrap=,send sendmsg write pwritev2 mq_timedsend msgsnd)
 
 # Its allocator counts.
 $(B)/tests/quiet_test: $(B)/obj/bench/count.o
@@ -273,6 +277,10 @@ WITH ?= spy hurt crc
 conform-all: tests
 	@for with in $(WITH); do echo "== $$with"; CONFORM_WITH=$$with TIMEOUT=900 $(TEST_ENVIRONMENT) sh tests/run.sh \
 		$(filter-out %/wrap_test,$(filter $(B)/tests/conform/%,$(TESTS))) || bad=1; done; exit $${bad:-0}
+
+# Beside a villain, over each mechanism and in each role, SECONDS each: no crash, no stall, no leak, and half of the rate. CHAOS='shm*' for some.
+chaos: $(B)/tests/conform/chaos_test
+	@CHAOS_MS=$$(($(SECONDS) * 1000)) CONFORM_SECONDS=86400 $(B)/tests/conform/chaos_test $(if $(CHAOS),'$(CHAOS)')
 
 # Locks, states, caches and work queues under several who are killed: what they recorded is linearizable. HISTORY=cache for one.
 histories: $(B)/tests/history_test
