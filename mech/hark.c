@@ -275,7 +275,6 @@ int hark_arm(struct desk *d, struct mech_watch *watch) {
     /* A conversation that is not watched here is looked at by the clock. */
     bool all = atomic_peek(&d->count) == d->warm;
     watch->slice = all ? SHM_LIFE_SLICE : MECH_SLICE_NS;
-    watch->timed = d->warm != 0 && bell_timed(&d->hot[0]->shm.in.own->data);
     bool stirs = false;
     for (unsigned i = 0; i < d->warm; i++) {
         struct inlet *in = &d->hot[i]->shm.in;
@@ -290,6 +289,7 @@ int hark_arm(struct desk *d, struct mech_watch *watch) {
         }
         stirs = stirs || inlet_ready(in);
     }
+    watch->timed = d->warm != 0 && bell_timed(&d->hot[0]->shm.in.own->data); /* as its ringer sees it: armed */
     weave("hark.arm.armed");
     if (stirs || door_heard(&d->door)) {
         (void)hark_disarm(d);

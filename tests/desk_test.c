@@ -13,12 +13,14 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/atomic.h"
 #include "base/clock.h"
 #include "chan/end.h"
 #include "mem/roll.h"
@@ -156,6 +158,12 @@ static void garbage_hides_nobody(void **state) {
 
 enum lie { WRONG_KIND, NO_HEAD, WILD_LANE, WILD_PAGE, LIES };
 
+/* Shared by liar and caller. */
+static struct theatre {
+    enum lie lie;
+    uint32_t heard; /* the caller has what was proper */
+} * theatre;
+
 /* Writes over what this server wrote in its conversations. */
 static int scribble(const char *kind, off_t from) {
     int dir = channel();
@@ -180,24 +188,25 @@ static int scribble(const char *kind, off_t from) {
     return 0;
 }
 
-static int lie(void *argument) {
-    const enum lie *which = argument;
+static int lie(void *nothing) {
+    const enum lie which = theatre->lie;
     thirl *end;
     thirl_msg *request;
+    (void)nothing;
     CHECK(thirl_open(&end, THIRL_SERVE, ADDRESS, NULL) == 0);
     CHECK(thirl_take(end, &request, SOON) == 0);
     /* One proper part: the caller listens to this lane from then on. */
     CHECK(thirl_reply_part(end, request, "part", 4, SOON) == 0);
     struct mech_note note = request->note;
     size_t done = 0;
-    room_sleep(50 * CLOCK_MS);
-    if (*which == WRONG_KIND) {
+    CHECK(member_wait(&theatre->heard, 1));
+    if (which == WRONG_KIND) {
         note.kind = MECH_REQUEST;
         CHECK(end->mech->send_noted(end->state, "x", 1, &done, &note, false) == 0);
-    } else if (*which == NO_HEAD) {
+    } else if (which == NO_HEAD) {
         note.kind = MECH_PLAIN;
         CHECK(end->mech->send_noted(end->state, "", 0, &done, &note, false) == 0);
-    } else if (*which == WILD_LANE) {
+    } else if (which == WILD_LANE) {
         CHECK(scribble("tx.", 4096) == 0);
     } else {
         CHECK(scribble("rx.", 256) == 0); /* cursors that no reader could have */
@@ -207,16 +216,20 @@ static int lie(void *argument) {
     return 0;
 }
 
-static int meet_liar(void *argument) {
+static int meet_liar(void *which) {
     int served = 4;
     thirl *end;
     thirl_msg *reply;
     uint64_t id;
+    theatre = mmap(NULL, sizeof *theatre, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(theatre != MAP_FAILED);
+    theatre->lie = *(const enum lie *)which;
     CHECK(thirl_open(&end, THIRL_CALL, ADDRESS, NULL) == 0);
-    pid_t liar = beside(lie, argument);
+    pid_t liar = beside(lie, NULL);
     CHECK(thirl_ask(end, "what", 4, &id, SOON) == 0);
     CHECK(thirl_answer(end, &id, &reply, SOON) == THIRL_MORE);
     thirl_free(&reply);
+    atomic_store(&theatre->heard, 1u);
     int64_t began = clock_now();
     CHECK(thirl_answer(end, &id, &reply, SOON) == -THIRL_EFORMAT);
     CHECK(clock_now() - began < 5 * CLOCK_S);
@@ -295,11 +308,52 @@ static void the_silent_cost_nothing(void **state) {
     assert_int_equal(room_run(count_steps, NULL), 0);
 }
 
+/* ---- how long a wake-up takes ---- */
+
+#define CALLS 300
+
+/* Has this end learnt it? Until then it holds what is assumed for all. */
+static bool knows_its_wake(const thirl *end, int64_t assumed) {
+    return atomic_peek(&end->way[MECH_IN].wake) != assumed;
+}
+
+static int serve_asleep(void *nothing) {
+    thirl *end;
+    thirl_msg *request;
+    (void)nothing;
+    CHECK(thirl_open(&end, THIRL_SERVE, ADDRESS "?wait=sleep", NULL) == 0);
+    int64_t assumed = end->way[MECH_IN].wake;
+    for (int i = 0; i < CALLS; i++) {
+        CHECK(thirl_take(end, &request, SOON) == 0 && thirl_reply(end, &request, "yes", 3, SOON) == 0);
+    }
+    bool knows = knows_its_wake(end, assumed);
+    return thirl_close(&end, SOON) < 0 || !knows;
+}
+
+static int call_asleep(void *nothing) {
+    thirl *end;
+    (void)nothing;
+    CHECK(thirl_open(&end, THIRL_CALL, ADDRESS "?wait=sleep", NULL) == 0);
+    int64_t assumed = end->way[MECH_IN].wake;
+    for (int i = 0; i < CALLS; i++) CHECK(call_once(end) == 0);
+    bool knows = knows_its_wake(end, assumed);
+    return thirl_close(&end, SOON) < 0 || !knows;
+}
+
+/* Who does not know it sleeps where it should spin. */
+static void wake_ups_are_learnt_from(void **state) {
+    (void)state;
+    pid_t server = beside(serve_asleep, NULL);
+    assert_int_equal(room_reap(beside(call_asleep, NULL)), 0);
+    assert_int_equal(room_reap(server), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(garbage_hides_nobody, member_clear),
         cmocka_unit_test_setup(liars_are_named_and_left, member_clear),
         cmocka_unit_test_setup(the_silent_cost_nothing, member_clear),
+        cmocka_unit_test_setup(wake_ups_are_learnt_from, member_clear),
     };
     return cmocka_run_group_tests(tests, member_begin, room_end);
 }
