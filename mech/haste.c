@@ -15,12 +15,17 @@
 #define PENALTY_LEAST 64u
 #define PENALTY_MOST 4096u
 #define TRIAL 32u      /* one wait in so many goes on to HASTE_MOST: a peer that wakes up meanwhile may do the same */
-#define STREAK 4u      /* as many waits in a row that were over after one yield: the peer is on this very processor */
-#define FORGIVEN 8192u /* waits without a long yield that halve the penalty */
+#define STREAK 4u      /* waits as foreseen that were over after one yield: the peer is on this very processor, */
+#define STREAK_MOST 8u /* and one that was not takes half of what is known away */
+#define FORGIVEN 256u  /* brief yields in a row after which a long one stands for itself: a machine is held up now and then */
 #define DOUBT 16u      /* one wait in so many tries first all the same */
 
 bool haste_before(struct haste *h) {
-    return h->streak >= STREAK && h->shun == 0 && ++h->waits % DOUBT != 0 && haste_yield(h);
+    if (h->streak < STREAK || h->run != h->usual || h->shun != 0 || ++h->waits % DOUBT == 0) {
+        return false;
+    }
+    h->run = 0;
+    return haste_yield(h);
 }
 
 unsigned haste_allowance(struct haste *h) {
@@ -35,9 +40,13 @@ bool haste_yield(struct haste *h) {
     int64_t began = clock_now();
     (void)sched_yield();
     if (clock_now() - began < LONG_NS) {
+        h->good++;
         return true;
     }
-    h->penalty = h->penalty == 0 ? PENALTY_LEAST : h->penalty < PENALTY_MOST ? 2 * h->penalty : h->penalty;
+    h->penalty = h->penalty == 0 || h->good >= FORGIVEN ? PENALTY_LEAST
+                 : h->penalty < PENALTY_MOST            ? 2 * h->penalty
+                                                        : h->penalty;
+    h->good = 0;
     h->shun = h->penalty;
     h->streak = 0;
     return false;
@@ -53,10 +62,16 @@ bool haste_give_way(struct haste *h, bool coming) {
     return brief;
 }
 
+/* A full queue holds as many messages each time, and so does an empty one. */
 void haste_learn(struct haste *h, unsigned which) {
-    h->streak = which == 1 ? h->streak + 1 : 0;
-    h->limit = which == 0 ? h->limit / 2 : which < HASTE_MOST / 2 ? 2 * which : HASTE_MOST;
-    if (h->penalty != 0 && ++h->good % FORGIVEN == 0) {
-        h->penalty = h->penalty == PENALTY_LEAST ? 0 : h->penalty / 2;
+    if (which != 1) {
+        h->streak = 0;
+    } else if (h->run == h->usual) {
+        h->streak += h->streak < STREAK_MOST;
+    } else {
+        h->usual = h->streak == 0 ? h->run : h->usual;
+        h->streak /= 2;
     }
+    h->run = 0;
+    h->limit = which == 0 ? h->limit / 2 : which < HASTE_MOST / 2 ? 2 * which : HASTE_MOST;
 }

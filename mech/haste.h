@@ -15,10 +15,12 @@
 
 struct haste { /* zeroed, or quiet: never tries again */
     bool quiet;
-    unsigned streak; /* waits in a row, until now, that were over when the processor had been given up once */
+    unsigned streak; /* how sure it is of the next line: waits as foreseen that were over when the processor had been given up once */
+    unsigned usual;  /* tries between two waits that need not wait, */
+    unsigned run;    /* and those since the last one */
     unsigned limit;  /* of how often in one wait; 0: HASTE_LEAST */
     unsigned waits;
-    unsigned good;
+    unsigned good;          /* brief yields since the last long one */
     unsigned shun, penalty; /* waits without it that are still to come, and after the next long one */
 };
 
@@ -27,7 +29,7 @@ bool haste_before(struct haste *);
 
 /* The first try has succeeded without that. */
 static inline void haste_direct(struct haste *h) {
-    h->streak = 0;
+    h->run++;
 }
 
 /* Nothing is to be hoped for in this wait, which is counted: sleep without a try. */

@@ -344,9 +344,12 @@ HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, c
     }
     carrier_gather(s->packet->data, part, parts);
     s->packet->type = s->type != 0 ? s->type : LEVELS - (note == NULL ? 0 : (long)note->priority);
+    bool before = wait && haste_before(&s->haste);
     int rc = put(s, size);
     if (unlikely(rc != 0 && errno == EAGAIN && wait)) {
         rc = insist(s, put, size);
+    } else if (rc == 0 && !before) {
+        haste_direct(&s->haste);
     }
     if (likely(rc == 0)) {
         s->lacked = 0;

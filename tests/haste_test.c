@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * When the processor is given up, and when that is left alone.
+ */
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "mech/haste.h"
+
+static unsigned yields;
+static bool held_up; /* somebody else gets the processor meanwhile */
+
+/* In place of libc's. */
+int sched_yield(void) {
+    const struct timespec slice = {.tv_nsec = 200000};
+    yields++;
+    if (held_up) {
+        (void)nanosleep(&slice, NULL);
+    }
+    return 0;
+}
+
+/* So many messages come that need not be waited for, and then one that is there when the processor was given up once. Did that happen
+ * before the try that would have failed, and before no other? */
+static bool burst(struct haste *h, unsigned direct) {
+    for (unsigned i = 0; i < direct; i++) {
+        unsigned before = yields;
+        bool early = haste_before(h);
+        assert_true(early || yields == before || h->shun != 0);
+        if (early) {
+            return false;
+        }
+        haste_direct(h);
+    }
+    if (haste_before(h)) {
+        return true;
+    }
+    if (haste_allowance(h) != 0) {
+        haste_learn(h, 1);
+    }
+    return false;
+}
+
+static unsigned foreseen(struct haste *h, unsigned direct, unsigned bursts) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < bursts; i++) {
+        count += burst(h, direct);
+    }
+    return count;
+}
+
+/* One in sixteen tries first all the same; and a machine that is held up for a moment costs 64 of them. */
+static void test_foresees(void **state) {
+    (void)state;
+    held_up = false;
+    for (unsigned direct = 0; direct < 5; direct++) {
+        struct haste h = {0};
+        assert_int_equal(foreseen(&h, direct, 4), 0);
+        assert_in_range(foreseen(&h, direct, 1000), 700, 1000);
+        assert_in_range(foreseen(&h, direct + 3, 1000), 700, 1000); /* it gets used to another number */
+    }
+}
+
+/* Messages in no order are not foreseen, and cost no yield. */
+static void test_doubts(void **state) {
+    (void)state;
+    struct haste h = {0};
+    unsigned count = 0, dice = 1;
+    held_up = false;
+    for (unsigned i = 0; i < 1000; i++) {
+        dice = dice * 1103515245 + 12345;
+        count += burst(&h, dice >> 16 & 7);
+    }
+    assert_in_range(count, 0, 100);
+}
+
+/* A third program wants the processor: each time it is left alone for longer. One that only came by is forgotten. */
+static void test_shuns(void **state) {
+    struct haste h = {0};
+    unsigned last = 0;
+    (void)state;
+    held_up = true;
+    for (int i = 0; i < 12; i++) {
+        h.shun = 0;
+        assert_false(haste_yield(&h));
+        assert_true(h.shun > last || h.shun == 4096);
+        last = h.shun;
+        assert_false(haste_before(&h));
+        assert_int_equal(haste_allowance(&h), 0);
+    }
+    assert_int_equal(last, 4096);
+    held_up = false;
+    for (unsigned i = 0; i < 100000 && h.good < 256; i++) {
+        (void)haste_yield(&h);
+    }
+    held_up = true;
+    assert_false(haste_yield(&h));
+    assert_int_equal(h.shun, 64);
+}
+
+static void test_quiet(void **state) {
+    struct haste h = {.quiet = true};
+    (void)state;
+    held_up = false;
+    yields = 0;
+    assert_int_equal(foreseen(&h, 0, 100), 0);
+    assert_int_equal(yields, 0);
+    assert_true(haste_is_off(&h));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_foresees),
+        cmocka_unit_test(test_doubts),
+        cmocka_unit_test(test_shuns),
+        cmocka_unit_test(test_quiet),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
