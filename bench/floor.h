@@ -55,7 +55,8 @@ extern const struct work floor_word;
     X(fifo)                                                                                                            \
     X(fifo_endless)                                                                                                    \
     X(mq)                                                                                                              \
-    X(sysv)
+    X(sysv)                                                                                                            \
+    X(sysv_endless) /* blocks */
 #define FLOOR_DECLARE(name) extern const struct work floor_##name##_round, floor_##name##_way;
 FLOOR_MEDIA(FLOOR_DECLARE)
 

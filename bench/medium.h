@@ -28,9 +28,9 @@ struct medium {
     bool shared;                /* any number of processes may send to one */
 };
 
-/* socket.c, tube.c, packet.c */
+/* socket.c, tube.c, packet.c, sysv.c */
 extern const struct medium medium_stream, medium_seqpacket, medium_datagram, medium_tcp, medium_tcp6, medium_udp;
 extern const struct medium medium_pipe, medium_fifo, medium_pipe_endless, medium_fifo_endless;
-extern const struct medium medium_mq, medium_sysv;
+extern const struct medium medium_mq, medium_sysv, medium_sysv_endless;
 
 #endif

@@ -272,17 +272,21 @@ static const struct entry unix_stream[] = {CALLS_WAY(0, STREAM), CALLS_WAY(6, SE
 static const struct entry tcp_rtt[] = {CALLS_ROUND(0, TCP)}, tcp_stream[] = {CALLS_WAY(0, TCP)};
 static const struct entry udp_rtt[] = {CALLS_SMALL(UDP)}, udp_stream[] = {CALLS_LOSSY(UDP)};
 /* What the limit in time of each wait costs. */
-#define ENDLESS(g, text, bare)                                                                                         \
+#define ENDLESS(g, text, bare, how, bytes, room)                                                                       \
     {                                                                                                                  \
-        .group = (g), .variant = "bare " text ", no limit", .work = &floor_##bare##_endless_round, .size = 64,         \
-        .ring = KIB(256), .cpus = 1                                                                                    \
+        .group = (g), .variant = "bare " text ", no limit", .work = &floor_##bare##_endless_##how, .size = (bytes),    \
+        .ring = (room), .cpus = 1                                                                                      \
     }
-static const struct entry pipe_rtt[] = {CALLS_ROUND(0, PIPE), ENDLESS(3, "pipe", pipe)},
+#define ENDLESS_SIZES(g, ...)                                                                                          \
+    ENDLESS(g, __VA_ARGS__, 64, KIB(16)), ENDLESS((g) + 1, __VA_ARGS__, KIB(4), KIB(16)),                              \
+        ENDLESS((g) + 2, __VA_ARGS__, KIB(64), KIB(16))
+static const struct entry pipe_rtt[] = {CALLS_ROUND(0, PIPE), ENDLESS(3, "pipe", pipe, round, 64, KIB(256))},
                           pipe_stream[] = {CALLS_WAY(0, PIPE)};
-static const struct entry fifo_rtt[] = {CALLS_ROUND(0, FIFO), ENDLESS(3, "fifo", fifo)},
+static const struct entry fifo_rtt[] = {CALLS_ROUND(0, FIFO), ENDLESS(3, "fifo", fifo, round, 64, KIB(256))},
                           fifo_stream[] = {CALLS_WAY(0, FIFO)};
 static const struct entry datagram_rtt[] = {CALLS_ROUND(0, DATAGRAM)}, datagram_stream[] = {CALLS_WAY(0, DATAGRAM)};
-static const struct entry sysv_rtt[] = {CALLS_ROUND(0, SYSV)}, sysv_stream[] = {CALLS_WAY(0, SYSV)};
+static const struct entry sysv_rtt[] = {CALLS_ROUND(0, SYSV), ENDLESS_SIZES(3, "sysv", sysv, round)},
+                          sysv_stream[] = {CALLS_WAY(0, SYSV), ENDLESS_SIZES(3, "sysv", sysv, way)};
 static const struct entry sig_rtt[] = {
     BARE(0, "bare sigqueue", floor_word, 8, KIB(4), 2),
     OURS(0, "thirl sig", thirl_word, "sig://", "", 8, KIB(4), 2, CALL_TIME),

@@ -188,6 +188,7 @@ static int make_lanes(struct run *run) {
 static int prepare(const struct work *work, struct run *run) {
     run->control = run->area = NULL;
     run->lane = NULL;
+    run->bell = NULL;
     memset(run->fd, -1, sizeof run->fd);
     memset(run->queue, -1, sizeof run->queue);
     if (work->area && map_area(run)) {

@@ -74,6 +74,7 @@ struct run {
     const struct medium *medium; /* of a bare floor over system calls; NULL: none. What it keeps: */
     int fd[2][2];                /* for each side: read from, written to; -1 */
     int queue[2];                /* System V: each side's, written to; -1 */
+    void *bell;                  /* and what stands beside them */
     size_t packet;               /* bytes of the largest piece; 0: whole messages */
     int beside;                  /* the other side's pid, where ping has started it */
     struct run *lane;            /* of a medium with several peers: the ends of each; NULL: these */
