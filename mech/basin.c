@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/weave.h"
 #include "mech/duct.h"
+#include "mech/quick.h"
 
 #define STRANGERS_MAX 64 /* packets of nobody that one call throws away */
 
@@ -169,13 +170,13 @@ static int give_bytes(struct duct *d, void *buffer, size_t capacity, size_t *siz
     return 0;
 }
 
-static int draw(struct duct *d, void *buffer, size_t capacity, size_t *size, bool wait) {
+static inline int draw(struct duct *d, void *buffer, size_t capacity, size_t *size, bool wait) {
     struct basin *in = &d->in;
-    if (d->stream && in->q.in.held) {
-        return give_bytes(d, buffer, capacity, size);
+    if (likely(!d->stream)) {
+        return count(d, quick_recv(&in->q, buffer, capacity, size, wait));
     }
-    int rc = queue_recv(&in->q, buffer, capacity, size, wait);
-    return d->stream && rc == -EMSGSIZE ? give_bytes(d, buffer, capacity, size) : count(d, rc);
+    int rc = in->q.in.held ? -EMSGSIZE : queue_recv(&in->q, buffer, capacity, size, wait);
+    return rc == -EMSGSIZE ? give_bytes(d, buffer, capacity, size) : count(d, rc);
 }
 
 /* A packet of somebody who is not the peer: the next one's, or nobody's. 0: draw again. */

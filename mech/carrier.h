@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "base/atomic.h"
 #include "mech/mech.h"
 
 #define CARRIER_PLACE_MAX 272
@@ -131,6 +132,11 @@ static inline size_t carrier_size(const struct iovec *part, unsigned parts) {
 
 static inline void carrier_gather(void *block, const struct iovec *part, unsigned parts) {
     char *at = block;
+    if (likely(parts == 2 && part[0].iov_len != 0)) { /* a message and its label */
+        memcpy(at, part[0].iov_base, part[0].iov_len);
+        memcpy(at + part[0].iov_len, part[1].iov_base, part[1].iov_len);
+        return;
+    }
     for (unsigned i = 0; i < parts; i++) {
         if (part[i].iov_len != 0) {
             memcpy(at, part[i].iov_base, part[i].iov_len);

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/weave.h"
-#include "mech/queue.h"
+#include "mech/quick.h"
 
 #define UNFINISHED 4 /* as many times ?max is held of unfinished messages at most */
 #define QUIET_LOOKS                                                                                                    \
@@ -27,6 +27,7 @@ int draw_init(struct queue *q) {
     if (in->block == NULL) {
         return err_say(ENOMEM, "%s: no memory for a packet of %zu bytes", q->address, q->facts.packet);
     }
+    in->kind = frag_kind(frag_data(q->sealed));
     frag_init(&in->frag, (size_t)q->max, UNFINISHED * (size_t)q->max, !q->joined || !q->facts.reliable);
     in->turn = q->joined && !q->raw && q->facts.receivers != 1 ? turn_of(&q->roll) : NULL;
     return 0;
@@ -268,19 +269,20 @@ static inline int same_kind(const struct queue *q, struct frag_label *label) {
     return 0;
 }
 
-/* One packet, as accept_packet; or what the conversation's owner wants to know, see queue.h. */
-static inline __attribute__((always_inline)) int draw_packet(struct queue *q, const struct drawing *to,
-                                                             struct joining *join, bool wait) {
+struct arrival { /* of a packet */
+    int rc;
+    size_t size;
+};
+
+/* What a packet is that was received behind what the message being joined has, as accept_packet; or what the conversation's owner wants
+ * to know, see queue.h. rc: what receiving it has said. */
+static int judge(struct queue *q, const struct drawing *to, struct joining *join, int rc, size_t size) {
     struct draw *in = &q->in;
     unsigned char wire[FRAG_LABEL];
     const struct drawing at = {(char *)to->buffer + join->have, to->capacity - join->have, to->size, to->note};
-    size_t room = at.capacity < q->facts.packet ? at.capacity : q->facts.packet, size = 0;
+    size_t room = at.capacity < q->facts.packet ? at.capacity : q->facts.packet;
     const struct iovec part[] = {{at.buffer, room}, {in->block, q->facts.packet}};
     struct frag_label label;
-    if (unlikely(in->aside.node != 0 && in->only != NULL && in->only->node == in->aside.node)) {
-        return accept_aside(q, to);
-    }
-    int rc = q->carrier->recv(q->carried, part, room == q->facts.packet ? 1 : 2, &size, &in->note, wait);
     if (likely(rc != -EAGAIN)) {
         queue_ring(q);
     }
@@ -316,18 +318,30 @@ static inline __attribute__((always_inline)) int draw_packet(struct queue *q, co
     return accept_packet(q, to, &label, part);
 }
 
-/* Packets until there is a message. Blocks for about a slice in all. */
-static inline __attribute__((always_inline)) int draw_message(struct queue *q, const struct drawing *to, bool wait) {
+/* One packet, and what it is. */
+static int draw_packet(struct queue *q, const struct drawing *to, struct joining *join, bool wait) {
+    struct draw *in = &q->in;
+    size_t left = to->capacity - join->have, room = left < q->facts.packet ? left : q->facts.packet, size = 0;
+    const struct iovec part[] = {{(char *)to->buffer + join->have, room}, {in->block, q->facts.packet}};
+    if (unlikely(in->aside.node != 0 && in->only != NULL && in->only->node == in->aside.node)) {
+        return accept_aside(q, to);
+    }
+    int rc = q->carrier->recv(q->carried, part, room == q->facts.packet ? 1 : 2, &size, &in->note, wait);
+    return judge(q, to, join, rc, size);
+}
+
+/* Packets until there is a message; the first may be there already, or what was said in its place. Blocks for about a slice in all. */
+static int draw_message(struct queue *q, const struct drawing *to, const struct arrival *came, bool wait) {
     struct joining join = {.have = 0};
     int64_t until = 0;
-    int rc = 1;
-    for (unsigned i = 0; rc == 1 && i < PIECES_LONG; i++) {
-        rc = draw_packet(q, to, &join, wait);
-        if (unlikely(rc == 1) && wait) {
+    int rc = came != NULL ? judge(q, to, &join, came->rc, came->size) : draw_packet(q, to, &join, wait);
+    for (unsigned i = 1; rc == 1 && i < PIECES_LONG; i++) {
+        if (wait) {
             int64_t now = clock_now();
             until = until == 0 ? now + MECH_SLICE_NS : until;
             wait = now < until;
         }
+        rc = draw_packet(q, to, &join, wait);
     }
     if (unlikely(join.have != 0)) {
         stop_joining(q, to, &join);
@@ -358,6 +372,18 @@ static int draw_raw(struct queue *q, const struct drawing *to, bool wait) {
     return 0;
 }
 
+/* A receive is over. */
+static int finish(struct queue *q, struct mech_note *note, int rc) {
+    if (q->in.frag.in_order && rc == 0 && note != NULL) {
+        note->number = q->in.frag.number;
+        note->lost = q->in.frag.gap;
+    }
+    tell_counts(q);
+    q->pause = rc == 0 ? 0 : q->pause;
+    queue_relight(q, draw_holds(q) || (q->tick >= 0 && rc != -EAGAIN));
+    return rc;
+}
+
 HOT int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note, bool wait) {
     struct queue *q = self;
     struct draw *in = &q->in;
@@ -370,23 +396,28 @@ HOT int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size
     } else if (in->turn != NULL && unlikely(!turn_take(in->turn, &q->roll))) {
         return -EAGAIN;
     } else {
-        rc = draw_message(q, &to, wait);
+        rc = draw_message(q, &to, NULL, wait);
         if (in->turn != NULL && likely(in->frag.parts == (in->frag.whole != NULL))) {
             turn_give(in->turn, &q->roll);
         }
     }
-    if (q->in.frag.in_order && rc == 0 && note != NULL) {
-        note->number = q->in.frag.number;
-        note->lost = q->in.frag.gap;
-    }
-    tell_counts(q);
-    q->pause = rc == 0 ? 0 : q->pause;
-    queue_relight(q, draw_holds(q) || (q->tick >= 0 && rc != -EAGAIN));
-    return rc;
+    return finish(q, note, rc);
 }
 
 HOT int queue_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
-    return queue_recv_noted(self, buffer, capacity, size, NULL, wait);
+    return quick_recv(self, buffer, capacity, size, wait);
+}
+
+int draw_on(struct queue *q, void *buffer, size_t capacity, size_t *size, int rc, size_t got, bool wait) {
+    const struct drawing to = {buffer, capacity, size, NULL};
+    const struct arrival came = {rc, got};
+    return finish(q, NULL, draw_message(q, &to, &came, wait));
+}
+
+bool draw_counts(struct queue *q, const struct frag_label *label) {
+    bool before = frag_came_before(&q->in.frag, label);
+    tell_counts(q);
+    return !before;
 }
 
 /* Where nobody knows whether a sender lives: what was begun is lost once nothing has come for a while. */

@@ -17,8 +17,9 @@
 #define TRIAL 32u      /* one wait in so many goes on to HASTE_MOST: a peer that wakes up meanwhile may do the same */
 #define STREAK 4u      /* waits as foreseen that were over after one yield: the peer is on this very processor, */
 #define STREAK_MOST 8u /* and one that was not takes half of what is known away */
-#define FORGIVEN 256u  /* brief yields in a row after which a long one stands for itself: a machine is held up now and then */
-#define DOUBT 16u      /* one wait in so many tries first all the same */
+#define FORGIVEN                                                                                                       \
+    256u /* brief yields in a row after which a long one stands for itself: a machine is held up now and then */
+#define DOUBT 16u /* one wait in so many tries first all the same */
 
 bool haste_before(struct haste *h) {
     if (h->streak < STREAK || h->run != h->usual || h->shun != 0 || ++h->waits % DOUBT == 0) {

@@ -15,10 +15,11 @@
 
 struct haste { /* zeroed, or quiet: never tries again */
     bool quiet;
-    unsigned streak; /* how sure it is of the next line: waits as foreseen that were over when the processor had been given up once */
-    unsigned usual;  /* tries between two waits that need not wait, */
-    unsigned run;    /* and those since the last one */
-    unsigned limit;  /* of how often in one wait; 0: HASTE_LEAST */
+    unsigned
+        streak; /* how sure it is of the next line: waits as foreseen that were over when the processor had been given up once */
+    unsigned usual; /* tries between two waits that need not wait, */
+    unsigned run;   /* and those since the last one */
+    unsigned limit; /* of how often in one wait; 0: HASTE_LEAST */
     unsigned waits;
     unsigned good;          /* brief yields since the last long one */
     unsigned shun, penalty; /* waits without it that are still to come, and after the next long one */

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/weave.h"
-#include "mech/queue.h"
+#include "mech/quick.h"
 
 void push_init(struct queue *q) {
     struct frag_label *label = &q->out.label;
@@ -112,7 +112,13 @@ HOT int queue_send_noted(void *self, const void *data, size_t size, size_t *done
 }
 
 HOT int queue_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
-    return queue_send_noted(self, data, size, done, NULL, wait);
+    return quick_send(self, data, size, done, wait);
+}
+
+int push_refused(struct queue *q, size_t size, int rc) {
+    rc = rc == -EMSGSIZE ? shrunk(q, size) : rc;
+    queue_relight(q, false);
+    return rc;
 }
 
 int queue_settle(void *self, const void *data, size_t size, size_t done) {

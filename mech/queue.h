@@ -27,6 +27,7 @@ struct push {
 
 struct draw {
     struct turn *turn;    /* NULL: this end is the only receiver, by the carrier's nature */
+    uint64_t kind;        /* how the labels of its messages begin: frag_kind */
     unsigned char *block; /* for one packet */
     bool held;            /* a message that did not fit into the caller's buffer waits: */
     const void *data;     /* in block, or in frag */
@@ -116,6 +117,12 @@ static inline void queue_ring(struct queue *q) {
         hail_ring(q->sends ? &q->hail->came : &q->hail->room);
     }
 }
+
+/* For quick.h, which begins what these two go on with: nothing left of a message that is one packet; and what a receive of one packet has
+ * said, and brought, is made what queue_recv says. draw_counts counts a packet where they may be lost; false: it came before. */
+int push_refused(struct queue *, size_t size, int rc);
+int draw_on(struct queue *, void *buffer, size_t capacity, size_t *size, int rc, size_t got, bool wait);
+bool draw_counts(struct queue *, const struct frag_label *);
 
 void push_init(struct queue *);
 int push_rest(struct queue *, bool wait); /* sends what was given up; 0 or -EAGAIN or an error */

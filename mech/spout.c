@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/weave.h"
 #include "mech/duct.h"
+#include "mech/quick.h"
 
 static uint64_t taken_of(const struct duct *d) {
     const struct spout *out = &d->out;
@@ -179,7 +180,7 @@ HOT int duct_send(void *self, const void *data, size_t size, size_t *done, bool 
     }
     int rc = ready(d);
     if (likely(rc == 0)) {
-        rc = d->stream ? send_bytes(d, data, size, done, wait) : queue_send(&out->q, data, size, done, wait);
+        rc = d->stream ? send_bytes(d, data, size, done, wait) : quick_send(&out->q, data, size, done, wait);
         out->sent += rc == 0 && !d->stream;
         if (unlikely(rc == -EAGAIN || rc == -EPIPE)) {
             int fate = duct_fate(&out->peer, (wait && d->carrier->blocks) || rc == -EPIPE || duct_hides(&out->peer));

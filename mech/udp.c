@@ -320,7 +320,8 @@ HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, s
                    : err_system(errno, "datagrams cannot be received");
     }
     if (note != NULL) {
-        *note = (struct mech_note){.priority = 0};
+        note->priority = 0;
+        note->count = 0;
     }
     *size = (size_t)got;
     return *size > part[parts - 1].iov_len ? -EMSGSIZE : 0;

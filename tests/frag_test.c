@@ -65,6 +65,39 @@ static void head_round_trip(void **state) {
     }
 }
 
+/* The short way agrees with the long one, and takes nothing that that would refuse. */
+static void whole_messages(void **state) {
+    const struct frag_label good = {FRAG_DATA, UINT64_MAX - 1, 7, 8, 9, 100, 0, 100};
+    const uint64_t kind = frag_kind(FRAG_DATA);
+    unsigned char wire[FRAG_LABEL];
+    struct frag_label out, same;
+    (void)state;
+    frag_write(wire, &good);
+    assert_true(frag_read_whole(wire, 100, kind, &out));
+    assert_int_equal(frag_read(wire, FRAG_LABEL + 100, &same), 0);
+    assert_true(out.type == same.type && out.node == same.node && out.end == same.end && out.packet == same.packet);
+    assert_true(out.message == 9 && out.total == 100 && out.offset == 0 && out.piece == 100);
+    assert_false(frag_read_whole(wire, 99, kind, &out));
+    assert_false(frag_read_whole(wire, 101, kind, &out));
+    assert_false(frag_read_whole(wire, 100, frag_kind(FRAG_CRC), &out));
+    for (size_t i = 0; i < FRAG_LABEL * 8; i++) { /* any bit of it */
+        frag_write(wire, &good);
+        wire[i / 8] ^= (unsigned char)(1u << i % 8);
+        bool whole = frag_read_whole(wire, 100, kind, &out);
+        assert_true(!whole || frag_read(wire, FRAG_LABEL + 100, &same) == 0);
+        assert_true(!whole || (same.type == FRAG_DATA && frag_is_whole(&same)));
+    }
+    const struct frag_label bad[] = {
+        {FRAG_DATA, 0, 7, 8, 9, 100, 0, 100},   {FRAG_DATA, 1, 7, 8, 9, 100, 0, 50},
+        {FRAG_DATA, 1, 7, 8, 9, 200, 100, 100}, {FRAG_DATA, 1, 7, 8, 9, 0, 0, 0},
+        {FRAG_NOTE, 1, 7, 8, 9, 100, 0, 100},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        frag_write(wire, &bad[i]);
+        assert_false(frag_read_whole(wire, bad[i].total == 0 ? 0 : 100, kind, &out));
+    }
+}
+
 static void label_layout(void **state) {
     (void)state;
     const struct frag_label label = {FRAG_DATA, 0x0807060504030201, 0x14131211, 0x24232221, 0x34333231, 0x44, 0x20,
@@ -318,6 +351,7 @@ static void survives_garbage(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(head_round_trip),
+        cmocka_unit_test(whole_messages),
         cmocka_unit_test(label_layout),
         cmocka_unit_test(head_lies),
         cmocka_unit_test(joins_in_any_order),

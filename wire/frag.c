@@ -55,6 +55,14 @@ static inline int check(const struct frag_label *label, size_t size) {
     return 0;
 }
 
+uint64_t frag_kind(uint8_t type) {
+    unsigned char wire[FRAG_LABEL];
+    uint64_t kind;
+    frag_write(wire, &(struct frag_label){.type = type});
+    memcpy(&kind, wire, sizeof kind);
+    return kind;
+}
+
 HOT int frag_read(const unsigned char *in, size_t size, struct frag_label *label) {
     if (unlikely(size < FRAG_LABEL || memcmp(in, magic, sizeof magic) != 0)) {
         return err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's: whoever sent it needs the raw form (?raw)",

@@ -8,9 +8,11 @@
 #ifndef WIRE_FRAG_H
 #define WIRE_FRAG_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/uio.h>
 
 #include "base/atomic.h"
@@ -55,6 +57,30 @@ void frag_write(unsigned char out[FRAG_LABEL], const struct frag_label *);
 /* Of a packet of `size` bytes, whose label, the last of them, is at `in` if there are that many. 0; -THIRL_EFORMAT: it is not thirl's, or
  * lies; -THIRL_EVERSION naming both. */
 int frag_read(const unsigned char *in, size_t size, struct frag_label *);
+
+/* How the label of each packet of that type begins. */
+uint64_t frag_kind(uint8_t type);
+
+/* Of a packet whose label is at `in`, behind `size` bytes: is it a whole message whose label begins so? Then frag_read would say 0 and the same
+ * label; else there is none. Inlined, for most packets are. */
+static inline __attribute__((always_inline)) bool frag_read_whole(const unsigned char *in, size_t size, uint64_t kind,
+                                                                  struct frag_label *label) {
+    uint64_t begins;
+    uint32_t word[6];
+    memcpy(&begins, in, sizeof begins);
+    memcpy(&label->node, in + 8, sizeof label->node);
+    memcpy(word, in + 16, sizeof word);
+    label->type = in[5];
+    label->node = le64toh(label->node);
+    label->end = le32toh(word[0]);
+    label->packet = le32toh(word[1]);
+    label->message = le32toh(word[2]);
+    label->total = le32toh(word[3]);
+    label->offset = le32toh(word[4]);
+    label->piece = le32toh(word[5]);
+    return begins == kind && label->node != 0 && label->total == size && label->offset == 0 && label->piece != 0 &&
+           size <= label->piece && size <= FRAG_SIZE_MAX;
+}
 
 /* Bytes of the payload of that packet. */
 static inline size_t frag_size(const struct frag_label *label) {

@@ -44,8 +44,13 @@ static size_t build(struct food *food, uint8_t packet[FRAG_LABEL + 256]) {
 
 /* As whoever receives packets does it, of `size` bytes with their label. */
 static void take(struct frag *frag, const uint8_t *payload, const uint8_t *behind, size_t size, bool built) {
-    struct frag_label label;
+    struct frag_label label, same;
     int rc = fuzz_answer(frag_read(behind, size, &label));
+    bool whole = size >= FRAG_LABEL && frag_read_whole(behind, size - FRAG_LABEL, frag_kind(FRAG_DATA), &same);
+    must(!whole || (rc == 0 && label.type == FRAG_DATA && frag_is_whole(&label)));
+    must(!whole || (label.node == same.node && label.end == same.end && label.packet == same.packet));
+    must(!whole || (label.message == same.message && label.total == same.total && label.piece == same.piece));
+    must(!built || whole == frag_is_whole(&label));
     if (rc != 0) {
         must((rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION) && !built);
         return;
