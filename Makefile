@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 #   make              the library, the tool, the examples and the bench, in build/
-#   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own
+#   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own, with BRIEF=1 fewer under asan
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
 #   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
 #   make arrows lint format bench bench-guard soak peers chaos histories wake tide conform-all install uninstall clean
@@ -83,6 +83,11 @@ endif
 ifeq ($(EXTRA),asan)
 TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds crowd death gather locks mourn once permit poll race rwlocks share shelf signal soak throng tide time token wake)),$(TEST))
 SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,given.sh run.sh transfer.sh)
+# BRIEF=1, as ./test asks for: of what takes long, leaves out what passes through the same rooms as another one that stays.
+ifneq ($(BRIEF),)
+TEST := $(filter-out $(addprefix tests/conform/,$(addsuffix _test.c,age carry fork gone herald many note place scarce)),$(TEST))
+SCRIPT := $(filter-out %/given.sh %/transfer.sh,$(SCRIPT))
+endif
 endif
 
 # What the parsers have learnt is replayed where a sanitizer watches.

@@ -21,7 +21,7 @@
 
 #define RING ((size_t)4096)
 #if defined(__SANITIZE_THREAD__)
-#define RECORDS 20000
+#define RECORDS 8000
 #else
 #define RECORDS 1000000
 #endif

@@ -41,7 +41,7 @@ enum {
     CONFORM_MEETS = 64,
     CONFORM_TWIN = 128
 }; /* PAIR; WRITE and READ; PUSH and PULL; NOTIFY and WATCH; PUB and SUB; CALL and SERVE; of a PUB: who subscribes is known, and loses nothing
-      unless it is asked for. A TWIN of the line before it: the same code, but at an address of another kind; under a wrapper and under a
+      unless it is asked for. A TWIN of another line: the same code carries it, at an address of another kind; under a wrapper and under a
       sanitizer it says nothing new */
 
 struct conform {

@@ -327,7 +327,7 @@ static void is_told_that_its_end_closes(struct conform *c) {
 
 /* ---- every way to wait, on one end, at the same time ---- */
 
-#define SHARED 4000u
+#define SHARED 2000u
 
 static uint32_t shared(void) {
     return conform_sanitized() ? SHARED / 8 : SHARED;

@@ -214,7 +214,7 @@ static struct measure measure(void) {
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
     const struct measure usual = {.killed = 1, .stopped = 0, .passes = 1};
 #else
-    const struct measure usual = {.killed = 3, .stopped = 1, .passes = 2};
+    const struct measure usual = {.killed = 2, .stopped = 1, .passes = 2};
 #endif
     const struct measure all = {.killed = UINT_MAX, .stopped = UINT_MAX, .passes = 4};
     return only != NULL || getenv("THIRL_CRASH_ALL") != NULL ? all : usual;
