@@ -408,7 +408,8 @@ static void judge(struct side *side, int64_t now, bool last) {
         side->ready = side->ready || has_fired(side) || has_aside(side) ||
                       (side->end->mech->ready != NULL ? is_ready(side) : has_changed(side)) || (late && shows(side));
     }
-    if (late && side->rung && side->ready && !has_fired(side) && !has_changed(side)) {
+    bool lit = side->state == SIDE_LAMP && side->polled->revents != 0;
+    if (late && side->rung && side->ready && !lit && !has_fired(side) && !has_changed(side)) {
         weave("stale.choose.found"); /* nobody rang, or only just now */
     }
     disarm(side);

@@ -12,6 +12,7 @@
 #include "base/type.h"
 #include "chan/aside.h"
 #include "chan/due.h"
+#include "mem/shed.h"
 #include "mem/slate.h"
 #include "mem/sweep.h"
 #include "wire/addr.h"
@@ -228,7 +229,9 @@ static void give_back(thirl *end) {
 }
 
 void end_destroy(thirl *end) {
+    shed_begin();
     end->mech->deinit(end->state);
+    shed_end();
     give_back(end);
 }
 

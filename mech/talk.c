@@ -13,6 +13,7 @@
 #include "base/weave.h"
 #include "mech/desk.h"
 #include "mem/place.h"
+#include "mem/shed.h"
 
 static const char *const kinds[] = {"tx", "rx"};
 
@@ -284,12 +285,16 @@ static void let_go(struct talk *t, uint32_t way) {
 
 void talk_leave_in(struct talk *t) {
     inlet_close(&t->shm.in);
+    shed_begin();
     inlet_deinit(&t->shm.in);
     let_go(t, DONE_IN);
+    shed_end();
 }
 
 void talk_leave_out(struct talk *t) {
     outlet_close(&t->shm.out);
+    shed_begin();
     outlet_deinit(&t->shm.out);
     let_go(t, DONE_OUT);
+    shed_end();
 }

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/futex.h"
 #include "base/weave.h"
+#include "mem/shed.h"
 
 static int map(struct door *door, int fd, const char *what) {
     void *page = mmap(NULL, sizeof *door->page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -63,7 +64,7 @@ int door_open(struct door *door, int dir, const char *file, const char *what) {
 
 void door_close(struct door *door) {
     if (door->page != NULL) {
-        (void)munmap(door->page, sizeof *door->page);
+        shed(door->page, sizeof *door->page);
         door->page = NULL;
     }
 }

@@ -19,6 +19,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mem/nodefile.h"
+#include "mem/shed.h"
 
 #define ROBUST_DIED UINT32_C(0x40000000)
 #define ROBUST_OWNER UINT32_C(0x3fffffff)
@@ -195,7 +196,7 @@ int node_peer_open(struct node_peer *peer, uint64_t id, uint32_t number) {
 void node_peer_close(struct node_peer *peer) {
     if (peer->map != NULL) {
         size_t page = (size_t)sysconf(_SC_PAGESIZE);
-        (void)munmap(peer->map, (offsetof(struct node_file, end) + page - 1) / page * page);
+        shed(peer->map, (offsetof(struct node_file, end) + page - 1) / page * page);
         peer->map = NULL;
     }
     peer->life = NULL;

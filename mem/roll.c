@@ -25,6 +25,7 @@
 #include "mem/card.h"
 #include "mem/claim.h"
 #include "mem/place.h"
+#include "mem/shed.h"
 
 #define ROLL_SIZE PLACE_FAR /* and more, with many ends */
 
@@ -546,7 +547,7 @@ int roll_each(int (*seen)(void *context, const char *channel), void *context) {
 
 void roll_deinit(struct roll *roll) {
     if (roll->change != NULL) {
-        (void)munmap(roll->change, PLACE_MAP);
+        shed(roll->change, PLACE_MAP);
         roll->change = NULL;
     }
     fd_close(&roll->dir);

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/weave.h"
+#include "mem/shed.h"
 
 size_t seg_round(size_t head) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -59,13 +60,15 @@ static int map_region(unsigned char *at, size_t size, int protection, int fd, si
 /* Maps head and ring in one piece, the ring a second time behind them, and the region behind that. */
 static int map(struct seg *seg, int fd, int protection, const char *what) {
     size_t once = seg->head + seg->ring, twice = once + seg->ring, all = twice + seg->pool;
-    unsigned char *base = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    unsigned char *base = seg->ring == 0
+                              ? mmap(NULL, all, protection, MAP_SHARED, fd, 0)
+                              : mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
         return err_system(errno, "%s: no address space for %zu bytes", what, all);
     }
-    if (mmap(base, once, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
-        (seg->ring != 0 &&
-         mmap(base + once, seg->ring, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)seg->head) == MAP_FAILED) ||
+    if ((seg->ring != 0 &&
+         (mmap(base, once, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
+          mmap(base + once, seg->ring, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)seg->head) == MAP_FAILED)) ||
         (seg->pool != 0 && map_region(base + twice, seg->pool, protection, fd, once) != 0)) {
         int rc = err_system(errno, "%s cannot be mapped", what);
         (void)munmap(base, all);
@@ -158,7 +161,7 @@ int seg_share(struct seg *seg, int dir, const char *name, size_t head, const cha
 
 void seg_unmap(struct seg *seg) {
     if (seg->base != NULL) {
-        (void)munmap(seg->base, seg->head + 2 * seg->ring + seg->pool);
+        shed(seg->base, seg->head + 2 * seg->ring + seg->pool);
         seg->base = NULL;
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Segments: mirrored, taken before they are touched, refused when they are not what they should be.
+ * Segments: mirrored, taken before they are touched, refused when they are not what they should be; and how memory is let go of.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,6 +24,7 @@
 
 #include "include/thirl/thirl.h"
 #include "mem/seg.h"
+#include "mem/shed.h"
 #include "tests/room.h"
 
 #define SKIPPED 77
@@ -252,8 +253,49 @@ static void refuses_what_is_no_segment(void **state) {
     assert_int_equal(room_descriptors(), before);
 }
 
+static bool is_mapped(const unsigned char *at) {
+    return msync((void *)(uintptr_t)at, page, MS_ASYNC) == 0;
+}
+
+static void neighbours_go_together(void **state) {
+    static const unsigned order[] = {2, 0, 4, 1};
+    (void)state;
+    for (unsigned nested = 0; nested < 2; nested++) {
+        unsigned char *base = mmap(NULL, 6 * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_true(base != MAP_FAILED);
+        shed_begin();
+        for (unsigned i = 0; i < 4; i++) {
+            if (nested) shed_begin();
+            shed(base + order[i] * page, page - i); /* some of a page is all of it */
+            if (nested) shed_end();
+            assert_true(is_mapped(base + order[i] * page));
+        }
+        shed_end();
+        for (unsigned i = 0; i < 6; i++) assert_int_equal(is_mapped(base + i * page), i == 3 || i == 5);
+        shed(base + 3 * page, page);
+        shed(base + 5 * page, page);
+        assert_false(is_mapped(base + 3 * page) || is_mapped(base + 5 * page));
+    }
+}
+
+static void more_than_it_remembers_goes_at_once(void **state) {
+    enum { MANY = 300 };
+    (void)state;
+    unsigned char *base = mmap(NULL, 2 * MANY * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(base != MAP_FAILED);
+    shed_begin();
+    for (unsigned i = 0; i < MANY; i++) shed(base + 2 * i * page, page);
+    assert_true(is_mapped(base));
+    assert_false(is_mapped(base + 2 * (MANY - 1) * page));
+    shed_end();
+    for (unsigned i = 0; i < 2 * MANY; i++) assert_int_equal(is_mapped(base + i * page), i % 2);
+    assert_int_equal(munmap(base, 2 * MANY * page), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(neighbours_go_together),
+        cmocka_unit_test(more_than_it_remembers_goes_at_once),
         cmocka_unit_test(ring_is_mirrored),
         cmocka_unit_test(has_no_ring_when_none_is_asked_for),
         cmocka_unit_test(gives_everything_back),
