@@ -2,6 +2,7 @@
  *
  * The paths, and the one function in which they are counted.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,9 +13,10 @@
 #include "bench/path.h"
 
 #define SIZE 64
+#define READERS 64
 
 struct walk {
-    thirl *out, *in;
+    thirl *out, *in, *more[READERS]; /* besides in; up to the first NULL */
     thirl_mutex *mutex;
 };
 
@@ -26,6 +28,10 @@ static int copy(struct walk *walk) {
     unsigned char got[SIZE];
     size_t size;
     return thirl_send(walk->out, data, SIZE, THIRL_NOW) || thirl_recv(walk->in, got, SIZE, &size, THIRL_NOW);
+}
+
+static int publish(struct walk *walk) {
+    return thirl_send(walk->out, data, SIZE, THIRL_NOW);
 }
 
 static int place(struct walk *walk) {
@@ -63,11 +69,18 @@ static const struct path {
     const char *name, *address;
     enum thirl_role out, in;
     step *go;
+    unsigned readers; /* how many take what was sent, uncounted; 0: the step does it */
 } paths[] = {
-    {"lane-copy", "shm://", THIRL_PAIR, THIRL_PAIR, copy},   {"lane-place", "shm://", THIRL_PAIR, THIRL_PAIR, place},
-    {"publish-copy", "shm://", THIRL_PUB, THIRL_SUB, copy},  {"queue-copy", "shm://", THIRL_PUSH, THIRL_PULL, copy},
-    {"call", "shm://", THIRL_CALL, THIRL_SERVE, ask},        {"mutex", NULL, THIRL_PAIR, THIRL_PAIR, lock},
-    {"unix-copy", "unix://@", THIRL_PAIR, THIRL_PAIR, copy},
+    {"lane-copy", "shm://", THIRL_PAIR, THIRL_PAIR, copy, 0},
+    {"lane-place", "shm://", THIRL_PAIR, THIRL_PAIR, place, 0},
+    {"publish-copy", "shm://", THIRL_PUB, THIRL_SUB, copy, 0},
+    {"queue-copy", "shm://", THIRL_PUSH, THIRL_PULL, copy, 0},
+    {"call", "shm://", THIRL_CALL, THIRL_SERVE, ask, 0},
+    {"mutex", NULL, THIRL_PAIR, THIRL_PAIR, lock, 0},
+    {"unix-copy", "unix://@", THIRL_PAIR, THIRL_PAIR, copy, 0},
+    {"publish-to-1", "shm://", THIRL_PUB, THIRL_SUB, publish, 1},
+    {"publish-to-8", "shm://", THIRL_PUB, THIRL_SUB, publish, 8},
+    {"publish-to-64", "shm://", THIRL_PUB, THIRL_SUB, publish, 64},
 };
 
 /* Its name is what a simulator collects by: never inlined. */
@@ -76,6 +89,33 @@ int path_counted(step *go, struct walk *walk, uint64_t count) {
     int rc = 0;
     for (uint64_t i = 0; i < count && rc == 0; i++) {
         rc = go(walk);
+    }
+    return rc;
+}
+
+/* Each finds the publisher when it looks for messages first, and begins behind those that there were. */
+static int meet_readers(struct walk *walk) {
+    unsigned char got[SIZE];
+    int rc = -EAGAIN;
+    for (int tries = 0; tries < 100 && rc != 0; tries++) {
+        rc = publish(walk) || thirl_recv(walk->in, got, SIZE, NULL, THIRL_NOW);
+        for (unsigned reader = 0; walk->more[reader]; reader++) {
+            rc |= thirl_recv(walk->more[reader], got, SIZE, NULL, THIRL_NOW);
+        }
+    }
+    return rc;
+}
+
+/* They have all that was sent before the next is. */
+static int publish_each(struct walk *walk, uint64_t count) {
+    unsigned char got[SIZE];
+    size_t size;
+    int rc = 0;
+    for (uint64_t i = 0; i < count && rc == 0; i++) {
+        rc = path_counted(publish, walk, 1) || thirl_recv(walk->in, got, SIZE, &size, THIRL_NOW);
+        for (unsigned reader = 0; rc == 0 && walk->more[reader]; reader++) {
+            rc = thirl_recv(walk->more[reader], got, SIZE, &size, THIRL_NOW);
+        }
     }
     return rc;
 }
@@ -90,6 +130,14 @@ static int walk_path(const struct path *path, struct walk *walk, uint64_t count)
     (void)snprintf(address, sizeof address, "%sthirl-path-%d?wait=sleep", path->address, (int)getpid());
     if (thirl_open(&walk->in, path->in, address, NULL) || thirl_open(&walk->out, path->out, address, NULL)) {
         return -1;
+    }
+    for (unsigned i = 1; i < path->readers; i++) {
+        if (thirl_open(&walk->more[i - 1], path->in, address, NULL)) {
+            return -1;
+        }
+    }
+    if (path->readers) {
+        return meet_readers(walk) || publish_each(walk, count);
     }
     /* They meet in these, and what is done once is done. */
     int rc = -1;
@@ -110,6 +158,9 @@ int path_go(const char *name, uint64_t count) {
             (void)fprintf(stderr, "thirl-bench: %s: %s\n", name, thirl_why());
         }
         (void)thirl_close(&walk.out, THIRL_NOW);
+        for (unsigned reader = 0; walk.more[reader]; reader++) {
+            (void)thirl_close(&walk.more[reader], THIRL_NOW);
+        }
         (void)thirl_close(&walk.in, THIRL_NOW);
         return rc ? -1 : 0;
     }
