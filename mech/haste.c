@@ -12,14 +12,14 @@
 #define LONG_NS (100 * CLOCK_US) /* no peer that answers at once takes so long */
 #define ALONE_NS (4 * CLOCK_US)  /* giving the processor up took less: nobody else wanted it */
 #define LEAD_NS (20 * CLOCK_US)
-#define PENALTY_LEAST 64u
+#define PRICE_NS (25 * CLOCK_US) /* of what a long one took, one wait does without: a machine is held up now and then */
+#define PENALTY_FIRST 64u        /* but no more at first; */
 #define PENALTY_MOST 4096u
+#define SOON 8u        /* if one of the next so many is long, too, twice as many waits do without */
 #define TRIAL 32u      /* one wait in so many goes on to HASTE_MOST: a peer that wakes up meanwhile may do the same */
 #define STREAK 4u      /* waits as foreseen that were over after one yield: the peer is on this very processor, */
 #define STREAK_MOST 8u /* and one that was not takes half of what is known away */
-#define FORGIVEN                                                                                                       \
-    256u /* brief yields in a row after which a long one stands for itself: a machine is held up now and then */
-#define DOUBT 16u /* one wait in so many tries first all the same */
+#define DOUBT 16u      /* one wait in so many tries first all the same */
 
 bool haste_before(struct haste *h) {
     if (h->streak < STREAK || h->run != h->usual || h->shun != 0 || ++h->waits % DOUBT == 0) {
@@ -40,13 +40,14 @@ unsigned haste_allowance(struct haste *h) {
 bool haste_yield(struct haste *h) {
     int64_t began = clock_now();
     (void)sched_yield();
-    if (clock_now() - began < LONG_NS) {
+    int64_t took = clock_now() - began;
+    if (took < LONG_NS) {
         h->good++;
         return true;
     }
-    h->penalty = h->penalty == 0 || h->good >= FORGIVEN ? PENALTY_LEAST
-                 : h->penalty < PENALTY_MOST            ? 2 * h->penalty
-                                                        : h->penalty;
+    unsigned first = took < PENALTY_FIRST * PRICE_NS ? (unsigned)(took / PRICE_NS) : PENALTY_FIRST;
+    unsigned again = h->good >= SOON ? 0 : h->penalty < PENALTY_MOST / 2 ? 2 * h->penalty : PENALTY_MOST;
+    h->penalty = again > first ? again : first;
     h->good = 0;
     h->shun = h->penalty;
     h->streak = 0;

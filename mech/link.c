@@ -57,7 +57,7 @@ int link_make(struct link **made, int fd, int out, const struct link_who *who, c
     l->tray = terms->packets && terms->receives && !l->unusual ? tray_make(packet + FRAME_MARK, terms->quiet) : NULL;
     l->room_in = l->room_out = FRAME_MARK;
     l->direct = terms->pipes ? PULL_DIRECT_PIPE : PULL_DIRECT;
-    l->haste.quiet = terms->quiet;
+    l->haste.quiet = l->shove.quiet = terms->quiet;
     gate_init(&l->reading);
     int rc = terms->pipes ? 0 : link_set_slices(fd);
     if (rc != 0) {
@@ -154,12 +154,30 @@ static int refused(struct link *l, size_t size) {
     }
 }
 
-/* A pipe's wait is a call of its own. What did not take everything a moment ago is full. */
+/* A pipe's wait is a call of its own. A reader on this very processor empties it while that is given up, and needs not wake anybody
+ * then; one on another gets ahead by some pages, or each that he frees would be a wake-up. */
+static ssize_t await_room(struct link *l, const struct iovec *parts, int count) {
+    unsigned most = haste_allowance(&l->shove), i = 0;
+    ssize_t went = -EAGAIN;
+    for (bool brief = true; went == -EAGAIN && brief && i < most; i++) {
+        brief = i == 0 ? haste_give_way(&l->shove, true) : haste_yield(&l->shove);
+        went = tube_write(l->out, parts, count, false);
+    }
+    if (most != 0) {
+        haste_learn(&l->shove, went == -EAGAIN ? 0 : i);
+    }
+    if (went == -EAGAIN) {
+        tube_wait(l->out, POLLOUT, l->who.pidfd, MECH_SLICE_NS);
+        went = tube_write(l->out, parts, count, false);
+    }
+    return went;
+}
+
+/* What did not take everything a moment ago is full. */
 static ssize_t write_pipe(struct link *l, const struct iovec *parts, int count, bool wait) {
     ssize_t went = wait && l->filled ? -EAGAIN : tube_write(l->out, parts, count, false);
     if (went == -EAGAIN && wait) {
-        tube_wait(l->out, POLLOUT, l->who.pidfd, MECH_SLICE_NS);
-        went = tube_write(l->out, parts, count, false);
+        went = await_room(l, parts, count);
     }
     l->filled = went > 0 && (size_t)went < parts[0].iov_len + (count > 1 ? parts[1].iov_len : 0);
     errno = went < 0 ? (int)-went : errno;

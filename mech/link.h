@@ -108,6 +108,7 @@ struct link {
     struct haste haste; /* where sleeping is a call of its own, or dear for the peer */
     bool flows;         /* of a stream on a socket: the last read brought several messages */
     bool slept;         /* of pipes: the last wait came to that */
+    bool dry;           /* likewise: the message goes on, and the pipe had no more of it */
     unsigned sleeps;
     uint16_t answered;  /* number_out at the last wait */
     uint64_t lost;      /* messages that the peer dropped before the next one, by its word */
@@ -127,6 +128,7 @@ struct link {
     size_t
         usual; /* bytes that the pipe out held before it was made to hold the rest of a given up frame; 0: it was not */
     bool filled;                     /* the last write left a pipe full */
+    struct haste shove;              /* where its reader has to make room */
     bool said;                       /* goodbye is on its way: nothing may follow */
     bool cuts;                       /* and that will say: too slow */
     size_t ahead;                    /* bytes of the current frame before its payload, */

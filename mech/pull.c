@@ -58,8 +58,12 @@ static ssize_t await_pipe(struct link *l, const struct iovec *parts, size_t coun
     if (most != 0) {
         haste_learn(&l->haste, got == -EAGAIN ? 0 : i);
     }
-    l->slept = got == -EAGAIN;
-    return l->slept ? sleep_and_read(l, parts, count) : got;
+    l->slept = false;
+    if (got == -EAGAIN) {
+        got = sleep_and_read(l, parts, count);
+        l->slept = got <= 0 || (size_t)got < size_of(parts, count); /* else the writer is ahead */
+    }
+    return got;
 }
 
 /* What had to wait last time will most likely have to again: then the call that fails is left out, but for one in SLEEP_DOUBT. */
@@ -72,10 +76,10 @@ HOT static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t c
     wait = wait && !last;
     if (wait && l->slept && haste_is_off(&l->haste) && ++l->sleeps % SLEEP_DOUBT != 0) {
         got = sleep_and_read(l, parts, count);
-        l->slept = got <= 0 || (size_t)got < size_of(parts, count); /* else the writer is ahead */
+        l->slept = got <= 0 || (size_t)got < size_of(parts, count); /* as in await_pipe */
     } else {
-        bool before = wait && haste_before(&l->haste);
-        got = tube_read(l->fd, parts, (int)count, false);
+        bool before = wait && !l->dry && haste_before(&l->haste);
+        got = wait && l->dry ? -EAGAIN : tube_read(l->fd, parts, (int)count, false);
         if (got == -EAGAIN && wait) {
             got = await_pipe(l, parts, count);
         } else if (got > 0) {
@@ -85,6 +89,7 @@ HOT static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t c
             }
         }
     }
+    l->dry = false;
     if (likely(got > 0) || ((got == -EAGAIN || got == -EINTR) && !last)) {
         return got == -EINTR ? -EAGAIN : got;
     }
@@ -275,6 +280,7 @@ static int finish(struct link *l, const struct frame_head *head, unsigned char *
             size_t part = (size_t)got < head->size - have ? (size_t)got : head->size - have;
             have += part;
             l->box.to = (size_t)got - part;
+            l->dry = l->terms.pipes && have < head->size;
             if (have == head->size || !wait) {
                 continue;
             }

