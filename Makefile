@@ -263,9 +263,10 @@ COUNT ?= 10000
 soak: tests
 	$(TEST_ENVIRONMENT) sh tests/soak.sh $(COUNT)
 
-# Our locks beside others under the same kills; COUNT=300 for so many.
+# Our locks and queues beside others under the same kills; COUNT=300 for so many.
 peers: tests
 	@BUILD='$(B)' sh tests/peer/locks.sh $(if $(filter command%,$(origin COUNT)),$(COUNT))
+	@BUILD='$(B)' sh tests/peer/queues.sh $(if $(filter command%,$(origin COUNT)),$(COUNT))
 
 # COUNT races between a sleeper and its waker over each mechanism, a quarter by each way to wait, goes on where it was broken off; WAKE='shm shm-call' for
 # some; WAKE_LOG=file is where it stands.
