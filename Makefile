@@ -54,12 +54,17 @@ TOOL := $(wildcard tool/*.c)
 BENCH := $(wildcard bench/*.c)
 # Peers that thirl is measured beside: each is built where its library is; bench --peers says what is not there.
 header = $(shell $(CC) -E -x $(or $(2),c) -include $(1) /dev/null >/dev/null 2>&1 && echo yes)
+ICEORYX := $(lastword $(sort $(patsubst %/iceoryx_posh/,%,$(wildcard /usr/include/iceoryx/*/iceoryx_posh/))))
 PEER := thirl mq $(if $(call header,zmq.h),zmq) $(if $(call header,nng/nng.h),nng) $(if $(call header,systemd/sd-bus.h),sdbus) \
-	$(if $(call header,boost/interprocess/ipc/message_queue.hpp,c++),boost)
+	$(if $(call header,boost/interprocess/ipc/message_queue.hpp,c++),boost) \
+	$(if $(call header,nats/nats.h),nats) $(if $(call header,dds/dds.h),cyclone) $(if $(ICEORYX),iceoryx)
 PEER_LIBS_zmq := -lzmq
 PEER_LIBS_nng := -lnng
 PEER_LIBS_sdbus := -lsystemd
 PEER_LIBS_boost := -lstdc++
+PEER_LIBS_iceoryx := -liceoryx_posh -liceoryx_hoofs -lstdc++
+PEER_LIBS_nats := -lnats
+PEER_LIBS_cyclone := -lddsc
 # Event loops that are no part of libc: each example is built where pkg-config knows its library.
 LOOPS := uv=libuv glib=glib-2.0 uring=liburing
 ABSENT := $(strip $(foreach loop,$(LOOPS),$(if $(shell pkg-config --exists $(lastword $(subst =, ,$(loop))) 2>&1 || echo no),$(loop))))
@@ -185,7 +190,7 @@ $(B)/thirl-bench: $(BENCH_OBJECTS) $(STATIC)
 
 $(B)/obj/bench/peer/%.o: bench/peer/%.cc $(B)/flags
 	@mkdir -p $(@D)
-	$(CXX) -I. -Iinclude -O2 -g -Wall -Wextra -MMD -MP -c -o $@ $<
+	$(CXX) -I. -Iinclude $(addprefix -isystem ,$(ICEORYX)) -O2 -g -Wall -Wextra -MMD -MP -c -o $@ $<
 
 $(PEERS): $(B)/peer/%: $(B)/obj/bench/peer/%.o $(B)/obj/bench/peer/drive.o \
 		$(addprefix $(B)/obj/bench/,stage.o hist.o payload.o census.o) $(STATIC)

@@ -18,8 +18,16 @@
 static const struct {
     const char *program, *package;
 } known[] = {
-    {"thirl", NULL},           {"zmq", "libzmq3-dev"}, {"nng", "libnng-dev"}, {"sdbus", "libsystemd-dev"},
-    {"boost", "libboost-dev"}, {"mq", NULL},           {"thirl", NULL},
+    {"thirl", NULL},
+    {"zmq", "libzmq3-dev"},
+    {"nng", "libnng-dev"},
+    {"sdbus", "libsystemd-dev"},
+    {"boost", "libboost-dev"},
+    {"iceoryx", "libiceoryx-posh-dev, and run with iceoryx"},
+    {"cyclone", "cyclonedds-dev"},
+    {"nats", "libnats-dev, and run with nats-server"},
+    {"mq", NULL},
+    {"thirl", NULL},
 };
 #define KNOWN (sizeof known / sizeof *known)
 

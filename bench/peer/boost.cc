@@ -48,4 +48,4 @@ static int get(void *data, size_t size) {
     return 0;
 }
 
-extern "C" const struct peer peer = {"Boost message_queue", open_end, put, get, 0};
+extern "C" const struct peer peer = {"Boost message_queue", open_end, put, get, 0, nullptr};

@@ -6,9 +6,14 @@
  *     PEER name
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench/payload.h"
@@ -16,6 +21,36 @@
 
 #define FEW 100
 #define MANY (run->warm + run->count)
+
+static pid_t server; /* 0: there is none */
+
+int peer_server(const char *const words[]) {
+    int told[2]; /* a byte: it is not installed */
+    char byte;
+    if (pipe2(told, O_CLOEXEC) != 0) {
+        return -1;
+    }
+    server = fork();
+    if (server == 0) {
+        int nowhere = open("/dev/null", O_RDWR);
+        (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+        for (int fd = 0; fd < 3; fd++) (void)dup2(nowhere, fd);
+        (void)execvp(words[0], (char *const *)(uintptr_t)words);
+        _exit(write(told[1], "", 1) == 1 ? 127 : 126);
+    }
+    (void)close(told[1]);
+    bool runs = server > 0 && read(told[0], &byte, 1) == 0;
+    (void)close(told[0]);
+    return runs ? 0 : -1;
+}
+
+static void end_server(void) {
+    if (server > 0) {
+        (void)kill(server, SIGTERM);
+        (void)waitpid(server, NULL, 0);
+    }
+    server = 0;
+}
 
 static int fail(struct run *run, enum stage_side side, const char *what) {
     return stage_fail(run, side, "%s: %s: %s", peer.name, what, strerror(errno));
@@ -125,10 +160,16 @@ int main(int argc, char **argv) {
     }
     struct run run = {.address = where, .size = strtoull(argv[2], NULL, 10), .warm = FEW / 2, .count = FEW};
     stage_cpus(run.cpu);
+    (void)snprintf(where, sizeof where, "thirl-peer-%d", (int)getpid());
+    if (peer.begin != NULL && peer.begin(where)) {
+        (void)fprintf(stderr, "%s: what it goes through cannot be started: is it installed?\n", peer.name);
+        return 1;
+    }
     for (int turn = 0; turn < 2; turn++) { /* a short one, which says how long the other may be */
         (void)snprintf(where, sizeof where, "thirl-peer-%d-%d", (int)getpid(), turn);
         if (stage_run(trip ? &rtt : &way, &run, &stage, &why)) {
             (void)fprintf(stderr, "%s\n", why);
+            end_server();
             return 1;
         }
         const struct hist *hist = &stage->share[STAGE_PING].hist;
@@ -140,5 +181,6 @@ int main(int argc, char **argv) {
         run.count = count < FEW ? FEW : (uint64_t)count;
         run.warm = run.count / 5;
     }
+    end_server();
     return 0;
 }

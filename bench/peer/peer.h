@@ -21,9 +21,15 @@ struct peer {
     int (*put)(const void *data, size_t size);
     int (*get)(void *data, size_t size);
     int calls; /* each message is a call that waits for its answer: there is no one way */
+
+    /* Once, before all else, or NULL: starts what both go through, see peer_server. where: what each later name begins with, up to a '-'. 0 or -1. */
+    int (*begin)(const char *where);
 };
 
 extern const struct peer peer;
+
+/* Starts a program that the library goes through, by its name. It is told to end when all has been measured. 0 or -1. */
+int peer_server(const char *const words[]);
 
 #ifdef __cplusplus
 }
