@@ -119,6 +119,33 @@ static int do_sweeps_when_it_can(void *nothing) {
 }
 IN_A_CHILD(sweeps_when_it_can)
 
+/* One sweep asks a part of them, and the next goes on: of a hundred and fifty dead, three leave none. */
+static int do_sees_to_many_dead(void *nothing) {
+    enum { DEAD = 150, SWEEPS = 4 };
+    char name[16];
+    struct roll roll;
+    (void)nothing;
+    for (int i = 0; i < DEAD; i++) {
+        (void)snprintf(name, sizeof name, "d%d", i);
+        member_name = name;
+        pid_t guest = member_invite();
+        CHECK(kill(guest, SIGKILL) == 0 && room_reap(guest) == 128 + SIGKILL);
+    }
+    member_name = "x";
+    CHECK(room_entries("node") == DEAD && room_entries("chan") == DEAD);
+    /* A channel of theirs can be joined before any sweep. */
+    CHECK(member_join_within(&roll, "d7", ROLL_PAIR, true, true, CLOCK_S) == 0);
+    int sweeps = 0;
+    for (; room_entries("node") > 1 && sweeps < SWEEPS; sweeps++) {
+        sweep_dead();
+    }
+    CHECK(sweeps > 1);
+    CHECK(room_entries("node") == 1 && room_entries("chan") == 1);
+    member_leave(&roll);
+    return 0;
+}
+IN_A_CHILD(sees_to_many_dead)
+
 /* ---- fork ---- */
 
 static void *join_on(void *nothing) {
@@ -166,6 +193,7 @@ int main(void) {
         cmocka_unit_test_setup(survives_a_death_anywhere, member_clear),
         cmocka_unit_test_setup(waits_no_longer_than_it_may, member_clear),
         cmocka_unit_test_setup(sweeps_when_it_can, member_clear),
+        cmocka_unit_test_setup(sees_to_many_dead, member_clear),
         cmocka_unit_test_setup(forks_while_a_thread_joins, member_clear),
     };
     return cmocka_run_group_tests(tests, member_begin, room_end);
