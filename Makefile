@@ -278,9 +278,9 @@ peers: tests
 wake: tests
 	@BUILD='$(B)' sh tests/wake.sh $(COUNT) $(WAKE)
 
-# Joining and leaving beside a running stream, so often; a thousand callers of one server; so many channels at once.
+# Joining and leaving beside a running stream, so often; a thousand callers of one server, a thousand subscribers; so many channels at once.
 tide: tests
-	@TIDE_COUNT=$(or $(COUNT),60000) TIDE_CALLERS=1000 TIDE_CHANNELS=$(or $(CHANNELS),10000) CONFORM_SECONDS=86400 \
+	@TIDE_COUNT=$(or $(COUNT),60000) TIDE_CALLERS=1000 TIDE_SUBSCRIBERS=1000 TIDE_CHANNELS=$(or $(CHANNELS),10000) CONFORM_SECONDS=86400 \
 		$(B)/tests/conform/tide_test '$(or $(TIDE),*)'
 
 # The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.

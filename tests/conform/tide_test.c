@@ -398,6 +398,71 @@ static void many_channels(struct conform *c) {
     free(peer);
 }
 
+#define HOLDERS 8u /* processes that have them */
+#define NEWS 1000u
+
+/* They have found the publisher when the stage goes on, and sleep while it publishes. */
+static void hold_subscribers(const struct conform *c, struct peer *stage) {
+    unsigned count = (unsigned)conform_hear(stage);
+    thirl **end = calloc(count + 1, sizeof(void *));
+    uint32_t number = 0;
+    must(end != NULL);
+    allow_descriptors();
+    for (unsigned i = 0; i < count; i++) {
+        end[i] = conform_open(c, THIRL_SUB, NULL);
+        must_be(thirl_recv(end[i], &number, sizeof number, NULL, THIRL_NOW), -EAGAIN);
+    }
+    conform_tell(stage, conform_lines_of("/proc/self/fd"));
+    conform_tell(stage, conform_lines_of("/proc/self/maps"));
+    conform_hear(stage);
+    for (unsigned i = 0; i < count; i++) {
+        for (uint32_t j = 0; j < NEWS; j++) {
+            must_be(thirl_recv(end[i], &number, sizeof number, NULL, PATIENCE), 0);
+            must_be(number, j);
+        }
+        must_be(thirl_close(&end[i], PATIENCE), 0);
+    }
+    free(end);
+}
+
+static void many_subscribers(struct conform *c) {
+    unsigned each = from_environment("TIDE_SUBSCRIBERS", 10 * HOLDERS) / HOLDERS, all = each * HOLDERS;
+    struct peer peer[HOLDERS];
+    for (unsigned i = 0; i < HOLDERS; i++) {
+        conform_start(&peer[i], c, hold_subscribers);
+    }
+    thirl *pub = conform_open(c, THIRL_PUB, NULL);
+    int64_t began = conform_now();
+    uint64_t descriptors = 0, maps = 0;
+    for (unsigned i = 0; i < HOLDERS; i++) {
+        conform_tell(&peer[i], each);
+    }
+    for (unsigned i = 0; i < HOLDERS; i++) {
+        descriptors += conform_hear(&peer[i]);
+        maps += conform_hear(&peer[i]);
+    }
+    int64_t took = conform_now() - began;
+    struct cost cost = {0, 0};
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/chan", c->registry);
+    add_up(path, &cost);
+    began = conform_now();
+    for (uint32_t i = 0; i < NEWS; i++) {
+        must_be(thirl_send(pub, &i, sizeof i, PATIENCE), 0);
+    }
+    printf("%u subscribers in %u processes: each %.1f files, %.1f KiB, %.1f descriptors, %.1f maps, opened and met in "
+           "%.0f us; a message "
+           "costs its publisher %.0f ns\n",
+           all, HOLDERS, (double)cost.files / all, (double)cost.bytes / all / 1024, (double)descriptors / all,
+           (double)maps / all, (double)took / all / 1e3, (double)(conform_now() - began) / NEWS);
+    for (unsigned i = 0; i < HOLDERS; i++) {
+        conform_tell(&peer[i], 0);
+        conform_join(&peer[i]);
+    }
+    must_be(thirl_close(&pub, PATIENCE), 0);
+    must_be(conform_lines_of(path), 0);
+}
+
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
         {"subscribers_come_and_go", subscribers_come_and_go, "shm-cast", CONFORM_CAST | CONFORM_MEETS},
@@ -409,6 +474,7 @@ int main(int argc, char **argv) {
         {"a_thousand_callers", a_thousand_callers, "shm-call", CONFORM_CALL},
         {"a_thousand_callers", a_thousand_callers, "call-unix", CONFORM_CALL},
         {"many_channels", many_channels, "shm", CONFORM_PAIR},
+        {"many_subscribers", many_subscribers, "shm-cast", CONFORM_CAST},
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }
