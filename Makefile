@@ -4,7 +4,7 @@
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own, with BRIEF=1 fewer under asan
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
 #   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
-#   make arrows lint format bench bench-guard soak peers chaos histories wake tide conform-all install uninstall clean
+#   make arrows lint format bench bench-guard soak flood peers chaos histories wake tide conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
@@ -131,7 +131,7 @@ EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format usual bench soak peers chaos histories wake tide conform-all fuzz fuzzers install uninstall clean FORCE
+.PHONY: all tests check arrows lint format usual bench soak flood peers chaos histories wake tide conform-all fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -292,6 +292,11 @@ conform-all: tests
 # Beside a villain, over each mechanism and in each role, SECONDS each: no crash, no stall, no leak, and half of the rate. CHAOS='shm*' for some.
 chaos: $(B)/tests/conform/chaos_test
 	@CHAOS_MS=$$(($(SECONDS) * 1000)) CONFORM_SECONDS=86400 $(B)/tests/conform/chaos_test $(if $(CHAOS),'$(CHAOS)')
+
+# COUNT messages through each mechanism and pattern, all looked at; goes on where build/flood says that it was. FLOOD='shm*' for some.
+flood: tests
+	@CONFORM_SECONDS=864000 FLOOD_FILE=$(B)/flood FLOOD_COUNT=$(if $(filter command%,$(origin COUNT)),$(COUNT),1000000000) \
+		$(B)/tests/conform/flood_test $(if $(FLOOD),'$(FLOOD)')
 
 # Locks, states, caches and work queues under several who are killed: what they recorded is linearizable. HISTORY=cache for one.
 histories: $(B)/tests/history_test
