@@ -25,6 +25,13 @@ ssize_t tube_write(int fd, const struct iovec *parts, int count, bool shared);
 /* Waits for one of the events, for the end of the other descriptor's process (a pidfd, or -1), at most so long. */
 void tube_wait(int fd, short events, int pidfd, int64_t ns);
 
+/* Puts a byte into the FIFO of one who polls it: 0, also where there is none or it is full; or why it cannot be opened. Whoever has something for
+ * another process must be able to tell it, also when all descriptors are in use: so one is kept in reserve for that. */
+int tube_ring(int dir, const char *fifo);
+
+/* Keeps it; in a forked child anew. 0 or -errno. */
+int tube_reserve(void);
+
 /* How many bytes there is room for; and that after asking for more, or less. */
 size_t tube_size(int fd);
 size_t tube_resize(int fd, uint64_t size);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/tube.h"
 #include "mech/work.h"
 
 static struct crew_hand *find(struct crew *crew, uint32_t worker) {
@@ -146,15 +147,8 @@ void crew_deinit(struct work *w) {
 
 void crew_ring_fifo(const struct work *w, struct roll_end end) {
     char file[ROLL_FILE_MAX];
-    const char byte = 1;
     roll_file(file, end, "bell");
-    /* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
-    int fifo = openat(w->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    if (fifo >= 0) {
-        ssize_t ignored = write(fifo, &byte, 1); /* a full one is readable already */
-        (void)ignored;
-    }
-    fd_close(&fifo);
+    (void)tube_ring(w->roll.dir, file);
 }
 
 void crew_call_polled(struct work *w) {

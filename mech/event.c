@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/tube.h"
 #include "base/weave.h"
 #include "mech/lamp.h"
 #include "mech/mech.h"
@@ -164,15 +165,17 @@ static int check(struct event *e) {
 /* The watcher's descriptor wants a byte. */
 static __attribute__((noinline)) void ring_fifo(struct event *e, uint32_t wants) {
     const char byte = 1;
+    char file[ROLL_FILE_MAX];
+    roll_file(file, e->watcher, "bell");
     if (e->fifo < 0) {
-        char file[ROLL_FILE_MAX];
-        roll_file(file, e->watcher, "bell");
         /* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
         e->fifo = openat(e->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     }
     weave("event.ring.before");
     if (e->fifo >= 0) {
         (void)!write(e->fifo, &byte, 1); /* a full one is readable already */
+    } else {
+        (void)tube_ring(e->roll.dir, file);
     }
     tally_grant(&e->tally.head->came, wants);
 }

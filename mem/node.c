@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/tube.h"
 #include "base/weave.h"
 #include "mem/nodefile.h"
 
@@ -216,9 +217,11 @@ static int join(void) {
     own.map = NULL;
     fd_close(&own.file);
     fd_close(&own.dir);
-    int rc = fd_may_grow(NODE_FILE_SIZE)
-                 ? make_dir()
-                 : err_say(EFBIG, "this process may not make files of %zu bytes: raise ulimit -f", NODE_FILE_SIZE);
+    int rc = tube_reserve();
+    rc = rc != 0 ? err_system(-rc, "no descriptor is left for this process to join the registry")
+         : fd_may_grow(NODE_FILE_SIZE)
+             ? make_dir()
+             : err_say(EFBIG, "this process may not make files of %zu bytes: raise ulimit -f", NODE_FILE_SIZE);
     for (int tries = 0; rc == 0 && own.map == NULL && tries < 8; tries++) {
         rc = make_file();
         rc = rc == -ENOENT ? 0 : rc;

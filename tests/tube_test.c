@@ -12,8 +12,11 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -144,12 +147,47 @@ static void waits_no_longer_than_told(void **state) {
     fd_close(&ends[1]);
 }
 
+/* Whoever polls is told, also by one who has no descriptor left, and more than once. */
+static void rings_without_a_descriptor(void **state) {
+    (void)state;
+    char directory[] = "/dev/shm/tube.XXXXXX", byte;
+    struct rlimit usual, none;
+    assert_non_null(mkdtemp(directory));
+    int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(dir >= 0);
+    assert_int_equal(tube_ring(dir, "bell"), 0); /* there is none: nobody polls */
+    assert_int_equal(mkfifoat(dir, "bell", 0600), 0);
+    int bell = openat(dir, "bell", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    assert_true(bell >= 0);
+    int next = dup(bell);
+    fd_close(&next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    none = usual;
+    none.rlim_cur = (rlim_t)bell + 1;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(tube_ring(dir, "bell"), -EMFILE);
+    none.rlim_cur++;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(tube_reserve(), 0);
+    assert_int_equal(open("/", O_PATH | O_CLOEXEC), -1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tube_ring(dir, "bell"), 0);
+        assert_int_equal(read(bell, &byte, 1), 1);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_int_equal(unlinkat(dir, "bell", 0), 0);
+    assert_int_equal(rmdir(directory), 0);
+    fd_close(&bell);
+    fd_close(&dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(owns_its_description),
         cmocka_unit_test(shares_without_waiting),
         cmocka_unit_test(raises_no_signal),
         cmocka_unit_test(waits_no_longer_than_told),
+        cmocka_unit_test(rings_without_a_descriptor),
         cmocka_unit_test(raises_none_on_older_kernels), /* the last: there is no way back */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
