@@ -180,17 +180,20 @@ static void break_off(struct desk *d, struct talk *t, int code) {
     atomic_store(&t->broken, (uint32_t)-code); /* pairs with the load in talk_take */
     (void)door_knock(&d->door, t->seat);
     if (door_asks(&d->door)) {
-        mate_ring_fifo(&d->roll, &d->roll.self, SHM_DATA_FIFO);
+        (void)mate_ring_fifo(&d->roll, &d->roll.self, SHM_DATA_FIFO);
     }
 }
 
-static bool is_fit(struct desk *d, struct talk *t) {
+/* *failed gets what was only refused to this process just now, such as a descriptor: the next look may find it. */
+static bool is_fit(struct desk *d, struct talk *t, int *failed) {
     if (t == NULL || atomic_load(&t->over) != 0 || atomic_peek(&t->broken) != 0) {
         return false;
     }
     int rc = outlet_open(&t->shm.out);
-    if (unlikely(rc != 0 && rc != -EAGAIN)) {
+    if (unlikely(shm_final(rc))) {
         break_off(d, t, rc);
+    } else if (unlikely(rc != 0 && rc != -EAGAIN)) {
+        *failed = rc;
     }
     return rc == 0;
 }
@@ -214,14 +217,15 @@ static int desk_choose(void *self, uint64_t *whom) {
     }
     struct talk *best = NULL;
     uint64_t least = UINT64_MAX;
+    int failed = -EAGAIN;
     uint32_t top = atomic_load(&d->top);
     if (top == 2) {
-        best = is_fit(d, d->out[1]) ? d->out[1] : NULL;
+        best = is_fit(d, d->out[1], &failed) ? d->out[1] : NULL;
     }
     uint32_t first = (uint32_t)++d->choices;
     for (uint32_t i = 0; top > 2 && i < top; i++) {
         struct talk *t = atomic_load(&d->out[(i + first) % top]); /* pairs with the release in talk_make */
-        if (is_fit(d, t)) {
+        if (is_fit(d, t, &failed)) {
             uint64_t load = load_of(d, t);
             best = load < least ? t : best;
             least = load < least ? load : least;
@@ -237,7 +241,7 @@ static int desk_choose(void *self, uint64_t *whom) {
     }
     if (best == NULL) {
         d->blocked = NULL;
-        return rc;
+        return rc == -EAGAIN ? failed : rc;
     }
     *whom = best->whom;
     return 0;

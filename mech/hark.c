@@ -159,7 +159,14 @@ static int try_one(struct desk *d, struct talk *t, struct mech_piece *piece, str
         }
         return 0;
     }
-    return rc == -EAGAIN || rc == -EBUSY ? rc : say_gone(d, t, rc, piece, note);
+    if (rc == -EAGAIN || rc == -EBUSY) {
+        return rc;
+    }
+    if (shm_final(rc)) {
+        return say_gone(d, t, rc, piece, note);
+    }
+    door_mark(&d->door, t->seat); /* this process lacks something, such as a descriptor: the next try may have it */
+    return rc;
 }
 
 static bool does_stir(struct talk *t) {

@@ -5,10 +5,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/err.h"
-#include "base/fd.h"
+#include "base/tube.h"
 #include "mech/shm.h"
 
 void mate_file(char file[ROLL_FILE_MAX], const struct roll_end *of, const char *kind, const struct roll_end *mate) {
@@ -83,7 +82,9 @@ int mate_find_post(struct shm *end, struct seg *seg, struct shm_peer *peer, bool
     *dead = rc == -ESRCH;
     if (rc != 0 && !*dead) {
         seg_unmap(seg);
-        post_drop(&end->roll, &found);
+        if (rc == -ENOENT || shm_final(rc)) {
+            post_drop(&end->roll, &found);
+        }
         return rc == -ENOENT ? -EAGAIN : rc;
     }
     if (*dead) {
@@ -171,24 +172,20 @@ void mate_note(struct shm *end, const struct shm_peer *peer) {
     (void)pthread_mutex_unlock(&end->noting);
 }
 
-/* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
-static int open_fifo(const struct roll *roll, const struct roll_end *of, const char *kind) {
+int mate_ring_fifo(const struct roll *roll, const struct roll_end *of, const char *kind) {
     char file[ROLL_FILE_MAX];
     roll_file(file, *of, kind);
-    return openat(roll->dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    return tube_ring(roll->dir, file);
 }
 
-void mate_ring_fifo(const struct roll *roll, const struct roll_end *of, const char *kind) {
-    const char byte = 1;
-    int fifo = open_fifo(roll, of, kind);
-    ssize_t ignored = fifo >= 0 ? write(fifo, &byte, 1) : 0; /* a full one is readable already */
-    (void)ignored;
-    fd_close(&fifo);
-}
-
+/* Where it cannot be kept open, it is opened for each byte. */
 void mate_open_fifo(struct shm *end, struct bell *bell, const struct shm_peer *peer, const char *kind) {
-    bell->fifo = open_fifo(&end->roll, &peer->end, kind);
+    char file[ROLL_FILE_MAX];
+    roll_file(file, peer->end, kind);
+    bell->fifo = openat(end->roll.dir, file, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (bell->fifo >= 0) {
         bell_write(bell);
+    } else {
+        (void)tube_ring(end->roll.dir, file);
     }
 }

@@ -620,7 +620,7 @@ void outlet_close(struct outlet *out) {
     if (out->end->door != NULL) {
         (void)door_knock(out->end->door, out->linked ? out->bell.seat : 0); /* at seat 0 it looks at everybody */
         if (door_asks(out->end->door)) {
-            mate_ring_fifo(&out->end->roll, &out->end->mate, SHM_DATA_FIFO);
+            (void)mate_ring_fifo(&out->end->roll, &out->end->mate, SHM_DATA_FIFO);
         }
     } else if (out->linked) {
         if (out->bell.fifo < 0 && (atomic_peek(&out->theirs->data.attention) & BELL_POLLED) != 0) {

@@ -163,6 +163,11 @@ struct shm {
     struct inlet in;
 };
 
+/* Is that error the other end's, and stays? Any other is this process's, such as too many open files: the next try may do it. */
+static inline bool shm_final(int rc) {
+    return rc == -THIRL_EPEERDIED || rc == -THIRL_ECLOSED || rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION;
+}
+
 /* ---- mate.c ---- */
 
 /* The name of a file of that end: of kind "tx" or "rx", for its mate if it is given (node not 0). */
@@ -196,11 +201,11 @@ bool mate_lost(struct shm *, struct shm_mute *);
 /* Notes in the list who is there (NULL: nobody). */
 void mate_note(struct shm *, const struct shm_peer *);
 
-/* Opens the FIFO of the peer for the bell, so that it can be rung there too. */
+/* Rings the peer by its FIFO, and opens that for the bell, if it can. */
 void mate_open_fifo(struct shm *, struct bell *, const struct shm_peer *, const char *kind);
 
-/* Puts a byte into that FIFO of an end, which need not be a peer. */
-void mate_ring_fifo(const struct roll *, const struct roll_end *, const char *kind);
+/* Puts a byte into that FIFO of an end, which need not be a peer. 0, also where there is none; or why it cannot be opened. */
+int mate_ring_fifo(const struct roll *, const struct roll_end *, const char *kind);
 
 /* ---- stow.c ---- */
 

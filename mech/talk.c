@@ -178,8 +178,10 @@ int talk_post(struct talk *t) {
         return -EAGAIN;
     }
     (void)door_knock(&t->door, 0);
-    if (door_asks(&t->door)) {
-        mate_ring_fifo(&t->shm.roll, &t->shm.mate, SHM_DATA_FIFO);
+    int rc = door_asks(&t->door) ? mate_ring_fifo(&t->shm.roll, &t->shm.mate, SHM_DATA_FIFO) : 0;
+    if (rc != 0) { /* nobody may ever tell it: asked again, it is */
+        (void)unlinkat(t->shm.roll.dir, post, 0);
+        return err_system(-rc, "%s: a server that polls cannot be rung", t->shm.address);
     }
     return 0;
 }
