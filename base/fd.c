@@ -26,6 +26,10 @@ void fd_close(int *fd) {
     errno = saved;
 }
 
+int fd_map_error(void) {
+    return errno == EAGAIN ? ENOMEM : errno;
+}
+
 void fd_release(int fd) {
     int nothing = fd <= STDERR_FILENO ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
     if (nothing < 0 || dup2(nothing, fd) < 0) {

@@ -32,6 +32,9 @@ void fd_tick(int timer, int64_t ns);
 /* Makes a directory and those above it, each with mode; 0 when it is there in the end, else -errno. */
 int fd_make_dirs(const char *path, unsigned mode);
 
+/* Why mmap was refused: errno, but ENOMEM where the kernel says EAGAIN, which is that this process may lock no more memory: waiting does not help. */
+int fd_map_error(void);
+
 /* May this process make files of that size? Beyond RLIMIT_FSIZE the kernel answers with SIGXFSZ, so it is asked before. */
 bool fd_may_grow(size_t size);
 

@@ -20,7 +20,7 @@
 static int map(struct door *door, int fd, const char *what) {
     void *page = mmap(NULL, sizeof *door->page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (page == MAP_FAILED) {
-        return err_system(errno, "%s: a door cannot be mapped", what);
+        return err_system(fd_map_error(), "%s: a door cannot be mapped", what);
     }
     (void)madvise(page, sizeof *door->page, MADV_DONTFORK);
     door->page = page;

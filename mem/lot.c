@@ -110,7 +110,7 @@ static int map(struct lot *lot, size_t bytes, const char *what) {
     int protection = lot->writable ? PROT_READ | PROT_WRITE : PROT_READ;
     void *at = mmap(NULL, bytes, protection, MAP_SHARED, lot->fd, 0);
     if (at == MAP_FAILED) {
-        return err_system(errno, "%s cannot be mapped", what);
+        return err_system(fd_map_error(), "%s cannot be mapped", what);
     }
     (void)madvise(at, bytes, MADV_DONTFORK);
     lot->map = at;

@@ -180,7 +180,7 @@ static int make_file(void) {
     if (rc == 0) {
         own.map = mmap(NULL, NODE_FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, own.file, 0);
         if (own.map == MAP_FAILED) {
-            rc = err_system(errno, "the file of this process in the registry cannot be mapped");
+            rc = err_system(fd_map_error(), "the file of this process in the registry cannot be mapped");
         } else {
             (void)madvise(own.map, NODE_FILE_SIZE, MADV_DONTFORK);
             describe(own.map);

@@ -111,7 +111,7 @@ int node_map_file(int fd, uint64_t id, size_t most, struct node_file **map, size
     *size = *size < most ? *size : most;
     *map = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
     if (*map == MAP_FAILED) {
-        return err_system(errno, "the registry file node/%016llx cannot be mapped", (unsigned long long)id);
+        return err_system(fd_map_error(), "the registry file node/%016llx cannot be mapped", (unsigned long long)id);
     }
     int rc = check(*map, &status, id);
     if (rc != 0) {

@@ -304,7 +304,7 @@ static int map_change(struct roll *roll) {
     roll->change = mmap(NULL, PLACE_MAP, PROT_READ | PROT_WRITE, MAP_SHARED, roll->lock, 0);
     if (roll->change == MAP_FAILED) {
         roll->change = NULL;
-        return err_system(errno, "the channel's roll cannot be mapped");
+        return err_system(fd_map_error(), "the channel's roll cannot be mapped");
     }
     (void)madvise(roll->change, PLACE_MAP, MADV_DONTFORK);
     return 0;

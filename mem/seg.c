@@ -64,13 +64,13 @@ static int map(struct seg *seg, int fd, int protection, const char *what) {
                               ? mmap(NULL, all, protection, MAP_SHARED, fd, 0)
                               : mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
-        return err_system(errno, "%s: no address space for %zu bytes", what, all);
+        return err_system(fd_map_error(), "%s: no address space for %zu bytes", what, all);
     }
     if ((seg->ring != 0 &&
          (mmap(base, once, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
           mmap(base + once, seg->ring, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)seg->head) == MAP_FAILED)) ||
         (seg->pool != 0 && map_region(base + twice, seg->pool, protection, fd, once) != 0)) {
-        int rc = err_system(errno, "%s cannot be mapped", what);
+        int rc = err_system(fd_map_error(), "%s cannot be mapped", what);
         (void)munmap(base, all);
         return rc;
     }

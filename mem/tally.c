@@ -36,7 +36,7 @@ static size_t size_of(uint32_t slots) {
 static int map(struct tally *tally, int fd, const char *what) {
     struct tally_head *head = mmap(NULL, tally->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (head == MAP_FAILED) {
-        return err_system(errno, "%s: the table of events cannot be mapped", what);
+        return err_system(fd_map_error(), "%s: the table of events cannot be mapped", what);
     }
     (void)madvise(head, tally->size, MADV_DONTFORK);
     tally->head = head;

@@ -44,7 +44,7 @@ static int make_want(struct wish *wish, const struct want *want, unsigned mode) 
     int rc = fd < 0 || fchmod(fd, mode) != 0 || fallocate(fd, 0, 0, WISH_SIZE) != 0 ? -errno : 0;
     rc = rc != 0 ? rc : fd_write(fd, want, sizeof *want);
     void *map = rc != 0 ? MAP_FAILED : mmap(NULL, WISH_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    rc = rc == 0 && map == MAP_FAILED ? -errno : rc;
+    rc = rc == 0 && map == MAP_FAILED ? -fd_map_error() : rc;
     if (rc == 0) {
         wish->news = map;
         (void)madvise(map, WISH_SIZE, MADV_DONTFORK);
