@@ -198,13 +198,27 @@ static void says_that_it_is_read_only(struct conform *c) {
     must_refuse(c, -EROFS, c->registry);
 }
 
+/* Where nobody has said where the registry is, it is at a place that others may have taken first. */
+static void says_that_the_directory_is_another_users(struct conform *c) {
+    char path[64];
+    if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", "/dev/shm", "tmpfs", 0, "size=1m") != 0) {
+        conform_skip("an empty /dev/shm can be mounted by root only");
+    }
+    snprintf(path, sizeof path, "/dev/shm/thirl-%u", (unsigned)geteuid());
+    must_be(unsetenv("THIRL_DIR"), 0);
+    must_be(mkdir(path, 0777), 0);
+    must_be(chown(path, 65534, 65534), 0);
+    must_refuse(c, -EACCES, "belongs to uid 65534");
+}
+
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
         CONFORM(survives_a_full_registry),          CONFORM_ONLY(says_that_nothing_fits_at_all, "shm"),
         CONFORM(survives_without_descriptors),      CONFORM(survives_a_small_file_limit),
         CONFORM(makes_a_missing_directory),         CONFORM(says_that_the_directory_cannot_be),
         CONFORM(says_that_the_directory_is_a_file), CONFORM(says_that_it_may_not_write),
-        CONFORM(says_that_it_is_read_only),
+        CONFORM(says_that_it_is_read_only),         CONFORM_ONLY(says_that_the_directory_is_another_users, "shm"),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }
