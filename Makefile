@@ -4,6 +4,7 @@
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own, with BRIEF=1 fewer under asan
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
 #   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
+#   make fails        every call that the library makes fails with each of its errors; goes on where it was stopped
 #   make arrows lint format bench bench-guard soak flood peers chaos histories wake tide conform-all install uninstall clean
 #
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
@@ -73,8 +74,8 @@ $(foreach loop,$(filter-out $(ABSENT),$(LOOPS)),$(eval LOOP_HEADERS_$(firstword 
 	$(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(lastword $(subst =, ,$(loop)))))))
 $(foreach loop,$(filter-out $(ABSENT),$(LOOPS)),$(eval LOOP_LIBS_$(firstword $(subst =, ,$(loop))) := \
 	$(shell pkg-config --libs $(lastword $(subst =, ,$(loop))))))
-TEST := $(wildcard tests/crash/*_test.c tests/conform/*_test.c tests/race/*_test.c tests/peer/*_test.c tests/*_test.c)
-TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/%,$(wildcard tests/*.c tests/*/*.c))
+TEST := $(wildcard tests/fault/*_test.c tests/crash/*_test.c tests/conform/*_test.c tests/race/*_test.c tests/peer/*_test.c tests/*_test.c)
+TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/% tests/fault/%,$(wildcard tests/*.c tests/*/*.c))
 FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
 SCRIPT := $(filter-out tests/fuzz/% tests/peer/%,$(wildcard tests/*/*.sh))
 ifneq ($(EXTRA),)
@@ -131,7 +132,7 @@ EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format usual bench soak flood peers chaos histories wake tide conform-all fuzz fuzzers install uninstall clean FORCE
+.PHONY: all tests check arrows lint format usual bench soak flood peers chaos histories wake tide fails conform-all fuzz fuzzers install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -210,6 +211,12 @@ $(B)/obj/bench/page.o: bench/page.html
 # What a villain sends is damaged on the way: these calls pass through tests/conform/villain.c.
 $(B)/tests/conform/chaos_test: private LINK += $(addprefix -Wl$(comma)--wrap=,send sendmsg write pwritev2 mq_timedsend msgsnd)
 
+# Between it and libc there is what fails on purpose; before the archive, in which others wrap some of the same calls.
+$(B)/tests/fault/fault_test: private QUICK += $(B)/tests/fault/fault.o -Wl,--wrap=free -Wl,--wrap=syscall \
+	$(shell sed -n 's/^    CALL.\([a-z0-9_]*\),.*/-Wl,--wrap=\1/p' tests/fault/calls.h)
+$(B)/tests/fault/fault_test: | $(B)/tests/fault/fault.o
+$(B)/tests/fault/fault_test.o: tests/fault/fault.c tests/fault/calls.h
+
 # Its allocator counts.
 $(B)/tests/quiet_test: $(B)/obj/bench/count.o
 $(B)/tests/hist_test: $(B)/obj/bench/hist.o
@@ -238,7 +245,7 @@ check: tests
 arrows:
 	@sh tests/arrows.sh
 
-C_FILES = $(LIBRARY) $(TOOL) $(BENCH) $(EXAMPLE) $(TEST) $(TEST_SUPPORT) $(FUZZ) tests/fuzz/replay.c
+C_FILES = $(LIBRARY) $(TOOL) $(BENCH) $(EXAMPLE) $(TEST) $(TEST_SUPPORT) $(FUZZ) tests/fuzz/replay.c tests/fault/fault.c
 H_FILES = $(wildcard */*.h include/thirl/*.h tests/*/*.h)
 
 lint:
@@ -282,6 +289,13 @@ wake: tests
 tide: tests
 	@TIDE_COUNT=$(or $(COUNT),60000) TIDE_CALLERS=1000 TIDE_SUBSCRIBERS=1000 TIDE_CHANNELS=$(or $(CHANNELS),10000) CONFORM_SECONDS=86400 \
 		$(B)/tests/conform/tide_test '$(or $(TIDE),*)'
+
+# All that may fail while an end is opened, used and closed, over each mechanism; FAILS='shm *' for one. What is done stands in a file, and
+# is passed over: remove it to begin anew. Most of it waits, so eight run side by side.
+fails: tests
+	@printf '%s\n' $(or $(FAILS:%='%'),pair writer reader push pull pub sub call serve notify watch) | sed '/ /!s/^/* /' | \
+		FAULT_ONE_IN=1 FAULT_DONE='$(CURDIR)/$(B)/fails.done' CONFORM_SECONDS=86400 xargs -P 8 -I{} $(B)/tests/fault/fault_test '{}'
+	@wc -l <'$(B)/fails.done' | sed 's/$$/ scenes are done/'
 
 # The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.
 WITH ?= spy hurt crc
