@@ -3,6 +3,7 @@
  * Deadlines are kept, signals disturb nothing, and a wait ends when another thread closes the end.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -209,15 +210,45 @@ struct waiter {
     conform_call *call;
     int rc;
     pthread_t thread;
+    pid_t tid;     /* 0: it has not begun */
+    int64_t spent; /* of the processor, before the call */
 };
+
+static int64_t spent_by(clockid_t clock) {
+    struct timespec at;
+    must_be(clock_gettime(clock, &at), 0);
+    return at.tv_sec * INT64_C(1000000000) + at.tv_nsec;
+}
 
 static void *wait_long(void *argument) {
     struct waiter *waiter = argument;
+    waiter->spent = spent_by(CLOCK_THREAD_CPUTIME_ID);
+    __atomic_store_n(&waiter->tid, gettid(), __ATOMIC_RELEASE);
     waiter->rc = waiter->call(waiter->end, THIRL_NEVER);
     must(waiter->rc != 0);
     must_be(waiter->rc, -THIRL_ECLOSED);
     must(thirl_why()[0] != '\0');
     return NULL;
+}
+
+/* Is it in the call: does it sleep there, or has it spun for a while? Who begins behind the close would begin with nothing. */
+static bool is_inside(struct waiter *waiter) {
+    char path[64], text[512];
+    pid_t tid = __atomic_load_n(&waiter->tid, __ATOMIC_ACQUIRE);
+    clockid_t clock;
+    if (tid == 0) {
+        return false;
+    }
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    must(size > 0);
+    close(fd);
+    text[size] = '\0';
+    const char *name_ends = strrchr(text, ')');
+    must(name_ends != NULL);
+    must_be(pthread_getcpuclockid(waiter->thread, &clock), 0);
+    return name_ends[2] == 'S' || spent_by(clock) - waiter->spent > 5 * MS;
 }
 
 static void close_under(thirl *end, conform_call *const *calls, int count) {
@@ -226,7 +257,12 @@ static void close_under(thirl *end, conform_call *const *calls, int count) {
         waiters[i] = (struct waiter){.end = end, .call = calls[i]};
         must_be(pthread_create(&waiters[i].thread, NULL, wait_long, &waiters[i]), 0);
     }
-    conform_sleep(120 * MS);
+    for (int i = 0; i < count; i++) {
+        while (!is_inside(&waiters[i])) {
+            conform_sleep(MS);
+        }
+    }
+    conform_sleep(20 * MS);
     int64_t began = conform_now();
     (void)!thirl_close(&end, thirl_in_ms(1));
     for (int i = 0; i < count; i++) {
