@@ -32,7 +32,7 @@
 #define OWNER_SLICE_NS (50 * INT64_C(1000000))
 
 #ifndef OWNER_SPINS
-#define OWNER_SPINS 40 /* an owner that lets go at once is not slept for */
+#define OWNER_SPINS 3 /* an owner that lets go at once is not slept for; who looks for longer hands over each time, which costs a line each */
 #endif
 
 /* What is slept on: the lower half of a word. */
