@@ -48,6 +48,7 @@ static int open_one(struct work *w, const char *tx, struct roll_end end) {
     f->kept_most = pool_may_hold(f->claim.from->pool);
     f->returned = atomic_load(&f->claim.shared->room.returned);
     f->at = f->low = atomic_load(&f->claim.from->floor);
+    f->bad = f->at > GIVER_FAR;
     t->feed[t->count++] = f;
     return 0;
 }
@@ -97,7 +98,7 @@ void giver_drop(struct work *w, size_t i) {
 
 void giver_advance(struct feed *f) {
     uint64_t floor = atomic_load(&f->claim.from->floor);
-    f->low = f->low < floor ? floor : f->low;
+    f->low = f->low < floor && floor <= GIVER_FAR ? floor : f->low;
     while (claim_is_done(&f->claim, f->low)) { /* or skipped, which may never be shown */
         f->low++;
     }

@@ -7,7 +7,8 @@
 
 #include "mech/work.h"
 
-#define GIVER_NOWHERE UINT64_MAX /* no record */
+#define GIVER_NOWHERE UINT64_MAX    /* no record */
+#define GIVER_FAR (UINT64_MAX >> 1) /* more than this no pusher sends in a lifetime of machines */
 
 /* Looks for pushers if something has changed. 0, or why one of them cannot be heard; the others are. May allocate. */
 int giver_find(struct work *);

@@ -74,6 +74,10 @@ static void look_behind(struct feed *f) {
 static __attribute__((noinline)) bool go_on(struct feed *f) {
     uint64_t floor = atomic_load(&f->claim.from->floor); /* pairs with the store in offer's make_room */
     if (floor > f->at) {                                 /* a lap ahead */
+        if (floor > GIVER_FAR) { /* none has sent so many: going on from there would come round to 0, and here again */
+            f->bad = true;
+            return false;
+        }
         f->at = floor;
         f->back = GIVER_NOWHERE;
         return true;
@@ -166,17 +170,22 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
     if (unlikely(atomic_peek(&c->shared->room.returned) != f->returned)) {
         look_behind(f);
     }
-    for (;;) {
+    for (uint64_t passed = 0;;) {
         uint32_t place;
+        if (unlikely(passed > 4 * c->mask)) { /* further than all there are: it lies, faster than one can look */
+            return -EAGAIN;
+        }
         if (!claim_sent(c, f->at, &place)) {
             if (!go_on(f)) {
                 return -EAGAIN;
             }
+            passed++;
             continue;
         }
         uint64_t word = claim_load(c, f->at);
         if (unlikely(!claim_is_open(c, f->at, word))) {
             step(f);
+            passed++;
             continue;
         }
         if (!take) {
@@ -188,6 +197,7 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
             if (rc != 1) {
                 return rc;
             }
+            passed++;
             continue;
         }
         weave("toil.take.before");
@@ -201,6 +211,7 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
             return 0;
         }
         avoid(f);
+        passed++;
     }
 }
 
