@@ -102,6 +102,7 @@ static int find_feed(struct inlet *in) {
     in->change = change;
     struct feed *feed = calloc(1, sizeof *feed);
     if (feed == NULL) {
+        in->change = 0; /* looked for again */
         return err_say(ENOMEM, "%s: no memory for a peer", in->end->address);
     }
     int rc = mate_find_post(in->end, &feed->map, &in->peer, &in->dead);
