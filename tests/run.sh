@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Runs test programs, JOBS (two for each processor: they wait a lot) at once: sh tests/run.sh PROGRAM... A *.sh is run by sh. Each
+# Runs test programs, JOBS (three for each processor: they wait a lot) at once: sh tests/run.sh PROGRAM... A *.sh is run by sh. Each
 # gets a registry directory of its own and TIMEOUT seconds (240). Counted are cmocka's tests and lines "ok …", "not ok …",
 # "skip …"; exit 77 means skipped, and the last line of the output is the reason. Seconds are what the clock says, and in brackets
 # what the program and all its children took of processors. The last line here is "N passed, N failed, N skipped"; above it stand, on
@@ -142,7 +142,7 @@ trap 'exit 130' INT TERM
 export UBSAN_OPTIONS THIRL_TEST_WORK
 for list in sums skipped failed; do : >"$THIRL_TEST_WORK/$list"; done
 
-printf '%s\n' "$@" | xargs -P "${JOBS:-$((2 * $(nproc)))}" -n 1 sh "$0" --one
+printf '%s\n' "$@" | xargs -P "${JOBS:-$((3 * $(nproc)))}" -n 1 sh "$0" --one
 [ ! -s "$THIRL_TEST_WORK/skipped" ] || echo 'skipped:'
 sort "$THIRL_TEST_WORK/skipped" | uniq -c | sort -rn
 awk -v programs=$# 'END { if (NR < programs) print "! " programs - NR " programs were not counted" }' "$THIRL_TEST_WORK/sums"
