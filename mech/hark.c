@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "mech/desk.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +43,7 @@ static int accept_one(struct desk *d, const struct roll_end *client) {
     char post[ROLL_FILE_MAX];
     talk_post_file(post, &d->roll.self, client);
     if (faccessat(d->roll.dir, post, F_OK, 0) != 0) {
-        return -EAGAIN;
+        return errno == ENOENT ? -EAGAIN : -errno; /* he has not asked; or nobody can tell now */
     }
     int rc = node_alive(client->node) ? talk_make(d, client) : -EAGAIN;
     weave("hark.accept.before");
