@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 #   make              the library, the tool, the examples and the bench, in build/
-#   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own, with BRIEF=1 fewer under asan
+#   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own, with BRIEF=1 fewer
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
 #   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
 #   make fails        every call that the library makes fails with each of its errors; goes on where it was stopped
@@ -40,7 +40,7 @@ SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -w)
 CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE=
 # A sanitizer names lines, and needs nothing else; the compiler takes half as long for a test that nobody waits for. What is undefined is
 # looked for in the library, and not in its tests.
-SPEED := $(if $(EXTRA),-O1 -g1,-O2 -g)
+SPEED := $(if $(EXTRA),$(if $(filter asan,$(EXTRA)),-O0,-O1) -g1,-O2 -g)
 TEST_SPEED := -O1 -g1
 BRISK := $(if $(filter asan,$(EXTRA)),-O0 -fno-sanitize=undefined)
 COMPILE = $(CC) $(CPPFLAGS) -std=gnu11 $(SPEED) $(WARN) -fvisibility=hidden -fPIC -fno-plt -pthread $(SANITIZE) $(CFLAGS_ADD)
@@ -91,7 +91,7 @@ TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds crowd death gather
 SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,given.sh run.sh transfer.sh)
 # BRIEF=1, as ./test asks for: of what takes long, leaves out what passes through the same rooms as another one that stays.
 ifneq ($(BRIEF),)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,age carry doctor fork gone herald many note place scarce)),$(TEST))
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,age carry doctor fork gone herald many note place registry scarce)),$(TEST))
 SCRIPT := $(filter-out %/given.sh %/transfer.sh,$(SCRIPT))
 endif
 endif
@@ -230,7 +230,7 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(EXTRA)),,$(B)/tests/fuzz/repla
 
 # ---- proving it -----------------------------------------------------------------------------------------------------
 
-TEST_ENVIRONMENT = BUILD='$(CURDIR)/$(B)' EXTRA='$(EXTRA)' TOOL='$(addprefix $(CURDIR)/,$(TOOL_PROGRAM))' \
+TEST_ENVIRONMENT = BUILD='$(CURDIR)/$(B)' EXTRA='$(EXTRA)' BRIEF='$(BRIEF)' TOOL='$(addprefix $(CURDIR)/,$(TOOL_PROGRAM))' \
 	TOOL_WEAVE='$(addprefix $(CURDIR)/,$(TOOL_WEAVE))' CC='$(CC)'
 
 tests: all $(TOOL_WEAVE) $(TESTS)

@@ -28,7 +28,7 @@
 #define RING ((size_t)4096)
 #define SLICE (50 * CLOCK_MS)
 #if defined(__SANITIZE_THREAD__)
-#define RECORDS 60000
+#define RECORDS 30000
 #else
 #define RECORDS 400000
 #endif
@@ -238,7 +238,7 @@ static void sleep_with_full_fence(void **state) {
 /* ---- ping-pong: each round both sleep, or nearly ------------------------------------------------------------------ */
 
 #if defined(__SANITIZE_THREAD__)
-#define ROUNDS 20000
+#define ROUNDS 10000
 #else
 #define ROUNDS 100000
 #endif
