@@ -40,7 +40,7 @@ SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -w)
 CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE=
 # A sanitizer names lines, and needs nothing else; the compiler takes half as long for a test that nobody waits for. What is undefined is
 # looked for in the library, and not in its tests.
-SPEED := $(if $(EXTRA),$(if $(filter asan,$(EXTRA)),-O0,-O1) -g1,-O2 -g)
+SPEED := $(if $(EXTRA),-O1 -g1,-O2 -g)
 TEST_SPEED := -O1 -g1
 BRISK := $(if $(filter asan,$(EXTRA)),-O0 -fno-sanitize=undefined)
 COMPILE = $(CC) $(CPPFLAGS) -std=gnu11 $(SPEED) $(WARN) -fvisibility=hidden -fPIC -fno-plt -pthread $(SANITIZE) $(CFLAGS_ADD)
