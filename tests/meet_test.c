@@ -345,6 +345,10 @@ static void killed_anywhere(void **state) {
         tried++;
     }
     assert_true(tried >= 20);
+    /* Whatever the last one to be killed left, the next one takes over, and takes away. */
+    thirl *last = peer_open(THIRL_PAIR);
+    assert_int_equal(thirl_recv(last, buffer, 1, &size, thirl_in_ms(10)), -ETIMEDOUT);
+    assert_int_equal(thirl_close(&last, LONG), 0);
     struct stat file;
     assert_int_equal(stat(peer_path, &file), -1);
 }

@@ -212,12 +212,11 @@ static void descriptor_tells_of_an_event(struct conform *c) {
     conform_start(&peer, c, tell_on_word);
     thirl *end = conform_open(c, THIRL_WATCH, NULL);
     struct pollfd polled = {.fd = thirl_fd(end), .events = POLLIN};
-    const bool meets =
-        is_pair(c) || strncmp(c->line->name, "event-", 6) == 0; /* not in shared memory, nor by signals */
     must(polled.fd >= 0);
     for (uint32_t i = 0; i < 20; i++) {
-        for (int tries = 0; meets && tries < 3 && poll(&polled, 1, 0) == 1; tries++) {
-            must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -EAGAIN); /* once too often, while they meet */
+        /* Once too often, while they meet or by a tick. */
+        for (int tries = 0; tries < 3 && poll(&polled, 1, 0) == 1; tries++) {
+            must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -EAGAIN);
         }
         must_be(poll(&polled, 1, 0), 0);
         conform_tell(&peer, i);
