@@ -4,7 +4,10 @@
  */
 #include "tests/ordeal.h"
 
+#include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +16,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "base/atomic.h"
 #include "base/clock.h"
@@ -126,4 +131,28 @@ bool ordeal_all(const struct ordeals *all, bool killed) {
     good = good && all_met(all, hits, points);
     (void)munmap(map, size);
     return good;
+}
+
+static const struct ordeals *played;
+
+static void killed_at_each_point(void **state) {
+    (void)state;
+    assert_true(ordeal_all(played, true));
+}
+
+static void stopped_at_each_point(void **state) {
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__)
+    skip(); /* the same code is passed by those who are killed */
+#endif
+    assert_true(ordeal_all(played, false));
+}
+
+int ordeal_main(const struct ordeals *all) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(killed_at_each_point),
+        cmocka_unit_test(stopped_at_each_point),
+    };
+    played = all;
+    return cmocka_run_group_tests(tests, room_begin, room_end);
 }

@@ -32,4 +32,7 @@ struct ordeals {
 /* false: something was wrong, or a point was not met; it is printed. */
 bool ordeal_all(const struct ordeals *, bool killed);
 
+/* The main of a program that has nothing else: all points, once for a victim that is killed, and once for one that is stopped. */
+int ordeal_main(const struct ordeals *);
+
 #endif

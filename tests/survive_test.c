@@ -4,9 +4,7 @@
  * named point. The others get on in time, what a dead one held comes back, and what it had not taken is not lost.
  */
 #include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,8 +14,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "base/atomic.h"
 #include "base/clock.h"
@@ -384,32 +380,11 @@ static const struct ordeal ordeals[] = {
     {"once by one", "once.", not_done, do_it_alone, it_is_done_or_anybodys, NULL},
 };
 
-static void at_each_point(bool killed) {
+int main(void) {
     const struct ordeals all = {.ordeal = ordeals,
                                 .count = sizeof ordeals / sizeof *ordeals,
                                 .points = POINTS,
                                 .board = (void **)(void *)&board,
                                 .size = (sizeof *board + 63) / 64 * 64};
-    assert_true(ordeal_all(&all, killed));
-}
-
-static void killed_at_each_point(void **state) {
-    (void)state;
-    at_each_point(true);
-}
-
-static void stopped_at_each_point(void **state) {
-    (void)state;
-#if defined(__SANITIZE_ADDRESS__)
-    skip(); /* the same code is passed by those who are killed */
-#endif
-    at_each_point(false);
-}
-
-int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(killed_at_each_point),
-        cmocka_unit_test(stopped_at_each_point),
-    };
-    return cmocka_run_group_tests(tests, room_begin, room_end);
+    return ordeal_main(&all);
 }
