@@ -44,7 +44,8 @@ struct end_way {
     uint64_t next;        /* number of the next message that arrives in a private buffer */
     uint32_t handed;      /* counts what one thread's try has left for another's: end_hand */
     uint32_t dozing;      /* of calls: threads that sleep on descriptors, and on */
-    int nudge; /* this eventfd besides, which is readable until all of them have come up; -1 until there is one */
+    int nudge;       /* this eventfd besides, which is readable until all of them have come up; -1 until there is one */
+    uint32_t queued; /* threads that have found the gate taken: a close lets them through before the end is gone */
     struct thirl_msg *msg; /* THIRL_HELD_MAX of them */
 };
 
@@ -96,16 +97,19 @@ static inline uint32_t end_now(const thirl *end) {
 /* Enters the gate of that way, if this end may be used so: 0, or an error; all have their sentence but -EAGAIN and
  * -ETIMEDOUT, which are gate_enter's, as is until. */
 int end_refuse(const thirl *, enum mech_way);
+int end_enter_slow(thirl *, enum mech_way, int64_t until);
 static inline int end_enter(thirl *end, enum mech_way way, int64_t until) {
     if (unlikely(end == NULL || end->epoch != end_now(end) || !end->way[way].allowed)) {
         return end_refuse(end, way);
     }
-    int rc = gate_enter(&end->way[way].gate, until);
-    if (unlikely(rc == 0 && atomic_peek(&end->closing))) {
+    if (unlikely(!gate_enter_owned(&end->way[way].gate))) {
+        return end_enter_slow(end, way, until);
+    }
+    if (unlikely(atomic_peek(&end->closing))) {
         gate_leave(&end->way[way].gate);
         return end_refuse(end, way);
     }
-    return rc;
+    return 0;
 }
 
 /* The same for the first try of a call, when nothing is out of the ordinary. Whoever gets false asks end_do, others leave by

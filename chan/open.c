@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -228,7 +229,18 @@ static void give_back(thirl *end) {
     free(end);
 }
 
+/* Who came to the gate before the close finds it free, and is told. */
+static void let_through(const thirl *end) {
+    for (int way = 0; way < 2; way++) {
+        while (atomic_load(&end->way[way].queued) != 0) { /* pairs with the last step of end_enter_slow */
+            const struct timespec moment = {.tv_nsec = 20 * CLOCK_US};
+            (void)nanosleep(&moment, NULL);
+        }
+    }
+}
+
 void end_destroy(thirl *end) {
+    let_through(end);
     shed_begin();
     end->mech->deinit(end->state);
     shed_end();
@@ -336,6 +348,18 @@ int end_refuse(const thirl *end, enum mech_way way) {
                        way == MECH_IN ? "receive" : "send");
     }
     return err_say(THIRL_ECLOSED, "%s is being closed by another thread of this process", end->address);
+}
+
+int end_enter_slow(thirl *end, enum mech_way at, int64_t until) {
+    struct end_way *way = &end->way[at];
+    (void)atomic_add(&way->queued, 1);
+    int rc = gate_enter_slow(&way->gate, until);
+    if (rc == 0 && atomic_peek(&end->closing)) {
+        gate_leave(&way->gate);
+        rc = end_refuse(end, at);
+    }
+    (void)atomic_sub(&way->queued, 1); /* last: without the gate, the end may be gone when this is done */
+    return rc;
 }
 
 int end_refuse_plain(const thirl *end, const char *call) {
