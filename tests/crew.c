@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "tests/room.h"
+
 char crew_address[200];
 
 void crew_at(const char *kind, const char *options) {
@@ -30,6 +32,16 @@ void crew_at(const char *kind, const char *options) {
         size_t used = strlen(crew_address);
         (void)snprintf(crew_address + used, sizeof crew_address - used, "%c%s",
                        strchr(crew_address, '?') != NULL ? '&' : '?', options);
+    }
+}
+
+void crew_filter(int argc, char **argv) {
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+#if !defined(__SANITIZE_ADDRESS__) /* it has only one of both */
+    } else if (room_is_brief()) {
+        cmocka_set_skip_filter("* unix abstract");
+#endif
     }
 }
 

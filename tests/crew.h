@@ -14,6 +14,9 @@ void crew_at(const char *kind, const char *options);
 /* Opens an end there. */
 thirl *crew_open(enum thirl_role);
 
+/* Only the tests that the first argument of the program names; where there is little time, none over what is another one's twin. */
+void crew_filter(int argc, char **argv);
+
 /* Closes them, without waiting. */
 void crew_close(thirl **ends, unsigned count);
 

@@ -448,8 +448,6 @@ int main(int argc, char **argv) {
         CREW_OVER_ALL(publisher_dies_and_another_comes),
         CREW_OVER_ALL(subscribers_come_and_go),
     };
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
+    crew_filter(argc, argv);
     return cmocka_run_group_tests_name("crier", tests, peer_setup, peer_teardown);
 }

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/weave.h"
 #include "tests/crew.h"
+#include "tests/room.h"
 
 #define BODY 500
 #define MANY 600u
@@ -331,9 +332,13 @@ static void die_at_work(void) {
 
 /* A worker is killed at every point of its way, at several passes; nothing is lost, and what comes twice says so. */
 static void killed_anywhere(void **state) {
-    unsigned killed = 0;
+    unsigned killed = 0, tried = 0;
     for (unsigned i = 0; i < 3 * (sizeof points / sizeof *points); i++) {
         static const unsigned passes[] = {1, 2, 7};
+        if (room_is_brief() && i % 3 != i / 3 % 3) {
+            continue; /* each point at one of its passes */
+        }
+        tried++;
         clear();
         crew_at(*state, NULL);
         (void)snprintf(order, sizeof order, "%s:%u:kill", points[i / 3], passes[i % 3]);
@@ -356,7 +361,7 @@ static void killed_anywhere(void **state) {
             }
         }
     }
-    assert_true(killed > 15);
+    assert_true(killed > tried / 3);
 }
 
 static const char *const pusher_points[] = {"deal.give.before", "deal.give.after", "hub.join.after",
@@ -415,8 +420,6 @@ int main(int argc, char **argv) {
         CREW_OVER_ALL(pusher_of_a_job_dies),   CREW_OVER_ALL(killed_anywhere),
         CREW_OVER_ALL(pusher_killed_anywhere),
     };
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
+    crew_filter(argc, argv);
     return cmocka_run_group_tests_name("deal", tests, begin, peer_teardown);
 }

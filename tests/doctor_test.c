@@ -432,7 +432,7 @@ static int lie(void *argument) {
 /* All claim to hold, and to wait for, the same. */
 static void garbage_is_borne(void **state) {
     (void)state;
-    for (uintptr_t seed = 0; seed < 15; seed++) {
+    for (uintptr_t seed = 0; seed < (room_is_brief() ? 5 : 15); seed++) {
         struct thirl_doctor *seen;
         anew();
         pid_t liar = room_fork(lie, (void *)seed); // NOLINT(performance-no-int-to-ptr)

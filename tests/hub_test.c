@@ -343,8 +343,6 @@ int main(int argc, char **argv) {
         CREW_OVER_ALL(flood_of_callers),          CREW_OVER_ALL(a_thousand_subscribe),
         CREW_OVER_ALL(no_descriptor_is_left),     CREW_OVER_ALL(threads_share_the_ends),
     };
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
+    crew_filter(argc, argv);
     return cmocka_run_group_tests_name("hub", tests, peer_setup, peer_teardown);
 }

@@ -105,6 +105,11 @@ int room_entries(const char *below) {
     return count(path);
 }
 
+bool room_is_brief(void) {
+    const char *brief = getenv("BRIEF");
+    return brief != NULL && *brief != '\0';
+}
+
 uint64_t room_dice(uint64_t below) {
     static _Thread_local uint64_t seed;
     if (seed == 0) {

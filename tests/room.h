@@ -37,6 +37,9 @@ unsigned room_descriptors(void);
 /* Entries in a directory below the registry ("" is the registry), without . and ..; -1 when it is not there. */
 int room_entries(const char *below);
 
+/* There is little time: what takes long is done less often. By BRIEF=1, as ./test has it. */
+bool room_is_brief(void);
+
 /* A number below `below`, from a generator of this thread's own that starts anew for each program. */
 uint64_t room_dice(uint64_t below);
 

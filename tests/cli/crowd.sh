@@ -114,7 +114,7 @@ forms() {
 lines job 300 >jobs
 lines first 100 >first
 lines second 100 >second
-lines question 20 >few # each is a process
+lines question $([ -n "${BRIEF:-}" ] && echo 5 || echo 20) >few # each is a process
 sort jobs >sorted
 addresses crowd >every
 while read -r name roles address; do

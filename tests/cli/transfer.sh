@@ -32,9 +32,9 @@ head -c 100000 /dev/urandom >random
   printf '\000\000\000\003\377\376\n'; } >lengths
 { printf '\000\000\000\005a\nb\000c'; printf '\000\000\000\000'; printf '\000\000\000\003\377\376\n'; } >few
 
-# By path and by name is the same code: a sanitizer is content with one of each.
+# By path and by name is the same code: a sanitizer is content with one of each, and who has little time.
 set -- shm://cli/carry "unix://$work/s" "unix://@thirl-cli-p-$$?type=seqpacket"
-[ -n "${EXTRA:-}" ] || set -- "$@" "unix://@thirl-cli-$$" "unix://$work/p?type=seqpacket"
+[ -n "${EXTRA:-}${BRIEF:-}" ] || set -- "$@" "unix://@thirl-cli-$$" "unix://$work/p?type=seqpacket"
 for address; do
     echo "# $address"
     name=$(echo "$address" | sed "s|$work/||; s/-$$//")
@@ -59,7 +59,7 @@ done
 head -c 8388608 /dev/urandom >large
 sum=$(sha256sum <large)
 set -- shm://cli/stream "unix://$work/b"
-[ -n "${EXTRA:-}" ] || set -- "$@" "unix://@thirl-cli-b-$$"
+[ -n "${EXTRA:-}${BRIEF:-}" ] || set -- "$@" "unix://@thirl-cli-b-$$"
 for address; do
     name=$(echo "$address" | sed "s|$work/||; s/-$$//")
     carry "$address" large --stream

@@ -28,10 +28,12 @@
 
 #include "tests/leaks.h"
 #include "tests/quota.h"
+#include "tests/room.h"
 
 #define AHEAD 2     /* stages at once */
 #define LOOKED_AT 4 /* one of so many looks for leaks, which takes longer than most of them */
 #define BRIEFLY 3   /* one of so many of a twin is played where there is little time: BRIEF=1 */
+#define AGAIN 2     /* and there one of so many of the others under a wrapper and under a sanitizer */
 
 struct stage {
     const struct conform_test *test;
@@ -298,11 +300,13 @@ static bool is_for(const char *only, const char *name) {
     return strncmp(name, only, length) == 0 && (name[length] == '\0' || only[length - 1] == '-');
 }
 
-/* A twin says nothing new under a wrapper and under a sanitizer, and little where there is little time. */
+/* A twin says nothing new under a wrapper and under a sanitizer, and little where there is little time; there the others are halved. */
 static bool is_passed_over(const struct conform_line *line, size_t number) {
-    const char *brief = getenv("BRIEF");
-    bool hurried = brief != NULL && *brief != '\0' && !is_chosen(number, BRIEFLY);
-    return (line->roles & CONFORM_TWIN) != 0 && (conform_sanitized() || getenv("CONFORM_WITH") != NULL || hurried);
+    bool again = conform_sanitized() || getenv("CONFORM_WITH") != NULL;
+    if ((line->roles & CONFORM_TWIN) != 0) {
+        return again || (room_is_brief() && !is_chosen(number, BRIEFLY));
+    }
+    return again && room_is_brief() && !is_chosen(number, AGAIN);
 }
 
 /* Is it for that line, and wanted? The pattern may hold * and ?. */

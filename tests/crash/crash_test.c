@@ -26,6 +26,7 @@
 #include "base/atomic.h"
 #include "base/weave.h"
 #include "tests/crash/trial.h"
+#include "tests/room.h"
 
 #define WORKERS 6
 #define TRIALS_MAX 8000
@@ -214,7 +215,7 @@ static struct measure measure(void) {
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
     const struct measure usual = {.killed = 1, .stopped = 0, .passes = 1};
 #else
-    const struct measure usual = {.killed = 2, .stopped = 1, .passes = 2};
+    const struct measure usual = {.killed = room_is_brief() ? 1 : 2, .stopped = 1, .passes = 2};
 #endif
     const struct measure all = {.killed = UINT_MAX, .stopped = UINT_MAX, .passes = 4};
     return only != NULL || getenv("THIRL_CRASH_ALL") != NULL ? all : usual;

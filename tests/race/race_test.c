@@ -24,6 +24,7 @@
 #include "base/futex.h"
 #include "mem/bell.h"
 #include "mem/lane.h"
+#include "tests/room.h"
 
 #define RING ((size_t)4096)
 #define SLICE (50 * CLOCK_MS)
@@ -240,7 +241,7 @@ static void sleep_with_full_fence(void **state) {
 #if defined(__SANITIZE_THREAD__)
 #define ROUNDS 10000
 #else
-#define ROUNDS 100000
+#define ROUNDS (room_is_brief() ? 30000 : 100000)
 #endif
 
 struct table {

@@ -17,6 +17,7 @@
 
 #include "tests/race/loom.h"
 #include "tests/race/players.h"
+#include "tests/room.h"
 
 #define take owner_take_flags
 #include "sync/owner.c" /* NOLINT(bugprone-suspicious-include): the code as it is */
@@ -196,7 +197,7 @@ static void shares_and_turns_of_the_dead_come_back(void **state) {
     assert_true(walk("a reader is killed between two who write", two_write, 4, 6, 2));
     const struct loom dead = {.name = "one counts while others come and go",
                               .threads = 3,
-                              .switches = 6 + more,
+                              .switches = (room_is_brief() ? 4 : 6) + more,
                               .begin = begin_beside_a_dead_one,
                               .play = counts,
                               .end = end_of_counts,
