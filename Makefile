@@ -7,6 +7,7 @@
 #   make fails        every call that the library makes fails with each of its errors; goes on where it was stopped
 #   make arrows lint format bench bench-guard soak flood peers chaos histories wake tide conform-all install uninstall clean
 #
+# What measures stands in bench/bench.mk, and the tests in tests/tests.mk.
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.
 
 EXTRA ?=
@@ -18,7 +19,6 @@ B := build$(addprefix /,$(EXTRA))
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-comma := ,
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INSTALL ?= install
@@ -51,74 +51,21 @@ QUICK := $(if $(shell command -v ld.gold),-fuse-ld=gold)
 # ---- what there is --------------------------------------------------------------------------------------------------
 
 LIBRARY := $(wildcard $(addsuffix /*.c,base mem sync wire mech chan pattern serve))
-TOOL := $(wildcard tool/*.c)
-BENCH := $(wildcard bench/*.c)
-# Peers that thirl is measured beside: each is built where its library is; bench --peers says what is not there.
-header = $(shell $(CC) -E -x $(or $(2),c) -include $(1) /dev/null >/dev/null 2>&1 && echo yes)
-ICEORYX := $(lastword $(sort $(patsubst %/iceoryx_posh/,%,$(wildcard /usr/include/iceoryx/*/iceoryx_posh/))))
-PEER := thirl mq $(if $(call header,zmq.h),zmq) $(if $(call header,nng/nng.h),nng) $(if $(call header,systemd/sd-bus.h),sdbus) \
-	$(if $(call header,boost/interprocess/ipc/message_queue.hpp,c++),boost) \
-	$(if $(call header,nats/nats.h),nats) $(if $(call header,dds/dds.h),cyclone) $(if $(ICEORYX),iceoryx)
-PEER_LIBS_zmq := -lzmq
-PEER_LIBS_nng := -lnng
-PEER_LIBS_sdbus := -lsystemd
-PEER_LIBS_boost := -lstdc++
-PEER_LIBS_iceoryx := -liceoryx_posh -liceoryx_hoofs -lstdc++
-PEER_LIBS_nats := -lnats
-PEER_LIBS_cyclone := -lddsc
+TOOL := $(if $(filter tsan,$(EXTRA)),,$(wildcard tool/*.c))
 # Event loops that are no part of libc: each example is built where pkg-config knows its library.
 LOOPS := uv=libuv glib=glib-2.0 uring=liburing
 ABSENT := $(strip $(foreach loop,$(LOOPS),$(if $(shell pkg-config --exists $(lastword $(subst =, ,$(loop))) 2>&1 || echo no),$(loop))))
-EXAMPLE := $(filter-out $(foreach loop,$(ABSENT),example/loop-$(firstword $(subst =, ,$(loop))).c),$(wildcard example/*.c))
+EXAMPLE := $(if $(EXTRA),,$(filter-out $(foreach loop,$(ABSENT),example/loop-$(firstword $(subst =, ,$(loop))).c),$(wildcard example/*.c)))
 $(foreach loop,$(filter-out $(ABSENT),$(LOOPS)),$(eval LOOP_HEADERS_$(firstword $(subst =, ,$(loop))) := \
 	$(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(lastword $(subst =, ,$(loop)))))))
 $(foreach loop,$(filter-out $(ABSENT),$(LOOPS)),$(eval LOOP_LIBS_$(firstword $(subst =, ,$(loop))) := \
 	$(shell pkg-config --libs $(lastword $(subst =, ,$(loop))))))
-TEST := $(wildcard tests/fault/*_test.c tests/crash/*_test.c tests/conform/*_test.c tests/race/*_test.c tests/peer/*_test.c tests/*_test.c)
-TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/% tests/fault/%,$(wildcard tests/*.c tests/*/*.c))
-FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
-SCRIPT := $(filter-out tests/fuzz/% tests/peer/%,$(wildcard tests/*/*.sh))
-ifneq ($(EXTRA),)
-SCRIPT := $(filter-out tests/house/% tests/bench/% tests/conform/%,$(SCRIPT))
-BENCH :=
-PEER :=
-EXAMPLE :=
-endif
-
-# How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
-ifeq ($(EXTRA),asan)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds crowd death gather locks mourn once permit poll race rwlocks share shelf signal soak throng tide time token wake)),$(TEST))
-SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,given.sh list.sh run.sh transfer.sh)
-# BRIEF=1, as ./test asks for: of what takes long, leaves out what passes through the same rooms as another one that stays.
-ifneq ($(BRIEF),)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,age carry doctor fork gone herald many muster named note place registry scarce survive)),$(TEST))
-SCRIPT := $(filter-out %/given.sh %/run.sh %/transfer.sh,$(SCRIPT))
-endif
-endif
-
-# What the parsers have learnt is replayed where a sanitizer watches.
-ifeq ($(EXTRA),)
-REPLAYED :=
-else
-REPLAYED = $(FUZZERS)
-endif
-
-# Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr barrier bell cache door cast claim cond err fd futex gate happen hold lane mutex node race rwlock sem state thread wait weave
-ifeq ($(EXTRA),tsan)
-TEST := $(filter-out tests/conform/cast_test.c,$(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST)))
-SCRIPT :=
-FUZZ :=
-TOOL :=
-endif
 
 WOVEN := $(LIBRARY:%.c=$(B)/weave/%.o)
 # A sanitizer sees the same in a library with points as in one without: only that one is built for it.
 OBJECTS := $(if $(EXTRA),$(WOVEN),$(LIBRARY:%.c=$(B)/obj/%.o))
 TOOL_OBJECTS := $(TOOL:%.c=$(B)/obj/%.o)
-BENCH_OBJECTS := $(BENCH:%.c=$(B)/obj/%.o)
 EXAMPLE_OBJECTS := $(EXAMPLE:%.c=$(B)/obj/%.o)
-TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B)/%.o) $(B)/tests/fuzz/replay.o
 
 WEAVE := $(B)/weave/libthirl.a
 STATIC := $(if $(EXTRA),$(WEAVE),$(B)/libthirl.a)
@@ -126,13 +73,12 @@ STATIC := $(if $(EXTRA),$(WEAVE),$(B)/libthirl.a)
 SHARED := $(if $(EXTRA),,$(B)/$(SONAME))
 TOOL_PROGRAM := $(if $(TOOL),$(B)/thirl)
 TOOL_WEAVE := $(if $(EXTRA),$(TOOL_PROGRAM),$(if $(TOOL),$(B)/weave/thirl))
-BENCH_PROGRAM := $(if $(BENCH),$(B)/thirl-bench)
-PEERS := $(strip $(PEER:%=$(B)/peer/%))
 EXAMPLES := $(EXAMPLE:%.c=$(B)/%)
-FUZZERS := $(FUZZ:%.c=$(B)/%)
-TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: all tests check arrows lint format usual bench soak flood peers chaos histories wake tide fails conform-all fuzz fuzzers install uninstall clean FORCE
+include bench/bench.mk tests/tests.mk
+
+.DEFAULT_GOAL := all
+.PHONY: all lint format install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -161,15 +107,9 @@ $(B)/weave/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(COMPILE) -DTHIRL_WEAVE -MMD -MP -c -o $@ $<
 
-$(TEST:%.c=$(B)/%.o): private TEST_SPEED += $(BRISK)
-$(B)/tests/%.o: tests/%.c $(B)/flags
-	@mkdir -p $(@D)
-	$(COMPILE) $(TEST_SPEED) -DTHIRL_WEAVE -MMD -MP -c -o $@ $<
-
 # Built anew each time: an archive would keep the objects of files that are gone.
 $(STATIC): $(OBJECTS)
 $(WEAVE): $(WOVEN)
-$(B)/tests/libtest.a: $(TEST_SUPPORT:%.c=$(B)/%.o)
 %.a:
 	@mkdir -p $(@D)
 	rm -f $@
@@ -186,65 +126,13 @@ $(B)/thirl: $(TOOL_OBJECTS) $(STATIC)
 $(B)/weave/thirl: $(TOOL_OBJECTS) $(WEAVE)
 	$(LINK) -o $@ $^
 
-$(B)/thirl-bench: $(BENCH_OBJECTS) $(STATIC)
-	$(LINK) -o $@ $^ -lm
-
-$(B)/obj/bench/peer/%.o: bench/peer/%.cc $(B)/flags
-	@mkdir -p $(@D)
-	$(CXX) -I. -Iinclude $(addprefix -isystem ,$(ICEORYX)) -O2 -g -Wall -Wextra -MMD -MP -c -o $@ $<
-
-$(PEERS): $(B)/peer/%: $(B)/obj/bench/peer/%.o $(B)/obj/bench/peer/drive.o \
-		$(addprefix $(B)/obj/bench/,stage.o hist.o payload.o census.o) $(STATIC)
-	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ $(PEER_LIBS_$*)
-
 $(EXAMPLES): $(B)/%: $(B)/obj/%.o $(STATIC)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LOOP_LIBS_$(patsubst example/loop-%,%,$*))
 
-$(filter-out $(FUZZERS),$(TESTS)): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
-	$(LINK) $(QUICK) -Wl,-u,leaks_look -o $@ $^ -lcmocka
+-include $(patsubst %.o,%.d,$(OBJECTS) $(WOVEN) $(TOOL_OBJECTS) $(EXAMPLE_OBJECTS))
 
-# It carries the page in itself.
-$(B)/obj/bench/page.o: bench/page.html
-
-# What a villain sends is damaged on the way: these calls pass through tests/conform/villain.c.
-$(B)/tests/conform/chaos_test: private LINK += $(addprefix -Wl$(comma)--wrap=,send sendmsg write pwritev2 mq_timedsend msgsnd)
-
-# Between it and libc there is what fails on purpose; before the archive, in which others wrap some of the same calls.
-$(B)/tests/fault/fault_test: private QUICK += $(B)/tests/fault/fault.o -Wl,--wrap=free -Wl,--wrap=syscall \
-	$(shell sed -n 's/^    CALL.\([a-z0-9_]*\),.*/-Wl,--wrap=\1/p' tests/fault/calls.h)
-$(B)/tests/fault/fault_test: | $(B)/tests/fault/fault.o
-$(B)/tests/fault/fault_test.o: tests/fault/fault.c tests/fault/calls.h
-
-# Its allocator counts.
-$(B)/tests/quiet_test: $(B)/obj/bench/count.o
-$(B)/tests/hist_test: $(B)/obj/bench/hist.o
-
-# A parser and its corpus; with libFuzzer's main where that drives it.
-$(FUZZERS): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(EXTRA)),,$(B)/tests/fuzz/replay.o) $(B)/tests/libtest.a $(WEAVE)
-	$(LINK) $(QUICK) $(if $(filter fuzz,$(EXTRA)),-fsanitize=fuzzer) -o $@ $^
-
--include $(patsubst %.o,%.d,$(OBJECTS) $(WOVEN) $(TOOL_OBJECTS) $(BENCH_OBJECTS) $(EXAMPLE_OBJECTS) $(TEST_OBJECTS) \
-	$(patsubst %,$(B)/obj/bench/peer/%.o,drive $(PEER)))
-
-# ---- proving it -----------------------------------------------------------------------------------------------------
-
-TEST_ENVIRONMENT = BUILD='$(CURDIR)/$(B)' EXTRA='$(EXTRA)' BRIEF='$(BRIEF)' TOOL='$(addprefix $(CURDIR)/,$(TOOL_PROGRAM))' \
-	TOOL_WEAVE='$(addprefix $(CURDIR)/,$(TOOL_WEAVE))' CC='$(CC)'
-
-tests: all $(TOOL_WEAVE) $(TESTS)
-
-# Programs run side by side: the longest ones first, then those that wait beside those that work, and those that measure when it gets quiet.
-LONG := %/crash_test %/death_test %/end_test $(if $(filter tsan,$(EXTRA)),%/node_test %/thread_test %/mutex_test)
-CHECKED = $(filter $(LONG),$(TESTS)) $(filter-out tests/bench/%,$(SCRIPT)) $(filter-out $(LONG) $(FUZZERS),$(TESTS)) \
-	$(REPLAYED) $(filter tests/bench/%,$(SCRIPT))
-
-check: tests
-	@$(TEST_ENVIRONMENT) sh tests/run.sh $(CHECKED)
-
-arrows:
-	@sh tests/arrows.sh
+# ---- looking at it ---------------------------------------------------------------------------------------------------
 
 C_FILES = $(LIBRARY) $(TOOL) $(BENCH) $(EXAMPLE) $(TEST) $(TEST_SUPPORT) $(FUZZ) tests/fuzz/replay.c tests/fault/fault.c
 H_FILES = $(wildcard */*.h include/thirl/*.h tests/*/*.h)
@@ -257,71 +145,6 @@ lint:
 
 format:
 	clang-format -i $(C_FILES) $(H_FILES)
-
-# A file that `thirl bench --save` wrote becomes what stands for one where there is none.
-usual:
-	@[ -f '$(FROM)' ] || { echo 'make usual FROM=FILE, as thirl bench --save writes it'; exit 1; }
-	{ sed '/"thirl-costs/,$$d' mech/usual.c; sed 's/.*/    "&\\n"/' '$(FROM)'; echo '    ;'; } >mech/usual.c~
-	mv mech/usual.c~ mech/usual.c
-
-bench: all
-	$(BENCH_PROGRAM) all
-
-# The promised ratios: fails where one is missed by more than the noise of its own rounds, at 95 % confidence. ROUNDS=15, CASES="rtt-spin call".
-CASES ?= rtt-spin rtt-sleep rtt-hot rtt-one-core call stream-small stream-bulk zero-copy gather mutex unix-rtt unix-stream unix-call pipe-rtt mq-rtt
-bench-guard: all
-	$(BENCH_PROGRAM) --guard --quick --rounds $(or $(ROUNDS),9) $(CASES)
-
-COUNT ?= 10000
-soak: tests
-	$(TEST_ENVIRONMENT) sh tests/soak.sh $(COUNT)
-
-# Our locks and queues beside others under the same kills; COUNT=300 for so many.
-peers: tests
-	@BUILD='$(B)' sh tests/peer/locks.sh $(if $(filter command%,$(origin COUNT)),$(COUNT))
-	@BUILD='$(B)' sh tests/peer/queues.sh $(if $(filter command%,$(origin COUNT)),$(COUNT))
-
-# COUNT races between a sleeper and its waker over each mechanism, a quarter by each way to wait, goes on where it was broken off; WAKE='shm shm-call' for
-# some; WAKE_LOG=file is where it stands.
-wake: tests
-	@BUILD='$(B)' sh tests/wake.sh $(COUNT) $(WAKE)
-
-# Joining and leaving beside a running stream, so often; a thousand callers of one server, a thousand subscribers; so many channels at once.
-tide: tests
-	@TIDE_COUNT=$(or $(COUNT),60000) TIDE_CALLERS=1000 TIDE_SUBSCRIBERS=1000 TIDE_CHANNELS=$(or $(CHANNELS),10000) CONFORM_SECONDS=86400 \
-		$(B)/tests/conform/tide_test '$(or $(TIDE),*)'
-
-# All that may fail while an end is opened, used and closed, over each mechanism; FAILS='shm *' for one. What is done stands in a file, and
-# is passed over: remove it to begin anew. Most of it waits, so eight run side by side.
-fails: tests
-	@printf '%s\n' $(or $(FAILS:%='%'),pair writer reader push pull pub sub call serve notify watch) | sed '/ /!s/^/* /' | \
-		FAULT_ONE_IN=1 FAULT_DONE='$(CURDIR)/$(B)/fails.done' CONFORM_SECONDS=86400 xargs -P 8 -I{} $(B)/tests/fault/fault_test '{}'
-	@wc -l <'$(B)/fails.done' | sed 's/$$/ scenes are done/'
-
-# The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.
-WITH ?= spy hurt crc
-conform-all: tests
-	@for with in $(WITH); do echo "== $$with"; CONFORM_WITH=$$with TIMEOUT=900 $(TEST_ENVIRONMENT) sh tests/run.sh \
-		$(filter-out %/wrap_test,$(filter $(B)/tests/conform/%,$(TESTS))) || bad=1; done; exit $${bad:-0}
-
-# Beside a villain, over each mechanism and in each role, SECONDS each: no crash, no stall, no leak, and half of the rate. CHAOS='shm*' for some.
-chaos: $(B)/tests/conform/chaos_test
-	@CHAOS_MS=$$(($(SECONDS) * 1000)) CONFORM_SECONDS=86400 $(B)/tests/conform/chaos_test $(if $(CHAOS),'$(CHAOS)')
-
-# COUNT messages through each mechanism and pattern, all looked at; goes on where build/flood says that it was. FLOOD='shm*' for some.
-flood: tests
-	@CONFORM_SECONDS=864000 FLOOD_FILE=$(B)/flood FLOOD_COUNT=$(if $(filter command%,$(origin COUNT)),$(COUNT),1000000000) \
-		$(B)/tests/conform/flood_test $(if $(FLOOD),'$(FLOOD)')
-
-# Locks, states, caches and work queues under several who are killed: what they recorded is linearizable. HISTORY=cache for one.
-histories: $(B)/tests/history_test
-	@HISTORY_SECONDS=$(SECONDS) $(B)/tests/history_test $(HISTORY)
-
-SECONDS ?= 60
-fuzz:
-	@SECONDS='$(SECONDS)' MAKE='$(MAKE)' sh tests/fuzz/fuzz.sh $(TARGET)
-
-fuzzers: $(FUZZERS)
 
 # ---- putting it there -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+#
+# The tests, which of them a sanitizer has, and the campaigns, which take longer.
+
+TEST := $(wildcard tests/fault/*_test.c tests/crash/*_test.c tests/conform/*_test.c tests/race/*_test.c tests/peer/*_test.c tests/*_test.c)
+TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/% tests/fault/%,$(wildcard tests/*.c tests/*/*.c))
+FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
+SCRIPT := $(filter-out $(if $(EXTRA),tests/house/% tests/bench/% tests/conform/%) tests/fuzz/% tests/peer/%,$(wildcard tests/*/*.sh))
+
+# How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
+ifeq ($(EXTRA),asan)
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds crowd death gather locks mourn once permit poll race rwlocks share shelf signal soak throng tide time token wake)),$(TEST))
+SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,given.sh list.sh run.sh transfer.sh)
+# BRIEF=1, as ./test asks for: of what takes long, leaves out what passes through the same rooms as another one that stays.
+ifneq ($(BRIEF),)
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,age carry doctor fork gone herald many muster named note place registry scarce survive)),$(TEST))
+SCRIPT := $(filter-out %/given.sh %/run.sh %/transfer.sh,$(SCRIPT))
+endif
+endif
+
+# Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
+TSAN_TEST ?= addr barrier bell cache door cast claim cond err fd futex gate happen hold lane mutex node race rwlock sem state thread wait weave
+ifeq ($(EXTRA),tsan)
+TEST := $(filter-out tests/conform/cast_test.c,$(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST)))
+SCRIPT :=
+FUZZ :=
+endif
+
+TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B)/%.o) $(B)/tests/fuzz/replay.o
+FUZZERS := $(FUZZ:%.c=$(B)/%)
+TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
+
+.PHONY: tests check arrows soak flood peers chaos histories wake tide fails conform-all fuzz fuzzers
+
+# ---- how they are made ----------------------------------------------------------------------------------------------
+
+$(TEST:%.c=$(B)/%.o): private TEST_SPEED += $(BRISK)
+$(B)/tests/%.o: tests/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) $(TEST_SPEED) -DTHIRL_WEAVE -MMD -MP -c -o $@ $<
+
+$(B)/tests/libtest.a: $(TEST_SUPPORT:%.c=$(B)/%.o)
+$(filter-out $(FUZZERS),$(TESTS)): $(B)/%: $(B)/%.o $(B)/tests/libtest.a $(WEAVE)
+	$(LINK) $(QUICK) -Wl,-u,leaks_look -o $@ $^ -lcmocka
+
+comma := ,
+# What a villain sends is damaged on the way: these calls pass through tests/conform/villain.c.
+$(B)/tests/conform/chaos_test: private LINK += $(addprefix -Wl$(comma)--wrap=,send sendmsg write pwritev2 mq_timedsend msgsnd)
+
+# Between it and libc there is what fails on purpose; before the archive, in which others wrap some of the same calls.
+$(B)/tests/fault/fault_test: private QUICK += $(B)/tests/fault/fault.o -Wl,--wrap=free -Wl,--wrap=syscall \
+	$(shell sed -n 's/^    CALL.\([a-z0-9_]*\),.*/-Wl,--wrap=\1/p' tests/fault/calls.h)
+$(B)/tests/fault/fault_test: | $(B)/tests/fault/fault.o
+$(B)/tests/fault/fault_test.o: tests/fault/fault.c tests/fault/calls.h
+
+# Its allocator counts.
+$(B)/tests/quiet_test: $(B)/obj/bench/count.o
+$(B)/tests/hist_test: $(B)/obj/bench/hist.o
+
+# A parser and its corpus; with libFuzzer's main where that drives it.
+$(FUZZERS): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(EXTRA)),,$(B)/tests/fuzz/replay.o) $(B)/tests/libtest.a $(WEAVE)
+	$(LINK) $(QUICK) $(if $(filter fuzz,$(EXTRA)),-fsanitize=fuzzer) -o $@ $^
+
+-include $(patsubst %.o,%.d,$(TEST_OBJECTS))
+
+# ---- how they are run -----------------------------------------------------------------------------------------------
+
+TEST_ENVIRONMENT = BUILD='$(CURDIR)/$(B)' EXTRA='$(EXTRA)' BRIEF='$(BRIEF)' TOOL='$(addprefix $(CURDIR)/,$(TOOL_PROGRAM))' \
+	TOOL_WEAVE='$(addprefix $(CURDIR)/,$(TOOL_WEAVE))' CC='$(CC)'
+
+tests: all $(TOOL_WEAVE) $(TESTS)
+
+# Programs run side by side: the longest ones first, then those that wait beside those that work, and those that measure when it gets quiet. What
+# the parsers have learnt is replayed where a sanitizer watches.
+LONG := %/crash_test %/death_test %/end_test $(if $(filter tsan,$(EXTRA)),%/node_test %/thread_test %/mutex_test)
+CHECKED = $(filter $(LONG),$(TESTS)) $(filter-out tests/bench/%,$(SCRIPT)) $(filter-out $(LONG) $(FUZZERS),$(TESTS)) \
+	$(if $(EXTRA),$(FUZZERS)) $(filter tests/bench/%,$(SCRIPT))
+
+check: tests
+	@$(TEST_ENVIRONMENT) sh tests/run.sh $(CHECKED)
+
+arrows:
+	@sh tests/arrows.sh
+
+# ---- campaigns --------------------------------------------------------------------------------------------------------
+
+SECONDS ?= 60
+COUNT ?= 10000
+soak: tests
+	$(TEST_ENVIRONMENT) sh tests/soak.sh $(COUNT)
+
+# Our locks and queues beside others under the same kills; COUNT=300 for so many.
+peers: tests
+	@BUILD='$(B)' sh tests/peer/locks.sh $(if $(filter command%,$(origin COUNT)),$(COUNT))
+	@BUILD='$(B)' sh tests/peer/queues.sh $(if $(filter command%,$(origin COUNT)),$(COUNT))
+
+# COUNT races between a sleeper and its waker over each mechanism, a quarter by each way to wait, goes on where it was broken off; WAKE='shm shm-call' for
+# some; WAKE_LOG=file is where it stands.
+wake: tests
+	@BUILD='$(B)' sh tests/wake.sh $(COUNT) $(WAKE)
+
+# Joining and leaving beside a running stream, so often; a thousand callers of one server, a thousand subscribers; so many channels at once.
+tide: tests
+	@TIDE_COUNT=$(or $(COUNT),60000) TIDE_CALLERS=1000 TIDE_SUBSCRIBERS=1000 TIDE_CHANNELS=$(or $(CHANNELS),10000) CONFORM_SECONDS=86400 \
+		$(B)/tests/conform/tide_test '$(or $(TIDE),*)'
+
+# All that may fail while an end is opened, used and closed, over each mechanism; FAILS='shm *' for one. What is done stands in a file, and
+# is passed over: remove it to begin anew. Most of it waits, so eight run side by side.
+fails: tests
+	@printf '%s\n' $(or $(FAILS:%='%'),pair writer reader push pull pub sub call serve notify watch) | sed '/ /!s/^/* /' | \
+		FAULT_ONE_IN=1 FAULT_DONE='$(CURDIR)/$(B)/fails.done' CONFORM_SECONDS=86400 xargs -P 8 -I{} $(B)/tests/fault/fault_test '{}'
+	@wc -l <'$(B)/fails.done' | sed 's/$$/ scenes are done/'
+
+# The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.
+WITH ?= spy hurt crc
+conform-all: tests
+	@for with in $(WITH); do echo "== $$with"; CONFORM_WITH=$$with TIMEOUT=900 $(TEST_ENVIRONMENT) sh tests/run.sh \
+		$(filter-out %/wrap_test,$(filter $(B)/tests/conform/%,$(TESTS))) || bad=1; done; exit $${bad:-0}
+
+# Beside a villain, over each mechanism and in each role, SECONDS each: no crash, no stall, no leak, and half of the rate. CHAOS='shm*' for some.
+chaos: $(B)/tests/conform/chaos_test
+	@CHAOS_MS=$$(($(SECONDS) * 1000)) CONFORM_SECONDS=86400 $(B)/tests/conform/chaos_test $(if $(CHAOS),'$(CHAOS)')
+
+# COUNT messages through each mechanism and pattern, all looked at; goes on where build/flood says that it was. FLOOD='shm*' for some.
+flood: tests
+	@CONFORM_SECONDS=864000 FLOOD_FILE=$(B)/flood FLOOD_COUNT=$(if $(filter command%,$(origin COUNT)),$(COUNT),1000000000) \
+		$(B)/tests/conform/flood_test $(if $(FLOOD),'$(FLOOD)')
+
+# Locks, states, caches and work queues under several who are killed: what they recorded is linearizable. HISTORY=cache for one.
+histories: $(B)/tests/history_test
+	@HISTORY_SECONDS=$(SECONDS) $(B)/tests/history_test $(HISTORY)
+
+fuzz:
+	@SECONDS='$(SECONDS)' MAKE='$(MAKE)' sh tests/fuzz/fuzz.sh $(TARGET)
+
+fuzzers: $(FUZZERS)
