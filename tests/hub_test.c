@@ -229,12 +229,12 @@ static void a_thousand_subscribe(void **state) {
     if (!may_open(8192)) {
         skip();
     }
-    crew_at(*state, "queue=16K&timeout=60s");
+    crew_at(*state, "queue=16K&timeout=120s");
     thirl *pub = crew_open(THIRL_PUB);
     pid_t pid = peer_start(subscribe_often);
     const uint64_t stop = UINT64_MAX;
     int status = 0;
-    for (int64_t until = clock_now() + 60 * CLOCK_S; waitpid(pid, &status, WNOHANG) == 0;) {
+    for (int64_t until = clock_now() + 120 * CLOCK_S; waitpid(pid, &status, WNOHANG) == 0;) {
         assert_true(clock_now() < until);
         assert_int_equal(thirl_send(pub, &stop, sizeof stop, LONG), 0);
         (void)usleep(10000); /* each is told each time: the processor is for those who still come */
