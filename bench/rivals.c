@@ -19,6 +19,8 @@ static const struct {
     const char *program, *package;
 } known[] = {
     {"thirl", NULL},
+    {"awake", NULL},
+    {"call", NULL},
     {"zmq", "libzmq3-dev"},
     {"nng", "libnng-dev"},
     {"sdbus", "libsystemd-dev"},
@@ -85,13 +87,13 @@ static void play(struct rival *rival, int round, double seconds) {
     rival->rate[round] = ask(rival, words, line, sizeof line) ? strtod(line, NULL) : 0;
 }
 
-static double floor_now(double *p99) {
+static double floor_now(const struct work *work, double *p99) {
     static struct hist hist;
     struct run run = {.size = SIZE, .ring = 4096, .warm = 200, .count = 2000};
     const struct stage *stage;
     const char *why;
     stage_cpus(run.cpu);
-    if (stage_run(&floor_pass_sleep, &run, &stage, &why)) {
+    if (stage_run(work, &run, &stage, &why)) {
         return 0;
     }
     memset(&hist, 0, sizeof hist);
@@ -101,19 +103,20 @@ static double floor_now(double *p99) {
 }
 
 static void print_row(const char *name, double p50, double p99, double rate, double floor, bool markdown) {
-    char a[24], b[24], c[24] = "-";
+    char a[24], b[24], c[24] = "-", d[24];
     print_time(a, p50);
     print_time(b, p99);
     if (rate > 0) {
         (void)snprintf(c, sizeof c, rate >= 1e6 ? "%.2f M/s" : "%.1f k/s", rate / (rate >= 1e6 ? 1e6 : 1e3));
     }
-    (void)printf(markdown ? "| %s | %s | %s | %.2f | %s |\n" : "%-24s %12s %12s %8.2f %14s\n", name, a, b,
-                 floor > 0 ? p50 / floor : 0, c);
+    double ratio = floor > 0 ? p50 / floor : 0;
+    (void)snprintf(d, sizeof d, ratio < 0.1 ? "%.1g" : "%.2f", ratio);
+    (void)printf(markdown ? "| %s | %s | %s | %s | %s |\n" : "%-34s %12s %12s %8s %14s\n", name, a, b, d, c);
 }
 
 int rivals_run(int rounds, double seconds, bool markdown) {
     static struct rival rival[KNOWN];
-    double floor[ROUNDS], tail[ROUNDS] = {0};
+    double floor[ROUNDS], tail[ROUNDS] = {0}, line[ROUNDS], far[ROUNDS] = {0};
     rounds = rounds > ROUNDS ? ROUNDS : rounds;
     for (size_t i = 0; i < KNOWN; i++) {
         find(&rival[i], i);
@@ -124,7 +127,8 @@ int rivals_run(int rounds, double seconds, bool markdown) {
         }
     }
     for (int round = 0; round < rounds; round++) {
-        floor[round] = floor_now(&tail[round]);
+        floor[round] = floor_now(&floor_pass_sleep, &tail[round]);
+        line[round] = floor_now(&floor_pass_spin, &far[round]);
         for (size_t i = 0; i < KNOWN; i++) {
             if (rival[i].there && !rival[i].lost) {
                 play(&rival[i], round, seconds);
@@ -132,9 +136,10 @@ int rivals_run(int rounds, double seconds, bool markdown) {
         }
     }
     double bare = middle(floor, rounds);
-    (void)printf(markdown ? "| %s | %s | %s | %s | %s |\n|---|---|---|---|---|\n" : "%-24s %12s %12s %8s %14s\n",
+    (void)printf(markdown ? "| %s | %s | %s | %s | %s |\n|---|---|---|---|---|\n" : "%-34s %12s %12s %8s %14s\n",
                  "64 B, two processes", "there and back", "p99", "x floor", "one way");
-    print_row("bare futex (the floor)", bare, middle(tail, rounds), 0, bare, markdown);
+    print_row("bare futex (the floor), sleeping", bare, middle(tail, rounds), 0, bare, markdown);
+    print_row("bare cache line, spinning", middle(line, rounds), middle(far, rounds), 0, bare, markdown);
     for (size_t i = 0; i < KNOWN; i++) {
         struct rival *r = &rival[i];
         if (r->there && !r->lost) {
