@@ -104,6 +104,7 @@ static int open_named(thirl_area *area, const char *name, const struct thirl_are
                                   .make = area->writable,
                                   .bytes = (FIRST + area->unit - 1) / area->unit * area->unit,
                                   .mode = o->mode,
+                                  .group = o->group,
                                   .begin = begin,
                                   .context = area};
     rc = rc != 0 ? rc : lot_open(&lot, &plan);

@@ -56,7 +56,7 @@ static inline bool is_readable(const thirl_cache *cache) {
 
 struct plan {
     uint64_t bytes, buckets, seed;
-    uint32_t seats, mode;
+    uint32_t seats, mode, group;
     bool make, writable;
 };
 
@@ -76,6 +76,7 @@ static int make_plan(struct plan *plan, const struct thirl_cache_options *given)
                           .buckets = SIEVE_GHOST_WAYS,
                           .seats = o.seats != 0 ? o.seats : (uint32_t)seats,
                           .mode = o.mode != 0 ? o.mode : 0600,
+                          .group = o.group,
                           .make = o.there == 0 && o.access == THIRL_ACCESS_WRITE,
                           .writable = o.access == THIRL_ACCESS_WRITE};
     while (plan->buckets < o.items) {
@@ -108,6 +109,7 @@ static int open_file(thirl_cache *cache, const char *file, struct plan *plan) {
                                  .make = plan->make,
                                  .bytes = plan->bytes,
                                  .mode = plan->mode,
+                                 .group = plan->group,
                                  .begin = begin,
                                  .context = plan};
     int rc = lot_open(&cache->lot, &lot);

@@ -72,6 +72,7 @@ static int open_files(thirl_state *state, const char *file, const struct thirl_s
                                     .make = writes,
                                     .bytes = sizeof(struct tally_wish),
                                     .mode = wish_mode(mode),
+                                    .group = o->group,
                                     .begin = begin_wish};
     const struct lot_plan plan = {.file = file,
                                   .what = state->shown,
@@ -79,6 +80,7 @@ static int open_files(thirl_state *state, const char *file, const struct thirl_s
                                   .make = writes,
                                   .bytes = cell_bytes(max),
                                   .mode = mode,
+                                  .group = o->group,
                                   .begin = begin_cell,
                                   .context = &max};
     int rc = lot_open(&state->wish_lot, &beside);

@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <grp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -230,56 +229,6 @@ static int do_works_in_a_child(void *nothing) {
     return thirl_lock_remove("here");
 }
 IN_A_CHILD(works_in_a_child)
-
-/* ---- other users ---- */
-
-#define NOBODY 65534
-#define GUESTS 4242
-
-static int knock(void *name) {
-    thirl_lock *lock;
-    CHECK(setgroups(0, NULL) == 0 && setgid(strcmp(name, "group") == 0 ? GUESTS : NOBODY) == 0 && setuid(NOBODY) == 0);
-    int rc = thirl_lock_open(&lock, name, THIRL_LOCK_MUTEX, NULL);
-    if (rc != 0) return rc == -EACCES ? 2 : 1;
-    CHECK(thirl_mutex_lock(lock->mutex, THIRL_NOW) == -EAGAIN); /* the other one's user lives, and has it */
-    const struct thirl_lock_options given = {.size = sizeof given, .group = 1};
-    thirl_lock *other;
-    CHECK(thirl_lock_open(&other, "root's", THIRL_LOCK_MUTEX, &given) == -EPERM);
-    thirl_lock_close(&lock);
-    return 0;
-}
-
-/* The registry lets all of them in, and each file says who may use it. */
-static int do_permissions_say_who_may_use_it(void *nothing) {
-    (void)nothing;
-    char dir[200];
-    const char *const below[] = {"", "/node", "/chan", "/area"};
-    const struct thirl_lock_options all = {.size = sizeof all, .mode = 0666},
-                                    some = {.size = sizeof some, .mode = 0660, .group = GUESTS + 1};
-    for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
-        (void)snprintf(dir, sizeof dir, "%s/open%s", room_path, below[i]);
-        CHECK(mkdir(dir, 0777) == 0 && chmod(dir, 0777) == 0);
-    }
-    (void)snprintf(dir, sizeof dir, "%s/open", room_path);
-    CHECK(chmod(room_path, 0755) == 0 && setenv("THIRL_DIR", dir, 1) == 0);
-    thirl_lock *mine = have("mine", THIRL_LOCK_MUTEX, NULL), *group = have("group", THIRL_LOCK_MUTEX, &some),
-               *shared = have("all", THIRL_LOCK_MUTEX, &all);
-    CHECK(mine != NULL && group != NULL && shared != NULL);
-    CHECK(thirl_mutex_lock(group->mutex, THIRL_NOW) == 0 && thirl_mutex_lock(shared->mutex, THIRL_NOW) == 0);
-    CHECK(room_run(knock, (void *)(uintptr_t) "mine") == 2);
-    CHECK(room_run(knock, (void *)(uintptr_t) "group") == 0);
-    CHECK(room_run(knock, (void *)(uintptr_t) "all") == 0);
-    return 0;
-}
-
-static void permissions_say_who_may_use_it(void **state) {
-    (void)state;
-    if (geteuid() != 0) {
-        print_message("skip: only root can be several users\n");
-        skip();
-    }
-    assert_int_equal(room_run(do_permissions_say_who_may_use_it, NULL), 0);
-}
 
 /* ---- death, at each named point ---- */
 
@@ -545,7 +494,6 @@ int main(int count, char **arguments) {
         cmocka_unit_test(of_many_makers_one_makes_it),
         cmocka_unit_test(outlive_all_who_hold_them),
         cmocka_unit_test(works_in_a_child),
-        cmocka_unit_test(permissions_say_who_may_use_it),
         cmocka_unit_test(killed_at_each_point),
         cmocka_unit_test(stopped_at_each_point),
     };

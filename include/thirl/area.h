@@ -25,13 +25,14 @@ struct thirl_area_options {
     uint32_t raw;    /* plain memory that other programs know: no head, no arena */
     uint32_t huge;   /* huge pages, where the machine has them, as far as it fills whole ones */
     uint32_t numa;   /* memory of NUMA node numa - 1, where the machine has it; 0: anywhere */
-    uint32_t zero;
+    uint32_t group;  /* of a new one in the registry: it belongs to group - 1; 0: as files of this process do */
 };
 
-/* Opens the area called NAME or shm://NAME, and makes it if it is not there and may be written; NULL makes one without a name, for
+/* Opens the area called NAME or shm://NAME in the registry, and makes it if it is not there and may be written; NULL makes one without a name, for
  * thirl_area_fd; fd://N is one that was passed on. With raw: shm://NAME is what shm_open calls /NAME, sysv://0xKEY a System V
  * segment. What could not be had of huge and numa is no error: thirl_area_info says it.
- * -ENOENT: there is none to read. -ENOSPC: the file system is full. -THIRL_EFORMAT, -THIRL_EVERSION, -EXDEV, -EACCES, … */
+ * -ENOENT: there is none to read. -ENOSPC: the file system is full. -EPERM: this process is not in that group. -THIRL_EFORMAT,
+ * -THIRL_EVERSION, -EXDEV, -EACCES, … */
 THIRL_API THIRL_CHECK int thirl_area_open(thirl_area **area, const char *address,
                                           const struct thirl_area_options *options);
 

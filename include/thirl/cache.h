@@ -31,11 +31,13 @@ struct thirl_cache_options {
     uint32_t there; /* open one only if it is there: -ENOENT */
     uint32_t
         access; /* enum thirl_access. READ: only thirl_cache_copy and thirl_cache_info, of one that is there; it takes no seat */
+    uint32_t group; /* it belongs to group - 1; 0: as files of this process do */
+    uint32_t zero;
 };
 
 /* Opens the cache called NAME or shm://NAME in the registry, and makes it if it is not there. options may be NULL.
  * -EINVAL: too few bytes for so many items and seats. -EUSERS: all seats are taken by living processes. -EACCES: it may only be read, say so (access). -THIRL_EFORMAT: something else
- * has that name. -EXDEV: it was made in another registry. -ENOSPC, -EACCES, … */
+ * has that name. -EXDEV: it was made in another registry. -EPERM: this process is not in that group. -ENOSPC, -EACCES, … */
 THIRL_API THIRL_CHECK int thirl_cache_open(thirl_cache **cache, const char *name,
                                            const struct thirl_cache_options *options);
 

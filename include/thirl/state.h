@@ -20,11 +20,13 @@ struct thirl_state_options {
         max; /* largest value, in bytes, of a state that is made; 4096. Of one that is there: what it must hold at least */
     uint32_t mode;   /* permission bits of what is made; 0600 */
     uint32_t access; /* enum thirl_access */
+    uint32_t group;  /* of a new one: it belongs to group - 1; 0: as files of this process do */
+    uint32_t zero;
 };
 
 /* Opens the state called NAME or shm://NAME in the registry. options may be NULL. Never waits.
  * -ENOENT: a reader found none. -EMSGSIZE: what is there holds less than max. -THIRL_EFORMAT: something else has that name. -EXDEV: it
- * was made in another registry. -ENOSPC, -EACCES, … */
+ * was made in another registry. -EPERM: this process is not in that group. -ENOSPC, -EACCES, … */
 THIRL_API THIRL_CHECK int thirl_state_open(thirl_state **state, const char *name,
                                            const struct thirl_state_options *options);
 
