@@ -45,6 +45,8 @@ enum slip_kind {
 /* Waits over channels: their object is a line of the process's file (from 1). The tag of a wait for an answer, but for its kind, is that of
  * the call, which no lock has. */
 #define SLIP_IS_CHANNEL(kind) ((kind) == SLIP_ANSWER || (kind) == SLIP_MESSAGE || (kind) == SLIP_ROOM)
+/* Waits that any thread of some process may end, and not only one that is listed as a holder: for a channel's peer, or for a permit. */
+#define SLIP_IS_LOOSE(kind) (SLIP_IS_CHANNEL(kind) || (kind) == SLIP_SEM)
 #define SLIP_CALL(call) ((call) << 4 & ~(UINT64_C(1) << 63))
 #define SLIP_HOLDS 16
 
@@ -61,7 +63,9 @@ struct slip {
     uint32_t round;
     struct slip_wait {
         uint64_t tag, object, site;
-        uint64_t whom;     /* the process that is known to be able to end it: its id, or its pid * 65536 + 1; or 0 */
+        uint64_t
+            whom; /* the process that is known to be able to end it: its id, or its pid * 65536 + 1; or 0. Of a semaphore: how many
+                            * permits there are */
         int64_t since;     /* CLOCK_MONOTONIC */
         uint32_t kind;     /* enum slip_kind, 0: it does not wait */
         uint32_t gives_up; /* it would be told of a circle */

@@ -117,7 +117,7 @@ static void show_thread(struct look *look, unsigned i, size_t *blockers) {
         }
         thread->wait = object;
         thread->since = slip->wait.since;
-        thread->whom = slip->wait.whom;
+        thread->whom = slip->wait.kind == SLIP_SEM ? 0 : slip->wait.whom;
         thread->gives_up = slip->wait.gives_up != 0;
     }
 }
@@ -170,9 +170,9 @@ static bool show_circles(struct look *look, const struct knot *before) {
     bool fits = member != NULL;
     for (unsigned i = 0; fits && i < look->knot.count; i++) {
         unsigned length = look->thread[i].circle != 0 ? 0 : knot_circle(&look->knot, i, member, look->knot.count);
-        bool stands = length != 0 && knot_same(&look->knot, before, member, length) &&
-                      (!knot_has_channel(&look->knot, member, length) ||
-                       knot_sleeps(&look->knot, member, length, look->knot.count));
+        bool stands =
+            length != 0 && knot_same(&look->knot, before, member, length) &&
+            (!knot_is_loose(&look->knot, member, length) || knot_sleeps(&look->knot, member, length, look->knot.count));
         if (stands) {
             fits = add_circle(look, member, length);
         }
@@ -253,11 +253,11 @@ static int survey(struct knot *knot) {
     return rc == 0 ? knot_tie(knot) : rc;
 }
 
-/* Is anybody stuck over a channel? Whoever was woken may be late to run; and who looks by himself does so in slices of 50 ms. */
+/* Is anybody stuck whose wait is loose? Whoever was woken may be late to run; and who looks by himself does so in slices of 50 ms. */
 static bool may_move(const struct knot *knot) {
     bool any = false;
     for (unsigned i = 0; i < knot->count; i++) {
-        any = any || (knot->web.stays[i] && SLIP_IS_CHANNEL(knot->thread[i].slip.wait.kind));
+        any = any || (knot->web.stays[i] && SLIP_IS_LOOSE(knot->thread[i].slip.wait.kind));
     }
     return any;
 }

@@ -18,6 +18,12 @@ struct held {
     unsigned thread;
 };
 
+struct ties {
+    unsigned *first; /* thread of each process */
+    struct held *held;
+    size_t count;
+};
+
 static int say_full(void) {
     return err_say(ENOMEM, "no memory to look at who waits for whom");
 }
@@ -142,10 +148,11 @@ static struct held *sort_held(const struct knot *knot, const unsigned *first, si
     return held;
 }
 
-/* Who holds what a thread waits for: how many. */
-static unsigned find_holders(const struct slip *slip, const struct held *held, size_t count, unsigned *out) {
+/* Who holds what a thread waits for: how many. *times: how often it is held. */
+static unsigned find_holders(const struct slip *slip, const struct ties *ties, unsigned *out, unsigned *times) {
     uint64_t wanted = slip->wait.tag >> 4;
-    size_t low = 0, high = count;
+    const struct held *held = ties->held;
+    size_t low = 0, high = ties->count;
     unsigned found = 0;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -155,7 +162,8 @@ static unsigned find_holders(const struct slip *slip, const struct held *held, s
             high = middle;
         }
     }
-    for (; wanted != 0 && low < count && held[low].object == wanted && found < KNOT_BLOCKERS; low++) {
+    *times = 0;
+    for (; wanted != 0 && low < ties->count && held[low].object == wanted && found < KNOT_BLOCKERS; low++, ++*times) {
         if (found == 0 || out[found - 1] != held[low].thread) {
             out[found++] = held[low].thread;
         }
@@ -178,67 +186,96 @@ static unsigned find_whom(const struct knot *knot, const struct knot_thread *thr
     return i;
 }
 
-/* Whom a thread waits for over a channel, where nobody holds it: any thread of a process, if all of those are known. */
+/* Adds all threads of a process but that one. false: they are not all known, or too many. */
+static bool find_threads(const struct knot *knot, const unsigned *first, unsigned process,
+                         const struct knot_thread *but, unsigned *out, unsigned *found) {
+    const struct knot_process *whom = &knot->process[process];
+    if (!knot->idle || !whom->alive || whom->threads != whom->known || whom->known > KNOT_BLOCKERS - (int)*found) {
+        return false;
+    }
+    for (unsigned i = first[process]; i < knot->count && knot->thread[i].process == process; i++) {
+        if (&knot->thread[i] != but) out[(*found)++] = i;
+    }
+    return true;
+}
+
+/* Whom a thread waits for over a channel, where nobody holds it: any thread of a process. */
 static unsigned find_any(const struct knot *knot, const unsigned *first, const struct knot_thread *thread,
                          unsigned *out) {
     unsigned process = thread->slip.wait.whom != 0 && knot->idle ? find_whom(knot, thread) : knot->processes, found = 0;
-    const struct knot_process *whom = process < knot->processes ? &knot->process[process] : NULL;
-    if (whom == NULL || !whom->alive || whom->threads != whom->known || whom->known > KNOT_BLOCKERS) {
-        return 0;
+    return process < knot->processes && find_threads(knot, first, process, thread, out, &found) ? found : 0;
+}
+
+/* Whom a thread waits for that wants a permit. out has the `found` that are listed with one; if all threads of their processes are known, and
+ * wait, it is any of those instead, for each may give a permit back. Itself only where there is nobody else. */
+static unsigned find_givers(const struct knot *knot, const unsigned *first, const struct knot_thread *thread,
+                            unsigned *out, unsigned found, bool *any) {
+    unsigned giver[KNOT_BLOCKERS], givers = 0, last = knot->processes;
+    for (unsigned i = 0; i < found; i++) {
+        unsigned process = knot->thread[out[i]].process;
+        if (process != last && !find_threads(knot, first, process, thread, giver, &givers)) {
+            return found;
+        }
+        last = process;
     }
-    for (unsigned i = first[process]; i < knot->count && knot->thread[i].process == process; i++) {
-        if (&knot->thread[i] != thread) out[found++] = i;
+    for (unsigned i = 0; i < givers; i++) {
+        if (knot->thread[giver[i]].slip.wait.kind == SLIP_NOTHING) return found;
     }
-    return found;
+    *any = found != 0;
+    memcpy(out, giver, givers * sizeof *out);
+    return givers != 0 ? givers : found;
 }
 
 /* What a thread waits for, if its process lives: how many. *any: one of them is enough. */
-static unsigned find_blockers(const struct knot *knot, unsigned i, const unsigned *first, const struct held *held,
-                              size_t count, unsigned *out, bool *any) {
+static unsigned find_blockers(const struct knot *knot, unsigned i, const struct ties *ties, unsigned *out, bool *any) {
     const struct knot_thread *thread = &knot->thread[i];
     const struct slip_wait *wait = &thread->slip.wait;
+    unsigned times;
+    *any = false;
     if (wait->kind == SLIP_NOTHING || !knot->process[thread->process].alive) {
         return 0;
     }
-    unsigned found = find_holders(&thread->slip, held, count, out);
+    unsigned found = find_holders(&thread->slip, ties, out, &times);
+    if (wait->kind == SLIP_SEM) { /* a permit that is not listed, somebody may give back */
+        return times < wait->whom ? found : find_givers(knot, ties->first, thread, out, found, any);
+    }
     *any = found == 0 && SLIP_IS_CHANNEL(wait->kind);
-    return *any ? find_any(knot, first, thread, out) : found;
+    return *any ? find_any(knot, ties->first, thread, out) : found;
 }
 
-static bool find_edges(struct knot *knot, const unsigned *first, const struct held *held, size_t count) {
+static bool find_edges(struct knot *knot, const struct ties *ties) {
     size_t edges = 0;
     unsigned blocker[KNOT_BLOCKERS];
     bool any;
     for (unsigned i = 0; i < knot->count; i++) {
-        edges += find_blockers(knot, i, first, held, count, blocker, &any);
+        edges += find_blockers(knot, i, ties, blocker, &any);
     }
     if (edges > UINT32_MAX || !web_make(&knot->web, knot->count, edges)) {
         return false;
     }
     for (unsigned i = 0, at = 0; i < knot->count; i++) {
-        at += find_blockers(knot, i, first, held, count, knot->web.to + at, &knot->web.any[i]);
+        at += find_blockers(knot, i, ties, knot->web.to + at, &knot->web.any[i]);
         knot->web.start[i + 1] = at;
-        knot->web.stays[i] = knot->thread[i].slip.wait.kind != SLIP_SEM; /* any thread may give a permit back */
+        knot->web.stays[i] = knot->thread[i].slip.wait.kind != SLIP_SEM || knot->web.any[i];
     }
     return true;
 }
 
 int knot_tie(struct knot *knot) {
-    size_t count = 0;
-    unsigned *first = calloc((size_t)knot->processes + 1, sizeof *first);
-    if (first != NULL) {
-        find_firsts(knot, first);
+    struct ties ties = {.first = calloc((size_t)knot->processes + 1, sizeof *ties.first)};
+    if (ties.first != NULL) {
+        find_firsts(knot, ties.first);
+        ties.held = sort_held(knot, ties.first, &ties.count);
     }
-    struct held *held = first != NULL ? sort_held(knot, first, &count) : NULL;
-    bool fits = held != NULL && find_edges(knot, first, held, count) && web_prune(&knot->web);
-    free(held);
-    free(first);
+    bool fits = ties.held != NULL && find_edges(knot, &ties) && web_prune(&knot->web);
+    free(ties.held);
+    free(ties.first);
     return fits ? 0 : say_full();
 }
 
-bool knot_has_channel(const struct knot *knot, const unsigned *circle, unsigned length) {
+bool knot_is_loose(const struct knot *knot, const unsigned *circle, unsigned length) {
     bool any = false;
-    for (unsigned i = 0; i < length; i++) any = any || SLIP_IS_CHANNEL(knot->thread[circle[i]].slip.wait.kind);
+    for (unsigned i = 0; i < length; i++) any = any || SLIP_IS_LOOSE(knot->thread[circle[i]].slip.wait.kind);
     return any;
 }
 
@@ -246,7 +283,7 @@ bool knot_sleeps(const struct knot *knot, const unsigned *circle, unsigned lengt
     for (unsigned i = 0; i < length; i++) {
         const struct knot_thread *thread = &knot->thread[circle[i]];
         const struct knot_process *process = &knot->process[thread->process];
-        if (circle[i] != me && SLIP_IS_CHANNEL(thread->slip.wait.kind) &&
+        if (circle[i] != me && SLIP_IS_LOOSE(thread->slip.wait.kind) &&
             (process->here != process->pid || proc_state(process->pid, thread->slip.thread) != 'S')) {
             return false;
         }

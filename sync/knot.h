@@ -60,12 +60,12 @@ unsigned knot_circle(const struct knot *, unsigned thread, unsigned *circle, uns
 /* A thread of that process, by its number there; NULL: none. */
 const struct knot_thread *knot_find(const struct knot *, uint64_t id, uint32_t number);
 
-/* Is every thread of that circle that waits over a channel asleep, as the kernel says? One that somebody has woken is not, even if it has not run
- * yet. False where that cannot be known; but the thread `me` (or count) is not asked. */
+/* Is every thread of that circle whose wait is loose (base/slip.h) asleep, as the kernel says? One that somebody has woken is not, even if it has
+ * not run yet. False where that cannot be known; but the thread `me` (or count) is not asked. */
 bool knot_sleeps(const struct knot *, const unsigned *circle, unsigned length, unsigned me);
 
-/* Does any of that circle wait over a channel? */
-bool knot_has_channel(const struct knot *, const unsigned *circle, unsigned length);
+/* Is any wait of that circle loose? Whoever ends it may wait itself before the one that it has woken has run. */
+bool knot_is_loose(const struct knot *, const unsigned *circle, unsigned length);
 
 /* Is that circle there in both, with the same waits? circle: numbers in the first. */
 bool knot_same(const struct knot *, const struct knot *later, const unsigned *circle, unsigned length);

@@ -63,12 +63,13 @@ static bool is_later(const struct knot *knot, const struct knot_thread *a, const
 static int say_one(const struct knot *knot, const struct knot_thread *thread, bool first, char *text, size_t room) {
     const struct knot_process *process = &knot->process[thread->process];
     uint32_t kind = thread->slip.wait.kind;
-    static const char *const channel[] = {[SLIP_ANSWER] = "an answer from",
-                                          [SLIP_MESSAGE] = "a message from",
-                                          [SLIP_ROOM] = "room in a queue that is read by"};
+    static const char *const loose[] = {[SLIP_ANSWER] = "an answer from",
+                                        [SLIP_MESSAGE] = "a message from",
+                                        [SLIP_ROOM] = "room in a queue that is read by",
+                                        [SLIP_SEM] = "a permit of a semaphore from"};
     char what[64];
-    bool known = kind < sizeof channel / sizeof *channel && channel[kind] != NULL;
-    (void)snprintf(what, sizeof what, known ? "%s" : "a %s that is held by", known ? channel[kind] : order_kind(kind));
+    bool known = kind < sizeof loose / sizeof *loose && loose[kind] != NULL;
+    (void)snprintf(what, sizeof what, known ? "%s" : "a %s that is held by", known ? loose[kind] : order_kind(kind));
     return snprintf(text, room, "%s thread %d of pid %lld (%s) waits for %s", first ? " this" : "",
                     (int)thread->slip.thread, (long long)process->pid, proc_name(process->exe), what);
 }
@@ -89,7 +90,7 @@ static int say(const struct knot *knot, const unsigned *circle, unsigned length)
     return err_say(EDEADLK, "waiting in a circle:%s", text);
 }
 
-/* A circle through channels counts when it stood still for several slices: whoever sends wakes before it waits itself, but whom it has woken
+/* A circle through channels or semaphores counts when it stood still for several slices: whoever sends or posts wakes before it waits itself, but whom it has woken
  * may be late to run. */
 #define STANDS 3
 static _Thread_local struct {
@@ -116,7 +117,7 @@ static int give_up(const struct party *me, const struct knot *knot) {
     unsigned at = own == NULL ? 0 : (unsigned)(own - knot->thread);
     unsigned length = own == NULL ? 0 : knot_circle(knot, at, circle, CIRCLE_MAX);
     if (length == 0 || length > CIRCLE_MAX ||
-        (knot_has_channel(knot, circle, length) && !stands(knot, circle, length, at))) {
+        (knot_is_loose(knot, circle, length) && !stands(knot, circle, length, at))) {
         return 0;
     }
     for (unsigned i = 0; i < length; i++) {

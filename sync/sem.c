@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "base/err.h"
+#include "sync/order.h"
 #include "sync/rank.h"
 #include "sync/token.h"
 
@@ -36,10 +37,10 @@ static uint64_t mark(const struct party *me) {
 }
 
 int thirl_sem_init(thirl_sem *sem, uint32_t permits, uint32_t flags) {
-    if (sem == NULL || (flags & ~(uint32_t)THIRL_LOCK_COUNTING) != 0) {
-        return err_say(EINVAL, "a semaphore has the flag COUNTING, not %#x", flags);
+    if (sem == NULL || (flags != THIRL_LOCK_COUNTING && (flags & ~(uint32_t)THIRL_LOCK_DEADLOCK) != 0)) {
+        return err_say(EINVAL, "a semaphore has the flag COUNTING or DEADLOCK, not %#x", flags);
     }
-    bool counting = flags != 0;
+    bool counting = flags == THIRL_LOCK_COUNTING;
     if (counting ? permits > TOKEN_MAX : permits == 0 || permits > THIRL_SEM_PERMITS_MAX) {
         return counting ? err_say(EINVAL, "a semaphore counts to %u at most, not to %u", TOKEN_MAX, permits)
                         : err_say(EINVAL,
@@ -120,6 +121,24 @@ static uint64_t arm(struct sem *s) {
     return seen | SEM_WAITERS;
 }
 
+static void await(const struct sem *s, const struct party *me, uint32_t permits, const void *site) {
+    const struct slip_wait wait = {.tag = s->tag,
+                                   .object = (uint64_t)(uintptr_t)s,
+                                   .site = (uint64_t)(uintptr_t)site,
+                                   .whom = permits,
+                                   .since = clock_now(),
+                                   .kind = SLIP_SEM,
+                                   .gives_up = (s->flags & THIRL_LOCK_DEADLOCK) != 0};
+    slip_await(me->slip, &wait);
+}
+
+/* A slice is over: whose permit is there to inherit? -EDEADLK: none, and this thread waits in a circle. */
+static int look_around(struct sem *s, const struct party *me, uint32_t permits) {
+    int rc = inherit(s, me, permits);
+    int circle = rc == -EAGAIN && (s->flags & THIRL_LOCK_DEADLOCK) != 0 ? order_circle(me) : 0;
+    return circle != 0 ? circle : rc;
+}
+
 static int wait_for(struct sem *s, const struct party *me, uint32_t permits, int64_t until) {
     for (;;) {
         uint64_t seen = arm(s);
@@ -135,7 +154,7 @@ static int wait_for(struct sem *s, const struct party *me, uint32_t permits, int
         weave("sem.wait.asleep");
         int slept = rest_slice(&s->word, seen, now, until);
         weave("sem.wait.awake");
-        rc = slept == -ETIMEDOUT ? inherit(s, me, permits) : -EAGAIN;
+        rc = slept == -ETIMEDOUT ? look_around(s, me, permits) : -EAGAIN;
         if (rc != -EAGAIN) {
             return rc;
         }
@@ -162,7 +181,7 @@ static int take_permit(struct sem *s, const struct party *me, int64_t until, con
     weave("sem.take.listed");
     int rc = until == 0 ? attempt(s, me, permits) : grab(s, me, permits);
     if (rc == -EAGAIN && until != 0) {
-        rest_begin(me, s->tag, s, site);
+        await(s, me, permits, site);
         rc = wait_for(s, me, permits, until);
         slip_waited(me->slip);
     }

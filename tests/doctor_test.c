@@ -211,6 +211,35 @@ static void a_circle_of_threads_is_named(void **state) {
     assert_int_equal(room_reap(child), 128 + SIGKILL);
 }
 
+/* One has the mutex and wants the permit, the other one has the permit. */
+static int cross(void *has_permit) {
+    CHECK(has_permit != NULL ? thirl_sem_wait(&board->sem[0], THIRL_NEVER) == 0
+                             : thirl_mutex_lock(&board->mutex[0], THIRL_NEVER) == 0);
+    (void)atomic_add(&board->ready, 1u);
+    CHECK(member_wait(&board->ready, 2));
+    int rc = has_permit != NULL ? thirl_mutex_lock(&board->mutex[0], THIRL_NEVER)
+                                : thirl_sem_wait(&board->sem[0], THIRL_NEVER);
+    return rc < 0;
+}
+
+static void a_circle_through_a_permit_is_named(void **state) {
+    (void)state;
+    anew();
+    pid_t child[] = {room_fork(cross, NULL), room_fork(cross, board)};
+    struct thirl_doctor *seen = look_for_circle(2);
+    size_t first = seen->circle[0]->thread[0], second = seen->circle[0]->thread[1];
+    const char *one = seen->thread[first]->wait->kind, *other = seen->thread[second]->wait->kind;
+    assert_true(strcmp(one, "semaphore") == 0 ? strcmp(other, "mutex") == 0 : strcmp(other, "semaphore") == 0);
+    thirl_doctor_free(&seen);
+    assert_int_equal(doctor(""), 7);
+    assert_true(says("DEADLOCK: 2 threads wait for each other in a circle"));
+    assert_true(says("which pid %d (doctor_test), thread %d holds, since it took it in", child[1], child[1]));
+    assert_true(says("for semaphore"));
+    kill(child[0], SIGKILL);
+    assert_int_equal(room_reap(child[0]), 128 + SIGKILL);
+    assert_int_equal(room_reap(child[1]), 0);
+}
+
 /* ---- holders that do not let go ---- */
 
 static int hold(void *argument) {
@@ -464,6 +493,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_circle_of_processes_is_named),
         cmocka_unit_test(a_circle_of_threads_is_named),
+        cmocka_unit_test(a_circle_through_a_permit_is_named),
         cmocka_unit_test(holders_that_are_stopped_or_dead_are_shown),
         cmocka_unit_test(a_thread_that_ended_is_shown),
         cmocka_unit_test(orders_that_make_a_circle_are_named),

@@ -24,6 +24,7 @@
 #include "tests/room.h"
 
 #define CHILDREN 4
+#define SOON thirl_in_ms(20000)
 
 static struct board {
     thirl_sem sem;
@@ -110,6 +111,7 @@ static void what_is_none(void **state) {
     assert_int_equal(thirl_sem_init(&board->sem, THIRL_SEM_PERMITS_MAX + 1, 0), -EINVAL);
     assert_int_equal(thirl_sem_init(&board->sem, THIRL_SEM_COUNT_MAX + 1, THIRL_LOCK_COUNTING), -EINVAL);
     assert_int_equal(thirl_sem_init(&board->sem, 1, THIRL_LOCK_RECURSIVE), -EINVAL);
+    assert_int_equal(thirl_sem_init(&board->sem, 1, THIRL_LOCK_COUNTING | THIRL_LOCK_DEADLOCK), -EINVAL);
     assert_int_equal(thirl_mutex_init((thirl_mutex *)(void *)&board->sem, 0), 0);
     assert_int_equal(thirl_sem_wait(&board->sem, THIRL_NOW), -EINVAL); /* a mutex is no semaphore */
 }
@@ -239,7 +241,6 @@ static void a_forked_child_holds_nothing(void **state) {
     assert_int_equal(thirl_sem_post(&board->sem), 0);
 }
 
-/* Nobody is told of a circle through a semaphore: any other holder may end it. */
 static void *cross(void *argument) {
     (void)argument;
     if (thirl_mutex_lock(&board->mutex, THIRL_NEVER) != 0) abort();
@@ -249,16 +250,72 @@ static void *cross(void *argument) {
     return NULL;
 }
 
-static void no_circle_through_a_semaphore(void **state) {
-    (void)state;
+/* Waits for nothing that is known. */
+static void *stand_by(void *joins) {
+    return (void *)(intptr_t)((joins != NULL && party_join() != 0) || !wait_word(&board->go, 1));
+}
+
+/* Two threads of one process wait for each other, while so many permits are in its hand. What the one with the permits is told. */
+static int cross_over(uint32_t permits, thirl_time until) {
     pthread_t thread;
-    anew(1, 0);
-    assert_int_equal(thirl_sem_wait(&board->sem, THIRL_NOW), 0);
+    anew(permits, 0);
+    for (uint32_t i = 0; i < permits; i++) assert_int_equal(thirl_sem_wait(&board->sem, THIRL_NOW), 0);
     assert_int_equal(pthread_create(&thread, NULL, cross, NULL), 0);
     assert_true(wait_word(&board->ready, 1));
-    assert_int_equal(thirl_mutex_lock(&board->mutex, thirl_in_ms(200)), -ETIMEDOUT);
-    assert_int_equal(thirl_sem_post(&board->sem), 0);
+    int rc = thirl_mutex_lock(&board->mutex, until);
+    for (uint32_t i = 0; i < permits; i++) assert_int_equal(thirl_sem_post(&board->sem), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
+    return rc;
+}
+
+static void a_circle_through_a_semaphore_is_told(void **state) {
+    (void)state;
+    assert_int_equal(cross_over(1, SOON), -EDEADLK);
+    assert_non_null(strstr(thirl_why(), "a permit of a semaphore from"));
+    assert_int_equal(cross_over(SLIP_HOLDS, SOON), -EDEADLK);
+    anew(1, THIRL_LOCK_DEADLOCK);
+    assert_int_equal(thirl_sem_wait(&board->sem, THIRL_NEVER), 0);
+    assert_int_equal(thirl_sem_wait(&board->sem, SOON), -EDEADLK); /* this thread alone */
+    assert_int_equal(thirl_sem_wait(&board->sem, THIRL_NOW), -EAGAIN);
+    assert_int_equal(thirl_sem_post(&board->sem), 0);
+}
+
+/* Any thread of a process may give a permit back, and one may be held that is not listed. */
+static void nobody_is_told_who_may_hope(void **state) {
+    (void)state;
+    for (int joins = 0; joins < 2; joins++) {
+        pthread_t other;
+        void *answer;
+        anew(1, 0);
+        assert_int_equal(pthread_create(&other, NULL, stand_by, joins ? &joins : NULL), 0);
+        assert_int_equal(cross_over(1, thirl_in_ms(400)), -ETIMEDOUT);
+        atomic_store(&board->go, 1);
+        assert_int_equal(pthread_join(other, &answer), 0);
+        assert_null(answer);
+    }
+    assert_int_equal(cross_over(SLIP_HOLDS + 1, thirl_in_ms(400)), -ETIMEDOUT);
+}
+
+/* Two processes with a permit each, of which each wants another. */
+static int want_another(void *nothing) {
+    (void)nothing;
+    CHECK(thirl_sem_wait(&board->sem, SOON) == 0);
+    (void)atomic_add(&board->ready, 1u);
+    CHECK(wait_word(&board->ready, 2));
+    int rc = thirl_sem_wait(&board->sem, SOON);
+    CHECK(rc == 0 || rc == -EDEADLK);
+    if (rc == -EDEADLK) (void)atomic_add(&board->taken, UINT64_C(1));
+    CHECK(rc != 0 || thirl_sem_post(&board->sem) == 0);
+    return thirl_sem_post(&board->sem);
+}
+
+static void of_two_processes_one_is_told(void **state) {
+    (void)state;
+    anew(2, THIRL_LOCK_DEADLOCK);
+    pid_t child[2];
+    for (int i = 0; i < 2; i++) child[i] = room_fork(want_another, NULL);
+    for (int i = 0; i < 2; i++) assert_int_equal(room_reap(child[i]), 0);
+    assert_int_equal(board->taken, 1);
 }
 
 /* What is held and waited for stands where others read it. */
@@ -390,7 +447,9 @@ int main(void) {
         cmocka_unit_test(permits_between_processes),
         cmocka_unit_test(permits_of_the_dead_come_back),
         cmocka_unit_test(a_forked_child_holds_nothing),
-        cmocka_unit_test(no_circle_through_a_semaphore),
+        cmocka_unit_test(a_circle_through_a_semaphore_is_told),
+        cmocka_unit_test(nobody_is_told_who_may_hope),
+        cmocka_unit_test(of_two_processes_one_is_told),
         cmocka_unit_test(slips_say_who_holds_what),
         cmocka_unit_test(random_kills),
         cmocka_unit_test(random_kills_of_takers),

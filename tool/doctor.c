@@ -149,11 +149,11 @@ static void show_circle(struct doctor *d, size_t number_of) {
         char name[WHO_MAX];
         struct place place;
         say_wait(d, 1, circle->thread[i]);
-        if (*t->wait->address) {
+        if (!held) {
             say(d, 2, "which %s would have to give", who(name, holder));
         } else {
-            say(d, 2, "which %s holds%s%s", who(name, holder), held ? ", since it took it in " : "",
-                held ? from(&place, holder->here, holder->exe, held) : "");
+            say(d, 2, "which %s holds, since it took it in %s", who(name, holder),
+                from(&place, holder->here, holder->exe, held));
         }
         told = told || t->gives_up;
     }

@@ -127,9 +127,9 @@ typedef struct thirl_sem {
 #define THIRL_SEM_PERMITS_MAX 56        /* permits that come back */
 #define THIRL_SEM_COUNT_MAX 0x40000000u /* with COUNTING */
 
-/* Makes a semaphore of memory that nobody uses yet, with so many permits. Flags: 0, or COUNTING.
+/* Makes a semaphore of memory that nobody uses yet, with so many permits. Flags: 0, DEADLOCK, or COUNTING.
  *
- * 0: there are as many permits for ever, one at least. A process that takes one holds it until any of its threads gives it back; when it
+ * 0, DEADLOCK: there are as many permits for ever, one at least. A process that takes one holds it until any of its threads gives it back; when it
  * dies, its permits come back by themselves.
  * COUNTING: nobody holds anything. Whoever waits takes one away, anybody posts one. A process that dies gives back nothing, and loses
  * nothing that it had not taken yet. */
@@ -139,7 +139,8 @@ THIRL_API THIRL_CHECK int thirl_sem_init(thirl_sem *sem, uint32_t permits, uint3
 THIRL_API int thirl_sem_deinit(thirl_sem *sem);
 
 /* Takes a permit; pairs with thirl_sem_post. 0; THIRL_OWNER_DIED: taken, and the process that held it before died with it, so what it did
- * with it may be half done: nobody else is told. */
+ * with it may be half done: nobody else is told. -EDEADLK: all threads of all processes that hold a permit wait in a circle with this one
+ * (DEADLOCK). */
 THIRL_API THIRL_CHECK int thirl_sem_wait(thirl_sem *sem, thirl_time until);
 
 /* Gives one back; COUNTING: adds one. -EPERM: this process holds none. -EOVERFLOW: there are THIRL_SEM_COUNT_MAX already. */
