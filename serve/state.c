@@ -229,13 +229,17 @@ static inline void tell(size_t *size, uint64_t bytes, uint64_t *version, uint64_
     }
 }
 
+static inline uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
 /* Functions of their own, so that small values pay for no registers that these need. */
 __attribute__((noinline)) static int get_large(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
                                                uint64_t *version) {
     const struct cell_head *head = state->cell.head;
     const unsigned char *slot;
     uint64_t number, bytes;
-    if (unlikely(!cell_look(&state->cell, state->cell.max, capacity, &slot, &number, &bytes))) {
+    if (unlikely(!cell_look(&state->cell, smaller(capacity, state->cell.max), &slot, &number, &bytes))) {
         return get(state, buffer, capacity, size, version);
     }
     cell_copy(buffer, slot, (size_t)bytes, false);
@@ -252,12 +256,30 @@ WIDE __attribute__((noinline)) static int get_wide(const thirl_state *state, voi
     const struct cell_head *head = state->cell.head;
     const unsigned char *slot;
     uint64_t number, bytes;
-    if (unlikely(!cell_look(&state->cell, state->wide, capacity, &slot, &number, &bytes) || bytes < WIDE_LINE)) {
+    if (unlikely(!cell_look(&state->cell, smaller(capacity, state->wide), &slot, &number, &bytes) ||
+                 bytes < WIDE_LINE)) {
         return get_large(state, buffer, capacity, size, version);
     }
     tell(size, bytes, version, number);
     wide_copy(buffer, slot, (size_t)bytes);
     return likely(cell_stands(head, number)) ? 0 : get(state, buffer, capacity, size, version);
+}
+
+/* Of any size up to LANE_SHORT. */
+__attribute__((noinline)) static int get_short(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
+                                               uint64_t *version) {
+    const struct cell_head *head = state->cell.head;
+    const unsigned char *slot;
+    uint64_t number, bytes;
+    if (unlikely(!cell_look(&state->cell, smaller(capacity, LANE_SHORT), &slot, &number, &bytes))) {
+        return get(state, buffer, capacity, size, version);
+    }
+    cell_copy(buffer, slot, (size_t)bytes, true);
+    if (unlikely(!cell_stands(head, number))) {
+        return get(state, buffer, capacity, size, version);
+    }
+    tell(size, bytes, version, number);
+    return 0;
 }
 
 HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_t *size, uint64_t *version) {
@@ -275,10 +297,16 @@ HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_
     const struct cell_head *head = state->cell.head;
     const unsigned char *slot;
     uint64_t number, bytes;
-    if (unlikely(!cell_look(&state->cell, LANE_SHORT, capacity, &slot, &number, &bytes))) { /* no slot is shorter */
+    if (unlikely(!cell_look(&state->cell, capacity, &slot, &number, &bytes))) {
         return get(state, buffer, capacity, size, version);
     }
-    cell_copy(buffer, slot, (size_t)bytes, true);
+    if (bytes == 8) {
+        cell_copy(buffer, slot, 8, true);
+    } else if (bytes > LANE_SHORT / 2) {
+        cell_copy(buffer, slot, (size_t)bytes, true);
+    } else { /* takes more registers, and for each of them a store and a load */
+        return get_short(state, buffer, capacity, size, version);
+    }
     if (unlikely(!cell_stands(head, number))) {
         return get(state, buffer, capacity, size, version);
     }
