@@ -16,18 +16,16 @@ static bool is_pipes(const struct meet_line *line) {
     return line->in != line->out;
 }
 
-void greet_utter(const struct meet_line *line, const void *data, size_t size) {
-    if (is_pipes(line)) {
-        (void)tube_write(line->out, &(struct iovec){(void *)(uintptr_t)data, size}, 1, false);
-        return;
-    }
-    (void)send(line->out, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+bool greet_utter(const struct meet_line *line, const void *data, size_t size) {
+    ssize_t went = is_pipes(line) ? tube_write(line->out, &(struct iovec){(void *)(uintptr_t)data, size}, 1, false)
+                                  : send(line->out, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return went == (ssize_t)size;
 }
 
-void greet_say(const struct meet *m, const struct meet_line *line, enum frame_hello_kind kind, int code, int64_t pid) {
+bool greet_say(const struct meet *m, const struct meet_line *line, enum frame_hello_kind kind, int code, int64_t pid) {
     unsigned char text[FRAME_HELLO];
     if (m->raw) {
-        return;
+        return true;
     }
     struct frame_hello hello = m->own;
     hello.kind = (uint8_t)kind;
@@ -35,7 +33,7 @@ void greet_say(const struct meet *m, const struct meet_line *line, enum frame_he
     hello.pid[0] = getpid();
     hello.pid[1] = pid;
     frame_write_hello(text, &hello);
-    greet_utter(line, text, sizeof(text));
+    return greet_utter(line, text, sizeof(text));
 }
 
 /* A pipe that nobody has opened for writing yet reads like one that everybody has closed. Since it was read, somebody may have

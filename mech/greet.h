@@ -8,11 +8,12 @@
 
 #include "mech/meet.h"
 
-/* Writes what there is room for. Who cannot be told is noticed when it is read. */
-void greet_utter(const struct meet_line *, const void *data, size_t size);
+/* Writes what there is room for. Was it all? Who cannot be told is noticed when it is read. */
+bool greet_utter(const struct meet_line *, const void *data, size_t size);
 
-/* This end's greeting, of that kind; pid: the second one that it names. Nothing in the raw form. */
-void greet_say(const struct meet *, const struct meet_line *, enum frame_hello_kind, int code, int64_t pid);
+/* This end's greeting, of that kind; pid: the second one that it names. Nothing in the raw form.
+ * Has it been said? */
+bool greet_say(const struct meet *, const struct meet_line *, enum frame_hello_kind, int code, int64_t pid);
 
 /* Hears on. 1: a whole greeting; 0: the line is dead; -EAGAIN; or an error: that is none. In the raw form a stranger is taken for one who
  * greets as we would like it: `due`. */

@@ -96,7 +96,7 @@ void meet_play(struct meet *m, enum meet_part part) {
 }
 
 void meet_turn_away(const struct meet *m, const struct meet_line *line, int code) {
-    greet_say(m, line, FRAME_HELLO_REFUSE, code, 0);
+    (void)greet_say(m, line, FRAME_HELLO_REFUSE, code, 0);
 }
 
 /* No new call before a while, which grows. */
@@ -114,7 +114,7 @@ static void end_call(struct meet *m) {
 static void greet_host(struct meet *m) {
     weave("meet.hello.before");
     m->greeted = true;
-    greet_say(m, &m->joining, FRAME_HELLO_CALL, 0, 0);
+    (void)greet_say(m, &m->joining, FRAME_HELLO_CALL, 0, 0);
     weave("meet.hello.after");
     meet_attend(m, m->joining.in, EPOLLIN);
 }
@@ -326,7 +326,7 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
     }
     rc = rc == 1 && match->hello.kind != FRAME_HELLO_CALL ? -THIRL_EFORMAT : rc;
     if (rc == 1 && m->part == MEET_HOST && match->hello.role == m->own.role) {
-        greet_say(m, line, FRAME_HELLO_BUSY, EBUSY, 0);
+        (void)greet_say(m, line, FRAME_HELLO_BUSY, EBUSY, 0);
         return 0;
     }
     rc = rc == 1 ? frame_match_roles(m->own.role, match->hello.role) : rc;
@@ -347,9 +347,12 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
         return 0;
     }
     weave("meet.join.before");
-    greet_say(m, line, FRAME_HELLO_JOIN, 0, 0);
+    bool said = greet_say(m, line, FRAME_HELLO_JOIN, 0, 0);
     weave("meet.join.after");
-    return 1;
+    if (!said) { /* it calls again when it sees the end */
+        fd_close(&match->who.pidfd);
+    }
+    return said;
 }
 
 /* Hears one guest, who leaves the list when that comes to an end: 1, 0, -EAGAIN or an error, as greet. */
@@ -416,7 +419,7 @@ int meet_step(struct meet *m, struct meet_match *match) {
 static void refuse(struct meet *m, struct meet_line *line, int64_t pid) {
     unsigned char text[FRAME_HELLO];
     (void)!read(line->in, text, sizeof(text)); /* unread, it would be an error there */
-    greet_say(m, line, FRAME_HELLO_BUSY, EBUSY, pid);
+    (void)greet_say(m, line, FRAME_HELLO_BUSY, EBUSY, pid);
 }
 
 void meet_refuse(struct meet *m, int64_t pid) {
@@ -461,7 +464,7 @@ void meet_retire(struct meet *m) {
         frame_write_mark(bye, &head);
         size_t skip = m->packets ? 0 : FRAME_MARK - FRAME_HEAD;
         if (m->greeted && !m->raw) {
-            greet_utter(&m->joining, bye + skip, sizeof(bye) - skip);
+            (void)greet_utter(&m->joining, bye + skip, sizeof(bye) - skip);
         }
         end_call(m);
     }
