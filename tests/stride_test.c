@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every lock: whoever changes one is killed at each instruction of it, and whoever comes next finds it whole. A process that is killed leaves
- * memory as it is at that instruction: so each operation is led through once, and all that memory was meanwhile is looked behind.
+ * Every lock: whoever changes one, or sleeps until another one lets go of it, is killed at each instruction of that, and whoever comes next finds
+ * it whole. A process that is killed leaves memory as it is at that instruction: so each operation is led through once, and all that memory was
+ * meanwhile is looked behind.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -17,6 +18,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/proc.h"
 #include "include/thirl/lock.h"
 #include "sync/barrier.h"
 #include "sync/beacon.h"
@@ -39,9 +41,16 @@ static struct board {
     uint64_t first, second; /* equal, but while somebody has the mutex, or writes */
 } * board;
 
+/* With a partner, who has what is waited for. */
+static struct meeting {
+    uint32_t ready; /* it has it */
+    int32_t waiter; /* who waits: a pid */
+} * meeting;
+
 static int begin(void **state) {
     board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return board == MAP_FAILED ? -1 : room_begin(state);
+    meeting = mmap(NULL, sizeof *meeting, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return board == MAP_FAILED || meeting == MAP_FAILED ? -1 : room_begin(state);
 }
 
 /* Everything as new, and as if somebody slept at each, so that whoever changes it wakes: their words come first. */
@@ -355,6 +364,125 @@ static int place_is_free(void) {
     return 0;
 }
 
+/* ---- waiting for a partner ---- */
+
+#define SOON thirl_in_ms(20000)
+
+struct partner {
+    int (*take)(void), (*give)(void);
+};
+
+static pid_t partner; /* 0: none */
+
+/* Has it until the other one sleeps; or for a while, for one that is led so slowly that the slices of its sleep are over before they begin. */
+static int have_until_wanted(void *argument) {
+    const struct partner *own = argument;
+    CHECK(own->take() == 0);
+    atomic_store(&meeting->ready, 1);
+    while (atomic_load(&meeting->waiter) == 0) room_sleep(CLOCK_MS);
+    for (int looks = 0; looks < 100 && proc_state(meeting->waiter, 0) != 'S'; looks++) room_sleep(CLOCK_MS);
+    return own->give();
+}
+
+static int meet(const struct partner *own) {
+    *meeting = (struct meeting){.ready = 0};
+    partner = room_fork(have_until_wanted, (void *)(uintptr_t)own);
+    return member_wait(&meeting->ready, 1) ? 0 : 1;
+}
+
+/* Its time is over when it has given. */
+static int part(const struct operation *operation) {
+    int rc = partner != 0 ? room_reap(partner) : 0;
+    partner = 0;
+    if (rc != 0) print_message("%s: the partner answers %d\n", operation->name, rc);
+    return rc;
+}
+
+static int mutex_of_another(void) {
+    return meet(&(struct partner){lock, unlock});
+}
+
+static int lock_behind(void) {
+    return thirl_mutex_lock(&board->mutex, SOON);
+}
+
+static int take_urgent(void) {
+    return thirl_mutex_lock(&board->urgent, THIRL_NOW);
+}
+
+static int urgent_of_another(void) {
+    return meet(&(struct partner){take_urgent, unlock_urgent});
+}
+
+static int lock_urgent_behind(void) {
+    return thirl_mutex_lock(&board->urgent, SOON);
+}
+
+static int take_to_write(void) {
+    return thirl_rwlock_write(&board->rwlock, THIRL_NOW);
+}
+
+static int rwlock_of_a_writer(void) {
+    return meet(&(struct partner){take_to_write, let_go_of_it});
+}
+
+static int rwlock_of_a_reader(void) {
+    return meet(&(struct partner){read_it, let_go_of_it});
+}
+
+static int read_behind(void) {
+    return thirl_rwlock_read(&board->rwlock, SOON);
+}
+
+static int write_behind(void) {
+    return thirl_rwlock_write(&board->rwlock, SOON);
+}
+
+static int signal_with_the_mutex(void) {
+    CHECK(thirl_mutex_lock(&board->mutex, SOON) == 0 && cond_signal_it() == 0);
+    return unlock();
+}
+
+static int one_who_signals(void) {
+    return meet(&(struct partner){nothing, signal_with_the_mutex});
+}
+
+static int cond_wait_long(void) {
+    return thirl_cond_wait(&board->cond, &board->mutex, SOON);
+}
+
+static int permit_of_another(void) {
+    return meet(&(struct partner){permit_wait, permit_post});
+}
+
+static int permit_wait_long(void) {
+    return thirl_sem_wait(&board->sem, SOON);
+}
+
+static int one_who_posts(void) {
+    return meet(&(struct partner){nothing, count_post});
+}
+
+static int count_wait_long(void) {
+    return thirl_sem_wait(&board->count, SOON);
+}
+
+static int one_who_sets(void) {
+    return meet(&(struct partner){nothing, event_set});
+}
+
+static int event_wait_long(void) {
+    return thirl_event_wait(&board->event, SOON) != 0 ? 1 : thirl_event_wait(&board->automatic, SOON);
+}
+
+static int once_of_another(void) {
+    return meet(&(struct partner){once_begin, once_end});
+}
+
+static int once_begin_long(void) {
+    return thirl_once_begin(&board->once, SOON);
+}
+
 static const struct operation operations[] = {
     {"mutex_lock", nothing, nothing, lock_and_change, mutex_is_whole},
     {"mutex_lock, from a dead one", mutex_of_the_dead, nothing, lock, mutex_is_whole},
@@ -388,6 +516,16 @@ static const struct operation operations[] = {
     {"barrier_join, behind a dead one", place_of_the_dead, nothing, barrier_join_it, place_is_free},
     {"barrier_wait", nothing, barrier_join_it, barrier_pass, place_is_free},
     {"barrier_leave", nothing, join_and_pass, barrier_leave, place_is_free},
+    {"mutex_lock, behind another", mutex_of_another, nothing, lock_behind, mutex_is_whole},
+    {"mutex_lock, lending priority", urgent_of_another, nothing, lock_urgent_behind, urgent_is_whole},
+    {"rwlock_read, behind a writer", rwlock_of_a_writer, nothing, read_behind, rwlock_is_whole},
+    {"rwlock_write, behind a writer", rwlock_of_a_writer, nothing, write_behind, rwlock_is_whole},
+    {"rwlock_write, behind a reader", rwlock_of_a_reader, nothing, write_behind, rwlock_is_whole},
+    {"cond_wait, until another signals", one_who_signals, lock, cond_wait_long, cond_is_whole},
+    {"sem_wait, behind another", permit_of_another, nothing, permit_wait_long, permit_is_there},
+    {"sem_wait, until another posts", one_who_posts, nothing, count_wait_long, count_is_sane},
+    {"event_wait, until another sets", one_who_sets, nothing, event_wait_long, events_are_sane},
+    {"once_begin, behind another", once_of_another, nothing, once_begin_long, once_is_mine_or_done},
 };
 #define OPERATIONS (sizeof operations / sizeof *operations)
 
@@ -407,7 +545,10 @@ static int do_operation(void *argument) {
 static void does(const struct operation *operation) {
     anew();
     assert_int_equal(operation->earlier(), 0);
-    assert_int_equal(step_let(step_begin(do_operation, (void *)(uintptr_t)operation)), 0);
+    pid_t child = step_begin(do_operation, (void *)(uintptr_t)operation);
+    atomic_store(&meeting->waiter, child);
+    assert_int_equal(step_let(child), 0);
+    assert_int_equal(part(operation), 0);
 }
 
 static void killed_at_each_instruction(void **state) {
@@ -421,10 +562,12 @@ static void killed_at_each_instruction(void **state) {
         anew();
         assert_int_equal(operation->earlier(), 0);
         pid_t child = step_begin(do_operation, (void *)(uintptr_t)operation);
+        atomic_store(&meeting->waiter, child);
         if (!step_through(&trace, child, board, sizeof *board)) {
             print_message("skip: no process can be traced here\n");
             skip();
         }
+        assert_int_equal(part(operation), 0);
         assert_true(trace.instructions > 10 && trace.states > 1);
         instructions += trace.instructions;
         states += trace.states;
