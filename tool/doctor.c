@@ -388,7 +388,7 @@ static void print(struct doctor *d, const struct tool_args *args) {
     }
 }
 
-int tool_doctor(const struct tool_args *args) {
+static int look_at_one(const struct tool_args *args) {
     static struct doctor d;
     struct thirl_doctor *seen;
     int rc = thirl_doctor_look(&seen);
@@ -413,4 +413,8 @@ int tool_doctor(const struct tool_args *args) {
     code = code != TOOL_DONE ? code : d.ill ? TOOL_ILL : seen->orders ? TOOL_RISK : TOOL_DONE;
     thirl_doctor_free(&seen);
     return code;
+}
+
+int tool_doctor(const struct tool_args *args) {
+    return args->all ? tool_each_registry(args, look_at_one) : look_at_one(args);
 }

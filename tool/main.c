@@ -126,7 +126,8 @@ const struct tool_verb tool_verbs[] = {
      "to do. Disturbs nobody. The exit\n"
      "code is 7 when somebody waits for what nobody will let go of, else 8 when locks are taken in orders that may "
      "become\n"
-     "a deadlock.\n"},
+     "a deadlock. With --all it looks into each registry of the machine, those of containers included, that this user\n"
+     "may look into.\n"},
     {"cache", "NAME", "read and change a shared cache, and show how it does", FOR_CACHE, 0, true, tool_cache,
      "Behind the name stands what to do: get KEY, put KEY TEXT, remove KEY, or stats, which is done if nothing is "
      "said.\n"

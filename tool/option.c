@@ -205,6 +205,7 @@ static enum tool_exit set(struct tool_args *args, const struct tool_option *opti
         args->keep = true;
         break;
     case OPTION_WHOLE:
+    case OPTION_MACHINE:
         args->all = true;
         break;
     case OPTION_OVER:

@@ -91,6 +91,7 @@ enum {
     X(JOBS, "jobs", 'j', "N", FOR_RUN, "N workers that share what is sent; those that die are started again")          \
     X(RUN_JSON, "json", 0, NULL, FOR_RUN, "of -j: what is told on standard error as JSON objects, and a summary")      \
     X(WHOLE, "all", 'a', NULL, FOR_CLEAN, "whatever belongs to nobody any more")                                       \
+    X(MACHINE, "all", 'a', NULL, FOR_DOCTOR, "each registry that a process of this machine has joined")               \
     X(ECHO, "echo", 'e', NULL, FOR_SERVE, "answer each request with itself")                                           \
     X(TOPIC, "topic", 0, NULL, FOR_SUB, "the topic and a tab before each message")                                     \
     X(CHANNEL, "channel", 'c', "ADDRESS", FOR_ADVISE, "by what that channel does; watches it for a second")            \
@@ -378,6 +379,12 @@ struct place {
 /* What a place in the memory of a process is called; call: it is the address behind a call. The process: as this one sees it (0: not), and
  * its program. */
 void place_name(struct place *, int64_t here, const char *exe, const struct thirl_site *, bool call);
+
+/* ---- machine.c: the registries of this machine --------------------------------------------------------------------- */
+
+/* Does what a verb does for each registry that a process has joined whose open files this one may see, in a process of its own, and prints
+ * which one it is: a line before, or, with --json, elements of an array. The exit code that matters most. */
+int tool_each_registry(const struct tool_args *, int (*verb)(const struct tool_args *));
 
 /* ---- flow.c: what send and recv share ----------------------------------------------------------------------------- */
 

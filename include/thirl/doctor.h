@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who waits for whom, on the whole machine, looked at from outside: what each thread of each process in the registry holds and waits for,
- * since when and from where in its program, and which of them wait in a circle. thirl doctor prints it.
+ * Who waits for whom, looked at from outside: what each thread of each process in the registry holds and waits for,
+ * since when and from where in its program, and which of them wait in a circle. thirl doctor prints it, with --all for each registry
+ * of the machine.
  *
  * Threads leave this in the files of their own processes as they lock, and before they sleep; looking at it disturbs nobody, needs no
  * debugger, and works while those who are looked at are stopped or wait for ever.

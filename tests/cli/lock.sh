@@ -16,7 +16,7 @@ int main(void) {
         return fprintf(stderr, "%s\n", thirl_why()), 1;
     if (fork() == 0)
         return thirl_mutex_lock(mutex->mutex, THIRL_SOON) != THIRL_OWNER_DIED;
-    return puts("ready"), fflush(stdout), sleep(20), 0;
+    return puts("ready"), fflush(stdout), sleep(29), 0;
 }
 END
 tool lock plant/door 2>err
@@ -35,6 +35,24 @@ tool clean plant/door 2>err
 check "and not removed as long as somebody has" contains err 'is in use'
 named() { tool doctor >out && contains out 'area/plant%2Fdoor'; }
 check "thirl doctor tells who waits for it by its name" until_true 100 named
+THIRL_DIR=$work/other/registry begin stranger /dev/null ./lock
+everywhere() {
+    tool doctor --all >out 2>err
+    contains out "registry $THIRL_DIR:" && contains out "registry $work/other/registry:" && contains out 'area/plant%2Fdoor'
+}
+check "with --all in each registry of the machine" until_true 100 everywhere
+tool doctor --all --json >out 2>err
+check "likewise as JSON" contains out "{\"registry\":\"$work/other/registry\",\"seen\":"
+# shellcheck disable=SC2016 # for the inner shell
+if mkdir apart && unshare -m mount -t tmpfs tmpfs apart 2>err; then
+    THIRL_DIR=$work/apart/registry begin hermit /dev/null unshare -m sh -c 'mount -t tmpfs tmpfs apart && exec ./lock'
+    hidden() { tool doctor --all 2>err | grep -Eq "^registry /proc/[0-9]+/root$work/apart/registry:"; }
+    check "and where only a container has it" until_true 100 hidden
+    kill -9 "$(pid_of hermit)"
+else
+    skip "and where only a container has it: $(cat err)"
+fi
+kill -9 "$(pid_of stranger)"
 kill -9 "$(pid_of holder)"
 await holder 2>/dev/null
 tool lock plant/door >out
