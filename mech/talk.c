@@ -174,8 +174,10 @@ int talk_post(struct talk *t) {
     place_ask(t->shm.roll.change, t->shm.roll.place);
     /* A server that leaves removes its rx first and then what was posted: one of us two sees the other. */
     if (faccessat(t->shm.roll.dir, theirs, F_OK, 0) != 0) {
+        int gone = errno == ENOENT ? -EAGAIN
+                                   : err_system(errno, "%s: nobody can tell whether a server is there", t->shm.address);
         (void)unlinkat(t->shm.roll.dir, post, 0);
-        return -EAGAIN;
+        return gone;
     }
     (void)door_knock(&t->door, 0);
     int rc = door_asks(&t->door) ? mate_ring_fifo(&t->shm.roll, &t->shm.mate, SHM_DATA_FIFO) : 0;

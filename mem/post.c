@@ -105,8 +105,10 @@ int post_put(const struct roll *roll, const struct roll_end *to) {
     weave("post.put.after");
     /* A receiver that leaves removes its rx first and then its posts: one of us two sees the other. */
     if (faccessat(roll->dir, theirs, F_OK, 0) != 0) {
+        int rc =
+            errno == ENOENT ? -EAGAIN : err_system(errno, "the channel's directory in the registry cannot be read");
         (void)unlinkat(roll->dir, post, 0);
-        return -EAGAIN;
+        return rc;
     }
     return 0;
 }

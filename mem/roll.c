@@ -558,10 +558,11 @@ void roll_tell(struct roll *roll) {
     (void)futex_wake(roll->change, INT_MAX);
 }
 
+/* Also when nobody can tell: only what is known to be gone is. */
 static bool has_file(const struct roll *roll, struct roll_end end, const char *kind) {
     char file[ROLL_FILE_MAX];
     roll_file(file, end, kind);
-    return faccessat(roll->dir, file, F_OK, 0) == 0;
+    return faccessat(roll->dir, file, F_OK, 0) == 0 || errno != ENOENT;
 }
 
 /* Two threads of an end may look at once, and see it grow. */
@@ -631,7 +632,7 @@ int roll_visit(struct roll *roll, const char *name, int64_t until, bool *alone) 
     (void)snprintf(roll->name, sizeof roll->name, "%s", name);
     (void)snprintf(roll->shown, sizeof roll->shown, "%s", name);
     (void)snprintf(path, sizeof path, "chan/%s", name);
-    if (faccessat(node_dir(), path, F_OK, 0) != 0) {
+    if (faccessat(node_dir(), path, F_OK, 0) != 0 && errno == ENOENT) {
         return -ENOENT;
     }
     int rc = lock_channel(roll, 0600, until);

@@ -230,7 +230,7 @@ static int grant(const struct asked *asked, int dir, const struct want *want, st
     }
     weave("wish.grant.marked");
     int rc = want->flags == asked->flags ? post_one(asked->roll, asked->file, &end) : 0;
-    if (faccessat(dir, "want", F_OK, 0) != 0) {
+    if (faccessat(dir, "want", F_OK, 0) != 0 && errno == ENOENT) {
         post_back(asked->roll, &end); /* it may not have seen the post: pairs with wish_withdraw */
     }
     weave("wish.grant.after");
