@@ -126,9 +126,10 @@ static bool read_place(const char *place, key_t *key, int *id) {
     return place != NULL && read_key(place, dot != NULL ? (size_t)(dot - place) : strlen(place), key);
 }
 
-/* The queue with that key: -1 when there is none. */
+/* The queue with that key: -ENOENT when there is none, or what else keeps the kernel from saying. */
 static int find(key_t key) {
-    return msgget(key, 0);
+    int id = msgget(key, 0);
+    return id < 0 ? -errno : id;
 }
 
 /* Was it made by this user, and never used? Then it may be what somebody had noted before he was killed. */
@@ -138,11 +139,26 @@ static bool is_fresh(int id) {
            about.msg_perm.cuid == geteuid();
 }
 
-/* What is at a place now: its identifier, or -1. */
+/* What is at a place now: its identifier, or as find: only what is known to be gone is. */
 static int there(const char *place) {
+    struct msqid_ds about;
     key_t key;
-    int id, found = read_place(place, &key, &id) ? find(key) : -1;
-    return found < 0 || (id >= 0 ? found != id : !is_fresh(found)) ? -1 : found;
+    int id;
+    if (!read_place(place, &key, &id)) {
+        return -ENOENT;
+    }
+    if (id >= 0 && msgctl(id, IPC_STAT, &about) == 0) {
+        return about.msg_perm.__key == key ? id : -ENOENT;
+    }
+    if (id >= 0 && (errno == EIDRM || errno == EINVAL)) {
+        return -ENOENT;
+    }
+    int found = find(key);
+    return found >= 0 && (id >= 0 ? found != id : !is_fresh(found)) ? -ENOENT : found;
+}
+
+static int say_unknown(const char *what, int code) {
+    return err_system(-code, "%s: the kernel does not say whether its System V queue is there", what);
 }
 
 static int say_foreign(const struct carrier_open *open, key_t key) {
@@ -168,11 +184,14 @@ static int plan_named(const struct carrier_open *open, char place[CARRIER_PLACE_
     if (open->options->raw != 0) {
         return 0;
     }
-    if (read_place(open->place, &noted, &id) && noted == key && there(open->place) >= 0) {
+    bool ours = read_place(open->place, &noted, &id) && noted == key;
+    int found = ours ? there(open->place) : -ENOENT;
+    if (found >= 0) {
         write_place(place, key, id);
         return 0;
     }
-    return find(key) >= 0 ? say_foreign(open, key) : 0;
+    found = found == -ENOENT ? find(key) : found;
+    return found >= 0 ? say_foreign(open, key) : found == -ENOENT ? 0 : say_unknown(open->address, found);
 }
 
 static int plan(const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) {
@@ -185,9 +204,13 @@ static int plan(const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) 
     }
     for (char salt[2] = "a"; *salt < 'a' + KEYS_TRIED; ++*salt) {
         key_t key = key_of(salt, open->key, strlen(open->key));
-        if (find(key) < 0) {
+        int found = find(key);
+        if (found == -ENOENT) {
             write_place(place, key, -1);
             return 0;
+        }
+        if (found < 0) {
+            return say_unknown(open->address, found);
         }
     }
     return err_say(EEXIST, "%s: no key is free for a System V queue", open->address);
@@ -239,6 +262,7 @@ static int make(struct sysv *s, const struct carrier_open *open) {
             if (s->id >= 0 && !is_fresh(s->id)) {
                 return say_foreign(open, s->key);
             }
+            errno = s->id < 0 ? -s->id : 0;
         }
         if (s->id < 0 && errno != ENOENT) {
             return say_refused(open, s->key);
@@ -279,7 +303,7 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
     s->wanted = open->way == MECH_OUT || s->inbox ? 0 : s->type != 0 ? s->type : -LONG_MAX;
     if (open->kind == CARRIER_PLACE) {
         s->id = there(planned);
-        rc = s->id < 0 ? -ENOENT : 0;
+        rc = s->id >= 0 ? 0 : s->id == -ENOENT ? -ENOENT : say_unknown(open->address, s->id);
     } else if (s->id < 0) {
         rc = make(s, open);
     }
@@ -447,7 +471,7 @@ static int left_slot(const char *place, struct carrier_left *left) {
     struct msqid_ds about;
     int id = there(place);
     if (id < 0) {
-        return -ENOENT;
+        return id == -ENOENT ? -ENOENT : say_unknown(place, id);
     }
     if (msgctl(id, IPC_STAT, &about) != 0) {
         return errno == EIDRM || errno == EINVAL
@@ -460,12 +484,14 @@ static int left_slot(const char *place, struct carrier_left *left) {
 
 static int remove_slot(const char *place) {
     int id = there(place);
-    if (id >= 0 && msgctl(id, IPC_RMID, NULL) == 0) {
+    if (id < 0) {
+        return id == -ENOENT ? -ENOENT : say_unknown(place, id);
+    }
+    if (msgctl(id, IPC_RMID, NULL) == 0) {
         return 0;
     }
-    return id < 0 || errno == EIDRM || errno == EINVAL
-               ? -ENOENT
-               : err_system(errno, "the System V queue %s cannot be removed", place);
+    return errno == EIDRM || errno == EINVAL ? -ENOENT
+                                             : err_system(errno, "the System V queue %s cannot be removed", place);
 }
 
 static const struct carrier carrier_sysv = {
