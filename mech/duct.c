@@ -402,8 +402,9 @@ int duct_fd(void *self, enum mech_way way, int *fd) {
             fd_close(&d->tick);
             return rc;
         }
+        /* The first call finds out; asked again, it is as the last call has left it. */
+        duct_relight(d, true, way == MECH_IN ? (d->in.bound ? &d->in.peer : NULL) : d->out.linked ? &d->out.peer : NULL);
     }
-    duct_relight(d, true, way == MECH_IN ? (d->in.bound ? &d->in.peer : NULL) : d->out.linked ? &d->out.peer : NULL);
     *fd = d->epoll;
     return 0;
 }

@@ -284,14 +284,16 @@ void queue_light(struct queue *q, bool lit) {
 int queue_fd(void *self, enum mech_way way, int *fd) {
     struct queue *q = self;
     (void)way;
-    if (q->epoll < 0 && make_user(q) != 0) {
-        int rc = err_system(errno, "%s: no descriptor for event loops", q->address);
-        fd_close(&q->epoll);
-        fd_close(&q->lit);
-        fd_close(&q->tick);
-        return rc;
+    if (q->epoll < 0) {
+        if (make_user(q) != 0) {
+            int rc = err_system(errno, "%s: no descriptor for event loops", q->address);
+            fd_close(&q->epoll);
+            fd_close(&q->lit);
+            fd_close(&q->tick);
+            return rc;
+        }
+        queue_light(q, true); /* where nothing tells, the first call finds out; asked again, it is as that has left it */
     }
-    queue_light(q, true); /* where nothing tells, the first call finds out */
     *fd = q->epoll;
     return 0;
 }

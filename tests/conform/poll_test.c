@@ -18,8 +18,9 @@ static bool readable(int fd, int ms) {
 
 /* Not readable within one -EAGAIN; more tries only for what may happen in between. */
 static void must_calm_down(thirl *end, int fd) {
-    for (int tries = 0; tries < 3; tries++) {
+    for (int tries = 0; tries < 20; tries++) {
         must_be(thirl_recv(end, NULL, 0, NULL, THIRL_NOW), -EAGAIN);
+        must_be(thirl_fd(end), fd); /* which lights nothing */
         if (!readable(fd, 0)) {
             return;
         }
@@ -82,6 +83,26 @@ static void is_readable_while_there_is_something(struct conform *c) {
     must(readable(fd, 0));
     conform_join(&peer);
     must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+/* A loop that asks for the descriptor in each round sleeps, too. */
+static void idles_dark(const struct conform *c, enum thirl_role role) {
+    thirl *end = conform_open(c, role, NULL);
+    must(thirl_fd(end) >= 0);
+    must_calm_down(end, thirl_fd(end));
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+static void a_worker_with_nothing_to_do_stays_dark(struct conform *c) {
+    idles_dark(c, THIRL_PULL);
+}
+
+static void a_subscriber_that_hears_nothing_stays_dark(struct conform *c) {
+    idles_dark(c, THIRL_SUB);
+}
+
+static void a_watcher_of_nothing_stays_dark(struct conform *c) {
+    idles_dark(c, THIRL_WATCH);
 }
 
 static void stay(const struct conform *c, struct peer *stage) {
@@ -224,6 +245,7 @@ static void must_have_nothing(thirl *end, int fd) {
     thirl_msg *request;
     for (int tries = 0; tries < 5; tries++) {
         must_be(thirl_take(end, &request, THIRL_NOW), -EAGAIN);
+        must_be(thirl_fd(end), fd);
         if (!readable(fd, 0)) {
             return;
         }
@@ -548,6 +570,9 @@ int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
         CONFORM(is_readable_while_there_is_something),
         CONFORM(is_readable_when_the_peer_dies),
+        CONFORM_FOR(a_worker_with_nothing_to_do_stays_dark, CONFORM_QUEUE),
+        CONFORM_FOR(a_subscriber_that_hears_nothing_stays_dark, CONFORM_CAST),
+        CONFORM_FOR(a_watcher_of_nothing_stays_dark, CONFORM_EVENT),
         CONFORM(joins_an_epoll),
         CONFORM(shares_with_a_blocking_receiver),
         CONFORM_FOR(a_loop_serves_all_who_come, CONFORM_CALL),
