@@ -278,7 +278,7 @@ int duct_open(struct duct *d, const struct carrier *carrier, const struct mech_o
     int rc = roll_begin(&d->roll, carrier->scheme, open->rest,
                         (open->stream               ? ROLL_STREAM
                          : open->role == THIRL_PAIR ? ROLL_PAIR
-                                                    : ROLL_EVENT) |
+                                                    : ROLL_TELL) |
                             seal_kind(&open->options) * ROLL_CRC,
                         open->sends, open->receives, open->options.mode, until);
     rc = rc != 0 ? rc : roll_type(&d->roll, open->options.of, open->options.mode);

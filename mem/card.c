@@ -54,7 +54,8 @@ int card_check(const struct roll *roll, unsigned pattern, bool alone, unsigned m
                                            "a queue (push, pull)",
                                            "events (notify, watch)",
                                            "messages for all (pub, sub)",
-                                           "calls (call, serve)"};
+                                           "calls (call, serve)",
+                                           "events of one notifier (notify, watch)"};
     const struct card mine = {CARD_MAGIC, CARD_VERSION, pattern};
     struct card card = {.version = 0};
     int rc = read_it(roll->dir, &card);
@@ -81,7 +82,7 @@ int card_check(const struct roll *roll, unsigned pattern, bool alone, unsigned m
     if ((card.pattern & ~ROLL_SEALS) != (pattern & ~ROLL_SEALS)) {
         uint32_t carried = card.pattern & ~ROLL_SEALS;
         return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
-                       patterns[carried <= ROLL_CALL ? carried : 0], patterns[pattern & ~ROLL_SEALS]);
+                       patterns[carried <= ROLL_TELL ? carried : 0], patterns[pattern & ~ROLL_SEALS]);
     }
     if (((card.pattern ^ pattern) & ROLL_CRC) != 0) {
         return err_say(THIRL_EROLE,

@@ -280,7 +280,11 @@ static int check_seats(struct roll *roll, unsigned pattern) {
     if (pattern == ROLL_STREAM && count(roll, roll->writes ? PLACE_SENDS : PLACE_RECEIVES, who, sizeof who) >= 1) {
         return err_say(EBUSY, "%s has its %s: %s", roll->shown, roll->writes ? "writer" : "reader", who);
     }
-    if (pattern == ROLL_EVENT && roll->reads && count(roll, PLACE_RECEIVES, who, sizeof who) >= 1) {
+    if (pattern == ROLL_TELL && roll->writes && count(roll, PLACE_SENDS, who, sizeof who) >= 1) {
+        return err_say(EBUSY, "%s has its notifier: %s; any number of them tell one watcher over shm:// or sig://",
+                       roll->shown, who);
+    }
+    if ((pattern == ROLL_EVENT || pattern == ROLL_TELL) && roll->reads && count(roll, PLACE_RECEIVES, who, sizeof who) >= 1) {
         return err_say(EBUSY, "%s has its watcher: %s", roll->shown, who);
     }
     return 0;

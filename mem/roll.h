@@ -22,8 +22,9 @@ enum roll_pattern {
     ROLL_QUEUE,
     ROLL_EVENT,
     ROLL_CAST,
-    ROLL_CALL
-}; /* a queue, a cast and calls have any number of ends, an event one reader */
+    ROLL_CALL,
+    ROLL_TELL
+}; /* a queue, a cast and calls have any number of ends, an event one reader; to tell, one writer and one reader */
 
 #define ROLL_CRC 0x10000u /* beside the pattern: every message of the channel has a CRC; all its ends say so, or none */
 #define ROLL_TIME 0x20000u /* likewise a time, from which it grows old */
