@@ -52,6 +52,7 @@ int thirl_limits(thirl *end, struct thirl_limits *limits) {
         return rc;
     }
     end->mech->limits(end->state, &answer);
+    answer.full = end->fails ? THIRL_FULL_FAIL : answer.full;
     answer.sends = end->way[MECH_OUT].allowed;
     answer.receives = end->way[MECH_IN].allowed;
     answer.boundaries = !end->stream;

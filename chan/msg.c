@@ -413,7 +413,7 @@ int thirl_msg_attach(thirl_msg *msg, int fd) {
     struct thirl_limits limits = {.size = sizeof limits};
     msg->end->mech->limits(msg->end->state, &limits);
     if (!limits.descriptors || msg->end->mech->send_noted == NULL) {
-        return err_say(EOPNOTSUPP, "%s: descriptors cannot travel there; unix:// carries them", msg->end->address);
+        return err_say(EOPNOTSUPP, "%s: descriptors cannot travel there; a pair over unix:// carries them", msg->end->address);
     }
     if (msg->note.count == THIRL_DESCRIPTORS_MAX) {
         return err_say(EBUSY, "%s: a message carries at most %d descriptors", msg->end->address, THIRL_DESCRIPTORS_MAX);

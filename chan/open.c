@@ -49,8 +49,18 @@ static int understand(const char *address, const struct thirl_options *given, st
     return 0;
 }
 
+/* Where senders wait for room, chan itself sees to it that they need not (end_patience). */
+static bool knows_full(const struct mech *mech, enum thirl_role role, const struct thirl_limits *claims, uint32_t full) {
+    const unsigned waits = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_PUSH | 1u << THIRL_NOTIFY;
+    return (mech->full & 1u << full) != 0 ||
+           (mech->full == 0 && (full == THIRL_FULL_BLOCK ||
+                                (full == THIRL_FULL_FAIL && (waits & 1u << role) != 0 && claims->reliable)));
+}
+
 /* Fills in what neither the address nor the caller has said. */
-static int complete(struct thirl_options *options, const struct mech *mech, const char *address) {
+static int complete(struct thirl_options *options, const struct mech *mech, enum thirl_role role, const char *address) {
+    struct thirl_limits claims = {.size = sizeof claims};
+    mech->claims(&claims);
     options->queue = options->queue == 0 ? mech->queue : options->queue;
     options->max = options->max != 0 ? options->max : mech->max != 0 ? mech->max : MECH_MAX;
     if (options->pool != 0 && mech->pool == 0) {
@@ -71,8 +81,7 @@ static int complete(struct thirl_options *options, const struct mech *mech, cons
         options->type > THIRL_DATAGRAM || options->full > THIRL_FULL_DISCONNECT) {
         return err_say(EINVAL, "%s: an option is out of its range (wait, mode, timeout, type or full)", address);
     }
-    if (options->full != THIRL_FULL_USUAL && (mech->full & 1u << options->full) == 0 &&
-        (mech->full != 0 || options->full != THIRL_FULL_BLOCK)) {
+    if (options->full != THIRL_FULL_USUAL && !knows_full(mech, role, &claims, options->full)) {
         return err_say(EOPNOTSUPP, "%s: in this role %s has no ?full=%s", address, mech->scheme,
                        addr_full_word(options->full));
     }
@@ -94,10 +103,8 @@ static int complete(struct thirl_options *options, const struct mech *mech, cons
     if (options->raw != 0 && !mech->raw) {
         return err_say(EOPNOTSUPP, "%s: %s has no raw form: nobody but thirl could speak it", address, mech->scheme);
     }
-    struct thirl_limits claims = {.size = sizeof claims};
-    mech->claims(&claims);
     if (options->descriptors != 0 && !claims.descriptors) {
-        return err_say(EOPNOTSUPP, "%s: descriptors cannot travel there; unix:// carries them", address);
+        return err_say(EOPNOTSUPP, "%s: descriptors cannot travel there; a pair over unix:// carries them", address);
     }
     return 0;
 }
@@ -299,7 +306,7 @@ static int prepare(struct mech_open *open, enum thirl_role role, struct addr *ad
     mech = mech_for(mech, role);
     int rc = describe(role, open, mech, open->address);
     rc = rc != 0 ? rc : widen(&mech, role, addr->rest, open->address, addr->options.of);
-    rc = rc != 0 ? rc : complete(&addr->options, mech, open->address);
+    rc = rc != 0 ? rc : complete(&addr->options, mech, role, open->address);
     open->rest = addr->rest;
     open->options = addr->options;
     open->mech = mech;

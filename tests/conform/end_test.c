@@ -441,6 +441,50 @@ static void takes_no_nonsense(struct conform *c) {
     must_be(thirl_close(&b, PATIENCE), 0);
 }
 
+/* Empties what was filled when it is told how much that was. */
+static void empty_on_demand(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_PAIR, "queue=16K");
+    conform_send(end, 1, 1);
+    uint64_t count = conform_hear(stage);
+    for (uint64_t i = 0; i <= count; i++) {
+        conform_recv(end, 1000, i);
+    }
+    must_be(thirl_close(&end, PATIENCE), 0);
+}
+
+/* However much time it would have. */
+static void full_may_fail_at_once(struct conform *c) {
+    struct peer peer;
+    struct thirl_limits limits = {.size = sizeof limits};
+    static char data[1000];
+    conform_start(&peer, c, empty_on_demand);
+    thirl *end = conform_open(c, THIRL_PAIR, "queue=16K&full=fail");
+    conform_recv(end, 1, 1);
+    must_be(thirl_limits(end, &limits), 0);
+    must_be(limits.full, THIRL_FULL_FAIL);
+    uint64_t count = 0;
+    int64_t began = 0;
+    int rc = 0;
+    for (; rc == 0; count += rc == 0) {
+        must(count < 100000);
+        began = conform_now();
+        conform_fill(data, sizeof data, count);
+        rc = at_once(c, thirl_send(end, data, sizeof data, PATIENCE));
+    }
+    must_be(rc, -EAGAIN);
+    must(conform_now() - began < 10000 * MS);
+    must_say("full");
+    must(count != 0);
+    conform_tell(&peer, count);
+    struct thirl_want want = {.end = end, .fd = -1, .wanted = THIRL_WANT_ROOM};
+    while ((rc = thirl_send(end, data, sizeof data, THIRL_NEVER)) == -EAGAIN) {
+        must_be(thirl_wait(&want, 1, PATIENCE), 1);
+    }
+    must_be(rc, 0);
+    conform_join(&peer);
+    must(thirl_close(&end, PATIENCE) >= 0);
+}
+
 static void refuses_wrong_options(struct conform *c) {
     static const char *const wrong[] = {"nonsense=1", "queue=1",   "queue=64G", "queue=x", "wait=now",  "mode=7777",
                                         "timeout=-1", "timeout=x", "max=",      "queue",   "type=dgram"};
@@ -468,8 +512,8 @@ static void refuses_wrong_options(struct conform *c) {
     options = THIRL_OPTIONS;
     options.full = THIRL_FULL_DISCONNECT + 1;
     must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, NULL), &options), -EINVAL);
-    must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, "full=fail"), NULL), -EOPNOTSUPP);
-    must_say("full=fail");
+    must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, "full=latest"), NULL), -EOPNOTSUPP);
+    must_say("full=latest");
     must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, "history=1"), NULL), -EOPNOTSUPP);
     must_say("history");
     must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, "full=block"), NULL), 0);
@@ -504,6 +548,7 @@ int main(int argc, char **argv) {
         CONFORM(is_seen_in_the_list),
         CONFORM(takes_no_nonsense),
         CONFORM(refuses_wrong_options),
+        CONFORM(full_may_fail_at_once),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }
