@@ -54,6 +54,9 @@ ssize_t fd_read_at(int fd, void *buffer, size_t size, off_t offset) {
 
 int fd_write(int fd, const void *data, size_t size) {
     size_t done = 0;
+    if (!fd_may_grow(size)) {
+        return -EFBIG;
+    }
     while (done < size) {
         ssize_t n = write(fd, (const char *)data + done, size - done);
         if (n > 0) {
@@ -138,7 +141,23 @@ int fd_make_dirs(const char *path, unsigned mode) {
     return make(part, mode);
 }
 
-bool fd_may_grow(size_t size) {
+bool fd_may_grow(uint64_t size) {
     struct rlimit limit;
     return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur;
+}
+
+int fd_take_space(int fd, uint64_t size) {
+    int rc = fd_may_grow(size) ? 0 : -EFBIG;
+    while (rc == 0 && fallocate(fd, 0, 0, (off_t)size) != 0) {
+        rc = errno == EINTR ? 0 : -errno;
+    }
+    return rc;
+}
+
+ssize_t fd_write_at(int fd, const void *data, size_t size, off_t offset) {
+    if (!fd_may_grow((uint64_t)offset + size)) {
+        return -EFBIG;
+    }
+    ssize_t went = pwrite(fd, data, size, offset);
+    return went < 0 ? -errno : went;
 }

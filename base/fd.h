@@ -36,6 +36,12 @@ int fd_make_dirs(const char *path, unsigned mode);
 int fd_map_error(void);
 
 /* May this process make files of that size? Beyond RLIMIT_FSIZE the kernel answers with SIGXFSZ, so it is asked before. */
-bool fd_may_grow(size_t size);
+bool fd_may_grow(uint64_t size);
+
+/* Gives the whole of a file its space, up to that size; it never gets shorter. 0, or -errno: -EFBIG beyond the limit, without a signal. */
+int fd_take_space(int fd, uint64_t size);
+
+/* pwrite, which is -EFBIG beyond the limit, also where the file is that long already. Bytes written or -errno. */
+ssize_t fd_write_at(int fd, const void *data, size_t size, off_t offset);
 
 #endif

@@ -34,10 +34,8 @@ int door_make(struct door *door, int dir, const char *file, unsigned mode, const
         return err_system(errno, "%s: a door cannot be made in the registry", what);
     }
     weave("door.make.created");
-    int rc = 0;
-    while (rc == 0 && fallocate(fd, 0, 0, (off_t)sizeof *door->page) != 0) {
-        rc = errno == EINTR ? 0 : err_system(errno, "%s: the registry has no room for a door", what);
-    }
+    int rc = fd_take_space(fd, sizeof *door->page);
+    rc = rc != 0 ? err_system(-rc, "%s: the registry has no room for a door", what) : 0;
     if (rc == 0 && fchmod(fd, mode) != 0) {
         rc = err_system(errno, "%s cannot get the mode 0%o", what, mode);
     }

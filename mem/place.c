@@ -55,10 +55,9 @@ static int grow(void *page, int file, uint32_t top, const char *shown) {
         return err_say(EMFILE, "%s has %u ends, which is the most", shown, PLACE_MOST);
     }
     uint64_t had = (size_for(top - 1) + 4095) / 4096 * 4096, wanted = (size_for(top) + 4095) / 4096 * 4096;
-    while (wanted > had && fallocate(file, 0, (off_t)had, (off_t)(wanted - had)) != 0) {
-        if (errno != EINTR) {
-            return err_system(errno, "%s: the registry has no room for one more end", shown);
-        }
+    int rc = wanted > had ? fd_take_space(file, wanted) : 0;
+    if (rc != 0) {
+        return err_system(-rc, "%s: the registry has no room for one more end", shown);
     }
     atomic_store(&places_of(page)->top, top);
     return 0;
@@ -125,7 +124,7 @@ void place_clean(int file) {
         last = some[k].node == 0 ? last : some[k].node;
         if (some[k].node != 0 && !lives) {
             weave("place.clean.before");
-            got = pwrite(file, &none, sizeof none, where(i)) < 0 ? -1 : got;
+            got = fd_write_at(file, &none, sizeof none, where(i)) < 0 ? -1 : got;
         }
     }
 }
@@ -134,8 +133,7 @@ void place_check(int file, uint64_t size) {
     const uint32_t near = PLACE_NEAR;
     uint32_t top;
     if (fd_read_at(file, &top, sizeof top, PLACE_AT) == (ssize_t)sizeof top && size_for(top) > size) {
-        ssize_t ignored = pwrite(file, &near, sizeof near, PLACE_AT);
-        (void)ignored;
+        (void)fd_write_at(file, &near, sizeof near, PLACE_AT);
     }
 }
 

@@ -100,8 +100,9 @@ static int try_lock(int dir, unsigned mode, int *lock) {
         rc = errno == EACCES || errno == EAGAIN ? -EAGAIN : err_system(errno, "the channel's roll cannot be locked");
     } else if (fstat(*lock, &status) != 0 || status.st_nlink == 0) {
         rc = -ESTALE;
-    } else if (status.st_size < ROLL_SIZE && (ftruncate(*lock, 0) != 0 || fallocate(*lock, 0, 0, ROLL_SIZE) != 0)) {
-        rc = err_system(errno, "the registry has no room for a channel");
+    } else if (status.st_size < (off_t)ROLL_SIZE) {
+        rc = ftruncate(*lock, 0) != 0 ? -errno : fd_take_space(*lock, ROLL_SIZE);
+        rc = rc != 0 ? err_system(-rc, "the registry has no room for a channel") : 0;
     }
     if (rc != 0) {
         fd_close(lock);

@@ -250,7 +250,7 @@ static int ring(const struct asked *asked, int dir, const struct want *want, str
     uint64_t other = want->news ^ (uint64_t)clock_now() ^ atomic_add(&rung, 1) << 48 ^ node_id();
     int fd = openat(dir, "want", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd >= 0) {
-        (void)!pwrite(fd, &other, sizeof other, 0);
+        (void)fd_write_at(fd, &other, sizeof other, 0);
     }
     fd_close(&fd);
     weave("wish.ring.said");

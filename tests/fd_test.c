@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -177,9 +178,19 @@ static void knows_the_limit(void **state) {
     limit.rlim_cur = 4096;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
     bool within = fd_may_grow(4096), beyond = fd_may_grow(4097);
+    char block[4097] = {0};
+    int fd = memfd_create("limit", MFD_CLOEXEC);
+    int took = fd_take_space(fd, 4096), more = fd_take_space(fd, 4097), wrote = fd_write(fd, block, 4097);
+    ssize_t last = fd_write_at(fd, block, 1, 4095), behind = fd_write_at(fd, block, 1, 4096); /* no signal */
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     assert_true(within);
     assert_false(beyond);
+    assert_int_equal(took, 0);
+    assert_int_equal(more, -EFBIG);
+    assert_int_equal(wrote, -EFBIG);
+    assert_int_equal(last, 1);
+    assert_int_equal(behind, -EFBIG);
+    assert_int_equal(close(fd), 0);
 }
 
 /* At the limit: whole or not at all, no signal, and one that was pending before stays. */
