@@ -38,6 +38,8 @@ SANITIZE := $(if $(EXTRA),$(SANITIZE_$(EXTRA)) -w)
 
 # Empty, so that a file which defines it as well defines the same.
 CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE=
+# A 32-bit program is to see files and times as large as they are.
+CPPFLAGS += $(if $(filter 4,$(shell echo __SIZEOF_POINTER__ | $(CC) -E -P - 2>&1)),-D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64)
 # A sanitizer names lines, and needs nothing else; the compiler takes half as long for a test that nobody waits for. What is undefined is
 # looked for in the library, and not in its tests.
 SPEED := $(if $(EXTRA),-O1 -g1,-O2 -g)

@@ -7,7 +7,6 @@
 #include <linux/membarrier.h>
 #include <stddef.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -27,20 +26,30 @@ struct wait_entry {
 };
 #define WAIT_ENTRY_U32 2
 
+/* What the kernel takes for a time, whatever the C library makes of struct timespec. */
 struct wait_until {
     int64_t seconds, ns;
 };
+#ifdef SYS_futex_time64
+#define SYS_FUTEX SYS_futex_time64
+#else
+#define SYS_FUTEX SYS_futex
+#endif
+
+static struct wait_until moment(int64_t ns) {
+    return (struct wait_until){.seconds = ns / CLOCK_S, .ns = ns % CLOCK_S};
+}
 
 int futex_wait(const uint32_t *word, uint32_t value, int64_t until) {
-    struct timespec deadline = clock_spec(until < 0 ? 0 : until);
-    long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, until == INT64_MAX ? NULL : &deadline, NULL,
+    struct wait_until deadline = moment(until < 0 ? 0 : until);
+    long r = syscall(SYS_FUTEX, word, FUTEX_WAIT_BITSET, value, until == INT64_MAX ? NULL : &deadline, NULL,
                      FUTEX_BITSET_MATCH_ANY);
     return r < 0 ? -errno : 0;
 }
 
 int futex_nap(const uint32_t *word, uint32_t value, int64_t ns) {
-    struct timespec span = clock_spec(ns);
-    return syscall(SYS_futex, word, FUTEX_WAIT, value, &span, NULL, 0) < 0 ? -errno : 0;
+    struct wait_until span = moment(ns);
+    return syscall(SYS_FUTEX, word, FUTEX_WAIT, value, &span, NULL, 0) < 0 ? -errno : 0;
 }
 
 int futex_wait_many(const struct futex_word *words, unsigned count, int64_t until) {
@@ -49,8 +58,7 @@ int futex_wait_many(const struct futex_word *words, unsigned count, int64_t unti
         entry[i] =
             (struct wait_entry){.value = words[i].value, .address = (uintptr_t)words[i].word, .flags = WAIT_ENTRY_U32};
     }
-    int64_t point = until < 0 ? 0 : until;
-    struct wait_until deadline = {.seconds = point / CLOCK_S, .ns = point % CLOCK_S};
+    struct wait_until deadline = moment(until < 0 ? 0 : until);
     long r = syscall(SYS_futex_waitv, entry, count, 0u, until == INT64_MAX ? NULL : &deadline, CLOCK_MONOTONIC);
     return r < 0 ? -errno : 0;
 }
@@ -60,12 +68,18 @@ int futex_wait_two(const uint32_t *a, uint32_t value_a, const uint32_t *b, uint3
     return futex_wait_many(words, 2, until);
 }
 
+int futex_lend(uint32_t *word, int operation, int64_t until) {
+    struct wait_until deadline = moment(until < 0 ? 0 : until);
+    long r = syscall(SYS_FUTEX, word, operation, 0, until == INT64_MAX ? NULL : &deadline, NULL, 0);
+    return r < 0 ? -errno : 0;
+}
+
 bool futex_differs(const uint32_t *word, uint32_t value) {
     return futex_wait(word, value, 0) != -ETIMEDOUT;
 }
 
 int futex_wake(const uint32_t *word, int count) {
-    long r = syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+    long r = syscall(SYS_FUTEX, word, FUTEX_WAKE, count, NULL, NULL, 0);
     return r < 0 ? -errno : (int)r;
 }
 

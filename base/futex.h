@@ -31,6 +31,9 @@ int futex_wait_many(const struct futex_word *, unsigned count, int64_t until);
  * then it has. */
 bool futex_differs(const uint32_t *word, uint32_t value);
 
+/* FUTEX_LOCK_PI2, FUTEX_TRYLOCK_PI or FUTEX_UNLOCK_PI on a word that lends priority, until that point. 0 or -errno. */
+int futex_lend(uint32_t *word, int operation, int64_t until);
+
 /* Wakes up to count sleepers; how many were woken, or -errno. */
 int futex_wake(const uint32_t *word, int count);
 

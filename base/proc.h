@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 
 struct proc {
     int64_t pid;
@@ -18,6 +19,7 @@ struct proc {
     char boot[40];      /* boot id, "" without /proc */
     char exe[256];      /* path of the program, "" without /proc */
 };
+LAYOUT(proc, 320, exe, 64);
 
 /* Starts the epoch of this process, unless it has one. An end is of this process while proc_epoch() is what this returned
  * when it was opened. 0 when the kernel refuses the page that makes it work, with a sentence. */

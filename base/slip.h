@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 
 /* What can be held or waited for; the lowest four bits of its tag. */
 #define SLIP_KINDS(X)                                                                                                  \
@@ -72,6 +73,7 @@ struct slip {
     } wait;
     struct slip_hold hold[SLIP_HOLDS];
 };
+LAYOUT(slip, 448, hold, 64);
 
 /* A program or library, as a process has it in its memory. */
 struct slip_module {
@@ -79,6 +81,7 @@ struct slip_module {
     uint64_t bias;  /* an address less this is what the file calls it */
     char path[232]; /* NUL-terminated by its process; whoever reads sees to that himself */
 };
+LAYOUT(slip_module, 256, path, 24);
 
 /* That some thread of a process took one object while it held another. */
 struct slip_pair {
@@ -87,6 +90,7 @@ struct slip_pair {
     int32_t thread;
     uint32_t state; /* 0 free, 1 being written, 2 written for good */
 };
+LAYOUT(slip_pair, 56, state, 52);
 
 /* All of these: each pair once, those for which there is no place near where they belong counted. */
 #define SLIP_PAIRS 1024
@@ -94,16 +98,19 @@ struct slip_pairs {
     uint32_t missed;
     __attribute__((aligned(64))) struct slip_pair pair[SLIP_PAIRS];
 };
+LAYOUT(slip_pairs, 57408, pair, 64);
 
 /* Requests that an end of some process has taken and not answered, and the thread (its number) that took each. */
 #define SLIP_TASKS 64
 struct slip_tasks {
     uint32_t used; /* the end is there */
+    uint32_t pad;
     struct slip_task {
         uint64_t call; /* 0: none */
         uint64_t thread;
     } task[SLIP_TASKS];
 };
+LAYOUT(slip_tasks, 1032, task, 8);
 
 /* What a process has left: copies, valid during a callback only. They were made while its threads went on, so a slip may mix moments; whoever
  * reads looks twice. */

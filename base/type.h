@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "base/layout.h"
 #include "include/thirl/thirl.h"
 
 #define TYPE_NAME 44 /* bytes of a name, with its NUL */
@@ -18,6 +19,7 @@ struct type {
     uint32_t alignment;   /* 0: not said */
     char name[TYPE_NAME]; /* "": no type at all */
 };
+LAYOUT(type, 64, name, 20);
 
 /* given may be NULL: no type. Strips "struct " and the like, and hashes the fields. 0 or -EINVAL with a sentence. */
 int type_take(struct type *, const struct thirl_type *given);

@@ -23,6 +23,7 @@
 #ifndef MECH_DESK_H
 #define MECH_DESK_H
 
+#include "base/layout.h"
 #include "mech/shm.h"
 #include "mem/door.h"
 
@@ -32,15 +33,18 @@
 struct desk_page { /* written by its end only */
     struct shm_mark mark;
     LINE_ALIGNED uint32_t asleep; /* its threads behind the door */
-    uint64_t polled;              /* how often its descriptor has gone dark */
-    LINE_ALIGNED uint32_t busy;   /* a server: requests that it has taken and not answered */
-    uint32_t gone;                /* it has left in order */
+    uint32_t pad;
+    uint64_t polled;            /* how often its descriptor has gone dark */
+    LINE_ALIGNED uint32_t busy; /* a server: requests that it has taken and not answered */
+    uint32_t gone;              /* it has left in order */
 };
+LAYOUT(desk_page, 192, polled, 72);
 
 struct desk_head { /* of each message, before its bytes */
     uint64_t call;
     uint64_t deadline; /* its lowest four bits: enum mech_kind, and DESK_AGAIN */
 };
+LAYOUT(desk_head, 16, deadline, 8);
 #define DESK_AGAIN 8u
 #define DESK_KIND 7u
 

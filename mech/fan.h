@@ -22,6 +22,7 @@
 #ifndef MECH_FAN_H
 #define MECH_FAN_H
 
+#include "base/layout.h"
 #include "mech/lamp.h"
 #include "mech/mech.h"
 #include "mem/cast.h"
@@ -43,6 +44,7 @@ struct fan_mark {
     uint64_t node;
     uint32_t number, pad;
 };
+LAYOUT(fan_mark, 32, pad, 28);
 
 struct fan_tx { /* written by the publisher only; the ring stands behind it */
     struct fan_mark mark;
@@ -57,6 +59,7 @@ struct fan_tx { /* written by the publisher only; the ring stands behind it */
     uint32_t polled;            /* counts: its descriptor wants a byte then; 0: it does not */
     struct cast_head cast;
 };
+LAYOUT(fan_tx, 1536, cast, 320);
 
 struct fan_seat {               /* one subscriber at one publisher */
     LINE_ALIGNED uint64_t node; /* 0: free; released last */
@@ -76,6 +79,7 @@ struct fan_rx { /* written by the subscriber only; seats stand behind it, as man
         uint32_t number, pad;
     } whose[POOL_HELD];
 };
+LAYOUT(fan_rx, 1728, whose, 648);
 
 struct fan;
 

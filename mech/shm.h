@@ -14,6 +14,7 @@
 
 #include <pthread.h>
 
+#include "base/layout.h"
 #include "mech/lamp.h"
 #include "mech/mech.h"
 #include "mem/bell.h"
@@ -36,6 +37,7 @@ struct shm_mark {
     uint32_t number;
     uint64_t node;
 };
+LAYOUT(shm_mark, 32, node, 24);
 
 struct shm_link {
     uint64_t node; /* 0: nobody; released last */
@@ -43,6 +45,7 @@ struct shm_link {
     uint32_t pad;
     uint64_t start; /* tx: where the conversation begins */
 };
+LAYOUT(shm_link, 24, start, 16);
 
 struct shm_tx { /* written by the sender only; the lane stands behind it */
     struct shm_mark mark;
@@ -52,8 +55,10 @@ struct shm_tx { /* written by the sender only; the lane stands behind it */
     LINE_ALIGNED struct bell_rope data;    /* the sender rings: there is data */
     LINE_ALIGNED uint32_t cpu;             /* where it ran last */
     char who[NODE_PEER_MAX];               /* "pid 123 (name)": its node may be gone before this is read */
-    uint64_t pool;                         /* the bound of the region behind the lane; 0: none */
+    uint32_t pad;
+    uint64_t pool; /* the bound of the region behind the lane; 0: none */
 };
+LAYOUT(shm_tx, 384, pool, 360);
 
 struct shm_rx { /* written by the receiver only */
     struct shm_mark mark;
@@ -66,6 +71,7 @@ struct shm_rx { /* written by the receiver only */
     LINE_ALIGNED uint32_t cpu;
     uint32_t seat; /* of a conversation: at this end's door */
 };
+LAYOUT(shm_rx, 896, seat, 836);
 
 #define SHM_TX_MAGIC "thirl.tx"
 #define SHM_RX_MAGIC "thirl.rx"

@@ -13,6 +13,7 @@
 #ifndef MECH_WORK_H
 #define MECH_WORK_H
 
+#include "base/layout.h"
 #include "mech/lamp.h"
 #include "mech/mech.h"
 #include "mem/claim.h"
@@ -29,6 +30,7 @@ struct work_rx { /* a worker's file */
     uint64_t node;
     uint32_t number, zero;
 };
+LAYOUT(work_rx, 32, zero, 28);
 
 #define WORK_RX_MAGIC "thirl.wr"
 #define WORK_VERSION 1

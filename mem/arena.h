@@ -18,6 +18,7 @@
 #ifndef MEM_ARENA_H
 #define MEM_ARENA_H
 
+#include "base/layout.h"
 #include "mem/own.h"
 #include "mem/redo.h"
 
@@ -54,6 +55,7 @@ struct arena { /* shared; at a fixed place in the memory it manages */
     struct arena_root root[ARENA_ROOTS];
     LINE_ALIGNED struct redo_log log;
 };
+LAYOUT(arena, 5568, log, 4736);
 
 /* The arena of memory that begins at base: at that offset, a multiple of 64, for blocks from first to end. The memory is zeroed. */
 void arena_begin(void *base, uint64_t at, uint64_t first, uint64_t end);

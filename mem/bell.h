@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 #include "mem/door.h"
 
 /* attention: how many threads sleep, and who else wants to know. */
@@ -35,6 +36,7 @@ struct bell_sleeper { /* in the sleeper's own memory, on a cache line of its own
     uint32_t arms; /* how often a thread has shown that it sleeps, ever */
     uint64_t want; /* do not ring before this position is reached */
 };
+LAYOUT(bell_sleeper, 16, want, 8);
 
 struct bell_rope { /* in the ringer's own memory, likewise */
     uint32_t count;
@@ -43,6 +45,7 @@ struct bell_rope { /* in the ringer's own memory, likewise */
     uint32_t round; /* of POLLED: the last that was answered */
     uint32_t pad;
 };
+LAYOUT(bell_rope, 24, pad, 20);
 
 /* The ringer's side, private. */
 struct bell {

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/layout.h"
 #include "base/weave.h"
 
 #define CARD_MAGIC "thirlcrd"
@@ -22,6 +23,7 @@ struct card {
     uint32_t version;
     uint32_t pattern; /* enum roll_pattern, and ROLL_SEALS */
 };
+LAYOUT(card, 16, pattern, 12);
 
 static int read_it(int dir, struct card *card) {
     int fd = openat(dir, "card", O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
@@ -110,6 +112,7 @@ struct kind {
     uint32_t version, zero;
     struct type type;
 };
+LAYOUT(kind, 80, type, 16);
 
 static int write_type(int dir, const struct kind *kind, unsigned mode) {
     (void)unlinkat(dir, "type~", 0);

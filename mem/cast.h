@@ -23,6 +23,7 @@
 #ifndef MEM_CAST_H
 #define MEM_CAST_H
 
+#include "base/layout.h"
 #include "mem/lane.h"
 
 #define CAST_MARKS 64 /* one for each part of the ring */
@@ -39,6 +40,7 @@ struct cast_head {                /* shared; written by the writer only */
         marked; /* counts the parts that have been begun: mark[marked - 1] is the last one's, modulo */
     struct cast_mark mark[CAST_MARKS];
 };
+LAYOUT(cast_head, 1216, mark, 136);
 
 /* ---- the writer ---- */
 

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "base/layout.h"
 #include "include/thirl/thirl.h"
 #include "mem/lane.h"
 #include "mem/lot.h"
@@ -39,6 +40,7 @@ struct cell_head { /* shared; written by who has its turn */
     LINE_ALIGNED uint64_t now;  /* number of the newest value; 0: there is none yet */
     uint64_t bytes[CELL_SLOTS]; /* how large the value is, of each slot */
 };
+LAYOUT(cell_head, 192, bytes, 136);
 
 struct cell { /* what a process knows of it, checked once */
     struct cell_head *head;

@@ -27,6 +27,7 @@
 #ifndef MEM_CLAIM_H
 #define MEM_CLAIM_H
 
+#include "base/layout.h"
 #include "mem/lane.h"
 #include "mem/pool.h"
 
@@ -50,6 +51,7 @@ struct claim_tx { /* written by the pusher only */
     uint32_t cpu;                 /* where it ran last */
     LINE_ALIGNED uint64_t entry[];
 };
+LAYOUT(claim_tx, 192, entry, 192);
 
 struct claim_room {    /* how workers wake the pusher; shared */
     uint64_t want;     /* it sleeps until everything before this one is done; 0: it does not sleep */
@@ -67,6 +69,7 @@ struct claim_words { /* written by everybody */
     LINE_ALIGNED struct claim_room room;
     LINE_ALIGNED uint64_t word[];
 };
+LAYOUT(claim_words, 128, word, 128);
 
 #define CLAIM_TX_MAGIC "thirl.wq"
 #define CLAIM_WORDS_MAGIC "thirl.cl"

@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 
 #define DOOR_SEATS 4096u
 
@@ -36,6 +37,7 @@ struct door_page { /* the file */
     LINE_ALIGNED uint64_t groups; /* a bit for each word of seats */
     LINE_ALIGNED uint64_t seats[DOOR_SEATS / 64];
 };
+LAYOUT(door_page, 640, seats, 128);
 
 struct door {
     struct door_page *page; /* NULL: none */

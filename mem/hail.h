@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 #include "mem/roll.h"
 
 struct hail_word {
@@ -24,6 +25,7 @@ struct hail {                      /* shared: changed by atomic operations only 
     LINE_ALIGNED uint32_t senders; /* count who comes and goes, where that is of interest: look again */
     uint32_t receivers;
 };
+LAYOUT(hail, 256, receivers, 196);
 
 /* The words of that channel, which this end has joined. */
 struct hail *hail_of(const struct roll *);

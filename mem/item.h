@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/layout.h"
+
 #define ITEM_HEAD 64
 #define ITEM_KEY_MAX UINT16_MAX
 #define ITEM_VALUE_MAX UINT32_MAX
@@ -28,6 +30,7 @@ struct item {              /* shared; its links change under the lock and by red
     uint8_t spare;
     uint8_t uses; /* how often it was found lately: a hint that readers write */
 };
+LAYOUT(item, 64, uses, 63);
 
 _Static_assert(sizeof(struct item) == ITEM_HEAD, "the key follows");
 

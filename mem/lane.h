@@ -25,12 +25,14 @@
 #include <string.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 
 struct lane_head {
     uint64_t
         word; /* low half, the span: bytes to the next header, this one included; high half, the size: payload bytes, and
                     * LANE_SKIP. 0: not committed. */
 };
+LAYOUT(lane_head, 8, word, 0);
 
 #define LANE_SKIP UINT32_C(0x80000000) /* an abandoned record: go on behind it */
 #define LANE_SIZE_MAX UINT32_C(0x7fffffff)

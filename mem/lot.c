@@ -88,7 +88,7 @@ int lot_options(void *own, size_t size, const void *given, const char *call) {
 }
 
 int lot_reserve(int fd, uint64_t from, uint64_t to, const char *what) {
-    if (to > INT64_MAX || !fd_may_grow((size_t)to)) {
+    if (to > INT64_MAX || !fd_may_grow(to)) {
         return err_say(EFBIG, "%s needs a file of %llu bytes, more than this process may make: raise ulimit -f", what,
                        (unsigned long long)to);
     }
@@ -106,7 +106,14 @@ int lot_reserve(int fd, uint64_t from, uint64_t to, const char *what) {
     return 0;
 }
 
-static int map(struct lot *lot, size_t bytes, const char *what) {
+static int map(struct lot *lot, uint64_t file, uint64_t most, const char *what) {
+    uint64_t all = most > file ? most : file;
+    if (all > SIZE_MAX / 2) {
+        return err_say(EFBIG, "%s has %llu bytes, more than a %zu-bit process can map", what, (unsigned long long)all,
+                       8 * sizeof(void *));
+    }
+    size_t bytes = (size_t)all;
+    lot->size = (size_t)file;
     int protection = lot->writable ? PROT_READ | PROT_WRITE : PROT_READ;
     void *at = mmap(NULL, bytes, protection, MAP_SHARED, lot->fd, 0);
     if (at == MAP_FAILED) {
@@ -142,10 +149,9 @@ static int make(struct lot *lot, int dir, const struct lot_plan *plan) {
     if (lot->fd < 0) {
         return err_system(errno, "%s cannot be made in the registry", plan->what);
     }
-    lot->size = (size_t)plan->bytes;
     int rc = lot_reserve(lot->fd, 0, plan->bytes, plan->what);
     rc = rc != 0 ? rc : admit(lot->fd, plan);
-    rc = rc != 0 ? rc : map(lot, plan->map > lot->size ? (size_t)plan->map : lot->size, plan->what);
+    rc = rc != 0 ? rc : map(lot, plan->bytes, plan->map, plan->what);
     if (rc == 0) {
         plan->begin(lot->map, plan->context);
         rc = give_name(lot, dir, plan);
@@ -165,8 +171,7 @@ static int find(struct lot *lot, int dir, const struct lot_plan *plan) {
     if (fstat(lot->fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= 0) {
         return err_say(THIRL_EFORMAT, "%s is no file in the registry, or is empty", plan->what);
     }
-    lot->size = (size_t)status.st_size;
-    return map(lot, plan->map > lot->size ? (size_t)plan->map : lot->size, plan->what);
+    return map(lot, (uint64_t)status.st_size, plan->map, plan->what);
 }
 
 int lot_open(struct lot *lot, const struct lot_plan *plan) {

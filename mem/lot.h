@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/layout.h"
+
 struct lot {
     int fd;
     bool writable, made; /* made: by this very call */
@@ -30,6 +32,7 @@ struct lot_head { /* shared, and never changed */
     char magic[8];
     uint32_t version, size; /* of the whole head */
 };
+LAYOUT(lot_head, 16, size, 12);
 
 void lot_begin(struct lot_head *, const char *magic, uint32_t version, size_t size);
 

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 #include "base/proc.h"
 
 #define NODE_ADDRESS_MAX 320
@@ -52,6 +53,7 @@ struct node_end {
     } out;
     LINE_ALIGNED struct node_count in;
 };
+LAYOUT(node_end, 768, in, 640);
 
 /* Takes a line for an end and fills address and role; state becomes WAITING. Joins the registry first when this process has
  * not yet. Where the registry cannot be used and need is false, the line is private memory that nobody sees.

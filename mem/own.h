@@ -20,11 +20,13 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 
 struct own { /* shared: changed by atomic operations only; all zero is free */
     uint64_t holder;
     uint32_t given, wants;
 };
+LAYOUT(own, 16, wants, 12);
 
 #define OWN_DIED 1                     /* own_take: the last holder died at work */
 #define OWN_SLICE_NS INT64_C(50000000) /* longest sleep before a look at the holder's life */

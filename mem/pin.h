@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 #include "base/weave.h"
 
 #define PIN_SLOTS 30
@@ -38,6 +39,7 @@ struct pin_seat {                /* shared; all zero is free */
     uint32_t spare[3];
     struct pin_slot slot[PIN_SLOTS];
 };
+LAYOUT(pin_seat, 512, slot, 32);
 
 struct pins { /* what a handle knows of all seats, and which are its own */
     struct pin_seat *seat;

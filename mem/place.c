@@ -14,6 +14,7 @@
 #include "base/atomic.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/layout.h"
 #include "base/weave.h"
 #include "mem/node.h"
 
@@ -22,6 +23,7 @@ struct places {
     uint32_t posts;
     struct place near[PLACE_NEAR];
 };
+LAYOUT(places, 776, near, 8);
 
 static struct places *places_of(const void *page) {
     return (struct places *)(void *)((char *)(uintptr_t)page + PLACE_AT);

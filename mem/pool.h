@@ -32,6 +32,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 #include "mem/seg.h"
 
 #define POOL_HELD 64 /* notes of one receiver about one sender */
@@ -49,6 +50,7 @@ struct pool_ref {
     uint32_t at, units; /* of the chunk, which may be larger than its message, in units from the region's beginning */
     uint32_t chunk, generation;
 };
+LAYOUT(pool_ref, 24, generation, 20);
 
 /* ---- the receiver ---- */
 
@@ -56,6 +58,7 @@ struct pool_notes { /* in its page */
     uint64_t mask;  /* a bit for each that counts */
     uint64_t note[POOL_HELD];
 };
+LAYOUT(pool_notes, 520, note, 8);
 
 static inline uint64_t pool_note_of(uint32_t chunk, uint32_t generation) {
     return (uint64_t)generation << 32 | chunk;

@@ -80,25 +80,28 @@ static int map(struct seg *seg, int fd, int protection, const char *what) {
 }
 
 /* What is left for a region of that size: nothing, rather than that a file which was possible without it is not. */
-static size_t round_pool(const struct seg *seg, size_t pool) {
+static size_t round_pool(const struct seg *seg, uint64_t pool) {
     size_t unit = 2 * seg->ring;
-    size_t size = pool == 0 ? 0 : pool > SIZE_MAX / 8 ? SIZE_MAX / 8 / unit * unit : (pool + unit - 1) / unit * unit;
+    size_t size = pool == 0             ? 0
+                  : pool > SIZE_MAX / 8 ? SIZE_MAX / 8 / unit * unit
+                                        : ((size_t)pool + unit - 1) / unit * unit;
     while (size != 0 && !fd_may_grow(seg->head + seg->ring + size)) {
         size = size / 2 / unit * unit;
     }
     return size;
 }
 
-int seg_make(struct seg *seg, int dir, const char *name, size_t head, size_t ring, unsigned mode, const char *what) {
+int seg_make(struct seg *seg, int dir, const char *name, size_t head, uint64_t ring, unsigned mode, const char *what) {
     return seg_make_pooled(seg, dir, name, head, ring, 0, mode, what);
 }
 
-int seg_make_pooled(struct seg *seg, int dir, const char *name, size_t head, size_t ring, size_t pool, unsigned mode,
-                    const char *what) {
+int seg_make_pooled(struct seg *seg, int dir, const char *name, size_t head, uint64_t ring, uint64_t pool,
+                    unsigned mode, const char *what) {
     if (ring > SIZE_MAX / 8) {
-        return err_say(EFBIG, "%s: %zu bytes are more than this machine can map", what, ring);
+        return err_say(EFBIG, "%s: %llu bytes are more than a %zu-bit process can map", what, (unsigned long long)ring,
+                       8 * sizeof(void *));
     }
-    *seg = (struct seg){.head = seg_round(head), .ring = round_ring(ring)};
+    *seg = (struct seg){.head = seg_round(head), .ring = round_ring((size_t)ring)};
     seg->pool = round_pool(seg, pool);
     int fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
@@ -139,6 +142,9 @@ static int map_file(struct seg *seg, int dir, const char *name, size_t head, boo
     int rc = 0;
     if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size < (off_t)seg->head) {
         rc = err_say(THIRL_EFORMAT, "%s (%s) is no segment, or is cut short", what, name);
+    } else if ((uint64_t)status.st_size > SIZE_MAX / 2) {
+        rc = err_say(EFBIG, "%s (%s) has %llu bytes, more than a %zu-bit process can map", what, name,
+                     (unsigned long long)status.st_size, 8 * sizeof(void *));
     } else if (split(seg, (size_t)status.st_size - seg->head, pooled) != 0) {
         rc = err_say(THIRL_EFORMAT, "%s (%s) has a size that no segment has", what, name);
     }

@@ -20,11 +20,11 @@ struct seg {
 
 /* Makes the file name in the open directory dir, which must not be there yet. head and ring are rounded up to what they have
  * to be. mode: permission bits, whatever the umask. Errors name the file's purpose (what), the limit and the remedy. */
-int seg_make(struct seg *, int dir, const char *name, size_t head, size_t ring, unsigned mode, const char *what);
+int seg_make(struct seg *, int dir, const char *name, size_t head, uint64_t ring, unsigned mode, const char *what);
 
 /* The same with a region behind the ring, rounded up, or down to what the limit of file sizes leaves of it: perhaps 0. No space is taken
  * for it. ring is not 0. */
-int seg_make_pooled(struct seg *, int dir, const char *name, size_t head, size_t ring, size_t pool, unsigned mode,
+int seg_make_pooled(struct seg *, int dir, const char *name, size_t head, uint64_t ring, uint64_t pool, unsigned mode,
                     const char *what);
 
 /* Maps such a file read-only. Its size must be head + ring for the head that the caller expects and a ring that is a power

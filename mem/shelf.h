@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/layout.h"
 #include "mem/arena.h"
 #include "mem/item.h"
 #include "mem/lot.h"
@@ -34,6 +35,7 @@
 struct shelf_bucket { /* shared */
     uint64_t version, first;
 };
+LAYOUT(shelf_bucket, 16, first, 8);
 
 struct shelf_head { /* shared */
     struct lot_head lot;
@@ -43,9 +45,11 @@ struct shelf_head { /* shared */
     LINE_ALIGNED uint64_t number; /* version of the newest item */
     uint64_t puts, removed, evicted, expired;
     uint32_t sat; /* see pins.high */
+    uint32_t pad;
     struct sieve sieve;
     struct arena arena;
 };
+LAYOUT(shelf_head, 5824, sieve, 112);
 
 struct shelf { /* what a process knows of it, checked once */
     struct shelf_head *head;

@@ -15,6 +15,7 @@
 #ifndef MEM_SIEVE_H
 #define MEM_SIEVE_H
 
+#include "base/layout.h"
 #include "mem/item.h"
 #include "mem/redo.h"
 
@@ -31,6 +32,7 @@ struct sieve { /* shared, zeroed at first */
     struct sieve_queue queue[SIEVE_LISTS];
     uint64_t ghosts; /* how many were remembered so far: their clock */
 };
+LAYOUT(sieve, 104, ghosts, 96);
 
 struct sieve_view { /* what a process knows of it */
     struct sieve *sieve;

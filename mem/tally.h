@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/layout.h"
 
 #define TALLY_SLEEPS 1u /* somebody sleeps on given */
 #define TALLY_POLLS 2u  /* somebody's descriptor wants a byte */
@@ -39,6 +40,7 @@ struct tally_head {
     uint32_t version, slots;
     struct tally_wish came, room; /* of who watches, and of those who found the table full */
 };
+LAYOUT(tally_head, 192, room, 128);
 
 struct tally {
     struct tally_head *head; /* NULL: none */

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/layout.h"
 #include "base/weave.h"
 #include "mem/post.h"
 
@@ -30,6 +31,7 @@ struct want { /* the file */
     uint32_t version, flags;
     char pattern[NODE_ADDRESS_MAX];
 };
+LAYOUT(want, 344, pattern, 24);
 
 static void path_of(char path[WISH_PATH], struct roll_end end, const char *behind) {
     char node[NODE_NAME_MAX];

@@ -5,6 +5,7 @@
 #ifndef SERVE_AREA_H
 #define SERVE_AREA_H
 
+#include "base/layout.h"
 #include "include/thirl/area.h"
 #include "mem/arena.h"
 #include "mem/lot.h"
@@ -19,6 +20,7 @@ struct area_head { /* shared; changes no more once it has a name, but for the ar
     uint64_t limit;
     LINE_ALIGNED struct arena arena;
 };
+LAYOUT(area_head, 5632, arena, 64);
 
 struct thirl_area {
     struct arena_view view; /* view.arena NULL: raw */

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/layout.h"
 #include "base/proc.h"
 #include "mem/lot.h"
 #include "mem/node.h"
@@ -36,6 +37,7 @@ struct lock_head { /* shared; but for the lock itself it changes no more once it
     struct made made;
     LINE_ALIGNED union thing thing;
 };
+LAYOUT(lock_head, 1088, thing, 64);
 
 struct handle {
     thirl_lock face; /* first: the public pointer is one to the handle */

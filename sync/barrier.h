@@ -22,6 +22,7 @@
 #ifndef SYNC_BARRIER_H
 #define SYNC_BARRIER_H
 
+#include "base/layout.h"
 #include "include/thirl/lock.h"
 #include "sync/rest.h"
 
@@ -46,6 +47,7 @@ struct barrier {
     uint64_t zero[5];
     struct barrier_place place[THIRL_BARRIER_PLACES_MAX];
 };
+LAYOUT(barrier, 1024, place, 64);
 
 /* For calls at that site; as the public ones. */
 int barrier_join(struct barrier *, const void *site);

@@ -13,6 +13,7 @@
 #ifndef SYNC_BEACON_H
 #define SYNC_BEACON_H
 
+#include "base/layout.h"
 #include "include/thirl/lock.h"
 #include "sync/rest.h"
 
@@ -26,6 +27,7 @@ struct beacon {
     uint32_t flags, zero;
     uint64_t zeros[5];
 };
+LAYOUT(beacon, 64, zeros, 24);
 
 /* For a call at that site; as thirl_event_wait. */
 int beacon_wait(struct beacon *, int64_t until, const void *site);

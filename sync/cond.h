@@ -23,6 +23,7 @@
 #ifndef SYNC_COND_H
 #define SYNC_COND_H
 
+#include "base/layout.h"
 #include "sync/mutex.h"
 
 struct cond {
@@ -31,6 +32,7 @@ struct cond {
     uint32_t all;  /* counts what lets everybody look */
     uint32_t zero[11];
 };
+LAYOUT(cond, 64, zero, 20);
 
 /* For a call at that site; as thirl_cond_wait. */
 int cond_wait(struct cond *, struct mutex *, int64_t until, const void *site);

@@ -5,6 +5,7 @@
 #ifndef SYNC_MUTEX_H
 #define SYNC_MUTEX_H
 
+#include "base/layout.h"
 #include "include/thirl/lock.h"
 #include "sync/owner.h"
 
@@ -20,6 +21,7 @@ struct mutex {
     uint32_t deaths;    /* how often somebody was told of one */
     uint32_t zero;
 };
+LAYOUT(mutex, 56, zero, 52);
 
 /* Takes it for a call at that site; as thirl_mutex_lock. */
 int mutex_lock(struct mutex *, int64_t until, const void *site);

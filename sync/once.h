@@ -6,6 +6,7 @@
 #ifndef SYNC_ONCE_H
 #define SYNC_ONCE_H
 
+#include "base/layout.h"
 #include "include/thirl/lock.h"
 #include "sync/rest.h"
 
@@ -17,6 +18,7 @@ struct once {
     uint32_t thread; /* of the owner: 0 before and after */
     uint32_t zero[3];
 };
+LAYOUT(once, 32, zero, 20);
 
 /* For a call at that site; as thirl_once_begin. */
 int once_begin(struct once *, int64_t until, const void *site);

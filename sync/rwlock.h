@@ -23,6 +23,7 @@
 #ifndef SYNC_RWLOCK_H
 #define SYNC_RWLOCK_H
 
+#include "base/layout.h"
 #include "sync/owner.h"
 
 struct rwlock {
@@ -34,6 +35,7 @@ struct rwlock {
     int64_t counted; /* when shares were last counted anew */
     uint64_t zero[3];
 };
+LAYOUT(rwlock, 64, zero, 40);
 
 /* For a call at that site; as thirl_rwlock_read and thirl_rwlock_write. */
 int rwlock_read(struct rwlock *, int64_t until, const void *site);

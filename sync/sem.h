@@ -16,6 +16,7 @@
 #ifndef SYNC_SEM_H
 #define SYNC_SEM_H
 
+#include "base/layout.h"
 #include "include/thirl/lock.h"
 #include "sync/rest.h"
 
@@ -28,6 +29,7 @@ struct sem {
     uint64_t zero[5];
     uint64_t holder[THIRL_SEM_PERMITS_MAX]; /* a process, and the last 16 bits of the number of its thread; 0: free */
 };
+LAYOUT(sem, 512, holder, 64);
 
 /* Takes a permit for a call at that site; as thirl_sem_wait. */
 int sem_take(struct sem *, int64_t until, const void *site);

@@ -10,11 +10,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/futex.h"
 #include "sync/mutex.h"
 
 #ifndef FUTEX_LOCK_PI2
@@ -22,12 +21,6 @@
 #endif
 #define THREAD UINT32_C(0x3fffffff)
 #define DIED UINT32_C(0x40000000)
-
-static int call(uint32_t *word, int operation, int64_t until) {
-    struct timespec deadline = clock_spec(until < 0 ? 0 : until);
-    long r = syscall(SYS_futex, word, operation, 0, until == INT64_MAX ? NULL : &deadline, NULL, 0);
-    return r < 0 ? -errno : 0;
-}
 
 static int belongs_here(const struct mutex *m) {
     static uint64_t here;
@@ -79,9 +72,9 @@ static bool is_left(const struct mutex *m, uint32_t seen) {
 
 static int wait_in_kernel(struct mutex *m, int64_t until) {
     if (until != 0) {
-        return call(&m->futex, FUTEX_LOCK_PI2, until);
+        return futex_lend(&m->futex, FUTEX_LOCK_PI2, until);
     }
-    int rc = call(&m->futex, FUTEX_TRYLOCK_PI, INT64_MAX);
+    int rc = futex_lend(&m->futex, FUTEX_TRYLOCK_PI, INT64_MAX);
     return rc == -EDEADLK ? -EAGAIN : rc;
 }
 
@@ -133,7 +126,7 @@ void urgent_give(struct mutex *m, const struct party *me) {
     atomic_store(&m->holder, UINT64_C(0));
     weave("urgent.give.before");
     if (!atomic_cas(&m->futex, &own, 0u)) {
-        (void)call(&m->futex, FUTEX_UNLOCK_PI, INT64_MAX);
+        (void)futex_lend(&m->futex, FUTEX_UNLOCK_PI, INT64_MAX);
     }
     weave("urgent.give.after");
 }

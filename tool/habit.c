@@ -3,6 +3,7 @@
  * What a channel really does, as a wish of advise: from the counters of its ends over a moment, or from a trace that ?spy= wrote.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,7 +172,7 @@ static void add_size(struct trace *t, bool out, uint64_t size, double at) {
 
 static bool read_field(const char *text, const char *name, uint64_t *value) {
     const char *at = strstr(text, name);
-    return at && sscanf(at + strlen(name), "%lu", value) == 1;
+    return at && sscanf(at + strlen(name), "%" SCNu64, value) == 1;
 }
 
 static void note_end(struct trace *t, long pid, unsigned number, uint32_t role) {

@@ -5,7 +5,7 @@
  * Each is a struct that lives in memory which all its users share, in a struct of their own; or it has a name, and needs no memory of
  * theirs (thirl_lock_open). It holds no pointer, may be mapped anywhere, and works between PID namespaces that share one registry
  * directory ($THIRL_DIR).
- * Processes of one host and of one architecture's layout. Memory of zeros is no lock yet (-EINVAL), but a thirl_once.
+ * Processes of one host, 32-bit and 64-bit ones alike. Memory of zeros is no lock yet (-EINVAL), but a thirl_once.
  *
  * Every function may be called from any thread. Deadlines are absolute: THIRL_NOW tries, THIRL_NEVER waits as long as it takes,
  * THIRL_SOON is 30 seconds. A death is noticed within 50 milliseconds of the kernel's knowing; a process that is only stopped is not dead.
@@ -26,6 +26,9 @@ extern "C" {
  * that, repair it and say so (mend); or let go without a word, and the next one is told; or give it up for all (condemn). */
 #define THIRL_OWNER_DIED 16
 
+/* What a lock is made of lies alike in 32-bit and 64-bit programs, also inside structs of theirs. */
+#define THIRL_EIGHT __attribute__((aligned(8)))
+
 /* For init, or-ed. */
 enum thirl_lock_flags {
     THIRL_LOCK_RECURSIVE = 1, /* its holder may take it again, and lets go as often */
@@ -40,7 +43,7 @@ enum thirl_lock_flags {
 /* ---- mutex ------------------------------------------------------------------------------------------------------- */
 
 typedef struct thirl_mutex {
-    uint64_t thirl_own[8];
+    uint64_t thirl_own[8] THIRL_EIGHT;
 } thirl_mutex;
 
 /* Makes a mutex of memory that nobody uses yet. Flags: RECURSIVE, INHERIT, DEADLOCK. */
@@ -66,7 +69,7 @@ THIRL_API int thirl_mutex_condemn(thirl_mutex *mutex);
 
 /* Any number read at once, or one writes. Once one is about to write, those who come later wait until it has written. */
 typedef struct thirl_rwlock {
-    uint64_t thirl_own[8];
+    uint64_t thirl_own[8] THIRL_EIGHT;
 } thirl_rwlock;
 
 /* Makes one of memory that nobody uses yet. Flags: DEADLOCK. */
@@ -97,7 +100,7 @@ THIRL_API int thirl_rwlock_condemn(thirl_rwlock *lock);
 
 /* Whoever has a mutex waits here until what the mutex guards may have become what he waits for. */
 typedef struct thirl_cond {
-    uint64_t thirl_own[8];
+    uint64_t thirl_own[8] THIRL_EIGHT;
 } thirl_cond;
 
 /* Makes one of memory that nobody uses yet. No flags so far: 0. */
@@ -121,7 +124,7 @@ THIRL_API int thirl_cond_broadcast(thirl_cond *cond);
 /* ---- semaphore --------------------------------------------------------------------------------------------------- */
 
 typedef struct thirl_sem {
-    uint64_t thirl_own[64];
+    uint64_t thirl_own[64] THIRL_EIGHT;
 } thirl_sem;
 
 #define THIRL_SEM_PERMITS_MAX 56        /* permits that come back */
@@ -149,7 +152,7 @@ THIRL_API int thirl_sem_post(thirl_sem *sem);
 /* ---- event ------------------------------------------------------------------------------------------------------- */
 
 typedef struct thirl_event {
-    uint64_t thirl_own[8];
+    uint64_t thirl_own[8] THIRL_EIGHT;
 } thirl_event;
 
 /* Makes an event of memory that nobody uses yet; it is not set. Flags: 0, or AUTOMATIC.
@@ -174,7 +177,7 @@ THIRL_API THIRL_CHECK int thirl_event_wait(thirl_event *event, thirl_time until)
 /* What is to be done once by all processes together. It needs no init: memory of zeros, such as a new file, is one that is not done yet,
  * so it can stand guard over the init of everything else. */
 typedef struct thirl_once {
-    uint64_t thirl_own[4];
+    uint64_t thirl_own[4] THIRL_EIGHT;
 } thirl_once;
 
 /* Positive answers of thirl_once_begin: it is the caller's to do, and until it has called thirl_once_end all others wait. With
@@ -192,7 +195,7 @@ THIRL_API int thirl_once_end(thirl_once *once, int done);
 /* ---- barrier ----------------------------------------------------------------------------------------------------- */
 
 typedef struct thirl_barrier {
-    uint64_t thirl_own[128];
+    uint64_t thirl_own[128] THIRL_EIGHT;
 } thirl_barrier;
 
 #define THIRL_BARRIER_PLACES_MAX 60
