@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/number.h"
 
 #define SENTENCE_MAX 640
 
@@ -47,8 +48,7 @@ static const char *describe(int code) {
     default:
         break;
     }
-    /* Not strerror: that one may translate, and allocates for it. */
-    const char *text = strerrordesc_np(code);
+    const char *text = number_text(code);
     return text ? text : "unknown error";
 }
 
@@ -108,6 +108,6 @@ const char *thirl_error_name(int code) {
     default:
         break;
     }
-    const char *name = number <= INT32_MAX ? strerrorname_np((int)number) : NULL;
+    const char *name = number <= INT32_MAX ? number_name((int)number) : NULL;
     return name ? name : "unknown";
 }

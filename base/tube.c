@@ -25,6 +25,17 @@
 #define RWF_NOSIGNAL 0x00000100 /* Linux 6.18 */
 #endif
 
+#ifndef __GLIBC__ /* other C libraries may lack these */
+#include <sys/syscall.h>
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x00000008
+#endif
+#define preadv2(fd, parts, count, at, flags)                                                                           \
+    syscall(SYS_preadv2, fd, parts, (long)(count), (long)(at), -1L, (long)(flags))
+#define pwritev2(fd, parts, count, at, flags)                                                                          \
+    syscall(SYS_pwritev2, fd, parts, (long)(count), (long)(at), -1L, (long)(flags))
+#endif
+
 #define SIZE_MAX_USUAL (UINT64_C(1) << 20)
 
 int tube_own(int *fd, int access) {

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -21,7 +22,11 @@
 #include "base/weave.h"
 #include "mem/nodefile.h"
 
-#define ROBUST_WAITERS UINT32_C(0x80000000) /* FUTEX_WAITERS: the kernel wakes whoever sleeps on the word at death */
+#ifdef __GLIBC__
+#define LIFE_AT 0
+#else
+#define LIFE_AT 4 /* musl's */
+#endif
 
 static struct {
     pthread_mutex_t lock;
@@ -147,6 +152,7 @@ static void describe(struct node_file *file) {
     file->uid = geteuid();
     file->gid = getegid();
     proc_self(&file->who);
+    file->life_at = LIFE_AT;
 }
 
 /* Makes the file under a name that sweepers take for unfinished, locks it, and only then gives it its own. A sweeper that
@@ -353,7 +359,6 @@ uint64_t node_id(void) {
 }
 
 const uint32_t *node_life_word(uint32_t number) {
-#ifdef __GLIBC__
     struct node_life *life = &own.map->life[number % NODE_LIVES];
     (void)pthread_mutex_lock(&own.lock);
     if (!life->made) {
@@ -369,14 +374,13 @@ const uint32_t *node_life_word(uint32_t number) {
     if (rc == EOWNERDEAD) {
         rc = pthread_mutex_consistent(&life->held);
     }
-    uint32_t *word = (uint32_t *)(void *)&life->held; /* glibc's lock word is the first */
-    if (rc == 0) {
+    uint32_t *word = (uint32_t *)(void *)life + LIFE_AT / sizeof(uint32_t);
+    if (rc == 0 && (atomic_load(word) & ROBUST_OWNER) != (uint32_t)syscall(SYS_gettid)) {
+        own.map->life_at = sizeof *life; /* a C library that keeps it elsewhere: there is none */
+    } else if (rc == 0) {
         (void)__atomic_fetch_or(word, ROBUST_WAITERS, __ATOMIC_ACQ_REL);
     }
+    bool there = (rc == 0 || rc == EBUSY) && own.map->life_at == LIFE_AT;
     (void)pthread_mutex_unlock(&own.lock);
-    return rc == 0 || rc == EBUSY ? word : NULL;
-#else
-    (void)number;
-    return NULL;
-#endif
+    return there ? word : NULL;
 }

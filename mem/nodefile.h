@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "base/layout.h"
 #include "base/slip.h"
 #include "mem/node.h"
 
@@ -36,6 +37,10 @@ extern const struct node_part_place {
     uint32_t most, step;
 } node_part_places[NODE_PART_COUNT];
 
+#define ROBUST_WAITERS UINT32_C(0x80000000) /* FUTEX_WAITERS: the kernel wakes whoever sleeps on the word at death */
+#define ROBUST_DIED UINT32_C(0x40000000)
+#define ROBUST_OWNER UINT32_C(0x3fffffff)
+
 struct node_life {
     LINE_ALIGNED pthread_mutex_t held; /* robust */
     uint32_t made;
@@ -51,9 +56,12 @@ struct node_file {
     uint32_t uid, gid;
     uint32_t has[NODE_PART_COUNT]; /* of each part: those that have their space */
     struct proc who;
+    uint32_t life_at,
+        zero; /* in each life, the word that the kernel changes: where the C library of its maker keeps it */
     struct node_life life[NODE_LIVES];
     LINE_ALIGNED struct node_end end[]; /* NODE_ENDS of them; space is taken as they are used */
 };
+LAYOUT(node_file, 4480, end, 4480);
 
 /* Where a part lies: a struct in which each is as long as it is. */
 #define NODE_PAGE 4096

@@ -21,8 +21,6 @@
 #include "mem/nodefile.h"
 #include "mem/shed.h"
 
-#define ROBUST_DIED UINT32_C(0x40000000)
-#define ROBUST_OWNER UINT32_C(0x3fffffff)
 #define DOUBT_NS CLOCK_S
 
 void node_name(char name[NODE_NAME_MAX], uint64_t id) {
@@ -145,8 +143,10 @@ int node_read_part(int fd, const struct node_file *file, enum node_part part, vo
 }
 
 static void watch_life(struct node_peer *peer, const struct node_file *file, uint32_t number) {
-    const uint32_t *word = (const uint32_t *)(const void *)&file->life[number % NODE_LIVES].held;
-    uint32_t value = atomic_load(word);
+    uint32_t at = atomic_peek(&file->life_at);
+    bool lies = at % sizeof(uint32_t) != 0 || at >= sizeof(struct node_life);
+    const uint32_t *word = (const uint32_t *)(const void *)&file->life[number % NODE_LIVES] + (lies ? 0 : at / 4);
+    uint32_t value = lies ? 0 : atomic_load(word);
     peer->life = (value & ROBUST_OWNER) != 0 && (value & ROBUST_DIED) == 0 ? word : NULL;
     peer->life_value = value;
     peer->doubt = peer->life == NULL ? clock_now() + DOUBT_NS : 0; /* it may be ending already */

@@ -15,6 +15,9 @@
 #include "base/fd.h"
 #include "base/weave.h"
 
+#ifndef MADV_POPULATE_WRITE /* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
 #define CIRCLE 8 /* chunks of one size, where half of the bound is enough for them: one look for many messages */
 #define VAIN 64  /* tries with a full file system of which one asks the kernel */
 
@@ -333,10 +336,8 @@ static int reserve(struct pool *pool, uint64_t offset, uint64_t size, const char
     if (rc != 0) {
         return err_system(errno, "%s cannot take %llu bytes for a message", what, (unsigned long long)size);
     }
-#ifdef MADV_POPULATE_WRITE
     /* Here, and not one page after another while the message is written. */
     (void)madvise(seg_pool(pool->seg) + offset, size, MADV_POPULATE_WRITE);
-#endif
     return 0;
 }
 

@@ -18,6 +18,10 @@
 #include "base/fd.h"
 #include "serve/area.h"
 
+#ifndef MADV_POPULATE_READ /* Linux 5.14 */
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 #define HUGE_PAGE (UINT64_C(1) << 21)
 #define COLLAPSE_TRIES 8
 #define BIND 2 /* MPOL_BIND */
@@ -159,11 +163,9 @@ static int fill_holes(struct thirl_area *area, uint64_t bytes) {
     if (area->writable) {
         return lot_reserve(area->fd, 0, bytes, area->shown);
     }
-#ifdef MADV_POPULATE_READ
     if (bytes != 0 && madvise(area->base, bytes, MADV_POPULATE_READ) != 0 && errno != EINVAL) {
         return err_say(ENOSPC, "%s has holes, and the file system it lies in is full: make room there", area->shown);
     }
-#endif
     return 0;
 }
 
@@ -209,12 +211,10 @@ static int attach(struct thirl_area *area, int id, bool made, const struct thirl
     area->mapped = about.shm_segsz;
     (void)madvise(base, about.shm_segsz, MADV_DONTFORK);
     bind_node(area, o->numa);
-#ifdef MADV_POPULATE_WRITE
     if (made && madvise(base, about.shm_segsz, MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
         (void)shmctl(id, IPC_RMID, NULL);
         return err_system(errno, "%s: no memory for %zu bytes", area->shown, (size_t)about.shm_segsz);
     }
-#endif
     return 0;
 }
 
