@@ -19,8 +19,8 @@ struct held {
 };
 
 struct ties {
-    unsigned *first; /* thread of each process */
-    struct held *held;
+    const unsigned *first; /* thread of each process */
+    const struct held *held;
     size_t count;
 };
 
@@ -222,8 +222,11 @@ static unsigned find_givers(const struct knot *knot, const unsigned *first, cons
         if (knot->thread[giver[i]].slip.wait.kind == SLIP_NOTHING) return found;
     }
     *any = found != 0;
+    if (givers == 0) {
+        return found;
+    }
     memcpy(out, giver, givers * sizeof *out);
-    return givers != 0 ? givers : found;
+    return givers;
 }
 
 /* What a thread waits for, if its process lives: how many. *any: one of them is enough. */
@@ -262,14 +265,16 @@ static bool find_edges(struct knot *knot, const struct ties *ties) {
 }
 
 int knot_tie(struct knot *knot) {
-    struct ties ties = {.first = calloc((size_t)knot->processes + 1, sizeof *ties.first)};
-    if (ties.first != NULL) {
-        find_firsts(knot, ties.first);
-        ties.held = sort_held(knot, ties.first, &ties.count);
+    size_t count = 0;
+    unsigned *first = calloc((size_t)knot->processes + 1, sizeof *first);
+    if (first != NULL) {
+        find_firsts(knot, first);
     }
-    bool fits = ties.held != NULL && find_edges(knot, &ties) && web_prune(&knot->web);
-    free(ties.held);
-    free(ties.first);
+    struct held *held = first != NULL ? sort_held(knot, first, &count) : NULL;
+    const struct ties ties = {first, held, count};
+    bool fits = held != NULL && find_edges(knot, &ties) && web_prune(&knot->web);
+    free(held);
+    free(first);
     return fits ? 0 : say_full();
 }
 
