@@ -98,14 +98,6 @@ static bool can(void) {
     return false;
 }
 
-static bool wait_word(const uint32_t *word, uint32_t value) {
-    for (int64_t until = clock_now() + 20 * CLOCK_S; atomic_load(word) < value;) {
-        if (clock_now() > until) return false;
-        room_sleep(CLOCK_MS / 5);
-    }
-    return true;
-}
-
 /* Three pass a ball, each to the next. */
 static int pass(uint32_t who) {
     for (int i = 0; i < ROUNDS; i++) {
@@ -158,7 +150,7 @@ static void readers_and_writers_are_told_apart(void **state) {
 static int stay_as_reader(uint32_t who) {
     CHECK(thirl_rwlock_read(&board->lock, thirl_in_ms(20000)) == 0);
     (void)atomic_add(&board->in, 1u);
-    CHECK(who != 0 || wait_word(&board->go, 1));
+    CHECK(who != 0 || member_wait(&board->go, 1));
     if (who != 0) (void)pause();
     CHECK(thirl_rwlock_unlock(&board->lock) == 0);
     return 0;
@@ -177,7 +169,7 @@ static void one_of_two_dies(void **state) {
     struct guest stays = {stay_as_reader, 0}, dies = {stay_as_reader, 1};
     anew();
     pid_t first = invite(&stays), second = invite(&dies);
-    assert_true(wait_word(&board->in, 2));
+    assert_true(member_wait(&board->in, 2));
     kill(second, SIGKILL);
     assert_int_equal(room_reap(second), 128 + SIGKILL);
     assert_int_equal(thirl_rwlock_write(&board->lock, thirl_in_ms(200)), -ETIMEDOUT);
@@ -214,7 +206,7 @@ static bool both_come(struct stay *stay, int (*body)(uint32_t)) {
     stay->second = (struct guest){body, 1};
     stay->pid[0] = invite(&stay->first);
     stay->pid[1] = invite(&stay->second);
-    return wait_word(&board->in, 2);
+    return member_wait(&board->in, 2);
 }
 
 static void second_dies(const struct stay *stay) {
@@ -231,7 +223,7 @@ static void first_goes(const struct stay *stay) {
 static int stay_there(uint32_t who) {
     (void)atomic_add(&board->in, 1u);
     if (who != 0) (void)pause();
-    CHECK(wait_word(&board->go, 1));
+    CHECK(member_wait(&board->go, 1));
     return 0;
 }
 
@@ -295,12 +287,12 @@ static void what_is_done_once_is_inherited(void **state) {
     struct guest one = {begin_it, 0}, two = {begin_it, 1};
     anew();
     pid_t first = invite(&one);
-    assert_true(wait_word(&board->in, 1));
+    assert_true(member_wait(&board->in, 1));
     assert_int_equal(thirl_once_begin(&board->once, thirl_in_ms(100)), -ETIMEDOUT);
     pid_t second = invite(&two);
     kill(first, SIGKILL);
     assert_int_equal(room_reap(first), 128 + SIGKILL);
-    assert_true(wait_word(&board->in, 2));
+    assert_true(member_wait(&board->in, 2));
     assert_int_equal(thirl_once_begin(&board->once, thirl_in_ms(100)), -ETIMEDOUT);
     kill(second, SIGKILL);
     assert_int_equal(room_reap(second), 128 + SIGKILL);
@@ -325,7 +317,7 @@ static void events_wake_one(void **state) {
     pid_t first = invite(&one), second = invite(&two);
     for (uint32_t i = 0; i < ROUNDS / 2; i++) {
         assert_int_equal(thirl_event_set(&board->event), 0);
-        assert_true(wait_word(&board->at, i + 1));
+        assert_true(member_wait(&board->at, i + 1));
         assert_int_equal(atomic_load(&board->at), i + 1);
     }
     kill(second, SIGKILL);
@@ -333,7 +325,7 @@ static void events_wake_one(void **state) {
     uint32_t at = atomic_load(&board->at);
     for (uint32_t i = 0; i < ROUNDS / 4; i++) {
         assert_int_equal(thirl_event_set(&board->event), 0);
-        assert_true(wait_word(&board->at, at + i + 1));
+        assert_true(member_wait(&board->at, at + i + 1));
     }
     kill(first, SIGKILL);
     assert_int_equal(room_reap(first), 128 + SIGKILL);
@@ -356,7 +348,7 @@ static void a_lock_by_name_is_inherited(void **state) {
     thirl_lock *lock;
     anew();
     pid_t pid = invite(&guest);
-    assert_true(wait_word(&board->in, 1));
+    assert_true(member_wait(&board->in, 1));
     assert_int_equal(thirl_lock_open(&lock, "apart", THIRL_LOCK_MUTEX, NULL), 0);
     assert_int_equal(thirl_mutex_lock(lock->mutex, thirl_in_ms(100)), -ETIMEDOUT);
     kill(pid, SIGKILL);
@@ -412,7 +404,7 @@ static void a_state_has_writers_apart(void **state) {
     for (int round = 0; round < 5; round++) {
         second_dies(&two);
         two.pid[1] = invite(&two.second);
-        assert_true(wait_word(&board->in, (uint32_t)round + 3));
+        assert_true(member_wait(&board->in, (uint32_t)round + 3));
         for (int i = 0; i < 200; i++) {
             assert_int_equal(thirl_state_wait(s, &version, thirl_in_ms(9000)), 0);
             assert_int_equal(thirl_state_get(s, value, sizeof value, &size, NULL), 0);

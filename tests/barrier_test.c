@@ -43,15 +43,6 @@ static void anew(uint32_t places) {
     assert_int_equal(thirl_mutex_init(&board->mutex, THIRL_LOCK_DEADLOCK), 0);
 }
 
-static bool wait_word(const uint32_t *word, uint32_t value) {
-    int64_t until = clock_now() + 20 * CLOCK_S;
-    while (atomic_load(word) < value) {
-        if (clock_now() > until) return false;
-        room_sleep(CLOCK_MS / 5);
-    }
-    return true;
-}
-
 static void answers_of_one_thread(void **state) {
     (void)state;
     uint32_t generation = 77;
@@ -89,7 +80,7 @@ static int come_once(void *argument) {
     (void)argument;
     CHECK(thirl_barrier_join(&board->barrier) == 0);
     atomic_store(&board->ready, 1);
-    CHECK(wait_word(&board->go, 1));
+    CHECK(member_wait(&board->go, 1));
     CHECK(thirl_barrier_wait(&board->barrier, &generation, thirl_in_ms(9000)) == 0);
     CHECK(generation == 1);
     CHECK(thirl_barrier_leave(&board->barrier) == 0);
@@ -102,7 +93,7 @@ static void who_gave_up_has_not_come(void **state) {
     assert_int_equal(thirl_barrier_join(&board->barrier), 0);
     assert_int_equal(thirl_barrier_wait(&board->barrier, NULL, THIRL_NOW), -EAGAIN);
     pid_t child = room_fork(come_once, NULL);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     int64_t began = clock_now();
     assert_int_equal(thirl_barrier_wait(&board->barrier, NULL, thirl_in_ms(120)), -ETIMEDOUT);
     assert_true(clock_now() - began >= 120 * CLOCK_MS && clock_now() - began < 2 * CLOCK_S);
@@ -185,7 +176,7 @@ static void processes_go_round(void **state) {
     pid_t child[MOST];
     anew(MOST);
     for (int c = 0; c < MOST; c++) child[c] = room_fork(go_round, &board->came[c]);
-    for (int c = 0; c < MOST; c++) assert_true(wait_word(&board->came[c], ROUNDS));
+    for (int c = 0; c < MOST; c++) assert_true(member_wait(&board->came[c], ROUNDS));
     atomic_store(&board->go, 1);
     for (int c = 0; c < MOST; c++) assert_int_equal(room_reap(child[c]), 0);
     assert_int_equal(board->told, 0);
@@ -199,7 +190,7 @@ static int stay_away(void *argument) {
     CHECK(thirl_barrier_join(&board->barrier) == 0);
     CHECK(thirl_barrier_wait(&board->barrier, NULL, thirl_in_ms(9000)) == 0);
     atomic_store(&board->ready, 1);
-    CHECK(wait_word(&board->go, 1));
+    CHECK(member_wait(&board->go, 1));
     return 0;
 }
 
@@ -208,7 +199,7 @@ static int come_when_told(void *argument) {
     (void)argument;
     CHECK(thirl_barrier_join(&board->barrier) == 0);
     atomic_store(&board->ready, 1);
-    CHECK(wait_word(&board->go, 1));
+    CHECK(member_wait(&board->go, 1));
     CHECK(thirl_barrier_wait(&board->barrier, NULL, thirl_in_ms(9000)) == 0);
     return 0;
 }
@@ -221,7 +212,7 @@ static void a_death_is_told_to_all_once(void **state) {
     assert_int_equal(thirl_barrier_join(&board->barrier), 0);
     pid_t child = room_fork(stay_away, NULL);
     assert_int_equal(thirl_barrier_wait(&board->barrier, NULL, thirl_in_ms(9000)), 0);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     kill(child, SIGSTOP); /* stopped is not dead */
     assert_int_equal(thirl_barrier_wait(&board->barrier, NULL, thirl_in_ms(120)), -ETIMEDOUT);
     kill(child, SIGKILL);
@@ -237,7 +228,7 @@ static void a_death_is_told_to_all_once(void **state) {
     /* somebody takes the place, and is waited for */
     atomic_store(&board->ready, 0);
     child = room_fork(come_when_told, NULL);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     assert_int_equal(thirl_barrier_wait(&board->barrier, NULL, thirl_in_ms(70)), -ETIMEDOUT);
     atomic_store(&board->go, 1);
     assert_int_equal(thirl_barrier_wait(&board->barrier, NULL, thirl_in_ms(9000)), 0);
@@ -258,7 +249,7 @@ static void places_of_the_dead_come_back(void **state) {
     assert_int_equal(room_run(join_only, NULL), 0);
     assert_int_equal(thirl_barrier_join(&board->barrier), 0);
     pid_t child = room_fork(come_once, NULL);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     assert_int_equal(room_run(join_only, (void *)(intptr_t)-EBUSY), 0);
     assert_int_equal(thirl_barrier_deinit(&board->barrier), -EBUSY);
     kill(child, SIGKILL);
@@ -275,17 +266,17 @@ static void random_kills(void **state) {
     anew(MOST);
     for (int c = 0; c < MOST; c++) child[c] = room_fork(go_round, &board->came[c]);
     for (int c = 0; c < MOST; c++)
-        assert_true(wait_word(&board->came[c], 1)); /* before it has opened once, all four are waited for */
+        assert_true(member_wait(&board->came[c], 1)); /* before it has opened once, all four are waited for */
     for (int k = 0; k < 30; k++) {
         int c = (int)room_dice(MOST);
         room_sleep((int64_t)room_dice(3000) * CLOCK_US);
         uint32_t told = atomic_load(&board->told), ready = atomic_load(&board->ready);
         kill(child[c], SIGKILL);
         assert_int_equal(room_reap(child[c]), 128 + SIGKILL);
-        assert_true(wait_word(&board->told, told + MOST - 1));
+        assert_true(member_wait(&board->told, told + MOST - 1));
         atomic_store(&board->came[c], 0);
         child[c] = room_fork(go_round, &board->came[c]);
-        assert_true(wait_word(&board->ready, ready + 1));
+        assert_true(member_wait(&board->ready, ready + 1));
     }
     atomic_store(&board->go, 1);
     for (int c = 0; c < MOST; c++) assert_int_equal(room_reap(child[c]), 0);
@@ -320,7 +311,7 @@ static void a_circle_through_a_barrier_is_told(void **state) {
     anew(3);
     assert_int_equal(pthread_create(&thread[0], NULL, come_with_the_mutex, NULL), 0);
     assert_int_equal(pthread_create(&thread[1], NULL, come_too, NULL), 0);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     /* not a member yet: a wait for the mutex may well end */
     assert_int_equal(thirl_mutex_lock(&board->mutex, thirl_in_ms(200)), -ETIMEDOUT);
     assert_int_equal(order_look(&graph), 0);

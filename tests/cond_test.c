@@ -59,14 +59,6 @@ static bool until_they_wait(uint32_t threads) {
     return false;
 }
 
-static bool wait_word(const uint32_t *word, uint32_t value) {
-    for (int64_t until = clock_now() + 20 * CLOCK_S; atomic_load(word) < value;) {
-        if (clock_now() > until) return false;
-        room_sleep(CLOCK_MS / 5);
-    }
-    return true;
-}
-
 static void answers_of_one_thread(void **state) {
     (void)state;
     for (size_t i = 0; i < FLAGS; i++) {
@@ -132,7 +124,7 @@ static int wakes_one_and_all(bool in_mutex, bool *exact) {
     room_sleep(120 * CLOCK_MS);
     for (uint32_t n = 1; n <= 2; n++) {
         CHECK(thirl_cond_signal(&board->cond) == 0);
-        CHECK(wait_word(&board->woken, n));
+        CHECK(member_wait(&board->woken, n));
         room_sleep(120 * CLOCK_MS);
     }
     CHECK(thirl_cond_deinit(&board->cond) == -EBUSY);

@@ -42,15 +42,6 @@ static void anew(uint32_t flags) {
     assert_int_equal(thirl_event_init(&board->back, flags), 0);
 }
 
-static bool wait_word(const uint32_t *word, uint32_t value) {
-    int64_t until = clock_now() + 20 * CLOCK_S;
-    while (atomic_load(word) < value) {
-        if (clock_now() > until) return false;
-        room_sleep(CLOCK_MS / 5);
-    }
-    return true;
-}
-
 /* ---- events ---- */
 
 static void events_of_one_thread(void **state) {
@@ -235,7 +226,7 @@ static void once_of_one_thread(void **state) {
 static int do_it(void *argument) {
     bool slowly = argument != NULL;
     (void)atomic_add(&board->ready, 1u);
-    CHECK(wait_word(&board->go, 1));
+    CHECK(member_wait(&board->go, 1));
     int rc = thirl_once_begin(&board->once, thirl_in_ms(9000));
     CHECK(rc == 0 || rc == THIRL_ONCE_YOURS);
     if (rc != 0) {
@@ -254,7 +245,7 @@ static void processes_do_it_once(void **state) {
         pid_t child[4];
         memset(board, 0, sizeof *board);
         for (int c = 0; c < 4; c++) child[c] = room_fork(do_it, i % 2 == 0 ? board : NULL);
-        assert_true(wait_word(&board->ready, 4));
+        assert_true(member_wait(&board->ready, 4));
         atomic_store(&board->go, 1);
         for (int c = 0; c < 4; c++) assert_int_equal(room_reap(child[c]), 0);
         assert_int_equal(thirl_once_begin(&board->once, THIRL_NOW), 0);
@@ -289,7 +280,7 @@ static int begin_and_stay(void *argument) {
     (void)argument;
     CHECK(thirl_once_begin(&board->once, THIRL_NOW) > 0);
     atomic_store(&board->ready, 1);
-    CHECK(wait_word(&board->go, 1));
+    CHECK(member_wait(&board->go, 1));
     return 0;
 }
 
@@ -300,7 +291,7 @@ static void the_next_is_told(void **state) {
     for (int deaths = 0; deaths < 2; deaths++) {
         atomic_store(&board->ready, 0);
         pid_t child = room_fork(begin_and_stay, NULL);
-        assert_true(wait_word(&board->ready, 1));
+        assert_true(member_wait(&board->ready, 1));
         assert_int_equal(thirl_once_begin(&board->once, THIRL_NOW), -EAGAIN);
         kill(child, SIGSTOP);
         assert_int_equal(thirl_once_begin(&board->once, thirl_in_ms(120)), -ETIMEDOUT);
@@ -326,7 +317,7 @@ static int take_long(void *argument) {
         CHECK(rc == THIRL_OWNER_DIED || (rc == THIRL_ONCE_YOURS && atomic_load(&board->done) == 0));
         atomic_store(&board->done, UINT64_C(1));
         (void)atomic_add(&board->ready, 1u);
-        CHECK(wait_word(&board->go, 1));
+        CHECK(member_wait(&board->go, 1));
     }
 }
 
@@ -335,7 +326,7 @@ static void random_kills_of_who_does_it(void **state) {
     pid_t child[3];
     memset(board, 0, sizeof *board);
     for (int c = 0; c < 3; c++) child[c] = room_fork(take_long, NULL);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     for (int k = 0; k < 40; k++) {
         int c = (int)room_dice(3);
         room_sleep((int64_t)room_dice(2000) * CLOCK_US);

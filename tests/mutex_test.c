@@ -41,15 +41,6 @@ static void anew(uint32_t flags) {
     assert_int_equal(thirl_mutex_init(&board->other, flags), 0);
 }
 
-static bool wait_word(const uint32_t *word, uint32_t value) {
-    int64_t until = clock_now() + 20 * CLOCK_S;
-    while (atomic_load(word) < value) {
-        if (clock_now() > until) return false;
-        room_sleep(CLOCK_MS / 5);
-    }
-    return true;
-}
-
 static int with_each_flag[] = {0, THIRL_LOCK_RECURSIVE, THIRL_LOCK_INHERIT, THIRL_LOCK_RECURSIVE | THIRL_LOCK_INHERIT,
                                THIRL_LOCK_DEADLOCK};
 #define FLAGS (sizeof with_each_flag / sizeof *with_each_flag)
@@ -87,7 +78,7 @@ static void answers_of_one_thread(void **state) {
 static int hold(void *argument) {
     CHECK(thirl_mutex_lock(&board->mutex, THIRL_NEVER) >= 0);
     atomic_store(&board->ready, 1);
-    CHECK(wait_word(&board->go, 1));
+    CHECK(member_wait(&board->go, 1));
     if (argument != NULL) {
         room_sleep(20 * CLOCK_MS);
     }
@@ -100,7 +91,7 @@ static void answers_between_processes(void **state) {
     for (size_t i = 0; i < FLAGS; i++) {
         anew((uint32_t)with_each_flag[i]);
         pid_t child = room_fork(hold, board);
-        assert_true(wait_word(&board->ready, 1));
+        assert_true(member_wait(&board->ready, 1));
         assert_int_equal(thirl_mutex_lock(&board->mutex, THIRL_NOW), -EAGAIN);
         assert_int_equal(thirl_mutex_deinit(&board->mutex), -EBUSY);
         assert_int_equal(thirl_mutex_unlock(&board->mutex), -EPERM);
@@ -120,7 +111,7 @@ static void answers_between_processes(void **state) {
 static void orphan(uint32_t flags) {
     anew(flags);
     pid_t child = room_fork(hold, NULL);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     kill(child, SIGKILL);
     assert_int_equal(room_reap(child), 128 + SIGKILL);
 }
@@ -161,7 +152,7 @@ static void a_try_is_told_and_sleepers_of_a_condemned_one_wake(void **state) {
         assert_int_equal(thirl_mutex_lock(&board->mutex, THIRL_NOW), THIRL_OWNER_DIED);
         atomic_store(&board->ready, 0);
         pid_t child = room_fork(expect_condemned, NULL);
-        assert_true(wait_word(&board->ready, 1));
+        assert_true(member_wait(&board->ready, 1));
         room_sleep(10 * CLOCK_MS);
         int64_t began = clock_now();
         assert_int_equal(thirl_mutex_condemn(&board->mutex), 0);
@@ -298,7 +289,7 @@ static int cross_in_process(void *argument) {
 
 /* Two that take two mutexes both ways: exactly one is told, with the circle, and the other gets on. */
 static int meet(pid_t child, pthread_t thread) {
-    CHECK(wait_word(&board->ready, 1));
+    CHECK(member_wait(&board->ready, 1));
     CHECK(thirl_mutex_lock(&board->mutex, THIRL_NEVER) == 0);
     atomic_store(&board->go, 1);
     int rc = thirl_mutex_lock(&board->other, thirl_in_ms(9000));
@@ -337,7 +328,7 @@ static void slips_say_who_holds_what(void **state) {
     (void)state;
     anew(0);
     pid_t child = room_fork(hold, NULL);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     struct knot graph = {.all = false};
     assert_int_equal(order_look(&graph), 0);
     unsigned found = 0;

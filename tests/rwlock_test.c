@@ -44,14 +44,6 @@ static void anew(uint32_t flags) {
     assert_int_equal(thirl_mutex_init(&board->mutex, flags), 0);
 }
 
-static bool wait_word(const uint32_t *word, uint32_t value) {
-    for (int64_t until = clock_now() + 20 * CLOCK_S; atomic_load(word) < value;) {
-        if (clock_now() > until) return false;
-        room_sleep(CLOCK_MS / 5);
-    }
-    return true;
-}
-
 static void answers_of_one_thread(void **state) {
     (void)state;
     for (uint32_t flags = 0; flags <= THIRL_LOCK_DEADLOCK; flags += THIRL_LOCK_DEADLOCK) {
@@ -120,7 +112,7 @@ static void a_read_lock_is_listed_or_refused(void **state) {
 static int hold(bool to_write) {
     CHECK((to_write ? thirl_rwlock_write : thirl_rwlock_read)(&board->lock, THIRL_NEVER) >= 0);
     (void)atomic_add(&board->ready, 1u);
-    CHECK(wait_word(&board->go, 1));
+    CHECK(member_wait(&board->go, 1));
     CHECK(thirl_rwlock_unlock(&board->lock) == 0);
     return 0;
 }
@@ -140,7 +132,7 @@ static void answers_between_processes(void **state) {
     for (int to_write = 0; to_write < 2; to_write++) {
         anew(0);
         pid_t child = room_fork(to_write ? hold_to_write : hold_to_read, NULL);
-        assert_true(wait_word(&board->ready, 1));
+        assert_true(member_wait(&board->ready, 1));
         assert_int_equal(thirl_rwlock_unlock(&board->lock), -EPERM);
         assert_int_equal(thirl_rwlock_deinit(&board->lock), -EBUSY);
         assert_int_equal(thirl_rwlock_write(&board->lock, THIRL_NOW), -EAGAIN);
@@ -170,7 +162,7 @@ static void shares_of_dead_readers_come_back(void **state) {
         pid_t child[4];
         anew(0);
         for (int i = 0; i < 4; i++) child[i] = room_fork(hold_to_read, NULL);
-        assert_true(wait_word(&board->ready, 4));
+        assert_true(member_wait(&board->ready, 4));
         for (int i = 0; i < 3; i++) {
             kill(child[i], SIGKILL);
             assert_int_equal(room_reap(child[i]), 128 + SIGKILL);
@@ -205,7 +197,7 @@ static void who_comes_after_a_dead_writer_is_told(void **state) {
     for (int reads = 0; reads < 3; reads++) {
         anew(0);
         pid_t child = room_fork(hold_to_write, NULL);
-        assert_true(wait_word(&board->ready, 1));
+        assert_true(member_wait(&board->ready, 1));
         kill(child, SIGKILL);
         assert_int_equal(room_reap(child), 128 + SIGKILL);
         int64_t began = clock_now();
@@ -251,7 +243,7 @@ static void a_writer_that_waits_is_next(void **state) {
     anew(0);
     assert_int_equal(thirl_rwlock_read(&board->lock, THIRL_NOW), 0);
     pid_t writer = room_fork(write_and_say, NULL);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     room_sleep(30 * CLOCK_MS);
     assert_int_equal(room_run(read_later, NULL), 0);
     assert_int_equal(thirl_rwlock_read(&board->lock, thirl_in_ms(9000)), 0);
@@ -399,7 +391,7 @@ static void a_forked_child_holds_nothing(void **state) {
 static int cross(void *to_write) {
     CHECK(thirl_mutex_lock(&board->mutex, THIRL_NEVER) == 0);
     atomic_store(&board->ready, 1);
-    CHECK(wait_word(&board->go, 1));
+    CHECK(member_wait(&board->go, 1));
     int rc = (to_write != NULL ? thirl_rwlock_write : thirl_rwlock_read)(&board->lock, thirl_in_ms(9000));
     CHECK(rc == 0 || (rc == -EDEADLK && strstr(thirl_why(), "circle") != NULL));
     if (rc == 0) CHECK(thirl_rwlock_unlock(&board->lock) == 0);
@@ -410,7 +402,7 @@ static int cross(void *to_write) {
 /* One has the lock and wants the mutex, another the mutex and wants the lock: exactly one is told. */
 static int meet(bool to_write, bool other_writes) {
     pid_t child = room_fork(cross, other_writes ? board : NULL);
-    CHECK(wait_word(&board->ready, 1));
+    CHECK(member_wait(&board->ready, 1));
     CHECK((to_write ? thirl_rwlock_write : thirl_rwlock_read)(&board->lock, THIRL_NEVER) == 0);
     atomic_store(&board->go, 1);
     int rc = thirl_mutex_lock(&board->mutex, thirl_in_ms(9000));

@@ -46,15 +46,6 @@ static void anew(uint32_t permits, uint32_t flags) {
     assert_int_equal(thirl_mutex_init(&board->mutex, THIRL_LOCK_DEADLOCK), 0);
 }
 
-static bool wait_word(const uint32_t *word, uint32_t value) {
-    int64_t until = clock_now() + 20 * CLOCK_S;
-    while (atomic_load(word) < value) {
-        if (clock_now() > until) return false;
-        room_sleep(CLOCK_MS / 5);
-    }
-    return true;
-}
-
 static void permits_of_one_thread(void **state) {
     (void)state;
     anew(THIRL_SEM_PERMITS_MAX, 0);
@@ -178,7 +169,7 @@ static int hold(void *argument) {
     (void)argument;
     CHECK(thirl_sem_wait(&board->sem, THIRL_NEVER) >= 0);
     (void)atomic_add(&board->ready, 1u);
-    CHECK(wait_word(&board->go, 1));
+    CHECK(member_wait(&board->go, 1));
     CHECK(thirl_sem_post(&board->sem) == 0);
     return 0;
 }
@@ -187,7 +178,7 @@ static void permits_between_processes(void **state) {
     (void)state;
     anew(2, 0);
     pid_t child[2] = {room_fork(hold, NULL), room_fork(hold, NULL)};
-    assert_true(wait_word(&board->ready, 2));
+    assert_true(member_wait(&board->ready, 2));
     assert_int_equal(thirl_sem_wait(&board->sem, THIRL_NOW), -EAGAIN);
     assert_int_equal(thirl_sem_post(&board->sem), -EPERM);
     assert_int_equal(thirl_sem_deinit(&board->sem), -EBUSY);
@@ -210,7 +201,7 @@ static void permits_of_the_dead_come_back(void **state) {
     (void)state;
     anew(2, 0);
     pid_t child[2] = {room_fork(hold, NULL), room_fork(hold, NULL)};
-    assert_true(wait_word(&board->ready, 2));
+    assert_true(member_wait(&board->ready, 2));
     for (int i = 0; i < 2; i++) {
         kill(child[i], SIGKILL);
         assert_int_equal(room_reap(child[i]), 128 + SIGKILL);
@@ -252,7 +243,7 @@ static void *cross(void *argument) {
 
 /* Waits for nothing that is known. */
 static void *stand_by(void *joins) {
-    return (void *)(intptr_t)((joins != NULL && party_join() != 0) || !wait_word(&board->go, 1));
+    return (void *)(intptr_t)((joins != NULL && party_join() != 0) || !member_wait(&board->go, 1));
 }
 
 /* Two threads of one process wait for each other, while so many permits are in its hand. What the one with the permits is told. */
@@ -261,7 +252,7 @@ static int cross_over(uint32_t permits, thirl_time until) {
     anew(permits, 0);
     for (uint32_t i = 0; i < permits; i++) assert_int_equal(thirl_sem_wait(&board->sem, THIRL_NOW), 0);
     assert_int_equal(pthread_create(&thread, NULL, cross, NULL), 0);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     int rc = thirl_mutex_lock(&board->mutex, until);
     for (uint32_t i = 0; i < permits; i++) assert_int_equal(thirl_sem_post(&board->sem), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
@@ -310,7 +301,7 @@ static int want_another(void *nothing) {
     (void)nothing;
     CHECK(thirl_sem_wait(&board->sem, SOON) == 0);
     (void)atomic_add(&board->ready, 1u);
-    CHECK(wait_word(&board->ready, 2));
+    CHECK(member_wait(&board->ready, 2));
     int rc = thirl_sem_wait(&board->sem, SOON);
     CHECK(rc == 0 || rc == -EDEADLK);
     if (rc == -EDEADLK) (void)atomic_add(&board->taken, UINT64_C(1));
@@ -333,7 +324,7 @@ static void slips_say_who_holds_what(void **state) {
     (void)state;
     anew(2, 0);
     pid_t child = room_fork(hold, NULL);
-    assert_true(wait_word(&board->ready, 1));
+    assert_true(member_wait(&board->ready, 1));
     struct knot graph = {.all = false};
     assert_int_equal(order_look(&graph), 0);
     unsigned found = 0;
