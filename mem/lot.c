@@ -180,8 +180,9 @@ int lot_open(struct lot *lot, const struct lot_plan *plan) {
     if (base < 0) {
         return base;
     }
-    if (plan->make && mkdirat(base, "area", 0700) != 0 && errno != EEXIST) {
-        return err_system(errno, "%s cannot be made in the registry", plan->what);
+    int made = plan->make ? node_make_dir("area", 0) : 0;
+    if (made != 0) {
+        return err_system(-made, "%s cannot be made in the registry", plan->what);
     }
     int dir = openat(base, "area", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     int rc = dir >= 0 ? -EEXIST : errno == ENOENT ? -ENOENT : err_system(errno, "%s cannot be looked for", plan->what);

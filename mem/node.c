@@ -71,6 +71,16 @@ static int open_dir(void) {
     return 0;
 }
 
+int node_make_dir(const char *name, unsigned wider) {
+    struct stat status;
+    if (mkdirat(own.dir, name, 0700) != 0) {
+        return errno == EEXIST ? 0 : -errno;
+    }
+    bool shared = fstat(own.dir, &status) == 0 && (status.st_mode & S_ISGID) != 0;
+    unsigned mode = 0700 | wider | (shared ? S_ISGID | (status.st_mode & 0770) : 0);
+    return mode == 0700 || fchmodat(own.dir, name, mode, 0) == 0 ? 0 : -errno;
+}
+
 static int make_dir(void) {
     int rc = open_dir();
     if (rc == -ENOENT) {
@@ -85,9 +95,10 @@ static int make_dir(void) {
     if (rc != 0) {
         return rc;
     }
-    if ((mkdirat(own.dir, "node", 0700) != 0 && errno != EEXIST) ||
-        (mkdirat(own.dir, "chan", 0700) != 0 && errno != EEXIST)) {
-        return err_system(errno, "the registry directory %s cannot be written", own.path);
+    rc = node_make_dir("node", 0);
+    rc = rc != 0 ? rc : node_make_dir("chan", 0);
+    if (rc != 0) {
+        return err_system(-rc, "the registry directory %s cannot be written", own.path);
     }
     return 0;
 }

@@ -75,6 +75,10 @@ void node_end_name(struct node_end *, const char who[NODE_PEER_MAX]);
 /* A copy of the peer's name, for threads that are not under the gate of its way. */
 void node_end_who(const struct node_end *, char who[NODE_PEER_MAX]);
 
+/* Makes a directory in it that all channels share, if it is not there: this user's with those bits besides, and its group's where the
+ * registry has the set-group-ID bit. 0 or -errno. */
+int node_make_dir(const char *name, unsigned wider);
+
 /* The registry directory, open, or an error; and this process's id, 0 before it joined. */
 int node_dir(void);
 uint64_t node_id(void);

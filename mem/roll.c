@@ -101,6 +101,7 @@ static int try_lock(int dir, unsigned mode, int *lock) {
     } else if (fstat(*lock, &status) != 0 || status.st_nlink == 0) {
         rc = -ESTALE;
     } else if (status.st_size < (off_t)ROLL_SIZE) {
+        (void)fchmod(*lock, mode); /* whatever the umask; another user's has it already */
         rc = ftruncate(*lock, 0) != 0 ? -errno : fd_take_space(*lock, ROLL_SIZE);
         rc = rc != 0 ? err_system(-rc, "the registry has no room for a channel") : 0;
     }
@@ -119,6 +120,18 @@ static int say_locked(int dir, const char *shown) {
                    known ? (int)whole.l_pid : 0, shown);
 }
 
+/* With that mode, whatever the umask. */
+static int make_channel(const char *path, unsigned mode) {
+    if (mkdirat(node_dir(), path, 0700) != 0) {
+        return errno == EEXIST ? 0 : -errno;
+    }
+    struct stat status; /* the bit that hands the group on stays */
+    return mode == 0700 || (fstatat(node_dir(), path, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+                            fchmodat(node_dir(), path, mode | (status.st_mode & S_ISGID), 0) == 0)
+               ? 0
+               : -errno;
+}
+
 /* One try to open the channel's directory, made if it is not there, and to lock it. As try_lock. */
 static int lock_once(struct roll *roll, unsigned mode, bool last) {
     char path[300];
@@ -126,9 +139,10 @@ static int lock_once(struct roll *roll, unsigned mode, bool last) {
     unsigned wider = (mode & 0070 ? 0070u : 0) | (mode & 0007 ? 0007u : 0);
     roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (roll->dir < 0 && errno == ENOENT) {
-        if ((mkdirat(node_dir(), "chan", 0700) != 0 && errno != EEXIST) ||
-            (mkdirat(node_dir(), path, 0700 | wider) != 0 && errno != EEXIST)) {
-            return err_system(errno, "the channel %s cannot be made in the registry", roll->shown);
+        int rc = node_make_dir("chan", 0);
+        rc = rc != 0 ? rc : make_channel(path, 0700 | wider);
+        if (rc != 0) {
+            return err_system(-rc, "the channel %s cannot be made in the registry", roll->shown);
         }
         roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }

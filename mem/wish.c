@@ -94,7 +94,7 @@ int wish_make(struct wish *wish, const char *pattern, uint32_t flags, struct rol
     *wish = (struct wish){.dir = -1, .self = self};
     path_of(unfinished, self, "~");
     unsigned wider = (mode & 0070 ? 0070u : 0) | (mode & 0007 ? 0007u : 0);
-    (void)mkdirat(node_dir(), "wish", 0700 | wider);
+    (void)node_make_dir("wish", wider);
     int rc = mkdirat(node_dir(), unfinished, 0700 | wider) != 0 ? -errno : 0;
     if (rc == 0) {
         wish->dir = openat(node_dir(), unfinished, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
