@@ -3,9 +3,11 @@
 # The tests, which of them a sanitizer has, and the campaigns, which take longer.
 
 TEST := $(wildcard tests/fault/*_test.c tests/crash/*_test.c tests/conform/*_test.c tests/race/*_test.c tests/peer/*_test.c tests/*_test.c)
-TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/% tests/fault/%,$(wildcard tests/*.c tests/*/*.c))
+TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/% tests/fault/% tests/strange/%,$(wildcard tests/*.c tests/*/*.c))
 FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
-SCRIPT := $(filter-out $(if $(EXTRA),tests/house/% tests/bench/% tests/conform/%) tests/fuzz/% tests/peer/%,$(wildcard tests/*/*.sh))
+# Of the strange rooms only the users take no compiler, and no time.
+STRANGERS := $(filter-out %/users.sh,$(wildcard tests/strange/*.sh))
+SCRIPT := $(filter-out $(STRANGERS) $(if $(EXTRA),tests/house/% tests/bench/% tests/conform/% tests/strange/%) tests/fuzz/% tests/peer/%,$(wildcard tests/*/*.sh))
 
 # How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
 ifeq ($(EXTRA),asan)
@@ -30,7 +32,7 @@ TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
 
-.PHONY: tests check arrows soak flood peers chaos histories wake tide fails conform-all fuzz fuzzers
+.PHONY: tests check arrows soak flood peers chaos histories wake tide fails strange strange-rooms coverage conform-all fuzz fuzzers
 
 # ---- how they are made ----------------------------------------------------------------------------------------------
 
@@ -110,6 +112,15 @@ fails: tests
 	@printf '%s\n' $(or $(FAILS:%='%'),pair writer reader push pull pub sub call serve notify watch) | sed '/ /!s/^/* /' | \
 		FAULT_ONE_IN=1 FAULT_DONE='$(CURDIR)/$(B)/fails.done' CONFORM_SECONDS=86400 xargs -P 8 -I{} $(B)/tests/fault/fault_test '{}'
 	@wc -l <'$(B)/fails.done' | sed 's/$$/ scenes are done/'
+
+# Rooms that are not like ours: 32 bits, another C library, another processor, limits, clocks, namespaces; STRANGE='bits limits' for some. What this
+# machine has not is skipped, and named.
+strange-rooms: all
+	@MAKE='$(MAKE)' sh tests/strange/build.sh
+
+strange: strange-rooms
+	@TIMEOUT=1800 JOBS=2 $(TEST_ENVIRONMENT) sh tests/run.sh $(or $(STRANGE:%=tests/strange/%.sh), \
+		$(filter-out %/build.sh %/pair.sh,$(wildcard tests/strange/*.sh)))
 
 # The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.
 WITH ?= spy hurt crc
