@@ -3,7 +3,7 @@
 # The tests, which of them a sanitizer has, and the campaigns, which take longer.
 
 TEST := $(wildcard tests/fault/*_test.c tests/crash/*_test.c tests/conform/*_test.c tests/race/*_test.c tests/peer/*_test.c tests/*_test.c)
-TEST_SUPPORT := $(filter-out %_test.c tests/fuzz/% tests/fault/% tests/strange/%,$(wildcard tests/*.c tests/*/*.c))
+TEST_SUPPORT := $(filter-out %_test.c tests/coverage.c tests/fuzz/% tests/fault/% tests/strange/%,$(wildcard tests/*.c tests/*/*.c))
 FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
 # Of the strange rooms only the users take no compiler, and no time.
 STRANGERS := $(filter-out %/users.sh,$(wildcard tests/strange/*.sh))
@@ -121,6 +121,15 @@ strange-rooms: all
 strange: strange-rooms
 	@TIMEOUT=1800 JOBS=2 $(TEST_ENVIRONMENT) sh tests/run.sh $(or $(STRANGE:%=tests/strange/%.sh), \
 		$(filter-out %/build.sh %/pair.sh,$(wildcard tests/strange/*.sh)))
+
+# Which branches the tests take, in build/coverage: a table, the poorest room first. Takes long; MORE=1 counts on from the last time.
+COVERED := build/coverage
+coverage:
+	@mkdir -p $(COVERED)
+	@$(if $(MORE),,find $(COVERED) -name '*.gcda' -delete)
+	$(CC) -O1 -c -o $(COVERED)/exit.o tests/coverage.c
+	-$(MAKE) B=$(COVERED) BRIEF=1 CFLAGS_ADD='--coverage -fprofile-update=atomic' LDFLAGS_ADD='--coverage -Wl,--wrap=_exit $(CURDIR)/$(COVERED)/exit.o' check
+	@sh tests/coverage.sh $(COVERED)
 
 # The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.
 WITH ?= spy hurt crc
