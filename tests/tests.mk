@@ -15,7 +15,7 @@ TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds crowd death gather
 SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,given.sh list.sh run.sh transfer.sh)
 # BRIEF=1, as ./test asks for: of what takes long, leaves out what passes through the same rooms as another one that stays.
 ifneq ($(BRIEF),)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,age carry doctor fork gone herald many muster named note place registry scarce survive)),$(TEST))
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,age carry crash doctor fork gone herald many muster named note place registry scarce survive)),$(TEST))
 SCRIPT := $(filter-out %/given.sh %/run.sh %/transfer.sh,$(SCRIPT))
 endif
 endif
@@ -30,7 +30,7 @@ endif
 
 TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B)/%.o) $(B)/tests/fuzz/replay.o
 FUZZERS := $(FUZZ:%.c=$(B)/%)
-TESTS := $(TEST:%.c=$(B)/%) $(FUZZERS)
+TESTS := $(TEST:%.c=$(B)/%) $(if $(EXTRA),$(FUZZERS))
 
 .PHONY: tests check arrows soak flood peers chaos histories wake tide fails strange strange-rooms coverage conform-all fuzz fuzzers
 
