@@ -33,7 +33,8 @@ room() {
     fi
     "$MAKE" -s "B=$at/$name" "CC=${WRAP:+$WRAP }$*" "CFLAGS_ADD=$flags" "$at/$name/libthirl.a" "$at/$name/thirl" || exit 1
     for program in party limits; do
-        "$@" -std=gnu11 -O1 -Iinclude -pthread -o "$at/$name/$program" tests/strange/$program.c "$at/$name/libthirl.a" || exit 1
+        # shellcheck disable=SC2086 # flags are words
+        "$@" -std=gnu11 -O1 -Iinclude $flags -pthread -o "$at/$name/$program" tests/strange/$program.c "$at/$name/libthirl.a" || exit 1
     done
     for program in thirl party; do
         run=$at/$name/run
