@@ -25,7 +25,7 @@ stays() {
     code=$?
     check "$what: $5" test $code = 0
     check "$what: and $4, nothing lost, torn or added" until_true 100 cmp -s "$from" far.out
-    kill "$(pid_of far)"
+    kill -9 "$(pid_of far)"
     await far
 }
 
@@ -51,7 +51,7 @@ exchange() {
     begin far /dev/null "$first" serve shm://strange/calls --echo
     timeout -s KILL 30 "$second" call shm://strange/calls <lines >near.out 2>near.err
     check "$name: call and serve" cmp -s lines near.out
-    kill "$(pid_of far)"
+    kill -9 "$(pid_of far)"
     await far
 
     begin far /dev/null "$first" ping --serve shm://strange/ping
@@ -66,7 +66,7 @@ exchange() {
     until_true 100 test -s far.out
     timeout -s KILL 10 "$second" state strange/mode --message "changed"
     check "$name: a state that is watched" until_true 100 grep -q changed far.out
-    kill "$(pid_of far)"
+    kill -9 "$(pid_of far)"
     await far
 
     timeout -s KILL 10 "$first" cache strange/cache put "key of $name" "value of $name" >near.out 2>near.err

@@ -39,7 +39,7 @@ side pid unshare --pid --fork --kill-child --mount-proc && {
     begin far /dev/null "$here/run.party" inherit 20
     timeout -s KILL 30 "$work/pid.party" inherit 20 >near.out 2>near.err
     sent=$?
-    kill "$(pid_of far)"
+    kill -9 "$(pid_of far)"
     await far
     cat far.err >>near.err
     check 'pid: a lock that lends priority is refused, and says why' grep -q 'PID namespace' near.err
