@@ -289,7 +289,7 @@ static void measure(struct sysv *s, bool raw) {
 
 static int open_slot(void *self, const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) {
     struct sysv *s = self;
-    char planned[CARRIER_PLACE_MAX];
+    char planned[CARRIER_PLACE_MAX] = "";
     bool raw = open->options->raw != 0 && open->kind == CARRIER_NAMED;
     *s = (struct sysv){.id = -1, .inbox = open->kind == CARRIER_INBOX, .gone_is_end = open->kind == CARRIER_PLACE};
     int rc = plan(open, planned);

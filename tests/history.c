@@ -83,7 +83,8 @@ static int compare(const void *a, const void *b) {
 
 /* The list, behind a head. count_ends gets how many have ended. */
 static struct event *line_up(const struct history_op *ops, size_t count, size_t *events) {
-    struct event *all = calloc(2 * count + 1, sizeof *all), **begin = calloc(count + 1, sizeof *begin);
+    struct event *all = calloc(2 * count + 1, sizeof *all);
+    struct event **begin = calloc(count + 1, sizeof(struct event *)); // NOLINT(bugprone-sizeof-expression)
     size_t n = 1;
     for (size_t i = 0; all != NULL && begin != NULL && i < count; i++) {
         all[n++] = (struct event){.op = i, .begins = true};

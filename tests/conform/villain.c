@@ -205,7 +205,8 @@ ssize_t __real_write(int, const void *, size_t);
 ssize_t __wrap_write(int, const void *, size_t);
 ssize_t __wrap_write(int fd, const void *data, size_t size) {
     size_t changed = size;
-    struct stat status; /* what it notes for itself is true: who sweeps behind it would not find the message queues that it had */
+    struct stat
+        status; /* what it notes for itself is true: who sweeps behind it would not find the message queues that it had */
     char *copy = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) ? NULL : spoil(data, &changed);
     ssize_t sent = __real_write(fd, copy != NULL ? copy : data, changed);
     return copy != NULL && sent > 0 ? (ssize_t)size : sent;
@@ -356,7 +357,9 @@ static void live(enum thirl_role role, bool mad) {
         (void)!thirl_close(&end, THIRL_NOW);
         rc = thirl_open(&end, role, conform_address(scene, 0, "timeout=100ms"), NULL);
     }
-    writes = writes && rc == 0 && pthread_create(&thread, NULL, scribble, &dice) == 0;
+    if (writes && rc == 0) {
+        (void)pthread_create(&thread, NULL, scribble, &dice);
+    }
     while (rc == 0 && conform_now() < until && clock() < worked && is_mad() == mad) {
         speak(end, role);
     }

@@ -39,7 +39,7 @@ static bool reads(const char *pattern, const char *topic) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char letters[] = "ab/*";
-    char text[2][20];
+    char text[2][20] = {""};
     size_t length[2] = {0, 0}, which = 0;
     for (size_t i = 0; i < size; i++) {
         which = data[i] % 8 == 7 ? 1 : which;
@@ -47,7 +47,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             text[which][length[which]++] = letters[data[i] % (which == 0 ? 4 : 3)];
         }
     }
-    text[0][length[0]] = text[1][length[1]] = '\0';
     must(topic_wild(text[0]) == (strchr(text[0], '*') != NULL));
     if (topic_check(text[0], "shm://x") == 0) {
         must(topic_fits(text[0], text[1]) == reads(text[0], text[1]));
