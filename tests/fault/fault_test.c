@@ -262,7 +262,7 @@ static int answer(struct pass *p, int rc, int64_t begun, const char *call) {
         if (getenv("FAULT_SAY") != NULL && p->failures < 20)
             fprintf(stderr, "%s: %s: %s\n", call, thirl_error_name(rc), thirl_why());
         if (thirl_why()[0] == '\0' ||
-            strncmp(thirl_error_name(rc), "E", 1) * strncmp(thirl_error_name(rc), "THIRL_", 6) != 0) {
+            (strncmp(thirl_error_name(rc), "E", 1) != 0 && strncmp(thirl_error_name(rc), "THIRL_", 6) != 0)) {
             fprintf(stderr, "%s answers %d (%s) with the sentence \"%s\"\n", call, rc, thirl_error_name(rc),
                     thirl_why());
             exit(1);
@@ -663,7 +663,8 @@ static void play_group(const struct conform *c, const char *name) {
         group++;
     }
     where = *c;
-    one_in = getenv("FAULT_ONE_IN") != NULL ? (unsigned)strtoul(getenv("FAULT_ONE_IN"), NULL, 10) : 0;
+    const char *wanted = getenv("FAULT_ONE_IN");
+    one_in = wanted != NULL ? (unsigned)strtoul(wanted, NULL, 10) : 0;
     (void)unshare(CLONE_NEWIPC); /* where that is allowed: queues are counted */
     for (int first = 0; first < 2; first++) {
         struct scene one = {.line = c->line, .group = group, .first = first != 0};
