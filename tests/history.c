@@ -199,7 +199,7 @@ static int search(struct event *head, const struct history_op *ops, history_mode
 }
 
 int history_check(const struct history_op *ops, size_t count, history_model *model, size_t *stuck) {
-    size_t events = 0, none;
+    size_t events = 0, none = 0;
     stuck = stuck != NULL ? stuck : &none;
     *stuck = 0;
     struct event *head = line_up(ops, count, &events);

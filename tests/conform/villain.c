@@ -36,7 +36,7 @@ void villain_seed(uint64_t seed) {
     state = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
 }
 
-static uint64_t throw(uint64_t * dice, uint64_t below) {
+static uint64_t toss(uint64_t *dice, uint64_t below) {
     *dice ^= *dice << 13;
     *dice ^= *dice >> 7;
     *dice ^= *dice << 17;
@@ -44,7 +44,7 @@ static uint64_t throw(uint64_t * dice, uint64_t below) {
 }
 
 uint64_t villain_dice(uint64_t below) {
-    return throw(&state, below);
+    return toss(&state, below);
 }
 
 /* What breaks those who believe it: nothing, everything, sizes and positions at their limits, or nearly what stood there. */
@@ -53,19 +53,19 @@ static uint64_t temptation(uint64_t *dice, uint64_t was, uint64_t other) {
         0,          1,        7,          8,          63,         64,         4095,
         4096,       65535,    0x7fffffff, 0x80000000, 0x40000010, 0xffffffff, UINT64_C(1) << 32,
         UINT64_MAX, INT64_MAX};
-    switch (throw(dice, 6)) {
+    switch (toss(dice, 6)) {
     case 0:
-        return edges[throw(dice, sizeof edges / sizeof *edges)];
+        return edges[toss(dice, sizeof edges / sizeof *edges)];
     case 1:
-        return was + edges[throw(dice, 8)];
+        return was + edges[toss(dice, 8)];
     case 2:
-        return was - edges[throw(dice, 8)];
+        return was - edges[toss(dice, 8)];
     case 3:
-        return was ^ UINT64_C(1) << throw(dice, 64);
+        return was ^ UINT64_C(1) << toss(dice, 64);
     case 4:
         return other;
     default:
-        return throw(dice, UINT64_MAX) << throw(dice, 64);
+        return toss(dice, UINT64_MAX) << toss(dice, 64);
     }
 }
 
@@ -109,26 +109,26 @@ static size_t find_ranges(struct range ranges[MAPS]) {
 
 /* Most of what others believe stands at the beginning of pages, and at their very beginning. */
 static size_t choose(uint64_t *dice, size_t words) {
-    size_t at = throw(dice, 4) != 0 ? throw(dice, 64) : throw(dice, 512);
-    at += throw(dice, 3) == 0 ? throw(dice, words) / 512 * 512 : 0;
+    size_t at = toss(dice, 4) != 0 ? toss(dice, 64) : toss(dice, 512);
+    at += toss(dice, 3) == 0 ? toss(dice, words) / 512 * 512 : 0;
     return at < words ? at : at % words;
 }
 
 static void *scribble(void *argument) {
-    uint64_t dice = *(uint64_t *)argument, pause = throw(&dice, 3);
+    uint64_t dice = *(uint64_t *)argument, pause = toss(&dice, 3);
     struct range ranges[MAPS];
-    conform_sleep((int64_t) throw(&dice, 3) * MS / 2); /* so that some have met before */
+    conform_sleep((int64_t)toss(&dice, 3) * MS / 2); /* so that some have met before */
     for (;;) {
         size_t count = find_ranges(ranges);
         for (int i = 0; i < 256 && count != 0; i++) {
-            struct range *range = &ranges[throw(&dice, count)];
+            struct range *range = &ranges[toss(&dice, count)];
             uint64_t *at = range->base + choose(&dice, range->words);
             uint64_t other = __atomic_load_n(range->base + choose(&dice, range->words), __ATOMIC_RELAXED);
             uint64_t value = temptation(&dice, __atomic_load_n(at, __ATOMIC_RELAXED), other);
-            if (throw(&dice, 2) != 0) {
+            if (toss(&dice, 2) != 0) {
                 __atomic_store_n(at, value, __ATOMIC_RELAXED);
             } else {
-                __atomic_store_n((uint32_t *)at + throw(&dice, 2), (uint32_t)value, __ATOMIC_RELAXED);
+                __atomic_store_n((uint32_t *)at + toss(&dice, 2), (uint32_t)value, __ATOMIC_RELAXED);
             }
             (void)__atomic_fetch_add(&board->writes, 1, __ATOMIC_RELAXED);
             for (uint64_t n = 0; n < pause * pause * 500; n++) { /* some let a conversation go on for longer */

@@ -647,7 +647,7 @@ static bool is_done(const char *name, bool now) {
         line[strcspn(line, "\n")] = '\0';
         found = strcmp(line, name) == 0;
     }
-    if (list != NULL && !found && now) {
+    if (list != NULL && !found && now && fseek(list, 0, SEEK_END) == 0) {
         fprintf(list, "%s\n", name);
     }
     if (list != NULL) {
