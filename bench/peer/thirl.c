@@ -2,28 +2,11 @@
  *
  * thirl itself, over shared memory, waiting by sleeping as all others do.
  */
-#include <stdio.h>
-
-#include <thirl/thirl.h>
-
-#include "bench/peer/peer.h"
-
-static thirl *end;
+#include "bench/peer/pair.h"
 
 static int open_end(int ping, const char *where) {
-    char address[100];
     (void)ping;
-    (void)snprintf(address, sizeof address, "shm://%s?wait=sleep", where);
-    return thirl_open(&end, THIRL_PAIR, address, NULL);
+    return pair_open(where, "?wait=sleep");
 }
 
-static int put(const void *data, size_t size) {
-    return thirl_send(end, data, size, THIRL_NEVER);
-}
-
-static int get(void *data, size_t size) {
-    size_t got;
-    return thirl_recv(end, data, size, &got, THIRL_NEVER);
-}
-
-const struct peer peer = {.name = "thirl shm, sleeping", .open = open_end, .put = put, .get = get};
+const struct peer peer = {.name = "thirl shm, sleeping", .open = open_end, .put = pair_put, .get = pair_get};
