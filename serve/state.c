@@ -233,21 +233,33 @@ static inline uint64_t smaller(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
-/* Functions of their own, so that small values pay for no registers that these need. */
-__attribute__((noinline)) static int get_large(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
-                                               uint64_t *version) {
+/* One try, of up to `most` bytes; brief: at most LANE_SHORT. */
+static inline __attribute__((always_inline)) int get_once(const thirl_state *state, void *buffer, size_t capacity,
+                                                          uint64_t most, bool brief, size_t *size, uint64_t *version) {
     const struct cell_head *head = state->cell.head;
     const unsigned char *slot;
     uint64_t number, bytes;
-    if (unlikely(!cell_look(&state->cell, smaller(capacity, state->cell.max), &slot, &number, &bytes))) {
+    if (unlikely(!cell_look(&state->cell, smaller(capacity, most), &slot, &number, &bytes))) {
         return get(state, buffer, capacity, size, version);
     }
-    cell_copy(buffer, slot, (size_t)bytes, false);
+    cell_copy(buffer, slot, (size_t)bytes, brief);
     if (unlikely(!cell_stands(head, number))) {
         return get(state, buffer, capacity, size, version);
     }
     tell(size, bytes, version, number);
     return 0;
+}
+
+/* Functions of their own, so that small values pay for no registers that these need. */
+__attribute__((noinline)) static int get_large(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
+                                               uint64_t *version) {
+    return get_once(state, buffer, capacity, state->cell.max, false, size, version);
+}
+
+/* Of any size up to LANE_SHORT. */
+__attribute__((noinline)) static int get_short(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
+                                               uint64_t *version) {
+    return get_once(state, buffer, capacity, LANE_SHORT, true, size, version);
 }
 
 /* The same without a call, whose stores would stand in line with those of the value; so do the answers, unless they are there before. */
@@ -263,23 +275,6 @@ WIDE __attribute__((noinline)) static int get_wide(const thirl_state *state, voi
     tell(size, bytes, version, number);
     wide_copy(buffer, slot, (size_t)bytes);
     return likely(cell_stands(head, number)) ? 0 : get(state, buffer, capacity, size, version);
-}
-
-/* Of any size up to LANE_SHORT. */
-__attribute__((noinline)) static int get_short(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
-                                               uint64_t *version) {
-    const struct cell_head *head = state->cell.head;
-    const unsigned char *slot;
-    uint64_t number, bytes;
-    if (unlikely(!cell_look(&state->cell, smaller(capacity, LANE_SHORT), &slot, &number, &bytes))) {
-        return get(state, buffer, capacity, size, version);
-    }
-    cell_copy(buffer, slot, (size_t)bytes, true);
-    if (unlikely(!cell_stands(head, number))) {
-        return get(state, buffer, capacity, size, version);
-    }
-    tell(size, bytes, version, number);
-    return 0;
 }
 
 HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_t *size, uint64_t *version) {
