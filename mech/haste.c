@@ -12,6 +12,7 @@
 #define LONG_NS (100 * CLOCK_US) /* no peer that answers at once takes so long */
 #define ALONE_NS (4 * CLOCK_US)  /* giving the processor up took less: nobody else wanted it */
 #define LEAD_NS (20 * CLOCK_US)
+#define WAKE_NS (8 * CLOCK_US)   /* what a message costs more when its sender has to wake somebody */
 #define PRICE_NS (25 * CLOCK_US) /* of what a long one took, one wait does without: a machine is held up now and then */
 #define PENALTY_FIRST 64u        /* but no more at first; */
 #define PENALTY_MOST 4096u
@@ -37,11 +38,15 @@ unsigned haste_allowance(struct haste *h) {
     return ++h->waits % TRIAL == 0 ? HASTE_MOST : h->limit > HASTE_LEAST ? h->limit : HASTE_LEAST;
 }
 
-bool haste_yield(struct haste *h) {
+static int64_t yield(void) {
     int64_t began = clock_now();
     (void)sched_yield();
-    int64_t took = clock_now() - began;
-    if (took < LONG_NS) {
+    return clock_now() - began;
+}
+
+/* Was that brief, or worth it? If not, the next waits do without. */
+static bool judge(struct haste *h, int64_t took, int64_t worth) {
+    if (took < LONG_NS || took < worth) {
         h->good++;
         return true;
     }
@@ -54,14 +59,29 @@ bool haste_yield(struct haste *h) {
     return false;
 }
 
-bool haste_give_way(struct haste *h, bool coming) {
-    int64_t began = clock_now();
-    bool brief = haste_yield(h);
-    int64_t until = began + (clock_now() - began < ALONE_NS ? LEAD_NS : 0);
-    while (coming && clock_now() < until) {
+bool haste_yield(struct haste *h) {
+    return judge(h, yield(), 0);
+}
+
+/* Gives up the processor; and if nobody else wanted it, and more is coming, time. What giving it up took. */
+static int64_t make_way(bool coming) {
+    int64_t began = clock_now(), took = yield();
+    while (coming && took < ALONE_NS && clock_now() < began + LEAD_NS) {
         atomic_pause();
     }
-    return brief;
+    return took;
+}
+
+bool haste_give_way(struct haste *h, bool coming) {
+    return judge(h, make_way(coming), 0);
+}
+
+void haste_lead(struct haste *h, unsigned messages, bool coming) {
+    bool worth = h->led == 0 || judge(h, h->led, messages * WAKE_NS);
+    h->led = 0;
+    if (worth && !haste_is_off(h)) {
+        h->led = make_way(coming);
+    }
 }
 
 /* A full queue holds as many messages each time, and so does an empty one. */

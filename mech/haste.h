@@ -9,6 +9,7 @@
 #define MECH_HASTE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define HASTE_LEAST 3u
 #define HASTE_MOST 512u /* together about what a wake-up on another processor costs */
@@ -23,6 +24,7 @@ struct haste { /* zeroed, or quiet: never tries again */
     unsigned waits;
     unsigned good;          /* brief yields since the last long one */
     unsigned shun, penalty; /* waits without it that are still to come, and after the next long one */
+    int64_t led;            /* ns that the last haste_lead took, until the next one knows what it was good for */
 };
 
 /* Is about to try, and may wait: gives up the processor first, and says so, where a try would most likely fail. */
@@ -48,6 +50,10 @@ bool haste_yield(struct haste *);
 /* Gives up the processor, and then lets a peer who runs on another one get ahead by a few messages, if more are `coming` from him:
  * each look holds him up, or each wake-up. Where he has just run on this very processor, he is ahead. As haste_yield. */
 bool haste_give_way(struct haste *, bool coming);
+
+/* The same before a wait that need not be one, of whom answers nothing. A sender on this very processor may fill the queue meanwhile, and
+ * wakes nobody for each message; that this took long is no harm if so many `messages` came since the last time. */
+void haste_lead(struct haste *, unsigned messages, bool coming);
 
 /* How the wait went: the try behind that yield, from 1, succeeded; 0: none did. */
 void haste_learn(struct haste *, unsigned which);

@@ -99,16 +99,17 @@ struct link {
     size_t expect;     /* size of the last message: where the next one is likely to end */
     size_t room_in;    /* no packet of the peer is larger, by its word */
     uint16_t number_in;
-    bool partial;       /* the first message in the box is being collected there */
-    bool over;          /* the socket gave its last byte */
-    bool noted;         /* the message that was looked at last comes with descriptors */
-    bool brought;       /* the last read did bring some */
-    bool draining;      /* what came is being collected, however much it is */
-    bool reset;         /* raw: the peer did not take everything */
-    struct haste haste; /* where sleeping is a call of its own, or dear for the peer */
-    bool flows;         /* of a stream on a socket: the last read brought several messages */
-    bool slept;         /* of pipes: the last wait came to that */
-    bool dry;           /* likewise: the message goes on, and the pipe had no more of it */
+    bool partial;        /* the first message in the box is being collected there */
+    bool over;           /* the socket gave its last byte */
+    bool noted;          /* the message that was looked at last comes with descriptors */
+    bool brought;        /* the last read did bring some */
+    bool draining;       /* what came is being collected, however much it is */
+    bool reset;          /* raw: the peer did not take everything */
+    struct haste haste;  /* where sleeping is a call of its own, or dear for the peer */
+    bool flows;          /* of a stream on a socket: more messages are coming, likely, */
+    uint16_t number_led; /* and number_in when their sender was let get ahead last */
+    bool slept;          /* of pipes: the last wait came to that */
+    bool dry;            /* likewise: the message goes on, and the pipe had no more of it */
     unsigned sleeps;
     uint16_t answered;  /* number_out at the last wait */
     uint64_t lost;      /* messages that the peer dropped before the next one, by its word */

@@ -20,6 +20,7 @@
 #include "mech/mech.h"
 
 #define SLEEP_DOUBT 8u
+#define LEAD_DOUBT 16u
 #define LEAD_MOST ((size_t)2048)
 #define REST_MAX                                                                                                       \
     ((size_t)16 << 20) /* a peer that takes nothing any more is let say so much more, besides what a pipe holds */
@@ -97,6 +98,22 @@ HOT static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t c
     return 0;
 }
 
+/* A message of a stream was in the box. Others behind it are a flow; and now and then one is taken for part of one: on one processor the
+ * sender of each may have been interrupted for it. */
+static inline void note_flow(struct link *l) {
+    bool flows = frame_box_held(&l->box) != 0 || l->number_in % LEAD_DOUBT == 0;
+    l->flows = l->flows || (flows && !l->terms.packets && !l->terms.pipes);
+}
+
+/* Before a read that may wait, in the middle of a flow. */
+static void let_lead(struct link *l, bool wait) {
+    l->flows = false;
+    if (wait && is_led(l)) {
+        haste_lead(&l->haste, (uint16_t)(l->number_in - l->number_led), l->number_in % LEAD_DOUBT != 0);
+        l->number_led = l->number_in;
+    }
+}
+
 static int lied(struct link *l, const char *what) {
     int rc = err_say(THIRL_EFORMAT, "the peer sent %s", what);
     link_decide(l, LINK_BROKEN);
@@ -128,10 +145,7 @@ HOT static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool 
         return pull_pipe(l, parts, count, wait);
     }
     if (unlikely(l->flows)) {
-        l->flows = false;
-        if (wait && is_led(l) && !haste_is_off(&l->haste)) {
-            (void)haste_give_way(&l->haste, true);
-        }
+        let_lead(l, wait);
     }
     for (int again = 0; !l->over; again++) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
@@ -447,9 +461,9 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
                 memcpy(buffer, payload, head.size);
             }
             frame_box_drop(&l->box, front + head.size);
-            l->flows = l->flows || (frame_box_held(&l->box) != 0 && !l->terms.packets && !l->terms.pipes);
             l->partial = false;
             l->number_in++;
+            note_flow(l);
             return 0;
         }
         if (head.size >= l->direct && !l->partial) {

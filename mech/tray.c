@@ -81,8 +81,9 @@ static int fetch(struct tray *t, int fd, int flags, bool asks) {
             asks ? &t->control[i] : NULL; /* in room that is not used, descriptors would come */
         t->head[i].msg_hdr.msg_controllen = asks ? sizeof t->control[i] : 0;
     }
-    if (t->flows && (flags & MSG_DONTWAIT) == 0 && !haste_is_off(&t->haste)) {
-        (void)haste_give_way(&t->haste, true);
+    if ((t->flows || asked == 2) && (flags & MSG_DONTWAIT) == 0) {
+        haste_lead(&t->haste, t->came, t->flows);
+        t->came = 0;
     }
     int got = recvmmsg(fd, t->head, asked, flags | MSG_WAITFORONE | MSG_TRUNC | MSG_CMSG_CLOEXEC, NULL);
     if (got < 0) {
@@ -90,6 +91,7 @@ static int fetch(struct tray *t, int fd, int flags, bool asks) {
     }
     t->next = 0;
     t->left = (unsigned)got;
+    t->came += t->left;
     t->flows = t->left > 1 && t->left < asked;
     learn(t, asked, t->left);
     return 0;

@@ -25,6 +25,7 @@ struct tray {
     unsigned plain; /* receives one by one until then, */
     unsigned pause; /* and as many after the next look in vain */
     bool flows;     /* the last call brought several, and left none: more are coming, likely */
+    unsigned came;  /* packets since the sender was let get ahead */
     struct haste haste;
     size_t stride; /* from one packet's place to the next */
     size_t packet; /* bytes of a place */

@@ -104,12 +104,38 @@ static void test_shuns(void **state) {
     assert_in_range(h.shun, 8, 64);
 }
 
+/* A sender who is let get ahead may take long, if it sends enough meanwhile; else somebody else had the processor. */
+static void test_leads(void **state) {
+    struct haste h = {0};
+    (void)state;
+    held_up = true;
+    for (unsigned i = 0; i < 5; i++) {
+        yields = 0;
+        haste_lead(&h, 1000, true);
+        assert_int_equal(yields, 1);
+        assert_false(haste_is_off(&h));
+    }
+    haste_lead(&h, 10, true);
+    assert_int_equal(yields, 1); /* what came since the last time was not worth it */
+    assert_true(haste_is_off(&h));
+    haste_lead(&h, 1000, true);
+    assert_int_equal(yields, 1);
+    held_up = false;
+    struct haste brief = {0};
+    for (unsigned i = 0; i < 5; i++) {
+        haste_lead(&brief, 0, false);
+        assert_false(haste_is_off(&brief));
+    }
+    assert_int_equal(yields, 6);
+}
+
 static void test_quiet(void **state) {
     struct haste h = {.quiet = true};
     (void)state;
     held_up = false;
     yields = 0;
     assert_int_equal(foreseen(&h, 0, 100), 0);
+    haste_lead(&h, 1, true);
     assert_int_equal(yields, 0);
     assert_true(haste_is_off(&h));
 }
@@ -119,6 +145,7 @@ int main(void) {
         cmocka_unit_test(test_foresees),
         cmocka_unit_test(test_doubts),
         cmocka_unit_test(test_shuns),
+        cmocka_unit_test(test_leads),
         cmocka_unit_test(test_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
