@@ -30,6 +30,11 @@ struct gate {
 /* Makes a gate. Once per process, gates find out whether the kernel has the fence; without it they start SHARED. */
 void gate_init(struct gate *);
 
+/* Counts who is at something between two times inside. The owner keeps a count of its own, which costs two plain stores, too. */
+struct gate_count {
+    uint32_t owner, others; /* what counts is the sum: who has come as another may leave as the owner */
+};
+
 /* Identity of the calling thread. */
 extern _Thread_local char gate_thread __attribute__((tls_model("initial-exec"), visibility("hidden")));
 #define gate_self() ((const void *)&gate_thread)
@@ -74,6 +79,32 @@ static inline void gate_leave(struct gate *gate) {
         return;
     }
     gate_unlock(gate);
+}
+
+/* Whoever has gone through the gate since, and made a full fence, sees it; or this thread sees in what follows what came before that. */
+static inline void gate_count_up(const struct gate *gate, struct gate_count *count) {
+    if (likely(atomic_peek(&gate->owner) == gate_self())) {
+        atomic_poke(&count->owner, count->owner + 1);
+        atomic_order(); /* with the fence of gate_enter_slow */
+        if (unlikely(atomic_peek(&gate->phase) != GATE_OWNED)) {
+            atomic_fence();
+        }
+    } else {
+        (void)atomic_add(&count->others, 1);
+    }
+}
+
+/* The last that this thread does there: the gate may be gone when it is done. */
+static inline void gate_count_down(const struct gate *gate, struct gate_count *count) {
+    if (likely(atomic_peek(&gate->owner) == gate_self())) {
+        atomic_store(&count->owner, count->owner - 1); /* pairs with the load in gate_counted */
+    } else {
+        (void)atomic_sub(&count->others, 1);
+    }
+}
+
+static inline uint32_t gate_counted(const struct gate_count *count) {
+    return atomic_load(&count->others) + atomic_load(&count->owner);
 }
 
 #endif

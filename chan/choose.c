@@ -100,7 +100,7 @@ static int64_t deadline(const struct choice *choice, thirl_time until) {
 /* From now on close waits for this side, and nobody blocks inside a system call while he keeps its gate. */
 static void join(struct side *side) {
     struct end_way *way = way_of(side);
-    (void)atomic_add(&way->waiters, 1);
+    end_wait_begins(side->end, side->way);
     (void)atomic_add(&way->choosers, 1);
     if (side->end->patient) {
         atomic_store(&way->straight,
@@ -113,7 +113,7 @@ static void join(struct side *side) {
 static void part(struct side *side) {
     if (side->joined) {
         (void)atomic_sub(&way_of(side)->choosers, 1);
-        (void)atomic_sub(&way_of(side)->waiters, 1); /* last: the end may be gone when this is done */
+        end_wait_ends(side->end, side->way); /* last: the end may be gone when this is done */
         side->joined = false;
     }
 }
@@ -204,7 +204,7 @@ static void arm(struct side *side) {
 static void pass_on(const struct side *side) {
     const struct mech_watch *watch = &side->watch;
     const struct end_way *ways = side->end->way;
-    bool alone = atomic_load(&ways[0].waiters) + atomic_load(&ways[1].waiters) < 2;
+    bool alone = gate_counted(&ways[0].waiters) + gate_counted(&ways[1].waiters) < 2;
     if (alone && side->end->mech->ready != NULL && !side->end->mech->one) {
         return;
     }

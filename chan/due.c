@@ -56,7 +56,7 @@ static int take(thirl *end, struct thirl_msg **msg, bool wait) {
             return 0;
         }
         if (note->kind == MECH_REQUEST) {
-            due_owe(end, note);
+            due_owe(end, note->call, note->whom, note->failure);
         } else if (note->kind == MECH_GONE || (note->kind == MECH_CANCEL && note->failure == 0)) {
             cancel(end, note);
             atomic_store(&end->due->parted, end->due->parted | (note->kind == MECH_GONE));
@@ -104,23 +104,24 @@ static int tell(thirl *end, uint64_t call, uint64_t whom, int code) {
     } failed = {.code = -code};
     size_t length = strnlen(reason(code), sizeof failed.text);
     memcpy(failed.text, reason(code), length);
-    const struct mech_note note = {.kind = MECH_FAILED, .call = call, .whom = whom};
+    struct mech_note note;
     size_t done = 0;
+    mech_note_call(&note, MECH_FAILED, call, whom);
     int rc =
         end->mech->send_noted(end->state, &failed, offsetof(__typeof__(failed), text) + length, &done, &note, false);
     return done != 0 ? 0 : rc; /* what is kept leaves with the next one */
 }
 
-void due_owe(thirl *end, const struct mech_note *note) {
+void due_owe(thirl *end, uint64_t call, uint64_t whom, int failure) {
     struct due *due = end->due;
     if (end_enter(end, MECH_OUT, INT64_MAX) != 0) {
         return;
     }
-    int code = note->failure != 0 ? note->failure : -ECANCELED;
-    if (tell(end, note->call, note->whom, code) == -EAGAIN && due->owed_count < DUE_OWED) {
+    int code = failure != 0 ? failure : -ECANCELED;
+    if (tell(end, call, whom, code) == -EAGAIN && due->owed_count < DUE_OWED) {
         unsigned at = (due->owed_first + due->owed_count) % DUE_OWED;
-        due->owed[at].call = note->call;
-        due->owed[at].whom = note->whom;
+        due->owed[at].call = call;
+        due->owed[at].whom = whom;
         due->owed[at].code = code;
         atomic_store(&due->owed_count, due->owed_count + 1); /* pairs with the load in due_settle */
     }

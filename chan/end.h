@@ -32,9 +32,9 @@ struct thirl_msg {
 
 struct end_way {
     struct gate gate;
-    bool allowed;         /* by role */
-    uint32_t straight;    /* the epoch in which the first try may be made on the spot, or END_NEVER */
-    uint32_t waiters;     /* threads between two tries of one call */
+    bool allowed;              /* by role */
+    uint32_t straight;         /* the epoch in which the first try may be made on the spot, or END_NEVER */
+    struct gate_count waiters; /* threads between two tries of one call */
     uint32_t choosers;    /* those of them that are in thirl_wait: while there are some, nobody blocks under the gate */
     const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
     uint64_t slots;       /* a bit for each msg that is out */
@@ -166,10 +166,25 @@ typedef int end_try(thirl *, void *arguments, bool wait);
  * sentence: -EAGAIN for THIRL_NOW, else -ETIMEDOUT. */
 int end_do(thirl *, enum mech_way, end_try *, void *arguments, thirl_time until);
 
+/* The same, the first try on the spot: most calls need no other. */
+static inline int end_do_straight(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_time until) {
+    if (likely(end != NULL && !end->patient) && likely(end_enter(end, way, 0) == 0)) {
+        int rc = try(end, arguments, false);
+        end_leave(end, way);
+        if (likely(rc != -EAGAIN)) {
+            return rc;
+        }
+    }
+    return end_do(end, way, try, arguments, until);
+}
+
 /* The same after a straight try that said -EAGAIN, with until not THIRL_NOW, and end_wait_begins before the gate opened. */
 int end_go_on(thirl *, enum mech_way, end_try *, void *arguments, thirl_time until);
 static inline void end_wait_begins(thirl *end, enum mech_way way) {
-    (void)atomic_add(&end->way[way].waiters, 1);
+    gate_count_up(&end->way[way].gate, &end->way[way].waiters);
+}
+static inline void end_wait_ends(thirl *end, enum mech_way way) {
+    gate_count_down(&end->way[way].gate, &end->way[way].waiters);
 }
 
 /* What a sender's deadline comes to. end is not NULL. */

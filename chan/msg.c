@@ -108,7 +108,7 @@ int thirl_loan(thirl *end, thirl_msg **msg, size_t size, thirl_time until) {
     }
     struct lending lending = {size, NULL};
     until = end != NULL ? end_patience(end, until) : until;
-    int rc = end_do(end, MECH_OUT, try_loan, &lending, until);
+    int rc = end_do_straight(end, MECH_OUT, try_loan, &lending, until);
     *msg = lending.msg;
     return rc;
 }
@@ -252,7 +252,7 @@ int thirl_take(thirl *end, thirl_msg **msg, thirl_time until) {
         if (end != NULL && end->due != NULL) {
             due_settle(end);
         }
-        int rc = end_do(end, MECH_IN, try_take, msg, until);
+        int rc = end_do_straight(end, MECH_IN, try_take, msg, until);
         if (rc != 0 || !(*msg)->cancelled) {
             return rc;
         }
@@ -282,8 +282,9 @@ void thirl_free(thirl_msg **slot) {
     if (end->epoch != proc_epoch()) {
         return; /* the parent's: it will free it */
     }
-    struct mech_note note = msg->note;
-    bool owed = msg->owed;
+    const uint64_t call = msg->note.call, whom = msg->note.whom;
+    const int failure = msg->note.failure;
+    const bool owed = msg->owed;
     enum mech_way way = (enum mech_way)msg->way;
     (void)gate_enter(&end->way[way].gate, INT64_MAX);
     if (end->mech->free != NULL && (way == MECH_IN || msg->lent)) {
@@ -295,7 +296,7 @@ void thirl_free(thirl_msg **slot) {
     }
     let_go(msg);
     if (unlikely(owed && !closed)) {
-        due_owe(end, &note);
+        due_owe(end, call, whom, failure);
     }
 }
 
@@ -413,7 +414,8 @@ int thirl_msg_attach(thirl_msg *msg, int fd) {
     struct thirl_limits limits = {.size = sizeof limits};
     msg->end->mech->limits(msg->end->state, &limits);
     if (!limits.descriptors || msg->end->mech->send_noted == NULL) {
-        return err_say(EOPNOTSUPP, "%s: descriptors cannot travel there; a pair over unix:// carries them", msg->end->address);
+        return err_say(EOPNOTSUPP, "%s: descriptors cannot travel there; a pair over unix:// carries them",
+                       msg->end->address);
     }
     if (msg->note.count == THIRL_DESCRIPTORS_MAX) {
         return err_say(EBUSY, "%s: a message carries at most %d descriptors", msg->end->address, THIRL_DESCRIPTORS_MAX);

@@ -21,11 +21,7 @@ HOT static int try_send(thirl *end, void *arguments, bool wait) {
     return rc;
 }
 
-/* The deadline has passed while a message was partly on its way. */
-static int settle(thirl *end, struct sending *sending, int rc) {
-    if (sending->done == 0 || (rc != -ETIMEDOUT && rc != -EAGAIN) || end->mech->settle == NULL) {
-        return rc;
-    }
+static __attribute__((noinline)) int settle_partly(thirl *end, struct sending *sending, int rc) {
     int entered = end_enter(end, MECH_OUT, INT64_MAX);
     if (entered != 0) {
         return entered;
@@ -39,6 +35,12 @@ static int settle(thirl *end, struct sending *sending, int rc) {
         return err_add(rc, "%zu of %zu bytes were sent", sending->done, sending->size);
     }
     return settled;
+}
+
+/* The deadline may have passed while a message was partly on its way. */
+static inline int settle(thirl *end, struct sending *sending, int rc) {
+    bool partly = sending->done != 0 && (rc == -ETIMEDOUT || rc == -EAGAIN);
+    return unlikely(partly) && end->mech->settle != NULL ? settle_partly(end, sending, rc) : rc;
 }
 
 /* The first try did not do it; still under the gate. */
@@ -89,7 +91,7 @@ HOT int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) 
 
 int end_send_noted(thirl *end, const void *data, size_t size, const struct mech_note *note, thirl_time until) {
     struct sending sending = {data, size, 0, note};
-    return settle(end, &sending, end_do(end, MECH_OUT, try_send, &sending, end_patience(end, until)));
+    return settle(end, &sending, end_do_straight(end, MECH_OUT, try_send, &sending, end_patience(end, until)));
 }
 
 struct receiving {

@@ -20,14 +20,14 @@
 #include "chan/end.h"
 #include "chan/errand.h"
 
-#define SPIN_FREE 256             /* tries before the clock is asked: about what a peer takes that answers at once */
-#define SPIN_PER_CLOCK 64         /* tries between two looks at the clock */
-#define SPIN_PER_LOOK 1024        /* tries between two looks at the peer's life, when it never sleeps */
+#define SPIN_FREE 256              /* tries before the clock is asked: about what a peer takes that answers at once */
+#define SPIN_PER_CLOCK 64          /* tries between two looks at the clock */
+#define SPIN_PER_LOOK 1024         /* tries between two looks at the peer's life, when it never sleeps */
 #define BESIDE_NS (100 * CLOCK_US) /* a peer of a lower priority on this very processor gets it for so long */
-#define YIELDS 3                  /* a peer on this very processor that has not answered by then does not run */
-#define GAP_MAX CLOCK_MS          /* longer waits teach no more than this, so that a burst is believed soon */
-#define NAP_NS (40 * CLOCK_MS)    /* a timer that is due sooner makes a short round trip dearer */
-#define QUICK_NS (200 * CLOCK_US) /* a peer that lets wait less than this, on average, is quick */
+#define YIELDS 3                   /* a peer on this very processor that has not answered by then does not run */
+#define GAP_MAX CLOCK_MS           /* longer waits teach no more than this, so that a burst is believed soon */
+#define NAP_NS (40 * CLOCK_MS)     /* a timer that is due sooner makes a short round trip dearer */
+#define QUICK_NS (200 * CLOCK_US)  /* a peer that lets wait less than this, on average, is quick */
 #define WAKE_MAX (200 * CLOCK_US)
 #define WAKE_MIN (3 * CLOCK_US)
 
@@ -70,7 +70,7 @@ static int attempt(struct wait *wait, bool block, bool first) {
     rc = wait->try(wait->end, wait->arguments, block);
     wait->handed = wait->end->way[wait->way].handed;
     if (first && rc == -EAGAIN && wait->until.ns != 0) {
-        (void)atomic_add(&wait->end->way[wait->way].waiters, 1);
+        end_wait_begins(wait->end, wait->way);
     }
     end_leave(wait->end, wait->way);
     return rc;
@@ -409,7 +409,6 @@ static int look_last(struct wait *wait) {
 
 /* Tries, spins and sleeps until there is an answer. The caller is counted among the waiters, and no longer when it returns. */
 static int wait_on(struct wait *wait) {
-    struct end_way *way = &wait->end->way[wait->way];
     int rc;
     do {
         rc = spin(wait);
@@ -423,7 +422,7 @@ static int wait_on(struct wait *wait) {
     if (rc == -ETIMEDOUT) {
         rc = say_late(wait);
     }
-    (void)atomic_sub(&way->waiters, 1);
+    end_wait_ends(wait->end, wait->way);
     return rc;
 }
 
@@ -447,7 +446,7 @@ int end_go_on(thirl *end, enum mech_way way, end_try *try, void *arguments, thir
 void end_hand(thirl *end, enum mech_way at) {
     struct end_way *way = &end->way[at];
     way->handed++;
-    if (atomic_load(&way->waiters) != 0 && end->mech->wake != NULL) {
+    if (gate_counted(&way->waiters) != 0 && end->mech->wake != NULL) {
         end->mech->wake(end->state, at);
     }
     if (way->dozing != 0 && way->nudge >= 0) {
@@ -461,7 +460,7 @@ void end_wake_all(thirl *end) {
         (void)gate_enter(&way->gate, INT64_MAX);
         gate_leave(&way->gate);
         atomic_fence(); /* pairs with the one of join in choose.c */
-        while (atomic_load(&way->waiters) != 0) {
+        while (gate_counted(&way->waiters) != 0) {
             const uint32_t *word = atomic_load(&way->word);
             int kick = atomic_load(&end->kick);
             if (word != NULL) {

@@ -98,6 +98,22 @@ struct mech_note {
                     may not be used, -THIRL_EFORMAT (damaged) or -THIRL_EEXPIRED, has no bytes, and thirl_why says more. In, 0 before the call */
 };
 
+/* Makes the note of a message of calls. It has no descriptors, whose places stay as they are: clearing those, too, would take as long
+ * as half the way of a short message. */
+static inline void mech_note_call(struct mech_note *note, enum mech_kind kind, uint64_t call, uint64_t whom) {
+    note->priority = 0;
+    note->count = 0;
+    note->lost = note->number = note->cookie = note->times = 0;
+    note->again = note->keeps = note->lies = false;
+    note->place = NULL;
+    note->topic = NULL;
+    note->kind = kind;
+    note->call = call;
+    note->whom = whom;
+    note->deadline = 0;
+    note->failure = 0;
+}
+
 /* Something to sleep on. */
 struct mech_watch {
     enum { MECH_WATCH_WORD, MECH_WATCH_FD } kind;
@@ -256,7 +272,8 @@ struct mech {
 };
 
 extern const struct mech mech_shm, mech_work, mech_shm_cast, mech_topics, mech_event, mech_desk, mech_unix, mech_dgram,
-    mech_mq, mech_sysv, mech_tcp, mech_udp, mech_group, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig, mech_auto;
+    mech_mq, mech_sysv, mech_tcp, mech_udp, mech_group, mech_fd, mech_activated, mech_pipe, mech_fifo, mech_sig,
+    mech_auto;
 
 /* The mechanism of that scheme (its first `length` characters), or NULL. */
 const struct mech *mech_find(const char *scheme, size_t length);

@@ -222,7 +222,7 @@ int answer_await(thirl *end, struct answering *a, thirl_time until) {
         errand_own.call = a->id;
         errand_own.whom = call != NULL ? call->whom : 0;
         flight_unlock(end, a->f);
-        int rc = end_do(end, MECH_IN, try_answer, a, THIRL_TIME(limit));
+        int rc = end_do_straight(end, MECH_IN, try_answer, a, THIRL_TIME(limit));
         errand_own.call = errand_own.whom = 0;
         if (rc == FAILED) {
             return a->code;

@@ -47,7 +47,7 @@ static void enter(thirl *end) {
 }
 
 static int leave(thirl *end, int rc) {
-    (void)atomic_sub(&end->way[MECH_OUT].waiters, 1);
+    end_wait_ends(end, MECH_OUT);
     return rc;
 }
 
@@ -108,10 +108,10 @@ static int cancel(thirl *end, struct flight *f, uint64_t id) {
     }
     flight_lock(f);
     struct call *call = flight_find(f, id);
-    struct mech_note note = {.kind = MECH_CANCEL, .call = id};
     bool out = call != NULL && call->state == CALL_OUT;
+    struct mech_note note;
+    mech_note_call(&note, MECH_CANCEL, id, call != NULL ? call->whom : 0);
     if (call != NULL) {
-        note.whom = call->whom;
         flight_end(f, call);
     }
     flight_unlock(end, f);

@@ -15,9 +15,19 @@ struct asking {
     struct call *call;
     uint64_t id; /* the call's: its place may be another's as soon as the request is gone */
     const void *data;
-    size_t size, done; /* done: it counts as sent, but a part of it has not left yet */
-    struct mech_note note;
+    size_t size, done;     /* done: it counts as sent, but a part of it has not left yet */
+    struct mech_note note; /* of the last try */
 };
+
+static void begin(struct asking *asking, struct flight *f, struct call *call, uint64_t id, const void *data,
+                  size_t size) {
+    asking->f = f;
+    asking->call = call;
+    asking->id = id;
+    asking->data = data;
+    asking->size = size;
+    asking->done = 0;
+}
 
 /* The request has gone, or it has not: what is the call now? */
 static void settle_sent(thirl *end, struct flight *f, struct call *call, uint64_t id) {
@@ -43,8 +53,9 @@ static int try_ask(thirl *end, void *arguments, bool wait) {
     struct call *call = asking->call;
     (void)wait;
     while (likely(asking->done == 0)) {
-        struct mech_note note = {.kind = MECH_REQUEST};
-        int rc = end->mech->choose(end->state, &note.whom);
+        struct mech_note *note = &asking->note;
+        uint64_t whom = 0;
+        int rc = end->mech->choose(end->state, &whom);
         if (rc != 0) {
             return rc;
         }
@@ -53,18 +64,16 @@ static int try_ask(thirl *end, void *arguments, bool wait) {
             flight_unlock(end, asking->f);
             return err_say(ECANCELED, "%s: the call was cancelled by another thread", end->address);
         }
-        call->whom = note.whom;
+        call->whom = whom;
         call->lost = false;
-        note.call = call->id;
-        note.deadline = call->deadline;
-        note.again = call->again;
+        mech_note_call(note, MECH_REQUEST, call->id, whom);
+        note->deadline = call->deadline;
+        note->again = call->again;
         flight_unlock(end, asking->f);
-        asking->done = 0;
-        rc = end->mech->send_noted(end->state, asking->data, asking->size, &asking->done, &note, false);
+        rc = end->mech->send_noted(end->state, asking->data, asking->size, &asking->done, note, false);
         weave("request.send.after");
         bool sent = rc == 0 || (rc == -EAGAIN && asking->done != 0);
         asking->done = sent ? asking->done : 0;
-        asking->note = note;
         flight_lock(asking->f);
         if (sent) {
             settle_sent(end, asking->f, call, asking->id);
@@ -86,7 +95,7 @@ static int try_ask(thirl *end, void *arguments, bool wait) {
 
 /* What is kept counts as sent, and leaves with the next one. */
 static int do_ask(thirl *end, struct asking *asking, thirl_time until) {
-    int rc = end_do(end, MECH_OUT, try_ask, asking, until);
+    int rc = end_do_straight(end, MECH_OUT, try_ask, asking, until);
     return rc != 0 && asking->done != 0 ? 0 : rc;
 }
 
@@ -126,7 +135,8 @@ int request_send(thirl *end, struct flight *f, const void *data, size_t size, th
         return -EBUSY;
     }
     int rc = end->retry ? keep_request(end, call, data, size) : 0;
-    struct asking asking = {.f = f, .call = call, .id = *id, .data = data, .size = size};
+    struct asking asking;
+    begin(&asking, f, call, *id, data, size);
     rc = rc != 0 ? rc : do_ask(end, &asking, until);
     if (rc != 0) {
         flight_lock(f);
@@ -148,11 +158,9 @@ bool request_again(thirl *end, struct flight *f, uint64_t id) {
         call->state = CALL_LEAVING;
         f->homeless--;
     }
-    struct asking asking = {.f = f, .call = call};
+    struct asking asking;
     if (homeless) {
-        asking.id = call->id;
-        asking.data = call->request;
-        asking.size = call->size;
+        begin(&asking, f, call, call->id, call->request, call->size);
     }
     flight_unlock(end, f);
     if (!homeless) {

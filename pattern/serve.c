@@ -29,7 +29,8 @@ static int answer(thirl *end, const thirl_msg *request, enum mech_kind kind, con
     if (data == NULL && size != 0) {
         return err_say(EINVAL, "thirl_reply: there is no data (NULL), but %zu bytes of it", size);
     }
-    const struct mech_note note = {.kind = kind, .call = request->note.call, .whom = request->note.whom};
+    struct mech_note note;
+    mech_note_call(&note, kind, request->note.call, request->note.whom);
     return end_send_noted(end, data, size, &note, until);
 }
 

@@ -180,6 +180,63 @@ static void wakes_who_waits(void **state) {
     }
 }
 
+/* Who is counted and finds the place open may use it: whoever closes it waits for them. */
+static struct house {
+    struct gate gate;
+    struct gate_count count;
+    LINE_ALIGNED uint32_t closing, gone; /* gone: the closer is through */
+    LINE_ALIGNED uint32_t late, calls;
+    bool owns;   /* the first thread that comes has been inside before */
+    bool shared; /* and the closer has been, before he closes */
+} house;
+
+static void *call_at(void *argument) {
+    struct house *h = argument;
+    if (h->owns) {
+        (void)gate_enter(&h->gate, INT64_MAX);
+        gate_leave(&h->gate);
+    }
+    for (bool open = true; open; (void)atomic_add(&h->calls, 1)) {
+        gate_count_up(&h->gate, &h->count);
+        open = atomic_load(&h->closing) == 0;
+        for (uint64_t i = open ? room_dice(50) : 0; i > 0; i--) atomic_pause();
+        (void)atomic_add(&h->late, open && atomic_load(&h->gone) != 0);
+        gate_count_down(&h->gate, &h->count);
+    }
+    return NULL;
+}
+
+static void counts_who_is_there(void **state) {
+    (void)state;
+    uint64_t calls = 0;
+    for (int round = 0; round < 8 * FRESH; round++) {
+        pthread_t caller[2];
+        const int callers = 1 + round % 2;
+        house = (struct house){.owns = round % 4 < 2, .shared = round % 8 < 4};
+        gate_init(&house.gate);
+        for (int i = 0; i < callers; i++) assert_int_equal(pthread_create(&caller[i], NULL, call_at, &house), 0);
+        while (atomic_load(&house.calls) == 0) atomic_pause();
+        if (house.shared) {
+            assert_int_equal(gate_enter(&house.gate, INT64_MAX), 0);
+            gate_leave(&house.gate);
+        }
+        for (uint64_t i = room_dice(2000); i > 0; i--) atomic_pause();
+        atomic_store(&house.closing, 1);
+        if (!house.shared) {
+            assert_int_equal(gate_enter(&house.gate, INT64_MAX), 0);
+            gate_leave(&house.gate);
+        }
+        atomic_fence();
+        while (gate_counted(&house.count) != 0) atomic_pause();
+        atomic_store(&house.gone, 1);
+        for (int i = 0; i < callers; i++) assert_int_equal(pthread_join(caller[i], NULL), 0);
+        assert_int_equal(gate_counted(&house.count), 0);
+        assert_int_equal(house.late, 0);
+        calls += house.calls;
+    }
+    assert_true(calls >= 8 * FRESH);
+}
+
 static void *own_once(void *argument) {
     struct gate *gate = argument;
     return gate_enter(gate, 0) == 0 ? (gate_leave(gate), NULL) : gate;
@@ -207,7 +264,9 @@ static void outlives_its_owner(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stays_with_a_lone_owner), cmocka_unit_test(keeps_deadlines),
-        cmocka_unit_test(wakes_who_waits),         cmocka_unit_test(outlives_its_owner),
+        cmocka_unit_test(wakes_who_waits),
+        cmocka_unit_test(counts_who_is_there),
+        cmocka_unit_test(outlives_its_owner),
         cmocka_unit_test(lets_in_one_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
