@@ -5,11 +5,20 @@
 #include "chan/end.h"
 #include "chan/errand.h"
 
-static inline void count_many(struct node_count *count, const struct iovec *messages, size_t number) {
+/* How many bytes there are in all; *none, that a message may have no data. */
+static inline size_t bytes_of(const struct iovec *messages, size_t number, bool *none) {
     size_t bytes = 0;
+    uintptr_t borrowed = 0;
+#pragma GCC unroll 8
     for (size_t i = 0; i < number; i++) {
+        borrowed |= (uintptr_t)messages[i].iov_base - 1; /* of NULL, with the highest bit */
         bytes += messages[i].iov_len;
     }
+    *none = (intptr_t)borrowed < 0;
+    return bytes;
+}
+
+static inline void count_many(struct node_count *count, size_t number, size_t bytes) {
     atomic_poke(&count->messages, count->messages + number);
     atomic_poke(&count->bytes, count->bytes + bytes);
 }
@@ -19,8 +28,18 @@ static inline void count_many(struct node_count *count, const struct iovec *mess
 struct sending {
     const struct iovec *messages;
     size_t count, next;
-    size_t done; /* bytes of the next one that are on their way */
+    size_t bytes; /* of them all, from the next one on */
+    size_t done;  /* those of the next one that are on their way */
 };
+
+static void count_sent(thirl *end, struct sending *sending, size_t went) {
+    bool none;
+    bool all = went == sending->count - sending->next;
+    size_t bytes = likely(all) ? sending->bytes : bytes_of(sending->messages + sending->next, went, &none);
+    count_many(&end->seen->out, went, bytes);
+    sending->next += went;
+    sending->bytes -= bytes;
+}
 
 static int try_send_many(thirl *end, void *arguments, bool wait) {
     struct sending *sending = arguments;
@@ -33,8 +52,7 @@ static int try_send_many(thirl *end, void *arguments, bool wait) {
             rc = end->mech->send(end->state, messages->iov_base, messages->iov_len, &sending->done, wait);
             went = rc == 0;
         }
-        count_many(&end->seen->out, messages, went);
-        sending->next += went;
+        count_sent(end, sending, went);
         sending->done = went != 0 ? 0 : sending->done;
     }
     return rc;
@@ -52,11 +70,20 @@ static int settle(thirl *end, struct sending *sending, int rc) {
     const struct iovec *message = sending->messages + sending->next;
     int settled = end->mech->settle(end->state, message->iov_base, message->iov_len, sending->done);
     if (settled == 0 && !end->stream) {
-        count_many(&end->seen->out, message, 1);
-        sending->next++;
+        count_sent(end, sending, 1);
     }
     end_leave(end, MECH_OUT);
     return settled != 0 ? settled : sending->next == sending->count ? 0 : rc;
+}
+
+static int refuse_empty(const struct iovec *messages, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (messages[i].iov_base == NULL && messages[i].iov_len != 0) {
+            return err_say(EINVAL, "thirl_send_many: message %zu has no data (NULL), but %zu bytes of it", i,
+                           messages[i].iov_len);
+        }
+    }
+    return 0;
 }
 
 int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thirl_time until) {
@@ -66,26 +93,17 @@ int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thi
     }
     struct sending sending = {.messages = messages, .count = *count};
     *count = 0;
+    bool none;
     int rc;
     if (end != NULL && end->asks) {
         return end_refuse_plain(end, "thirl_send_many");
     }
-    for (size_t i = 0; i < sending.count; i++) {
-        if (unlikely(messages[i].iov_base == NULL && messages[i].iov_len != 0)) {
-            return err_say(EINVAL, "thirl_send_many: message %zu has no data (NULL), but %zu bytes of it", i,
-                           messages[i].iov_len);
-        }
-    }
-    if (likely(end != NULL && !end->patient && end_enter_straight(end, MECH_OUT))) {
-        rc = try_send_many(end, &sending, false);
-        end_leave_straight(end, MECH_OUT);
-        if (likely(rc != -EAGAIN)) {
-            *count = sending.next;
-            return rc;
-        }
+    sending.bytes = bytes_of(messages, sending.count, &none);
+    if (unlikely(none) && (rc = refuse_empty(messages, sending.count)) != 0) {
+        return rc;
     }
     until = end != NULL ? end_patience(end, until) : until;
-    rc = settle(end, &sending, end_do(end, MECH_OUT, try_send_many, &sending, until));
+    rc = settle(end, &sending, end_do_straight(end, MECH_OUT, try_send_many, &sending, until));
     *count = sending.next;
     return rc;
 }
@@ -116,7 +134,8 @@ static int try_recv_many(thirl *end, void *arguments, bool wait) {
         (void)end_number(end, rc);
     }
     if (rc == 0) {
-        count_many(&end->seen->in, messages, receiving->got);
+        bool none;
+        count_many(&end->seen->in, receiving->got, bytes_of(messages, receiving->got, &none));
     } else if (rc == -EMSGSIZE) {
         return err_say(EMSGSIZE, "%s: the message has %zu bytes, the buffer %zu: receive it again with more",
                        end->address, messages->iov_len, receiving->capacity);
@@ -132,15 +151,10 @@ int thirl_recv_many(thirl *end, void *buffer, size_t capacity, struct iovec *mes
     }
     struct receiving receiving = {.buffer = buffer, .capacity = capacity, .messages = messages, .count = *count};
     *count = 0;
-    int rc = -EAGAIN;
     if (end != NULL && end->asks) {
         return end_refuse_plain(end, "thirl_recv_many");
     }
-    if (likely(end != NULL && !end->patient && end_enter_straight(end, MECH_IN))) {
-        rc = try_recv_many(end, &receiving, false);
-        end_leave_straight(end, MECH_IN);
-    }
-    rc = likely(rc != -EAGAIN) ? rc : end_do(end, MECH_IN, try_recv_many, &receiving, until);
+    int rc = end_do_straight(end, MECH_IN, try_recv_many, &receiving, until);
     *count = rc == 0 ? receiving.got : 0;
     return rc;
 }

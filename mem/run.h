@@ -15,32 +15,46 @@
 
 /* ---- writing ---- */
 
-/* Writes short messages of one size, the first of which fits, as far as they reach and begin before stop. Their number. */
-static inline __attribute__((always_inline)) size_t run_write_same(struct lane *lane, const struct iovec *messages,
-                                                                   size_t count, size_t size, uint64_t stop) {
+/* Do records of that span fill the lines without a gap, from here on? Then each step is as long as the span. */
+static inline bool run_is_even(const struct lane *lane, uint32_t span) {
+    return span > CACHE_LINE || (CACHE_LINE % span == 0 && lane->at % span == 0);
+}
+
+/* Writes short messages of one size, the first of which fits, as far as they reach and begin before stop, or `even` is not true any
+ * more. Their number. Behind the ring's end it stands again, so one follows the other in memory. */
+static inline __attribute__((always_inline)) size_t
+run_write_same(struct lane *lane, const struct iovec *messages, size_t count, size_t size, uint64_t stop, bool even) {
+    const uint32_t span = lane_span(size);
+    unsigned char *const begin = (unsigned char *)lane_at(lane, lane->at), *at = begin;
+    const unsigned char *const end = begin + (stop - lane->at);
     size_t n = 0;
     do {
-        uint32_t span = lane_step(lane, size);
-        struct lane_head *head = lane_at(lane, lane->at);
+        struct lane_head *head = (struct lane_head *)(void *)at;
+        const uint32_t step = even ? span : lane_step(lane, size);
         lane_claim(head, span);
-        atomic_poke(&head->word, lane_word(span, (uint32_t)size));
+        atomic_poke(&head->word, lane_word(step, (uint32_t)size));
         lane_copy_short(lane_payload(head), messages[n].iov_base, size);
-        lane->at += span;
+        lane->at += even ? 0 : step;
+        at += step;
         n++;
-    } while (n < count && messages[n].iov_len == size && lane->at < stop);
+    } while (n < count && messages[n].iov_len == size && at < end && (even || !run_is_even(lane, span)));
+    lane->at += even ? (uint64_t)(at - begin) : 0;
     return n;
 }
 
 /* The sizes that are most usual, a word and a cache line, are known when this is compiled. */
 static inline size_t run_write_alike(struct lane *lane, const struct iovec *messages, size_t count, size_t size,
                                      uint64_t stop) {
+    if (unlikely(!run_is_even(lane, lane_span(size)))) {
+        return run_write_same(lane, messages, count, size, stop, false);
+    }
     switch (size) {
     case sizeof(uint64_t):
-        return run_write_same(lane, messages, count, sizeof(uint64_t), stop);
+        return run_write_same(lane, messages, count, sizeof(uint64_t), stop, true);
     case CACHE_LINE:
-        return run_write_same(lane, messages, count, CACHE_LINE, stop);
+        return run_write_same(lane, messages, count, CACHE_LINE, stop, true);
     default:
-        return run_write_same(lane, messages, count, size, stop);
+        return run_write_same(lane, messages, count, size, stop, true);
     }
 }
 
@@ -95,18 +109,20 @@ static inline __attribute__((always_inline)) size_t run_read_same(struct lane *l
                                                                   char *to, struct iovec *messages, size_t most) {
     const uint32_t span = (uint32_t)word;
     const size_t step = (size + 7) & ~(size_t)7;
+    const unsigned char *at = (const unsigned char *)lane_at(lane, lane->at);
     size_t n = 0;
     do {
-        const struct lane_head *head = lane_at(lane, lane->at);
+        const struct lane_head *head = (const struct lane_head *)(const void *)at;
         if (n != 0 && atomic_load(&head->word) != word) { /* pairs with lane_commit */
             break;
         }
-        lane_fetch(head, span);
+        lane_fetch(head, size + sizeof *head > CACHE_LINE ? CACHE_LINE + 1 : span);
         lane_copy(to, lane_payload(head), size);
         messages[n] = (struct iovec){to, size};
         to += step;
-        lane->at += span;
+        at += span;
     } while (++n < most);
+    lane->at += n * span;
     return n;
 }
 
@@ -123,10 +139,22 @@ static inline size_t run_read_alike(struct lane *lane, uint64_t word, size_t siz
     }
 }
 
-/* How many messages of that size fit. */
-static inline size_t run_fitting(size_t size, size_t capacity) {
+/* How many messages of that size fit, of `most` at most. Dividing takes as long as copying some. */
+static inline size_t run_fitting(size_t size, size_t capacity, size_t most) {
     size_t step = (size + 7) & ~(size_t)7;
-    return size > capacity ? 0 : step == 0 ? SIZE_MAX : (capacity - size) / step + 1;
+    if (unlikely(size > capacity)) {
+        return 0;
+    }
+    if (likely(most <= UINT32_MAX && step <= UINT32_MAX && (uint64_t)most * step <= capacity)) {
+        return most;
+    }
+    size_t fit = step == 0 ? most : (capacity - size) / step + 1;
+    return fit < most ? fit : most;
+}
+
+/* How many of that span a ring surely holds: one follows the other in memory, as far as it is mapped a second time. */
+static inline size_t run_within(const struct lane *lane, uint32_t span) {
+    return (size_t)((lane->mask + 1) >> (32 - __builtin_clz(span)));
 }
 
 /* Reader: copies the messages that are there, as many as fit, each 8-byte aligned in the buffer. Their number; messages says where
@@ -136,12 +164,13 @@ static inline size_t run_read(struct lane *lane, char *buffer, size_t capacity, 
     size_t n = 0, used = 0;
     while (n < count) {
         uint64_t word = atomic_load(&lane_at(lane, lane->at)->word); /* pairs with lane_commit and run_commit */
-        size_t size = (uint32_t)(word >> 32), most = count - n;
-        size_t fit = used > capacity ? 0 : run_fitting(size, capacity - used);
-        most = fit < most ? fit : most;
+        size_t size = (uint32_t)(word >> 32);
+        size_t most = used > capacity ? 0 : run_fitting(size, capacity - used, count - n);
         if (word == 0 || most == 0 || !lane_sound(lane, (uint32_t)word, (uint32_t)size)) {
             break;
         }
+        size_t within = run_within(lane, (uint32_t)word);
+        most = within < most ? within : most;
         size_t some = run_read_alike(lane, word, size, buffer + used, messages + n, most);
         n += some;
         used += some * ((size + 7) & ~(size_t)7);
