@@ -66,7 +66,7 @@ static const struct entry rtt_one_core[] = {
 static const struct entry mutex[] = {
     BARE(0, "glibc plain", floor_mutex_plain, 8, KIB(16), 2),
     MUTEX(0, "glibc robust, shared", floor_mutex_robust, 2, 0),
-    MUTEX(0, "thirl", thirl_mutex_alone, 2, 1.3),
+    MUTEX(0, "thirl", thirl_mutex_alone, 2, 1.0),
     BARE(1, "glibc robust, two at it", floor_mutex_contended, 8, KIB(16), 2),
     MUTEX(1, "thirl, two at it", thirl_mutex_contended, 2, 1.1),
     BARE(2, "glibc robust, two at it", floor_mutex_contended, 8, KIB(16), 1),

@@ -13,7 +13,7 @@
 #include "mem/node.h"
 
 #define NODE_MAGIC "thirlnod"
-#define NODE_VERSION 5
+#define NODE_VERSION 6
 #define NODE_LIVES 64
 #define NODE_ENDS 16384
 

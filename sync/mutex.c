@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The mutex. Its way without contention: list it, one compare-and-swap, and back the same; nothing else is called.
+ * The mutex. Its way without contention: list it, one compare-and-swap, and back with plain stores; nothing else is called.
  */
 #include "sync/mutex.h"
 
@@ -89,7 +89,7 @@ static int wait_for(struct mutex *m, const struct party *me, int64_t until, cons
     int rc;
     do {
         int64_t slice = owner_slice(now, until);
-        rc = (m->flags & THIRL_LOCK_INHERIT) != 0 ? urgent_take(m, me, slice) : owner_take(&m->word, me, slice);
+        rc = (m->flags & THIRL_LOCK_INHERIT) != 0 ? urgent_take(m, me, slice) : owner_take(&m->word, &m->crowd, me, slice);
         if (rc == -ETIMEDOUT && wait.gives_up) {
             rc = order_circle(me);
             rc = rc == 0 ? -ETIMEDOUT : rc;
@@ -147,7 +147,7 @@ __attribute__((noinline)) static int lock_slowly(struct mutex *m, int64_t until,
     }
     until = owner_until(until);
     bool inherits = (m->flags & THIRL_LOCK_INHERIT) != 0;
-    rc = inherits ? urgent_take(m, me, 0) : until == 0 ? owner_take(&m->word, me, 0) : owner_spin(&m->word, me);
+    rc = inherits ? urgent_take(m, me, 0) : until == 0 ? owner_take(&m->word, &m->crowd, me, 0) : owner_spin(&m->word, me);
     if (rc == -EAGAIN && until != 0) {
         rc = wait_for(m, me, until, site);
     }
@@ -213,7 +213,7 @@ void mutex_give(struct mutex *m, const struct party *me) {
     if (unlikely((m->flags & THIRL_LOCK_INHERIT) != 0)) {
         urgent_give(m, me);
     } else {
-        owner_give(&m->word, me);
+        owner_release(&m->word, &m->crowd, me);
     }
     weave("mutex.unlock.after");
     slip_drop(me->slip, m->tag);

@@ -19,9 +19,9 @@ struct mutex {
     uint64_t holder;    /* THIRL_LOCK_INHERIT: the process of that thread, and 16 bits of its number; 0 unknown */
     uint64_t pid_space; /* THIRL_LOCK_INHERIT: where those numbers mean something */
     uint32_t deaths;    /* how often somebody was told of one */
-    uint32_t zero;
+    uint32_t crowd;     /* of those who wait for the word, see sync/owner.h */
 };
-LAYOUT(mutex, 56, zero, 52);
+LAYOUT(mutex, 56, crowd, 52);
 
 /* Takes it for a call at that site; as thirl_mutex_lock. */
 int mutex_lock(struct mutex *, int64_t until, const void *site);

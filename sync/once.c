@@ -33,10 +33,10 @@ static int join(struct once *o) {
 }
 
 static int own(struct once *o, const struct party *me, int64_t until, const void *site) {
-    int rc = until == 0 ? owner_take(&o->word, me, 0) : owner_spin(&o->word, me);
+    int rc = until == 0 ? owner_take(&o->word, NULL, me, 0) : owner_spin(&o->word, me);
     if (rc == -EAGAIN && until != 0) {
         rest_begin(me, o->tag, o, site);
-        rc = owner_take(&o->word, me, until);
+        rc = owner_take(&o->word, NULL, me, until);
         slip_waited(me->slip);
     }
     return rc;

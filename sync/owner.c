@@ -5,6 +5,7 @@
 #include "sync/owner.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -64,7 +65,34 @@ int owner_spin(uint64_t *word, const struct party *me) {
     return -EAGAIN;
 }
 
-static int take(uint64_t *word, const struct party *me, int64_t until, uint64_t flags) {
+/* From now on owners look for those who wait. */
+static void come(uint32_t *crowd) {
+    uint32_t seen = atomic_load(crowd);
+    while ((seen & CROWD_STATE) != CROWD_THERE) {
+        weave("owner.come.before");
+        if ((seen & CROWD_STATE) == CROWD_QUIET) {
+            if (!atomic_cas(crowd, &seen, seen + CROWD_COMING)) {
+                continue;
+            }
+            seen += CROWD_COMING;
+        }
+        weave("owner.come.between");
+        if (!futex_fence_heavy()) { /* no store is held back for so long */
+            const struct timespec moment = {.tv_nsec = CLOCK_MS};
+            (void)nanosleep(&moment, NULL);
+        }
+        if (atomic_cas(crowd, &seen, seen + CROWD_THERE - CROWD_COMING)) {
+            break;
+        }
+    }
+    weave("owner.come.after");
+}
+
+static bool is_there(uint32_t *crowd) {
+    return crowd == NULL || (atomic_load(crowd) & CROWD_STATE) == CROWD_THERE;
+}
+
+static int take(uint64_t *word, uint32_t *crowd, const struct party *me, int64_t until, uint64_t flags) {
     int rc = -EAGAIN;
     uint64_t seen = atomic_load(word);
     while (rc == -EAGAIN) {
@@ -75,12 +103,19 @@ static int take(uint64_t *word, const struct party *me, int64_t until, uint64_t 
         if (until == 0) {
             return inherit(word, me, seen, flags);
         }
+        if (!is_there(crowd)) {
+            come(crowd);
+        }
         if ((seen & OWNER_WAITERS) == 0) {
             weave("owner.wait.before");
             if (!atomic_cas(word, &seen, seen | OWNER_WAITERS)) {
                 continue;
             }
             seen |= OWNER_WAITERS;
+        }
+        if (!is_there(crowd)) {
+            seen = atomic_load(word);
+            continue;
         }
         int64_t now = clock_now();
         if (now >= until) {
@@ -99,12 +134,12 @@ static int take(uint64_t *word, const struct party *me, int64_t until, uint64_t 
     return rc;
 }
 
-int owner_take(uint64_t *word, const struct party *me, int64_t until) {
-    return take(word, me, until, 0);
+int owner_take(uint64_t *word, uint32_t *crowd, const struct party *me, int64_t until) {
+    return take(word, crowd, me, until, 0);
 }
 
 int owner_pass(uint64_t *word, const struct party *me, int64_t until) {
-    return take(word, me, until, OWNER_PASSING);
+    return take(word, NULL, me, until, OWNER_PASSING);
 }
 
 void owner_give_slowly(uint64_t *word, const struct party *me) {
@@ -119,6 +154,25 @@ void owner_give_slowly(uint64_t *word, const struct party *me) {
         (void)futex_wake(owner_half(word), 1);
     }
     weave("owner.give.after");
+}
+
+/* Nobody waits: counts it, and after some of them the crowd is gone. */
+static void disperse(uint32_t *crowd) {
+    uint32_t seen = atomic_peek(crowd), often = seen % CROWD_NEXT / CROWD_ONCE + 1;
+    bool over = often >= CROWD_LASTS;
+    atomic_store(crowd, over ? seen - seen % CROWD_NEXT + CROWD_NEXT : seen + CROWD_ONCE);
+}
+
+void owner_ring(const uint64_t *word) {
+    (void)futex_wake(owner_half(word), 1);
+}
+
+void owner_release_slowly(uint64_t *word, uint32_t *crowd, const struct party *me) {
+    if (is_there(crowd) && (atomic_peek(word) & OWNER_WAITERS) == 0) {
+        weave("owner.release.quiet");
+        disperse(crowd);
+    }
+    owner_give(word, me); /* whoever waits and comes behind its swap sees that store */
 }
 
 void owner_mend(uint64_t *word) {

@@ -14,6 +14,16 @@
  *
  * A waiter that is killed after it was woken takes the wake-up along: the others look again after 50 ms. DIED stays in the word, owned
  * or not, until an owner mends it.
+ *
+ * A locked instruction is half of what an owner pays. Where a second word says whether anybody has waited lately, it lets go without:
+ *
+ *     owner                                        waiter
+ *     crowd QUIET?                                 crowd QUIET → COMING (cas)
+ *     word id → 0 (store): WAITERS may get lost    fence_heavy: each store before a look at QUIET is seen, each later look sees COMING
+ *     crowd the same as before? out                crowd COMING → THERE (cas)
+ *     FUTEX_WAKE(1)                                word seen → seen | WAITERS (cas); crowd still THERE? FUTEX_WAIT, as above
+ *     (CROWD_LASTS times nobody waited)
+ *     crowd THERE → QUIET; word id → 0 (cas)       (the cas was before: it is woken; behind: it sees QUIET and begins anew)
  */
 #ifndef SYNC_OWNER_H
 #define SYNC_OWNER_H
@@ -32,7 +42,16 @@
 #define OWNER_SLICE_NS (50 * INT64_C(1000000))
 
 #ifndef OWNER_SPINS
-#define OWNER_SPINS 3 /* an owner that lets go at once is not slept for; who looks for longer hands over each time, which costs a line each */
+#define OWNER_SPINS                                                                                                    \
+    3 /* an owner that lets go at once is not slept for; who looks for longer hands over each time, which costs a line each */
+#endif
+
+/* A crowd: how many times nobody waited since somebody did, and a number that says which crowd it is, above its state. */
+enum crowd_state { CROWD_QUIET, CROWD_COMING, CROWD_THERE, CROWD_STATE };
+#define CROWD_ONCE UINT32_C(4)
+#define CROWD_NEXT UINT32_C(1024)
+#ifndef CROWD_LASTS
+#define CROWD_LASTS 64
 #endif
 
 /* What is slept on: the lower half of a word. */
@@ -41,8 +60,8 @@ static inline const uint32_t *owner_half(const uint64_t *word) {
 }
 
 /* 0, THIRL_OWNER_DIED, or without it -EAGAIN (until 0), -ETIMEDOUT, -ENOTRECOVERABLE. until: CLOCK_MONOTONIC, INT64_MAX never. Pairs with
- * owner_give. Owned by the same process it waits too: threads are told apart above. */
-int owner_take(uint64_t *word, const struct party *, int64_t until);
+ * owner_give, or, with a crowd, with owner_release. Owned by the same process it waits too: threads are told apart above. */
+int owner_take(uint64_t *word, uint32_t *crowd, const struct party *, int64_t until);
 
 /* The same for one who changes nothing of what is guarded: the word is marked OWNER_PASSING while it has it. */
 int owner_pass(uint64_t *word, const struct party *, int64_t until);
@@ -63,6 +82,24 @@ static inline void owner_give(uint64_t *word, const struct party *me) {
     uint64_t own = me->id;
     if (unlikely(!atomic_cas(word, &own, UINT64_C(0)))) {
         owner_give_slowly(word, me);
+    }
+}
+
+void owner_release_slowly(uint64_t *word, uint32_t *crowd, const struct party *);
+void owner_ring(const uint64_t *word); /* wakes one who waits; the word may be anybody's by now */
+
+/* The same for a word with a crowd. */
+static inline void owner_release(uint64_t *word, uint32_t *crowd, const struct party *me) {
+    const uint32_t quiet = atomic_load(crowd);
+    if (unlikely((quiet & CROWD_STATE) != CROWD_QUIET || atomic_peek(word) != me->id || !me->fences)) {
+        owner_release_slowly(word, crowd, me);
+        return;
+    }
+    atomic_store(word, UINT64_C(0)); /* pairs with the loads and swaps that take it */
+    weave("owner.release.stored");
+    atomic_order();                              /* with the fence of a waiter who comes */
+    if (unlikely(atomic_load(crowd) != quiet)) { /* one has come, and may be over by now */
+        owner_ring(word);
     }
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/futex.h"
 
 _Thread_local struct party party_own;
 
@@ -86,7 +87,8 @@ int party_join(void) {
         all.numbers += all.numbers + 1 == 0 ? 2 : 1;
         atomic_poke(&slip->number, all.numbers);
         atomic_store(&slip->thread, (int32_t)syscall(SYS_gettid));
-        party_own = (struct party){.id = all.host.id, .number = all.numbers, .slip = slip, .epoch = epoch};
+        party_own = (struct party){
+            .id = all.host.id, .number = all.numbers, .slip = slip, .epoch = epoch, .fences = futex_fence_join()};
         (void)pthread_setspecific(all.key, &party_own);
     }
     (void)pthread_mutex_unlock(&all.lock);

@@ -44,6 +44,7 @@ struct party {
     uint64_t id;     /* of its process */
     uint32_t epoch;  /* proc_epoch when it joined */
     uint32_t number; /* of the thread: never used twice in this process, hardly ever by two; never 0 */
+    bool fences;     /* what others' fence_heavy does holds for this process */
     struct slip *slip;
 };
 

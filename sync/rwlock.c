@@ -159,7 +159,7 @@ static int line_up(struct rwlock *l, const struct party *me, int64_t until, enum
     weave("rwlock.wait.listed");
     do {
         int64_t slice = owner_slice(now, until);
-        rc = kind == SLIP_SHARE ? owner_pass(&l->word, me, slice) : owner_take(&l->word, me, slice);
+        rc = kind == SLIP_SHARE ? owner_pass(&l->word, me, slice) : owner_take(&l->word, NULL, me, slice);
         rc = rc == -ETIMEDOUT ? look_around(l, me) : rc;
         now = rc == -ETIMEDOUT ? clock_now() : now;
     } while (rc == -ETIMEDOUT && now < until);
@@ -337,7 +337,7 @@ __attribute__((noinline)) static int write_slowly(struct rwlock *l, int64_t unti
     if (!again && !reads) {
         until = owner_until(until);
         if (!listed) list(me, l, l->tag, until, site);
-        rc = owns ? 0 : until == 0 ? owner_take(&l->word, me, 0) : owner_spin(&l->word, me);
+        rc = owns ? 0 : until == 0 ? owner_take(&l->word, NULL, me, 0) : owner_spin(&l->word, me);
         rc = rc == -EAGAIN && until != 0 ? line_up(l, me, until, SLIP_RWLOCK, site) : rc;
         int late = rc < 0 || drained_soon(l, until == 0) ? 0 : until == 0 ? -EAGAIN : drain(l, me, until, site);
         if (rc >= 0 && late == 0) {

@@ -22,6 +22,7 @@
 #include "include/thirl/lock.h"
 #include "sync/barrier.h"
 #include "sync/beacon.h"
+#include "sync/mutex.h"
 #include "sync/sem.h"
 #include "sync/token.h"
 #include "tests/member.h"
@@ -102,6 +103,24 @@ static int lock_and_change(void) {
     CHECK(lock() == 0);
     (void)tear();
     atomic_poke(&board->second, board->first);
+    return 0;
+}
+
+static struct mutex *mutex_inside(void) {
+    return (struct mutex *)(void *)&board->mutex;
+}
+
+static int lock_and_be_waited_for(void) {
+    CHECK(lock_and_change() == 0);
+    mutex_inside()->crowd = CROWD_THERE;
+    mutex_inside()->word |= OWNER_WAITERS;
+    return 0;
+}
+
+/* Others have waited, but none of late. */
+static int lock_behind_a_crowd(void) {
+    CHECK(lock_and_change() == 0);
+    mutex_inside()->crowd = CROWD_THERE + (CROWD_LASTS - 1) * CROWD_ONCE;
     return 0;
 }
 
@@ -487,6 +506,8 @@ static const struct operation operations[] = {
     {"mutex_lock", nothing, nothing, lock_and_change, mutex_is_whole},
     {"mutex_lock, from a dead one", mutex_of_the_dead, nothing, lock, mutex_is_whole},
     {"mutex_unlock", nothing, lock_and_change, unlock, mutex_is_whole},
+    {"mutex_unlock, others wait", nothing, lock_and_be_waited_for, unlock, mutex_is_whole},
+    {"mutex_unlock, others have waited", nothing, lock_behind_a_crowd, unlock, mutex_is_whole},
     {"mutex_mend", mutex_of_the_dead, lock, mend, mutex_is_whole},
     {"mutex_condemn", nothing, lock, condemn, mutex_is_whole_or_given_up},
     {"mutex_lock, lending priority", nothing, nothing, lock_urgent, urgent_is_whole},

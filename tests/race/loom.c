@@ -12,6 +12,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#undef futex_fence_heavy
 #undef futex_wait
 #undef futex_wake
 #undef clock_now
@@ -31,7 +32,12 @@ struct thread {
     int64_t until;
     int woken;      /* what its sleep answers */
     unsigned since; /* who slept first is woken first */
-    char *top;      /* of what its stack holds */
+    struct {
+        void *at; /* NULL: there is none */
+        uint64_t value;
+        size_t size;
+    } store;   /* that only it sees yet */
+    char *top; /* of what its stack holds */
     LINE_ALIGNED char stack[STACK];
 };
 
@@ -84,13 +90,58 @@ void loom_step(void) {
     if (run.on) leave();
 }
 
+/* ---- stores that are not seen yet -------------------------------------------------------------------------------- */
+
+static void show(struct thread *t) {
+    if (t->store.at != NULL) {
+        memcpy(t->store.at, &t->store.value, t->store.size); /* the low bytes come first */
+    }
+    memset(&t->store, 0, sizeof t->store);
+}
+
+static void show_all(void) {
+    for (unsigned i = 0; i < LOOM_THREADS; i++) show(&thread[i]);
+}
+
+void loom_settle(void) {
+    loom_step();
+    show(&thread[run.self]);
+}
+
+void loom_store(void *at, uint64_t value, size_t size) {
+    struct thread *own = &thread[run.self];
+    loom_settle();
+    own->store.at = at;
+    own->store.value = value;
+    own->store.size = size;
+    uintptr_t from = (uintptr_t)loom->memory[0].at;
+    bool may_wait = loom->buffers && run.on && (uintptr_t)at - from < loom->memory[0].size;
+    if (!may_wait) show(own);
+}
+
+uint64_t loom_seen(const void *at, size_t size) {
+    const struct thread *own = &thread[run.self];
+    if (run.on && own->store.at == at) {
+        return own->store.value;
+    }
+    uint64_t value = 0;
+    memcpy(&value, at, size);
+    return value;
+}
+
+bool loom_fence_heavy(void) {
+    loom_step();
+    show_all();
+    return true;
+}
+
 void loom_pause(void) {
     loom_step();
 }
 
 int loom_futex_wait(const uint32_t *word, uint32_t value, int64_t until) {
     struct thread *own = &thread[run.self];
-    loom_step();
+    loom_settle();
     if (__atomic_load_n(word, __ATOMIC_SEQ_CST) != value) {
         return -EAGAIN;
     }
@@ -117,7 +168,7 @@ static struct thread *longest(const uint32_t *word) {
 
 int loom_futex_wake(const uint32_t *word, int count) {
     int woken = 0;
-    loom_step();
+    loom_settle();
     for (struct thread *each; woken < count && (each = longest(word)) != NULL; woken++) {
         each->is = READY;
         each->woken = 0;
@@ -132,6 +183,7 @@ static bool let_time_pass(void) {
         next = thread[i].is == ASLEEP && thread[i].until < next ? thread[i].until : next;
     }
     run.now = next;
+    show_all();
     bool any = false;
     for (unsigned i = 0; i < loom->threads; i++) {
         if (thread[i].is == ASLEEP && thread[i].until <= next) {
@@ -173,7 +225,12 @@ static bool note(void) {
         for (unsigned j = 0; j < loom->threads; j++) {
             before += t->is == ASLEEP && thread[j].is == ASLEEP && thread[j].since < t->since;
         }
-        const uint64_t is[] = {t->is, t->is == ASLEEP ? (uintptr_t)t->word : 0, (uint64_t)(int64_t)t->woken, before};
+        const uint64_t is[] = {t->is,
+                               t->is == ASLEEP ? (uintptr_t)t->word : 0,
+                               (uint64_t)(int64_t)t->woken,
+                               before,
+                               (uintptr_t)t->store.at,
+                               t->store.value};
         hash = mix(hash, is, sizeof is);
         if (t->is == READY || t->is == ASLEEP) {
             hash = mix(hash, t->top, (size_t)(t->stack + STACK - t->top));
@@ -209,9 +266,9 @@ static unsigned choose(unsigned ways) {
     return path.taken[path.at++];
 }
 
-/* Who is next: the way on first, then the others, then the death of who is at it. false: all are done. */
+/* Who is next: the way on first, then the others, then the death of who is at it, and then whose store is seen. false: all are done. */
 static bool next(void) {
-    unsigned other[LOOM_THREADS], others = 0;
+    unsigned other[LOOM_THREADS], others = 0, hidden[LOOM_THREADS], stores = 0;
     for (;;) {
         for (unsigned i = 0; i < loom->threads; i++) {
             if (thread[i].is == READY && i != run.self) other[others++] = i;
@@ -224,7 +281,10 @@ static bool next(void) {
     }
     others = on && run.switches == loom->switches ? 0 : others;
     bool may_die = !run.died && (on || asleep) && (loom->mortal >> run.self & 1) != 0;
-    unsigned way = choose((on ? 1 : 0) + others + (may_die ? 1 : 0));
+    for (unsigned i = 0; i < loom->threads; i++) {
+        if (thread[i].store.at != NULL) hidden[stores++] = i;
+    }
+    unsigned way = choose((on ? 1 : 0) + others + (may_die ? 1 : 0) + stores);
     if (on && way == 0) {
         return true;
     }
@@ -232,6 +292,9 @@ static bool next(void) {
     if (way < others) {
         run.switches += on ? 1 : 0;
         run.self = other[way];
+    } else if (way >= others + (may_die ? 1 : 0)) {
+        show(&thread[hidden[way - others - (may_die ? 1 : 0)]]);
+        return next();
     } else {
         run.died = true;
         thread[run.self].is = DEAD;
@@ -267,6 +330,7 @@ static void start(unsigned who) {
     t->begun = false;
     t->is = READY;
     t->woken = 0;
+    memset(&t->store, 0, sizeof t->store);
     t->top = t->stack + STACK;
 }
 
@@ -282,6 +346,7 @@ static void play(void) {
         run.on = false;
         if (run.slices > loom->slices) loom_wrong("somebody sleeps for too long");
     }
+    show_all();
     if (!run.given_up && run.wrong == NULL) loom->end();
 }
 

@@ -4,7 +4,8 @@
  * A test includes this, and then the .c files of its rooms: their atomic operations, their sleeps and their clock are the loom's.
  *
  * Threads are coroutines of one thread, so that memory is as all processors see it: each operation is seen by all before the next one.
- * A sleep ends when it is woken; nobody's slice ends before nobody can go on without that.
+ * Where `buffers` says so a thread's last store may be seen later, behind its next loads, as processors have it; its next operation of
+ * another kind is behind that, and so is what follows another thread's heavy fence. A sleep ends when it is woken; nobody's slice ends before nobody can go on without that.
  */
 #ifndef TESTS_RACE_LOOM_H
 #define TESTS_RACE_LOOM_H
@@ -26,6 +27,7 @@ struct loom {
     unsigned mortal;   /* bit n: thread n may die, one of them, at any operation */
     unsigned slices;   /* how often time may have to end everybody's sleep before all are done */
     unsigned switches; /* how often a thread that could go on is left at most */
+    bool buffers;      /* for stores to memory[0] */
     void (*begin)(void);
     void (*play)(unsigned who); /* what a thread does */
     void (*end)(void);          /* looks at what became of it all */
@@ -46,6 +48,10 @@ bool loom_dead(unsigned who);
 
 /* What the rooms get instead. */
 void loom_step(void);
+void loom_settle(void);                                 /* a step of a kind that the thread's store is seen before */
+void loom_store(void *at, uint64_t value, size_t size); /* a step */
+uint64_t loom_seen(const void *at, size_t size);        /* the calling thread's own store, else memory */
+bool loom_fence_heavy(void);
 void loom_pause(void);
 int loom_futex_wait(const uint32_t *word, uint32_t value, int64_t until);
 int loom_futex_wake(const uint32_t *word, int count);
@@ -64,21 +70,22 @@ int64_t loom_now(void);
 #undef atomic_total_load
 #undef atomic_total_add
 #undef atomic_total_cas
-#define atomic_load(p) (loom_step(), __atomic_load_n((p), __ATOMIC_SEQ_CST))
-#define atomic_store(p, v) (loom_step(), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
-#define atomic_peek(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define atomic_load(p) (loom_step(), (__typeof__(*(p)))loom_seen((p), sizeof *(p)))
+#define atomic_store(p, v) loom_store((p), (uint64_t)(v), sizeof *(p))
+#define atomic_peek(p) ((__typeof__(*(p)))loom_seen((p), sizeof *(p)))
 #define atomic_poke(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
-#define atomic_add(p, v) (loom_step(), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
-#define atomic_sub(p, v) (loom_step(), __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST))
-#define atomic_or(p, v) (loom_step(), __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST))
-#define atomic_and(p, v) (loom_step(), __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST))
-#define atomic_swap(p, v) (loom_step(), __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
+#define atomic_add(p, v) (loom_settle(), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
+#define atomic_sub(p, v) (loom_settle(), __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST))
+#define atomic_or(p, v) (loom_settle(), __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST))
+#define atomic_and(p, v) (loom_settle(), __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST))
+#define atomic_swap(p, v) (loom_settle(), __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
 #define atomic_cas(p, expected, v)                                                                                     \
-    (loom_step(), __atomic_compare_exchange_n((p), (expected), (v), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+    (loom_settle(), __atomic_compare_exchange_n((p), (expected), (v), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 #define atomic_total_load atomic_load
 #define atomic_total_add atomic_add
 #define atomic_total_cas atomic_cas
 #define atomic_pause loom_pause
+#define futex_fence_heavy loom_fence_heavy
 #define futex_wait loom_futex_wait
 #define futex_wake loom_futex_wake
 #define clock_now loom_now

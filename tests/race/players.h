@@ -21,7 +21,7 @@ static void players_begin(void) {
     for (unsigned i = 0; i < LOOM_THREADS; i++) {
         players.slip[i].number = i + 1;
         players.slip[i].thread = (int32_t)i + 1;
-        players.party[i] = (struct party){.id = (uint64_t)(i + 1) << 16, .number = i + 1, .slip = &players.slip[i]};
+        players.party[i] = (struct party){.id = (uint64_t)(i + 1) << 16, .number = i + 1, .slip = &players.slip[i], .fences = true};
     }
 }
 
