@@ -17,6 +17,7 @@
 
 int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
     in->end = end;
+    in->wide = wide_here();
     lamp_init(&in->lamp);
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
     mate_file(file, &end->roll.self, "rx", &end->mate);
@@ -406,7 +407,7 @@ int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait
 
 static inline size_t recv_run(struct inlet *in, char *buffer, size_t capacity, struct iovec *messages, size_t count) {
     struct lane lane = in->lane;
-    size_t n = run_read(&lane, buffer, capacity, messages, count);
+    size_t n = run_read(&lane, buffer, capacity, messages, count, in->wide);
     in->lane.at = lane.at;
     in->number += n;
     return n;

@@ -51,6 +51,7 @@ int outlet_init(struct outlet *out, struct shm *end, const struct thirl_options 
     lane_begin(&out->lane, 0);
     stow_init(out, pool);
     out->straight = end->stream ? 0 : (end->max < LANE_SHORT ? end->max : LANE_SHORT) + 1;
+    out->wide = wide_here();
     rely_on(out, false);
     return 0;
 }
@@ -372,7 +373,7 @@ static inline size_t send_run(struct outlet *out, const struct iovec *messages, 
     struct lane lane = out->lane;
     uint64_t first = 0;
     uint64_t most = out->end->max < out->within ? out->end->max : out->within;
-    size_t n = run_write(&lane, messages, count, most, &first);
+    size_t n = run_write(&lane, messages, count, most, &first, out->wide);
     if (n > 0) {
         weave("outlet.many.written");
         uint64_t begin = out->lane.at;

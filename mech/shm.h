@@ -103,6 +103,7 @@ struct outlet {
     const struct shm_rx *theirs;
     struct bell bell;
     uint64_t straight; /* shorter messages need no further question: 0 for streams and with a descriptor */
+    bool wide;         /* a cache line is copied with one register */
     uint64_t sent;     /* messages of this conversation */
     uint64_t lost;     /* messages that a lost peer had not taken */
     uint32_t needed;   /* span that did not fit */
@@ -131,6 +132,7 @@ struct inlet {
     struct shm_rx *own;
     struct feed *feed;
     bool straight; /* a short message at the lane's position needs no further question, see straighten */
+    bool wide;
     bool bound, dead;
     int final;
     struct shm_mute { /* whom the outlet talked to and who died without a word, for the next try; node 0: nobody */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Many records of a lane at once: written behind a first one that holds them all back, and copied out. Messages in a row tend to be
- * of one size, and then little is to be asked of each. The same rules as in mem/lane.h; inline, because here instructions count.
+ * of one size, and then little is to be asked of each. The same rules as in mem/lane.h; inline, because here instructions count. `wide`
+ * is wide_here's: one register then holds a cache line.
  */
 #ifndef MEM_RUN_H
 #define MEM_RUN_H
@@ -9,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "base/weave.h"
+#include "base/wide.h"
 #include "mem/lane.h"
 
 #define RUN_BYTES 4096 /* are committed together, or a little more: the reader can begin */
@@ -22,8 +24,9 @@ static inline bool run_is_even(const struct lane *lane, uint32_t span) {
 
 /* Writes short messages of one size, the first of which fits, as far as they reach and begin before stop, or `even` is not true any
  * more. Their number. Behind the ring's end it stands again, so one follows the other in memory. */
-static inline __attribute__((always_inline)) size_t
-run_write_same(struct lane *lane, const struct iovec *messages, size_t count, size_t size, uint64_t stop, bool even) {
+static inline __attribute__((always_inline)) size_t run_write_same(struct lane *lane, const struct iovec *messages,
+                                                                   size_t count, size_t size, uint64_t stop, bool even,
+                                                                   bool wide) {
     const uint32_t span = lane_span(size);
     unsigned char *const begin = (unsigned char *)lane_at(lane, lane->at), *at = begin;
     const unsigned char *const end = begin + (stop - lane->at);
@@ -33,7 +36,11 @@ run_write_same(struct lane *lane, const struct iovec *messages, size_t count, si
         const uint32_t step = even ? span : lane_step(lane, size);
         lane_claim(head, span);
         atomic_poke(&head->word, lane_word(step, (uint32_t)size));
-        lane_copy_short(lane_payload(head), messages[n].iov_base, size);
+        if (wide) {
+            wide_line(lane_payload(head), messages[n].iov_base);
+        } else {
+            lane_copy_short(lane_payload(head), messages[n].iov_base, size);
+        }
         lane->at += even ? 0 : step;
         at += step;
         n++;
@@ -44,17 +51,18 @@ run_write_same(struct lane *lane, const struct iovec *messages, size_t count, si
 
 /* The sizes that are most usual, a word and a cache line, are known when this is compiled. */
 static inline size_t run_write_alike(struct lane *lane, const struct iovec *messages, size_t count, size_t size,
-                                     uint64_t stop) {
+                                     uint64_t stop, bool wide) {
     if (unlikely(!run_is_even(lane, lane_span(size)))) {
-        return run_write_same(lane, messages, count, size, stop, false);
+        return run_write_same(lane, messages, count, size, stop, false, false);
     }
     switch (size) {
     case sizeof(uint64_t):
-        return run_write_same(lane, messages, count, sizeof(uint64_t), stop, true);
+        return run_write_same(lane, messages, count, sizeof(uint64_t), stop, true, false);
     case CACHE_LINE:
-        return run_write_same(lane, messages, count, CACHE_LINE, stop, true);
+        return wide ? run_write_same(lane, messages, count, CACHE_LINE, stop, true, true)
+                    : run_write_same(lane, messages, count, CACHE_LINE, stop, true, false);
     default:
-        return run_write_same(lane, messages, count, size, stop, true);
+        return run_write_same(lane, messages, count, size, stop, true, false);
     }
 }
 
@@ -68,13 +76,13 @@ static inline uint64_t run_last_place(const struct lane *lane, uint64_t end) {
 /* Writer: as many of the messages, of `most` bytes at most, as fit. Their number; 0: the first needs more than this. Nobody sees
  * them before run_commit, which gets *first. */
 static inline size_t run_write(struct lane *lane, const struct iovec *messages, size_t count, size_t most,
-                               uint64_t *first) {
+                               uint64_t *first, bool wide) {
     const uint64_t end = lane->at + RUN_BYTES, stop = run_last_place(lane, end);
     size_t n = 0;
     while (n < count && lane->at < end) {
         size_t size = messages[n].iov_len;
         if (likely(n != 0 && size <= LANE_SHORT && size <= most && lane->at < stop)) {
-            n += run_write_alike(lane, messages + n, count - n, size, stop);
+            n += run_write_alike(lane, messages + n, count - n, size, stop, wide);
             continue;
         }
         uint32_t span = lane_step(lane, size);
@@ -105,8 +113,8 @@ static inline void run_commit(const struct lane *lane, uint64_t begin, uint64_t 
 /* ---- reading ---- */
 
 /* Copies messages whose header is `word`, as long as they are: `most` at most, and there is one. Their number. */
-static inline __attribute__((always_inline)) size_t run_read_same(struct lane *lane, uint64_t word, size_t size,
-                                                                  char *to, struct iovec *messages, size_t most) {
+static inline __attribute__((always_inline)) size_t
+run_read_same(struct lane *lane, uint64_t word, size_t size, char *to, struct iovec *messages, size_t most, bool wide) {
     const uint32_t span = (uint32_t)word;
     const size_t step = (size + 7) & ~(size_t)7;
     const unsigned char *at = (const unsigned char *)lane_at(lane, lane->at);
@@ -117,7 +125,11 @@ static inline __attribute__((always_inline)) size_t run_read_same(struct lane *l
             break;
         }
         lane_fetch(head, size + sizeof *head > CACHE_LINE ? CACHE_LINE + 1 : span);
-        lane_copy(to, lane_payload(head), size);
+        if (wide) {
+            wide_line(to, lane_payload(head));
+        } else {
+            lane_copy(to, lane_payload(head), size);
+        }
         messages[n] = (struct iovec){to, size};
         to += step;
         at += span;
@@ -128,14 +140,15 @@ static inline __attribute__((always_inline)) size_t run_read_same(struct lane *l
 
 /* The sizes that are most usual, a word and a cache line, are known when this is compiled. */
 static inline size_t run_read_alike(struct lane *lane, uint64_t word, size_t size, char *to, struct iovec *messages,
-                                    size_t most) {
+                                    size_t most, bool wide) {
     switch (size) {
     case sizeof(uint64_t):
-        return run_read_same(lane, word, sizeof(uint64_t), to, messages, most);
+        return run_read_same(lane, word, sizeof(uint64_t), to, messages, most, false);
     case CACHE_LINE:
-        return run_read_same(lane, word, CACHE_LINE, to, messages, most);
+        return wide ? run_read_same(lane, word, CACHE_LINE, to, messages, most, true)
+                    : run_read_same(lane, word, CACHE_LINE, to, messages, most, false);
     default:
-        return run_read_same(lane, word, size, to, messages, most);
+        return run_read_same(lane, word, size, to, messages, most, false);
     }
 }
 
@@ -160,7 +173,8 @@ static inline size_t run_within(const struct lane *lane, uint32_t span) {
 /* Reader: copies the messages that are there, as many as fit, each 8-byte aligned in the buffer. Their number; messages says where
  * each one is. A header like the last one needs no second check, and taking the next one for where it was last time, the
  * processor need not wait for this one. */
-static inline size_t run_read(struct lane *lane, char *buffer, size_t capacity, struct iovec *messages, size_t count) {
+static inline size_t run_read(struct lane *lane, char *buffer, size_t capacity, struct iovec *messages, size_t count,
+                              bool wide) {
     size_t n = 0, used = 0;
     while (n < count) {
         uint64_t word = atomic_load(&lane_at(lane, lane->at)->word); /* pairs with lane_commit and run_commit */
@@ -171,7 +185,7 @@ static inline size_t run_read(struct lane *lane, char *buffer, size_t capacity, 
         }
         size_t within = run_within(lane, (uint32_t)word);
         most = within < most ? within : most;
-        size_t some = run_read_alike(lane, word, size, buffer + used, messages + n, most);
+        size_t some = run_read_alike(lane, word, size, buffer + used, messages + n, most, wide);
         n += some;
         used += some * ((size + 7) & ~(size_t)7);
     }
