@@ -78,7 +78,6 @@ static const struct path {
     {"call", "shm://", THIRL_CALL, THIRL_SERVE, ask, 0},
     {"mutex", NULL, THIRL_PAIR, THIRL_PAIR, lock, 0},
     {"unix-copy", "unix://@", THIRL_PAIR, THIRL_PAIR, copy, 0},
-    {"unix-call", "unix://@", THIRL_CALL, THIRL_SERVE, ask, 0},
     {"publish-to-1", "shm://", THIRL_PUB, THIRL_SUB, publish, 1},
     {"publish-to-8", "shm://", THIRL_PUB, THIRL_SUB, publish, 8},
     {"publish-to-64", "shm://", THIRL_PUB, THIRL_SUB, publish, 64},

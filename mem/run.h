@@ -22,30 +22,44 @@ static inline bool run_is_even(const struct lane *lane, uint32_t span) {
     return span > CACHE_LINE || (CACHE_LINE % span == 0 && lane->at % span == 0);
 }
 
-/* Writes short messages of one size, the first of which fits, as far as they reach and begin before stop, or `even` is not true any
- * more. Their number. Behind the ring's end it stands again, so one follows the other in memory. */
-static inline __attribute__((always_inline)) size_t run_write_same(struct lane *lane, const struct iovec *messages,
-                                                                   size_t count, size_t size, uint64_t stop, bool even,
-                                                                   bool wide) {
-    const uint32_t span = lane_span(size);
-    unsigned char *const begin = (unsigned char *)lane_at(lane, lane->at), *at = begin;
-    const unsigned char *const end = begin + (stop - lane->at);
-    size_t n = 0;
+/* Writes short messages of one size, end to end, the first of which fits, as far as they reach and begin before stop. Their number. Behind
+ * the ring's end it stands again, so one follows the other in memory. */
+static inline __attribute__((always_inline)) size_t
+run_write_same(struct lane *lane, const struct iovec *messages, size_t count, size_t size, uint64_t stop, bool wide) {
+    const uint32_t span = lane_span(size), most = ((uint32_t)(stop - lane->at) + span - 1) / span;
+    const struct iovec *next = messages, *const end = messages + (most < count ? most : count);
+    unsigned char *at = (unsigned char *)lane_at(lane, lane->at);
     do {
         struct lane_head *head = (struct lane_head *)(void *)at;
-        const uint32_t step = even ? span : lane_step(lane, size);
+        lane_claim(head, span);
+        atomic_poke(&head->word, lane_word(span, (uint32_t)size));
+        if (wide) {
+            wide_line(lane_payload(head), next->iov_base);
+        } else {
+            lane_copy_short(lane_payload(head), next->iov_base, size);
+        }
+        at += span;
+        next++;
+    } while (next != end && next->iov_len == size);
+    const size_t n = (size_t)(next - messages);
+    lane->at += n * span;
+    return n;
+}
+
+/* The same where some steps are longer, until that is over. */
+static inline size_t run_write_uneven(struct lane *lane, const struct iovec *messages, size_t count, size_t size,
+                                      uint64_t stop) {
+    const uint32_t span = lane_span(size);
+    size_t n = 0;
+    do {
+        const uint32_t step = lane_step(lane, size);
+        struct lane_head *head = lane_at(lane, lane->at);
         lane_claim(head, span);
         atomic_poke(&head->word, lane_word(step, (uint32_t)size));
-        if (wide) {
-            wide_line(lane_payload(head), messages[n].iov_base);
-        } else {
-            lane_copy_short(lane_payload(head), messages[n].iov_base, size);
-        }
-        lane->at += even ? 0 : step;
-        at += step;
+        lane_copy_short(lane_payload(head), messages[n].iov_base, size);
+        lane->at += step;
         n++;
-    } while (n < count && messages[n].iov_len == size && at < end && (even || !run_is_even(lane, span)));
-    lane->at += even ? (uint64_t)(at - begin) : 0;
+    } while (n < count && messages[n].iov_len == size && lane->at < stop && !run_is_even(lane, span));
     return n;
 }
 
@@ -53,16 +67,16 @@ static inline __attribute__((always_inline)) size_t run_write_same(struct lane *
 static inline size_t run_write_alike(struct lane *lane, const struct iovec *messages, size_t count, size_t size,
                                      uint64_t stop, bool wide) {
     if (unlikely(!run_is_even(lane, lane_span(size)))) {
-        return run_write_same(lane, messages, count, size, stop, false, false);
+        return run_write_uneven(lane, messages, count, size, stop);
     }
     switch (size) {
     case sizeof(uint64_t):
-        return run_write_same(lane, messages, count, sizeof(uint64_t), stop, true, false);
+        return run_write_same(lane, messages, count, sizeof(uint64_t), stop, false);
     case CACHE_LINE:
-        return wide ? run_write_same(lane, messages, count, CACHE_LINE, stop, true, true)
-                    : run_write_same(lane, messages, count, CACHE_LINE, stop, true, false);
+        return wide ? run_write_same(lane, messages, count, CACHE_LINE, stop, true)
+                    : run_write_same(lane, messages, count, CACHE_LINE, stop, false);
     default:
-        return run_write_same(lane, messages, count, size, stop, true, false);
+        return run_write_same(lane, messages, count, size, stop, false);
     }
 }
 
@@ -118,22 +132,21 @@ run_read_same(struct lane *lane, uint64_t word, size_t size, char *to, struct io
     const uint32_t span = (uint32_t)word;
     const size_t step = (size + 7) & ~(size_t)7;
     const unsigned char *at = (const unsigned char *)lane_at(lane, lane->at);
-    size_t n = 0;
+    const struct lane_head *head = (const struct lane_head *)(const void *)at;
+    struct iovec *next = messages, *const end = messages + most;
     do {
-        const struct lane_head *head = (const struct lane_head *)(const void *)at;
-        if (n != 0 && atomic_load(&head->word) != word) { /* pairs with lane_commit */
-            break;
-        }
-        lane_fetch(head, size + sizeof *head > CACHE_LINE ? CACHE_LINE + 1 : span);
+        lane_fetch(head, lane_span(size));
         if (wide) {
             wide_line(to, lane_payload(head));
         } else {
             lane_copy(to, lane_payload(head), size);
         }
-        messages[n] = (struct iovec){to, size};
+        *next++ = (struct iovec){to, size};
         to += step;
         at += span;
-    } while (++n < most);
+        head = (const struct lane_head *)(const void *)at;
+    } while (next != end && atomic_load(&head->word) == word); /* pairs with lane_commit */
+    const size_t n = (size_t)(next - messages);
     lane->at += n * span;
     return n;
 }
