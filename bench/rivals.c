@@ -21,6 +21,7 @@ static const struct {
     {"thirl", NULL},
     {"awake", NULL},
     {"call", NULL},
+    {"prompt", NULL},
     {"zmq", "libzmq3-dev"},
     {"nng", "libnng-dev"},
     {"sdbus", "libsystemd-dev"},
