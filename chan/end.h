@@ -166,19 +166,6 @@ typedef int end_try(thirl *, void *arguments, bool wait);
  * sentence: -EAGAIN for THIRL_NOW, else -ETIMEDOUT. */
 int end_do(thirl *, enum mech_way, end_try *, void *arguments, thirl_time until);
 
-/* The same, the first try on the spot: most calls need no other. Behind a sleep in the kernel each call that returns costs 20 ns. */
-static inline int end_do_straight(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_time until) {
-    if (likely(end != NULL && end_is_direct(end, until)) && likely(end_enter(end, way, 0) == 0)) {
-        bool waits = end->patient && end->wait != THIRL_WAIT_SPIN && atomic_peek(&end->way[way].choosers) == 0;
-        int rc = try(end, arguments, waits);
-        end_leave(end, way);
-        if (likely(rc != -EAGAIN)) {
-            return rc;
-        }
-    }
-    return end_do(end, way, try, arguments, until);
-}
-
 /* The same after a straight try that said -EAGAIN, with until not THIRL_NOW, and end_wait_begins before the gate opened. */
 int end_go_on(thirl *, enum mech_way, end_try *, void *arguments, thirl_time until);
 static inline void end_wait_begins(thirl *end, enum mech_way way) {
@@ -186,6 +173,28 @@ static inline void end_wait_begins(thirl *end, enum mech_way way) {
 }
 static inline void end_wait_ends(thirl *end, enum mech_way way) {
     gate_count_down(&end->way[way].gate, &end->way[way].waiters);
+}
+
+/* As end_do, the first try on the spot: most calls need no other, and behind a sleep in the kernel each return costs 20 ns. Who goes on is
+ * counted before the gate opens, so that a close waits for it. */
+static inline int end_do_straight(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_time until) {
+    if (unlikely(end == NULL || !end_is_direct(end, until)) || unlikely(end_enter(end, way, 0) != 0)) {
+        return end_do(end, way, try, arguments, until);
+    }
+    bool waits = end->patient && end->wait != THIRL_WAIT_SPIN && atomic_peek(&end->way[way].choosers) == 0;
+    int rc = try(end, arguments, waits);
+    if (likely(rc != -EAGAIN)) {
+        end_leave(end, way);
+        return rc;
+    }
+    end_wait_begins(end, way);
+    end_leave(end, way);
+    if (until.ns != 0) {
+        return end_go_on(end, way, try, arguments, until);
+    }
+    rc = end_do(end, way, try, arguments, until);
+    end_wait_ends(end, way);
+    return rc;
 }
 
 /* What a sender's deadline comes to. end is not NULL. */

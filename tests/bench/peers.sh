@@ -30,7 +30,7 @@ for path in "$build"/peer/*; do
         echo "skip iceoryx: a machine has one daemon of it, which somebody else may be using"
         continue
         ;;
-    call | sdbus) calls=1 ;;
+    call | prompt | sdbus) calls=1 ;;
     esac
     if [ -n "$server" ] && ! command -v $server >/dev/null 2>&1; then
         echo "skip $program: there is no $server"
