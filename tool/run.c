@@ -316,9 +316,15 @@ static bool stop_feeder(struct run *r) {
     struct timespec until;
     atomic_store(&r->halted, true);
     (void)!eventfd_write(r->halt, 1);
+#ifdef __GLIBC__
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += 1 + CLOSE_MS / 1000;
+    return pthread_clockjoin_np(r->feeder, NULL, CLOCK_MONOTONIC, &until) == 0;
+#else
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += 1 + CLOSE_MS / 1000;
     return pthread_timedjoin_np(r->feeder, NULL, &until) == 0;
+#endif
 }
 
 static int say_feed(struct run *r) {
