@@ -98,8 +98,7 @@ struct mech_note {
                     may not be used, -THIRL_EFORMAT (damaged) or -THIRL_EEXPIRED, has no bytes, and thirl_why says more. In, 0 before the call */
 };
 
-/* Makes the note of a message of calls. It has no descriptors, whose places stay as they are: clearing those, too, would take as long
- * as half the way of a short message. */
+/* Makes the note of a message of calls. It has no descriptors, and their places stay as they are: they are most of it. */
 static inline void mech_note_call(struct mech_note *note, enum mech_kind kind, uint64_t call, uint64_t whom) {
     note->priority = 0;
     note->count = 0;

@@ -21,7 +21,8 @@ static void players_begin(void) {
     for (unsigned i = 0; i < LOOM_THREADS; i++) {
         players.slip[i].number = i + 1;
         players.slip[i].thread = (int32_t)i + 1;
-        players.party[i] = (struct party){.id = (uint64_t)(i + 1) << 16, .number = i + 1, .slip = &players.slip[i], .fences = true};
+        players.party[i] =
+            (struct party){.id = (uint64_t)(i + 1) << 16, .number = i + 1, .slip = &players.slip[i], .fences = true};
     }
 }
 
@@ -71,6 +72,14 @@ struct slip_pairs *party_pairs(void) {
 
 uint64_t party_tag(enum slip_kind kind) {
     return UINT64_C(1) << 63 | (uint64_t)kind;
+}
+
+/* Whoever is alive and done waits for nothing, and holds nothing. */
+static void players_end(void) {
+    for (unsigned i = 0; i < LOOM_THREADS; i++) {
+        const struct slip *slip = &players.slip[i];
+        if (!loom_dead(i) && (slip->wait.kind != 0 || slip->held != 0)) loom_wrong("a slip says what is not so");
+    }
 }
 
 #define party_me players_me
