@@ -16,8 +16,12 @@
 #define PRICE_NS (25 * CLOCK_US) /* of what a long one took, one wait does without: a machine is held up now and then */
 #define PENALTY_FIRST 64u        /* but no more at first; */
 #define PENALTY_MOST 4096u
-#define SOON 8u        /* if one of the next so many is long, too, twice as many waits do without */
-#define TRIAL 32u      /* one wait in so many goes on to HASTE_MOST: a peer that wakes up meanwhile may do the same */
+#define SOON 8u   /* if one of the next so many is long, too, twice as many waits do without */
+#define TRIAL 32u /* one wait in so many goes on to HASTE_MOST: a peer that wakes up meanwhile may do the same */
+#define MOST_NS (100 * CLOCK_US) /* of one wait: what it costs when both have to wake up */
+#define DEAR_NS (40 * CLOCK_US)  /* a sleep costs the processor less than so much; */
+#define DEAR_MOST 64u            /* so many waits in a row, and the peer does not do as this one, */
+#define DEAR_REST 1024u          /* who leaves it alone for so many waits */
 #define STREAK 4u      /* waits as foreseen that were over after one yield: the peer is on this very processor, */
 #define STREAK_MOST 8u /* and one that was not takes half of what is known away */
 #define DOUBT 16u      /* one wait in so many tries first all the same */
@@ -96,4 +100,33 @@ void haste_learn(struct haste *h, unsigned which) {
     }
     h->run = 0;
     h->limit = which == 0 ? h->limit / 2 : which < HASTE_MOST / 2 ? 2 * which : HASTE_MOST;
+}
+
+void haste_found(struct haste *h, const struct haste_wait *w) {
+    h->dear = clock_now() - w->began > DEAR_NS ? h->dear + 1 : 0;
+    if (h->dear == DEAR_MOST) {
+        h->dear = 0;
+        h->shun = DEAR_REST;
+    }
+    haste_learn(h, w->tries);
+}
+
+bool haste_go_on(struct haste *h, struct haste_wait *w) {
+    int64_t now = clock_now();
+    if (w->tries == 0) {
+        w->most = haste_allowance(h);
+        w->began = now;
+        w->brief = true;
+    }
+    if (w->brief && w->tries < w->most && now - w->began < MOST_NS) {
+        w->brief = haste_yield(h);
+        w->tries++;
+        return true;
+    }
+    if (w->most != 0) {
+        haste_learn(h, 0);
+    }
+    w->tries = 0;
+    w->sleeps = true;
+    return true;
 }

@@ -129,11 +129,79 @@ static void test_leads(void **state) {
     assert_int_equal(yields, 6);
 }
 
+/* One wait, in which the try after so many that fail finds something; or the one that may sleep does. How many failed before. */
+static unsigned wait_for(struct haste *h, unsigned late, bool *slept) {
+    struct haste_wait w = haste_begin(h, true);
+    unsigned failed = 0;
+    for (bool nothing = true; nothing;) {
+        *slept = w.sleeps;
+        nothing = !w.sleeps && failed < late;
+        failed += nothing;
+        assert_int_equal(haste_again(h, &w, nothing), nothing);
+    }
+    return failed;
+}
+
+/* What answers soon is not slept for; what does not is, after a few tries, but for one wait in 32. */
+static void test_waits(void **state) {
+    struct haste h = {0};
+    bool slept;
+    unsigned sleeps = 0, tries = 0;
+    (void)state;
+    held_up = false;
+    assert_int_equal(wait_for(&h, 0, &slept), 0);
+    assert_false(slept);
+    for (int i = 0; i < 64; i++) {
+        (void)wait_for(&h, 20, &slept);
+    }
+    for (int i = 0; i < 1000; i++) {
+        (void)wait_for(&h, 20, &slept);
+        sleeps += slept;
+    }
+    assert_in_range(sleeps, 0, 50);
+    for (int i = 0; i < 1000; i++) {
+        unsigned failed = wait_for(&h, UINT32_MAX, &slept);
+        assert_true(slept);
+        tries += failed > 8;
+    }
+    assert_in_range(tries, 0, 40);
+
+    struct haste_wait none = haste_begin(&h, false); /* without patience a call is made once */
+    assert_false(none.sleeps);
+    assert_false(haste_again(&h, &none, true));
+}
+
+/* A peer that answers after 60 us takes the processor 60 us each time: that ends soon, and is tried again only now and then. */
+static void test_dear(void **state) {
+    struct haste h = {0};
+    unsigned awake = 0;
+    (void)state;
+    held_up = false;
+    for (unsigned i = 0; i < 3000; i++) {
+        struct haste_wait w = haste_begin(&h, true);
+        const struct timespec answer = {.tv_nsec = 20000};
+        for (unsigned tries = 0;; tries++) {
+            bool nothing = !w.sleeps && tries < 3;
+            if (nothing && tries != 0) {
+                (void)nanosleep(&answer, NULL);
+            }
+            if (!haste_again(&h, &w, nothing)) {
+                break;
+            }
+        }
+        awake += !w.sleeps;
+    }
+    assert_in_range(awake, 0, 400);
+}
+
 static void test_quiet(void **state) {
     struct haste h = {.quiet = true};
+    bool slept;
     (void)state;
     held_up = false;
     yields = 0;
+    assert_int_equal(wait_for(&h, 1, &slept), 0);
+    assert_true(slept);
     assert_int_equal(foreseen(&h, 0, 100), 0);
     haste_lead(&h, 1, true);
     assert_int_equal(yields, 0);
@@ -142,10 +210,8 @@ static void test_quiet(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_foresees),
-        cmocka_unit_test(test_doubts),
-        cmocka_unit_test(test_shuns),
-        cmocka_unit_test(test_leads),
+        cmocka_unit_test(test_foresees), cmocka_unit_test(test_doubts), cmocka_unit_test(test_shuns),
+        cmocka_unit_test(test_leads),    cmocka_unit_test(test_waits),  cmocka_unit_test(test_dear),
         cmocka_unit_test(test_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
