@@ -42,6 +42,7 @@ struct dgram {
     uid_t own;                   /* whom this process was when it opened the end */
     bool whole;                  /* messages are not cut: nobody knows when a sender of a name is gone */
     struct tray *tray;
+    struct haste haste;
     struct local spot;
     size_t packet;
     uint64_t bytes, packets;
@@ -250,7 +251,8 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         fd_close(&g->fd);
         return rc;
     }
-    g->tray = g->receives ? tray_make(g->packet, open->options->wait == THIRL_WAIT_SLEEP) : NULL;
+    g->haste.quiet = open->options->wait == THIRL_WAIT_SLEEP;
+    g->tray = g->receives ? tray_make(g->packet, g->haste.quiet) : NULL;
     if (place != NULL) {
         memcpy(place, name, sizeof name);
     }
@@ -373,15 +375,30 @@ static __attribute__((noinline)) ssize_t recv_several(const struct dgram *g, con
     return got;
 }
 
+/* One packet, waiting as is best; as recv_checked. */
+static inline __attribute__((always_inline)) ssize_t recv_one(struct dgram *g, const struct iovec *part, unsigned parts,
+                                                              bool wait, bool *welcome) {
+    bool several = tray_is_due(g->tray);
+    if (unlikely(several && wait)) {
+        tray_lead(g->tray);
+    }
+    struct haste_wait w = haste_begin(&g->haste, wait);
+    ssize_t got;
+    do {
+        int flags = w.sleeps ? 0 : MSG_DONTWAIT;
+        got = unlikely(several)    ? recv_several(g, part, parts, flags, welcome)
+              : likely(!g->checks) ? gram_recv(g->fd, part, parts, flags, &g->small)
+                                   : recv_checked(g, part, parts, flags, welcome);
+    } while (haste_again(&g->haste, &w, got < 0 && errno == EAGAIN));
+    return got;
+}
+
 HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
                          bool wait) {
     struct dgram *g = self;
     for (int i = 0; i < STRANGERS; i++) {
-        int flags = wait && i == 0 ? 0 : MSG_DONTWAIT;
         bool welcome = true;
-        ssize_t got = tray_is_due(g->tray) ? recv_several(g, part, parts, flags, &welcome)
-                      : likely(!g->checks) ? gram_recv(g->fd, part, parts, flags, &g->small)
-                                           : recv_checked(g, part, parts, flags, &welcome);
+        ssize_t got = recv_one(g, part, parts, wait && i == 0, &welcome);
         if (unlikely(got < 0)) {
             return errno == EAGAIN || errno == EINTR || errno == ENOMEM
                        ? -EAGAIN

@@ -15,7 +15,7 @@
 #include "base/atomic.h"
 #include "mech/carrier.h"
 
-#define GRAM_SMALL 2048 /* bytes */
+#define GRAM_SMALL 6144 /* bytes */
 
 /* sendmsg of the parts; flags are its own. Bytes, or -1 with errno. */
 static inline __attribute__((always_inline)) ssize_t gram_send(int fd, const struct iovec *part, unsigned parts,

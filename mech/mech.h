@@ -145,7 +145,7 @@ struct mech {
     uint64_t pool;  /* likewise of ?pool=; 0: it has none, and chan refuses the option */
     const char
         *more; /* what a full queue depends on and what raises it, for sentences; NULL: the queue that was asked for */
-    bool blocks;   /* send and recv make use of wait = true: chan calls them so before it ever arms */
+    bool blocks;   /* send and recv make use of wait = true (mech/haste): chan calls them so before it ever arms */
     uint32_t full; /* a bit for each enum thirl_full that it knows, if not only to wait; chan refuses others */
     bool history;  /* it knows ?history=; chan refuses that elsewhere */
     bool crc;      /* its ends find out whether both have ?crc and ?lifespan: those are refused elsewhere */

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "mech/carried.h"
+#include "mech/haste.h"
 #include "mech/knell.h"
 
 #define PACKET_USUAL 8192 /* the kernel's defaults */
@@ -32,6 +33,7 @@ struct mq {
     size_t packet;
     long packets;
     char *block; /* for one packet: the system calls want it in one piece */
+    struct haste haste;
 };
 
 static long sysctl_of(const char *name, long usual) {
@@ -135,6 +137,7 @@ static int mq_open_slot(void *self, const struct carrier_open *open, char place[
     struct mq *q = self;
     char planned[CARRIER_PLACE_MAX];
     *q = (struct mq){.queue = -1, .receives = open->way == MECH_IN, .packet = PACKET_USUAL};
+    q->haste.quiet = open->options->wait == THIRL_WAIT_SLEEP;
     int rc = plan(open, planned);
     rc = rc != 0 ? rc : open_queue(q, open, planned);
     if (rc == 0 && (q->block = malloc(q->packet)) == NULL) {
@@ -176,11 +179,14 @@ HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, c
     if (parts != 1) {
         carrier_gather(q->block, part, parts);
     }
-    struct timespec until = slice_end(wait);
-    if (likely(mq_timedsend(q->queue, data, size, note == NULL ? 0 : note->priority, &until) == 0)) {
-        return 0;
-    }
-    return errno == ETIMEDOUT || errno == EINTR || errno == EAGAIN || errno == ENOMEM
+    struct haste_wait w = haste_begin(&q->haste, wait);
+    int rc;
+    do {
+        struct timespec until = slice_end(w.sleeps);
+        rc = mq_timedsend(q->queue, data, size, note == NULL ? 0 : note->priority, &until);
+    } while (haste_again(&q->haste, &w, rc != 0 && (errno == ETIMEDOUT || errno == EAGAIN)));
+    return rc == 0 ? 0
+           : errno == ETIMEDOUT || errno == EINTR || errno == EAGAIN || errno == ENOMEM
                ? -EAGAIN
                : err_system(errno, "the message queue cannot be sent to");
 }
@@ -189,9 +195,13 @@ HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, s
                          bool wait) {
     struct mq *q = self;
     bool straight = part->iov_len >= q->packet;
-    struct timespec until = slice_end(wait);
     unsigned priority = 0;
-    ssize_t got = mq_timedreceive(q->queue, straight ? part->iov_base : q->block, q->packet, &priority, &until);
+    struct haste_wait w = haste_begin(&q->haste, wait);
+    ssize_t got;
+    do {
+        struct timespec until = slice_end(w.sleeps);
+        got = mq_timedreceive(q->queue, straight ? part->iov_base : q->block, q->packet, &priority, &until);
+    } while (haste_again(&q->haste, &w, got < 0 && (errno == ETIMEDOUT || errno == EAGAIN)));
     if (unlikely(got < 0)) {
         return errno == ETIMEDOUT || errno == EINTR || errno == EAGAIN
                    ? -EAGAIN

@@ -138,37 +138,51 @@ static ssize_t pull_rights(struct link *l, struct msghdr *message, int flags, in
     return got;
 }
 
-/* One system call. Bytes, 0 at the end, -EAGAIN, or an error. Of a packet that was too large it says the whole size. */
-HOT static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait) {
-    int flags = (wait ? 0 : MSG_DONTWAIT) | (l->terms.packets ? MSG_TRUNC : 0), rc = 0;
-    if (unlikely(l->terms.pipes)) {
-        return pull_pipe(l, parts, count, wait);
-    }
-    if (unlikely(l->flows)) {
-        let_lead(l, wait);
-    }
-    for (int again = 0; !l->over; again++) {
+/* One system call on a socket. Bytes, 0 at the end, -EAGAIN, or an error. Of a packet that was too large it says the whole size. */
+HOT static ssize_t pull_once(struct link *l, struct iovec *parts, size_t count, int flags, bool several) {
+    int rc = 0;
+    for (int again = 0;; again++) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
-        ssize_t got = unlikely(l->terms.takes != 0)    ? pull_rights(l, &message, flags, &rc)
-                      : unlikely(tray_is_due(l->tray)) ? tray_recv(l->tray, l->fd, parts, (unsigned)count, flags, NULL)
-                      : likely(count == 1)             ? recv(l->fd, parts->iov_base, parts->iov_len, flags)
-                                                       : recvmsg(l->fd, &message, flags);
-        if (likely(got > 0)) {
+        ssize_t got = unlikely(l->terms.takes != 0) ? pull_rights(l, &message, flags, &rc)
+                      : unlikely(several)           ? tray_recv(l->tray, l->fd, parts, (unsigned)count, flags, NULL)
+                      : likely(count == 1)          ? recv(l->fd, parts->iov_base, parts->iov_len, flags)
+                                                    : recvmsg(l->fd, &message, flags);
+        if (likely(got >= 0)) {
             return likely(rc == 0) ? got : rc;
-        }
-        if (got == 0) {
-            break;
         }
         if (errno == EAGAIN || errno == EINTR) {
             return -EAGAIN;
         }
         /* A peer that left without reading everything makes a packet socket tell of that first, once. */
         if (errno != ECONNRESET || again > 0) {
-            break;
+            return 0;
         }
     }
-    l->over = true;
-    return 0;
+}
+
+/* The same, waiting as is best. */
+HOT static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait) {
+    const int flags = l->terms.packets ? MSG_TRUNC : 0;
+    if (unlikely(l->terms.pipes)) {
+        return pull_pipe(l, parts, count, wait);
+    }
+    if (unlikely(l->over)) {
+        return 0;
+    }
+    if (unlikely(l->flows)) {
+        let_lead(l, wait);
+    }
+    bool several = l->terms.takes == 0 && tray_is_due(l->tray);
+    if (unlikely(several && wait)) {
+        tray_lead(l->tray);
+    }
+    struct haste_wait w = haste_begin(&l->haste, wait);
+    ssize_t got;
+    do {
+        got = pull_once(l, parts, count, w.sleeps ? flags : flags | MSG_DONTWAIT, several);
+    } while (haste_again(&l->haste, &w, got == -EAGAIN));
+    l->over = got == 0;
+    return got;
 }
 
 /* A packet of `size` bytes lies in the box, FRAME_HEAD behind what is held: makes a frame of it. 0 or an error. */

@@ -5,6 +5,7 @@
 #ifndef MECH_PULL_H
 #define MECH_PULL_H
 
+#include <errno.h>
 #include <sys/socket.h>
 
 #include "mech/link.h"
@@ -45,8 +46,12 @@ static inline __attribute__((always_inline)) int pull_recv(struct link *l, void 
     bool idle = frame_box_held(&l->box) == 0 && l->rest == 0 && !l->over && (capacity || !l->terms.bytes);
     bool straight = packets ? capacity >= room : !l->terms.pipes && (room < PULL_DIRECT || capacity < PULL_DIRECT);
     if (likely(idle && straight && !l->flows && !tray_is_due(l->tray))) {
-        int flags = (wait ? 0 : MSG_DONTWAIT) | (packets ? MSG_TRUNC : 0);
-        ssize_t came = recv(l->fd, packets ? buffer : l->box.data, packets ? room : l->box.capacity, flags);
+        struct haste_wait w = haste_begin(&l->haste, wait);
+        ssize_t came;
+        do {
+            int flags = (w.sleeps ? 0 : MSG_DONTWAIT) | (packets ? MSG_TRUNC : 0);
+            came = recv(l->fd, packets ? buffer : l->box.data, packets ? room : l->box.capacity, flags);
+        } while (haste_again(&l->haste, &w, came < 0 && errno == EAGAIN));
         if (likely(packets && came > 0 && (size_t)came <= room && !frame_is_marked(buffer, (size_t)came))) {
             *size = (size_t)came;
             gate_leave(&l->reading);

@@ -72,18 +72,13 @@ static void learn(struct tray *t, unsigned asked, unsigned came) {
     }
 }
 
-/* 0, or -1 with errno. Sleeping would make a sender that is busy pay for each wake-up: he gets ahead by a few packets first. Behind
- * the end of a connection there are packets without bytes, as many as one asks for. */
+/* 0, or -1 with errno. Behind the end of a connection there are packets without bytes, as many as one asks for. */
 static int fetch(struct tray *t, int fd, int flags, bool asks) {
     unsigned asked = t->depth;
     for (unsigned i = 0; i < asked; i++) {
         t->head[i].msg_hdr.msg_control =
             asks ? &t->control[i] : NULL; /* in room that is not used, descriptors would come */
         t->head[i].msg_hdr.msg_controllen = asks ? sizeof t->control[i] : 0;
-    }
-    if ((t->flows || asked == 2) && (flags & MSG_DONTWAIT) == 0) {
-        haste_lead(&t->haste, t->came, t->flows);
-        t->came = 0;
     }
     int got = recvmmsg(fd, t->head, asked, flags | MSG_WAITFORONE | MSG_TRUNC | MSG_CMSG_CLOEXEC, NULL);
     if (got < 0) {

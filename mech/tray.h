@@ -48,6 +48,15 @@ static inline bool tray_is_due(struct tray *t) {
     return t != NULL && (t->left != 0 || t->plain == 0 || --t->plain == 0);
 }
 
+/* The next packet is the tray's, and may be waited for: sleeping would make a sender that is busy pay for each wake-up, so he gets ahead
+ * by a few packets first. */
+static inline void tray_lead(struct tray *t) {
+    if (t->left == 0 && (t->flows || t->depth == 2)) {
+        haste_lead(&t->haste, t->came, t->flows);
+        t->came = 0;
+    }
+}
+
 /* Is there a packet to be had without a system call? */
 static inline bool tray_holds(const struct tray *t) {
     return t != NULL && t->left != 0;

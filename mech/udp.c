@@ -39,6 +39,7 @@ struct udp {
     uint32_t dropped; /* by the kernel: as it counts */
     bool small;       /* the last packet that came was */
     struct tray *tray;
+    struct haste haste;
 };
 
 /* ---- where ---- */
@@ -215,7 +216,8 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         done = rc != -EADDRNOTAVAIL && rc != -ENETUNREACH; /* a name may stand for more than this host can reach */
     }
     if (rc == 0 && u->receives) {
-        u->tray = tray_make(u->packet, open->options->wait == THIRL_WAIT_SLEEP);
+        u->haste.quiet = open->options->wait == THIRL_WAIT_SLEEP;
+        u->tray = tray_make(u->packet, u->haste.quiet);
     }
     return rc;
 }
@@ -310,10 +312,18 @@ static __attribute__((noinline)) ssize_t recv_several(struct udp *u, const struc
 HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
                          bool wait) {
     struct udp *u = self;
-    int flags = wait ? 0 : MSG_DONTWAIT;
-    ssize_t got = tray_is_due(u->tray) ? recv_several(u, part, parts, flags)
-                  : u->lost != NULL    ? recv_counted(u, part, parts, flags)
-                                       : gram_recv(u->fd, part, parts, flags, &u->small);
+    bool several = tray_is_due(u->tray);
+    if (unlikely(several && wait)) {
+        tray_lead(u->tray);
+    }
+    struct haste_wait w = haste_begin(&u->haste, wait);
+    ssize_t got;
+    do {
+        int flags = w.sleeps ? 0 : MSG_DONTWAIT;
+        got = unlikely(several) ? recv_several(u, part, parts, flags)
+              : u->lost != NULL ? recv_counted(u, part, parts, flags)
+                                : gram_recv(u->fd, part, parts, flags, &u->small);
+    } while (haste_again(&u->haste, &w, got < 0 && errno == EAGAIN));
     if (unlikely(got < 0)) {
         return errno == EAGAIN || errno == EINTR || errno == ENOMEM || is_old_news(errno)
                    ? -EAGAIN
