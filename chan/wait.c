@@ -123,7 +123,7 @@ static void look_around(struct wait *wait) {
     bool beside = false;
     if (end_enter(end, wait->way, INT64_MAX) == 0) {
         (void)end->mech->look(end->state, wait->way);
-        beside = !end->mech->spin(end->state, wait->way);
+        beside = end->mech->spin != NULL && !end->mech->spin(end->state, wait->way);
         end_leave(end, wait->way);
     }
     if (beside) {
@@ -139,14 +139,16 @@ static int spin(struct wait *wait) {
     thirl *end = wait->end;
     struct end_way *way = &end->way[wait->way];
     bool for_ever = end->wait == THIRL_WAIT_SPIN;
-    if (end->mech->spin == NULL || end->wait == THIRL_WAIT_SLEEP) {
+    bool calls =
+        end->mech->spin == NULL; /* each try is a system call, and the mechanism does its own before it sleeps in one */
+    if ((calls && !for_ever) || end->wait == THIRL_WAIT_SLEEP) {
         return -EAGAIN;
     }
     int entered = end_enter(end, wait->way, INT64_MAX);
     if (entered != 0) {
         return entered;
     }
-    bool worth = end->mech->spin(end->state, wait->way);
+    bool worth = calls || end->mech->spin(end->state, wait->way);
     struct haste haste = way->haste;
     end_leave(end, wait->way);
     wait->beside = !worth;
@@ -168,6 +170,9 @@ static int spin(struct wait *wait) {
             int64_t gap = tries <= SPIN_FREE ? 0 : clock_now() - began;
             learn(&way->gap, gap, 0, GAP_MAX, 2);
             return rc;
+        }
+        if (calls) {
+            (void)sched_yield(); /* the peer may be on this very processor */
         }
         if (tries < SPIN_FREE) {
             continue;
