@@ -2,14 +2,17 @@
  *
  * One end of the channel under measurement.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bench/end.h"
 #include "bench/payload.h"
 
 #define CLOSE_WITHIN 5000 /* ms */
+#define GREETINGS 10000   /* some two seconds */
 
 int end_fail(struct run *run, enum stage_side side, const char *call) {
     return stage_fail(run, side, "%s: %s", call, thirl_why());
@@ -68,6 +71,19 @@ int end_open_queues(struct run *run, enum stage_side side, struct ends *ends) {
     return check_size(run, side, ends);
 }
 
+/* Who connects waits in its open for the other's answer, who gives it here, and not as late as it begins to measure. */
+static void greet(thirl *end) {
+    struct thirl_peer peer = {.size = sizeof peer};
+    for (int tries = 0; tries < GREETINGS && thirl_peer(end, &peer) == -ENOTCONN; tries++) {
+        const struct timespec moment = {.tv_nsec = 100000};
+        size_t size;
+        if (thirl_recv(end, NULL, 0, &size, THIRL_NOW) != -EAGAIN) {
+            return;
+        }
+        (void)nanosleep(&moment, NULL);
+    }
+}
+
 int end_open(struct run *run, enum stage_side side, struct ends *ends) {
     bool inherits = strncmp(run->address, "pipe://", 7) == 0;
     struct thirl_mechanism mechanism = {.scheme = run->address};
@@ -81,6 +97,10 @@ int end_open(struct run *run, enum stage_side side, struct ends *ends) {
     ends->out = ends->in;
     if (inherits && side == STAGE_PING && run->work != &end_limits && hand_over(run, ends->in)) {
         return -1;
+    }
+    bool greets = strncmp(run->address, "unix:", 5) == 0 || strncmp(run->address, "tcp:", 4) == 0;
+    if (greets && run->work != &end_limits) {
+        greet(ends->in);
     }
     return check_size(run, side, ends);
 }
