@@ -335,31 +335,6 @@ static __attribute__((noinline)) int say_gone(const struct sysv *s, int code) {
                             s->id);
 }
 
-/* The first call has failed: tries again as long as giving the processor up is likely to help. */
-static int insist(struct sysv *s, int (*call)(struct sysv *, size_t), size_t size) {
-    unsigned most = haste_allowance(&s->haste), i = 0;
-    int got = -1;
-    for (bool brief = true; got < 0 && brief && i < most; i++) {
-        brief = haste_yield(&s->haste);
-        got = call(s, size);
-        if (got < 0 && errno != EAGAIN && errno != ENOMSG) {
-            return got;
-        }
-    }
-    if (most != 0) {
-        haste_learn(&s->haste, got < 0 ? 0 : i);
-    }
-    return got;
-}
-
-static int put(struct sysv *s, size_t size) {
-    return msgsnd(s->id, s->packet, size, IPC_NOWAIT);
-}
-
-static int get(struct sysv *s, size_t size) {
-    return (int)msgrcv(s->id, s->packet, size, s->wanted, IPC_NOWAIT);
-}
-
 HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
                          bool wait) {
     struct sysv *s = self;
@@ -369,13 +344,11 @@ HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, c
     }
     carrier_gather(s->packet->data, part, parts);
     s->packet->type = s->type != 0 ? s->type : LEVELS - (note == NULL ? 0 : (long)note->priority);
-    bool before = wait && haste_before(&s->haste);
-    int rc = put(s, size);
-    if (unlikely(rc != 0 && errno == EAGAIN && wait)) {
-        rc = insist(s, put, size);
-    } else if (rc == 0 && !before) {
-        haste_direct(&s->haste);
-    }
+    struct haste_wait w = haste_begin(&s->haste, wait);
+    int rc;
+    do {
+        rc = msgsnd(s->id, s->packet, size, IPC_NOWAIT);
+    } while (haste_again(&s->haste, &w, rc != 0 && errno == EAGAIN) && !w.sleeps);
     if (likely(rc == 0)) {
         s->lacked = 0;
         return 0;
@@ -408,13 +381,11 @@ static __attribute__((noinline)) int take_away(struct sysv *s, size_t *size) {
 HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
                          bool wait) {
     struct sysv *s = self;
-    bool before = wait && haste_before(&s->haste);
-    int got = get(s, s->size);
-    if (got < 0 && errno == ENOMSG && wait) {
-        got = insist(s, get, s->size);
-    } else if (!before) {
-        haste_direct(&s->haste);
-    }
+    struct haste_wait w = haste_begin(&s->haste, wait);
+    ssize_t got;
+    do {
+        got = msgrcv(s->id, s->packet, s->size, s->wanted, IPC_NOWAIT);
+    } while (haste_again(&s->haste, &w, got < 0 && errno == ENOMSG) && !w.sleeps);
     if (unlikely(got < 0)) {
         return errno == ENOMSG || errno == EINTR ? -EAGAIN : errno == E2BIG ? take_away(s, size) : say_gone(s, errno);
     }
