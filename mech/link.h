@@ -107,6 +107,7 @@ struct link {
     bool reset;          /* raw: the peer did not take everything */
     struct haste haste;  /* where sleeping is a call of its own, or dear for the peer */
     bool flows;          /* of a stream on a socket: more messages are coming, likely, */
+    bool brims;          /* or are there: the last read filled all that it was given, */
     uint16_t number_led; /* and number_in when their sender was let get ahead last */
     bool slept;          /* of pipes: the last wait came to that */
     bool dry;            /* likewise: the message goes on, and the pipe had no more of it */

@@ -105,10 +105,10 @@ static inline void note_flow(struct link *l) {
     l->flows = l->flows || (flows && !l->terms.packets && !l->terms.pipes);
 }
 
-/* Before a read that may wait, in the middle of a flow. */
+/* Before a read that may wait, in the middle of a flow. A sender whom a full socket holds up needs no lead. */
 static void let_lead(struct link *l, bool wait) {
     l->flows = false;
-    if (wait && is_led(l)) {
+    if (wait && is_led(l) && !l->brims) {
         haste_lead(&l->haste, (uint16_t)(l->number_in - l->number_led), l->number_in % LEAD_DOUBT != 0);
         l->number_led = l->number_in;
     }
@@ -182,6 +182,7 @@ HOT static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool 
         got = pull_once(l, parts, count, w.sleeps ? flags : flags | MSG_DONTWAIT, several);
     } while (haste_again(&l->haste, &w, got == -EAGAIN));
     l->over = got == 0;
+    l->brims = got > 0 && (size_t)got == size_of(parts, count);
     return got;
 }
 

@@ -52,6 +52,7 @@ static inline __attribute__((always_inline)) int pull_recv(struct link *l, void 
             int flags = (w.sleeps ? 0 : MSG_DONTWAIT) | (packets ? MSG_TRUNC : 0);
             came = recv(l->fd, packets ? buffer : l->box.data, packets ? room : l->box.capacity, flags);
         } while (haste_again(&l->haste, &w, came < 0 && errno == EAGAIN));
+        l->brims = !packets && came == (ssize_t)l->box.capacity;
         if (likely(packets && came > 0 && (size_t)came <= room && !frame_is_marked(buffer, (size_t)came))) {
             *size = (size_t)came;
             gate_leave(&l->reading);
