@@ -98,7 +98,8 @@ int end_open(struct run *run, enum stage_side side, struct ends *ends) {
     if (inherits && side == STAGE_PING && run->work != &end_limits && hand_over(run, ends->in)) {
         return -1;
     }
-    bool greets = strncmp(run->address, "unix:", 5) == 0 || strncmp(run->address, "tcp:", 4) == 0;
+    bool greets = strncmp(run->address, "unix:", 5) == 0 || strncmp(run->address, "tcp:", 4) == 0 ||
+                  strncmp(run->address, "fifo:", 5) == 0;
     if (greets && run->work != &end_limits) {
         greet(ends->in);
     }

@@ -13,7 +13,7 @@
 #define PULL_BOX ((size_t)128 << 10)   /* bytes that one system call may bring */
 #define PULL_DIRECT ((size_t)16 << 10) /* of a stream, from this size on: straight into the user's buffer */
 #define PULL_DIRECT_PIPE                                                                                               \
-    ((size_t)16384) /* and of a pipe, whose writer waits while much is read, and gets the pages back */
+    ((size_t)2048) /* and of a pipe, whose writer waits while much is read, and gets the pages back */
 
 #define PULL_TOLD 2 /* the peer has told a number, link->told; only where the terms hear of it */
 
