@@ -22,6 +22,7 @@
 #define DEAR_NS (40 * CLOCK_US)  /* a sleep costs the processor less than so much; */
 #define DEAR_MOST 64u            /* so many waits in a row, and the peer does not do as this one, */
 #define DEAR_REST 1024u          /* who leaves it alone for so many waits */
+#define FLOW 4u                  /* so many messages that need not be waited for, and more are coming */
 #define STREAK 4u      /* waits as foreseen that were over after one yield: the peer is on this very processor, */
 #define STREAK_MOST 8u /* and one that was not takes half of what is known away */
 #define DOUBT 16u      /* one wait in so many tries first all the same */
@@ -119,7 +120,7 @@ bool haste_go_on(struct haste *h, struct haste_wait *w) {
         w->brief = true;
     }
     if (w->brief && w->tries < w->most && now - w->began < MOST_NS) {
-        w->brief = haste_yield(h);
+        w->brief = w->tries == 0 && h->leads && h->run >= FLOW ? haste_give_way(h, true) : haste_yield(h);
         w->tries++;
         return true;
     }

@@ -18,6 +18,7 @@
 
 struct haste { /* zeroed, or quiet: never tries again */
     bool quiet;
+    bool leads; /* of a queue that holds many: in a flow the other side gets ahead before the next try */
     unsigned
         streak; /* how sure it is of the next line: waits as foreseen that were over when the processor had been given up once */
     unsigned usual; /* tries between two waits that need not wait, */

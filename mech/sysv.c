@@ -292,7 +292,7 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
     char planned[CARRIER_PLACE_MAX] = "";
     bool raw = open->options->raw != 0 && open->kind == CARRIER_NAMED;
     *s = (struct sysv){.id = -1, .inbox = open->kind == CARRIER_INBOX, .gone_is_end = open->kind == CARRIER_PLACE};
-    s->haste.quiet = open->options->wait == THIRL_WAIT_SLEEP;
+    s->haste = (struct haste){.quiet = open->options->wait == THIRL_WAIT_SLEEP, .leads = true};
     int rc = plan(open, planned);
     if (rc == 0 && raw) {
         (void)read_name(open, &s->key, &s->type);
