@@ -68,7 +68,8 @@ static int desk_open(void *self, const struct mech_open *open) {
     uint64_t within = ring - 2 * sizeof(struct lane_head), away = pool_most(d->options.pool);
     uint64_t most = (within > away ? within : away) - sizeof(struct desk_head);
     d->max = open->options.max < most ? open->options.max : most;
-    int rc = roll_begin(&d->roll, "shm", open->rest, ROLL_CALL | seal_kind(&open->options) * ROLL_CRC, !d->serves,
+    int rc = roll_begin(&d->roll, "shm", open->rest,
+                        ROLL_CALL | ROLL_LAYOUT(SHM_VERSION) | seal_kind(&open->options) * ROLL_CRC, !d->serves,
                         d->serves, d->mode, clock_after(clock_now(), open->options.timeout));
     rc = rc != 0 ? rc : roll_type(&d->roll, open->options.of, d->mode);
     if (rc != 0) {

@@ -279,7 +279,7 @@ int duct_open(struct duct *d, const struct carrier *carrier, const struct mech_o
                         (open->stream               ? ROLL_STREAM
                          : open->role == THIRL_PAIR ? ROLL_PAIR
                                                     : ROLL_TELL) |
-                            seal_kind(&open->options) * ROLL_CRC,
+                            ROLL_LAYOUT(DUCT_VERSION + FRAG_VERSION) | seal_kind(&open->options) * ROLL_CRC,
                         open->sends, open->receives, open->options.mode, until);
     rc = rc != 0 ? rc : roll_type(&d->roll, open->options.of, open->options.mode);
     if (rc != 0) {
@@ -403,7 +403,10 @@ int duct_fd(void *self, enum mech_way way, int *fd) {
             return rc;
         }
         /* The first call finds out; asked again, it is as the last call has left it. */
-        duct_relight(d, true, way == MECH_IN ? (d->in.bound ? &d->in.peer : NULL) : d->out.linked ? &d->out.peer : NULL);
+        duct_relight(d, true,
+                     way == MECH_IN  ? (d->in.bound ? &d->in.peer : NULL)
+                     : d->out.linked ? &d->out.peer
+                                     : NULL);
     }
     *fd = d->epoll;
     return 0;

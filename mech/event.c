@@ -68,8 +68,8 @@ static int open_slot(void *self, const struct mech_open *open) {
     e->node.fd = e->fifo = -1;
     lamp_init(&e->lamp);
     (void)strncpy(e->address, open->address, sizeof e->address - 1);
-    int rc = roll_begin(&e->roll, "shm", open->rest, ROLL_EVENT, e->sends, !e->sends, open->options.mode,
-                        clock_after(clock_now(), open->options.timeout));
+    int rc = roll_begin(&e->roll, "shm", open->rest, ROLL_EVENT | ROLL_LAYOUT(TALLY_VERSION), e->sends, !e->sends,
+                        open->options.mode, clock_after(clock_now(), open->options.timeout));
     rc = rc != 0 ? rc : roll_type(&e->roll, open->options.of, open->options.mode);
     rc = rc != 0 ? rc : join(e, open);
     if (rc != 0) {

@@ -58,7 +58,8 @@ static int link_bell(const struct fan *end, int dir) {
 /* number: of an end that is in several channels, whose FIFO is in dir; else 0. */
 static int join(struct fan *end, uint32_t number, int dir, const struct thirl_options *options, int64_t until) {
     end->heavy = futex_fence_join();
-    int rc = roll_begin_as(&end->roll, number, "shm", end->name, ROLL_CAST | seal_kind(options) * ROLL_CRC, end->sends,
+    int rc = roll_begin_as(&end->roll, number, "shm", end->name,
+                           ROLL_CAST | ROLL_LAYOUT(FAN_VERSION) | seal_kind(options) * ROLL_CRC, end->sends,
                            !end->sends, end->mode, until);
     rc = rc != 0 ? rc : roll_type(&end->roll, options->of, end->mode);
     if (rc != 0) {

@@ -157,7 +157,7 @@ static int bind(struct inlet *in) {
     }
     in->number = 0;
     in->offset = 0;
-    in->held = (struct hold){.first = 0};
+    in->held = (struct hold){.out = 0};
     atomic_poke(&in->own->held.mask, 0);
     in->kept = 0;
     in->kept_most = pool_may_hold(in->feed->theirs->pool);
@@ -271,11 +271,8 @@ static inline int publish(struct inlet *in) {
 /* The record at the lane's position has been read. */
 static void pass(struct inlet *in, uint32_t span) {
     in->lane.at += span;
-    if (likely(hold_empty(&in->held))) {
+    if (likely(hold_empty(&in->held))) { /* else the oldest that is out holds this back, too */
         (void)publish(in);
-    } else {
-        /* The newest piece that is out holds back what was copied behind it, too. */
-        in->held.at[(in->held.next - 1) % HOLD_MAX] = in->lane.at;
     }
 }
 
@@ -500,14 +497,14 @@ int inlet_take(struct inlet *in, struct mech_piece *piece) {
         return lied(in);
     }
     if (unlikely(hold_full(&in->held))) {
-        return err_say(EBUSY, "%s: the oldest of %d messages is still held: free it first", in->end->address, HOLD_MAX);
+        return err_say(EBUSY, "%s: %d messages are held already: free one of them first", in->end->address, HOLD_MAX);
     }
     char *payload = lane_payload(lane_at(&in->lane, in->lane.at));
     *piece = (struct mech_piece){.data = payload + in->offset, .size = bytes - in->offset, .number = in->number};
     in->offset = 0;
+    piece->cookie = hold_out(&in->held, in->lane.at);
     in->lane.at += span;
     in->number++;
-    piece->cookie = hold_out(&in->held, in->lane.at);
     piece->owner = in->feed;
     in->feed->held++;
     in->straight = false;
@@ -529,15 +526,13 @@ void inlet_free(struct inlet *in, struct mech_piece *piece) {
         let_go(in, (unsigned)(piece->cookie & ~AWAY));
         return;
     }
-    bool oldest = piece->cookie == in->held.first;
-    hold_back(&in->held, piece->cookie);
+    bool oldest = hold_back(&in->held, piece->cookie);
     weave("inlet.free.before");
     if (hold_empty(&in->held)) {
         straighten(in);
         (void)publish(in);
     } else if (oldest) {
-        /* Everything before the oldest that is still out is free: that is where the one before it ended. */
-        uint64_t last = in->held.at[(in->held.first - 1) % HOLD_MAX];
+        uint64_t last = hold_oldest(&in->held); /* all before it is free */
         atomic_store(&in->own->cursor, last);
         if (bell_tell(&in->bell) != 0) {
             (void)bell_ring(&in->bell, last);

@@ -243,7 +243,7 @@ static int lend(struct work *w, struct mech_piece *piece, size_t size, bool away
                                  .number = out->number++,
                                  .owner = payload,
                                  .via = (void *)(uintptr_t)chunk};
-    piece->cookie = hold_out(&out->loans, at) << 32 | place; /* tickets of 32 bits are enough: 64 are out */
+    piece->cookie = hold_out(&out->loans, at) << 32 | place;
     weave("offer.loan.after");
     return 0;
 }
@@ -270,11 +270,8 @@ static uint32_t chunk_of(const struct mech_piece *piece) {
     return (uint32_t)(uintptr_t)piece->via;
 }
 
-/* The ticket's upper half: of the few that are out only one fits. */
 static void give_back(struct offer *out, uint64_t cookie) {
-    uint64_t ticket = (out->loans.first & ~(uint64_t)UINT32_MAX) | cookie >> 32;
-    ticket += ticket < out->loans.first ? UINT64_C(1) << 32 : 0;
-    hold_back(&out->loans, ticket);
+    (void)hold_back(&out->loans, cookie >> 32);
 }
 
 int offer_put(void *self, struct mech_piece *piece) {

@@ -458,11 +458,11 @@ int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
 
 /* Commits a loan: as a message, or as a gap that the reader passes over. */
 static void commit(struct outlet *out, struct mech_piece *piece, bool message) {
-    uint64_t at = out->loans.at[piece->cookie % HOLD_MAX];
+    uint64_t at = out->loans.at[piece->cookie];
     struct lane_head *head = lane_at(&out->lane, at);
     uint32_t span = (uint32_t)((char *)piece->owner - (char *)head);
     uint32_t chunk = (uint32_t)(uintptr_t)piece->via;
-    hold_back(&out->loans, piece->cookie);
+    (void)hold_back(&out->loans, piece->cookie);
     weave("outlet.put.before");
     if (chunk != POOL_NONE && message) {
         stow_commit(out, head, span, chunk, piece->size, at + span);

@@ -81,8 +81,9 @@ static int join(struct queue *q, const struct mech_open *open, struct carrier_op
     (void)snprintf(name, sizeof name, "%s%s", open->rest, q->raw ? "?raw" : "");
     int64_t until = clock_after(clock_now(), open->options.timeout);
     kept_sweep(q->carrier->scheme, name, until);
-    int rc = roll_begin(&q->roll, q->carrier->scheme, name, ROLL_QUEUE | q->sealed * ROLL_CRC, q->sends, !q->sends,
-                        open->options.mode, until);
+    int rc =
+        roll_begin(&q->roll, q->carrier->scheme, name, ROLL_QUEUE | ROLL_LAYOUT(FRAG_VERSION) | q->sealed * ROLL_CRC,
+                   q->sends, !q->sends, open->options.mode, until);
     rc = rc != 0 ? rc : roll_type(&q->roll, open->options.of, open->options.mode);
     if (rc != 0) {
         return rc;
@@ -292,7 +293,8 @@ int queue_fd(void *self, enum mech_way way, int *fd) {
             fd_close(&q->tick);
             return rc;
         }
-        queue_light(q, true); /* where nothing tells, the first call finds out; asked again, it is as that has left it */
+        queue_light(q,
+                    true); /* where nothing tells, the first call finds out; asked again, it is as that has left it */
     }
     *fd = q->epoll;
     return 0;

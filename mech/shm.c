@@ -30,9 +30,10 @@ static int shm_open_end(void *self, const struct mech_open *open) {
     if (open->sends && open->options.queue > UINT64_C(1) << 30) {
         return err_say(EINVAL, "%s: a queue in shared memory has at most 1 GiB", open->address);
     }
-    int rc = roll_begin(&end->roll, "shm", open->rest,
-                        (open->stream ? ROLL_STREAM : ROLL_PAIR) | seal_kind(&open->options) * ROLL_CRC, open->sends,
-                        open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
+    int rc = roll_begin(
+        &end->roll, "shm", open->rest,
+        (open->stream ? ROLL_STREAM : ROLL_PAIR) | ROLL_LAYOUT(SHM_VERSION) | seal_kind(&open->options) * ROLL_CRC,
+        open->sends, open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     rc = rc != 0 ? rc : roll_type(&end->roll, open->options.of, open->options.mode);
     if (rc != 0) {
         return rc;

@@ -109,7 +109,7 @@ static int meet(void *context, const char *channel) {
         return -EAGAIN;
     }
     if (!roll_decode(channel, name) || !topic_fits(t->pattern, name) || find(t, name) != NULL ||
-        card_peek(channel, &pattern) != 0 || (pattern & 0xffff) != ROLL_CAST) {
+        card_peek(channel, &pattern) != 0 || (pattern & ROLL_PATTERN) != ROLL_CAST) {
         return 0;
     }
     int rc = join(t, name);

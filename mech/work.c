@@ -17,8 +17,10 @@
 #define WORK_POOL (UINT64_C(64) << 20)
 
 static int join(struct work *w, const struct mech_open *open) {
-    int rc = roll_begin(&w->roll, "shm", open->rest, ROLL_QUEUE | seal_kind(&open->options) * ROLL_CRC, open->sends,
-                        open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
+    int rc =
+        roll_begin(&w->roll, "shm", open->rest,
+                   ROLL_QUEUE | ROLL_LAYOUT(WORK_VERSION + CLAIM_VERSION) | seal_kind(&open->options) * ROLL_CRC,
+                   open->sends, open->receives, open->options.mode, clock_after(clock_now(), open->options.timeout));
     rc = rc != 0 ? rc : roll_type(&w->roll, open->options.of, open->options.mode);
     if (rc != 0) {
         return rc;

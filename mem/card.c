@@ -16,12 +16,12 @@
 #include "base/weave.h"
 
 #define CARD_MAGIC "thirlcrd"
-#define CARD_VERSION 2 /* of what the channel shares: this file and `roll` */
+#define CARD_VERSION 3 /* of what the channel shares: this file and `roll` */
 
 struct card {
     char magic[8];
     uint32_t version;
-    uint32_t pattern; /* enum roll_pattern, and ROLL_SEALS */
+    uint32_t pattern; /* enum roll_pattern, ROLL_LAYOUT and ROLL_SEALS */
 };
 LAYOUT(card, 16, pattern, 12);
 
@@ -81,10 +81,15 @@ int card_check(const struct roll *roll, unsigned pattern, bool alone, unsigned m
         return err_say(THIRL_EVERSION, "%s was made by layout %u, this library has layout %d", roll->shown,
                        card.version, CARD_VERSION);
     }
-    if ((card.pattern & ~ROLL_SEALS) != (pattern & ~ROLL_SEALS)) {
-        uint32_t carried = card.pattern & ~ROLL_SEALS;
+    if ((card.pattern & ROLL_PATTERN) != (pattern & ROLL_PATTERN)) {
+        uint32_t carried = card.pattern & ROLL_PATTERN;
         return err_say(THIRL_EROLE, "%s carries %s, this role %s", roll->shown,
-                       patterns[carried <= ROLL_TELL ? carried : 0], patterns[pattern & ~ROLL_SEALS]);
+                       patterns[carried <= ROLL_TELL ? carried : 0], patterns[pattern & ROLL_PATTERN]);
+    }
+    if (((card.pattern ^ pattern) & ~(ROLL_PATTERN | ROLL_SEALS)) != 0) {
+        return err_say(THIRL_EVERSION,
+                       "%s: those who are there have layout %u of these messages, this library has layout %u",
+                       roll->shown, (card.pattern & ~ROLL_SEALS) >> 8, (pattern & ~ROLL_SEALS) >> 8);
     }
     if (((card.pattern ^ pattern) & ROLL_CRC) != 0) {
         return err_say(THIRL_EROLE,

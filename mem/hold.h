@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Pieces of a lane that are out, in the order in which they were given, come back in any order: this knows the oldest that
- * is still out. One user at a time; nothing blocks.
+ * Pieces of a lane that are out, in the order in which they were given, come back in any order, and each makes room for another one: this
+ * knows the oldest that is still out. One user at a time; nothing blocks.
  */
 #ifndef MEM_HOLD_H
 #define MEM_HOLD_H
@@ -11,38 +11,45 @@
 
 #define HOLD_MAX 64
 
-struct hold {
-    uint64_t at[HOLD_MAX]; /* what each piece holds back: a position */
-    uint64_t back;         /* bits: came back, but something older is out */
-    uint64_t first, next;  /* count pieces; those from first to next - 1 are not all back */
+struct hold {                  /* zeroed: none is out */
+    uint64_t out;              /* bits: the tickets that are, less one */
+    uint64_t at[HOLD_MAX + 1]; /* where the piece of a ticket begins: all before the oldest is free */
+    uint8_t after[HOLD_MAX + 1],
+        before[HOLD_MAX + 1]; /* a ring of tickets, from the oldest on; its ends meet in ticket 0 */
 };
 
 static inline bool hold_empty(const struct hold *hold) {
-    return hold->first == hold->next;
+    return hold->out == 0;
 }
 
 static inline bool hold_full(const struct hold *hold) {
-    return hold->next - hold->first == HOLD_MAX;
+    return hold->out == UINT64_MAX;
 }
 
-/* Gives a piece its ticket. Not when full. */
+/* Gives the piece that begins there, behind all that are out, its ticket, from 1 to HOLD_MAX. Not when full. */
 static inline uint64_t hold_out(struct hold *hold, uint64_t at) {
-    hold->at[hold->next % HOLD_MAX] = at;
-    return hold->next++;
+    uint8_t ticket = (uint8_t)(__builtin_ctzll(~hold->out) + 1), last = hold->before[0];
+    hold->out |= UINT64_C(1) << (ticket - 1);
+    hold->at[ticket] = at;
+    hold->before[ticket] = last;
+    hold->after[ticket] = 0;
+    hold->after[last] = ticket;
+    hold->before[0] = ticket;
+    return ticket;
 }
 
-/* Takes a piece back; then skips all that are back at the old end. */
-static inline void hold_back(struct hold *hold, uint64_t ticket) {
-    hold->back |= UINT64_C(1) << ticket % HOLD_MAX;
-    while (!hold_empty(hold) && (hold->back >> hold->first % HOLD_MAX & 1) != 0) {
-        hold->back &= ~(UINT64_C(1) << hold->first % HOLD_MAX);
-        hold->first++;
-    }
+/* Takes a piece back. true: it was the oldest. */
+static inline bool hold_back(struct hold *hold, uint64_t ticket) {
+    uint8_t before = hold->before[ticket], after = hold->after[ticket];
+    hold->out &= ~(UINT64_C(1) << (ticket - 1));
+    hold->after[before] = after;
+    hold->before[after] = before;
+    return before == 0;
 }
 
-/* Position of the oldest piece that is out. Not when empty. */
+/* Where the oldest piece that is out begins. Not when empty. */
 static inline uint64_t hold_oldest(const struct hold *hold) {
-    return hold->at[hold->first % HOLD_MAX];
+    return hold->at[hold->after[0]];
 }
 
 #endif

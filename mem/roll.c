@@ -287,7 +287,7 @@ static int count(struct roll *roll, uint32_t state, char *text, size_t size) {
 }
 
 static int check_seats(struct roll *roll, unsigned pattern) {
-    pattern &= ~ROLL_SEALS;
+    pattern &= ROLL_PATTERN;
     char who[200] = "";
     if (pattern == ROLL_PAIR && count(roll, PLACE_RECEIVES, who, sizeof who) >= 2) {
         return err_say(EBUSY, "%s has both its ends: %s; a pair has no third", roll->shown, who);

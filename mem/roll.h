@@ -29,6 +29,9 @@ enum roll_pattern {
 #define ROLL_CRC 0x10000u /* beside the pattern: every message of the channel has a CRC; all its ends say so, or none */
 #define ROLL_TIME 0x20000u /* likewise a time, from which it grows old */
 #define ROLL_SEALS (ROLL_CRC | ROLL_TIME)
+#define ROLL_LAYOUT(version)                                                                                           \
+    ((unsigned)(version) << 8) /* and of what its ends share in files and messages; below 256 */
+#define ROLL_PATTERN 0xffu
 
 /* An end, as its files name it. */
 struct roll_end {
@@ -37,9 +40,9 @@ struct roll_end {
 };
 
 struct roll {
-    int dir;          /* the channel's directory */
-    int lock;         /* `roll`, open while joining or leaving, else -1 */
-    uint32_t *change; /* the counter in it, mapped */
+    int dir;               /* the channel's directory */
+    int lock;              /* `roll`, open while joining or leaving, else -1 */
+    uint32_t *change;      /* the counter in it, mapped */
     uint64_t inode, bytes; /* of it; how large it is, as far as was looked */
     struct roll_end self;
     uint32_t place; /* this end's, see place.h; PLACE_MOST: none */
@@ -55,7 +58,7 @@ struct roll {
 
 /* Begins to join the channel of that scheme called name (any text): makes the directory and the card if they
  * are not there, removes what the dead have left when nobody else lives, and sees that this end may join: -EBUSY with those who are there; -THIRL_EROLE when the channel is of
- * another pattern, or has one of ROLL_SEALS and this end has not, or the other way round; -ETIMEDOUT when somebody else holds the lock until
+ * another pattern, or has one of ROLL_SEALS and this end has not, or the other way round; -THIRL_EVERSION when the layout is another one; -ETIMEDOUT when somebody else holds the lock until
  * then. With 0 the lock is held: make the files under
  * the names of roll_file with a '~' behind, then roll_finish or roll_cancel. */
 int roll_begin(struct roll *, const char *scheme, const char *name, unsigned pattern, bool writes, bool reads,

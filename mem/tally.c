@@ -18,7 +18,6 @@
 #include "base/weave.h"
 
 #define MAGIC "thirl.ev"
-#define VERSION 1
 #define SLOTS_MIN 64u
 #define SLOTS_MAX (1u << 20)
 
@@ -72,7 +71,7 @@ static int make(struct tally *tally, int dir, uint64_t bytes, unsigned mode, con
     rc = rc != 0 ? rc : map(tally, fd, what);
     if (rc == 0) {
         memcpy(tally->head->magic, MAGIC, sizeof tally->head->magic);
-        tally->head->version = VERSION;
+        tally->head->version = TALLY_VERSION;
         tally->head->slots = slots;
         weave("tally.make.before");
         rc = renameat(dir, "tally~", dir, "tally") != 0 ? err_system(errno, "%s: the table has no name", what) : 0;
@@ -89,9 +88,9 @@ static int check(struct tally *tally, int fd, const char *what) {
         memcmp(head.magic, MAGIC, sizeof head.magic) != 0) {
         return err_say(THIRL_EFORMAT, "%s: the table of events is none, or is damaged", what);
     }
-    if (head.version != VERSION) {
+    if (head.version != TALLY_VERSION) {
         return err_say(THIRL_EVERSION, "%s: its table of events has layout %u, this library's has layout %d", what,
-                       head.version, VERSION);
+                       head.version, TALLY_VERSION);
     }
     tally->slots = head.slots;
     tally->size = size_of(head.slots);

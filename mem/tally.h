@@ -26,6 +26,8 @@
 #include "base/atomic.h"
 #include "base/layout.h"
 
+#define TALLY_VERSION 1
+
 #define TALLY_SLEEPS 1u /* somebody sleeps on given */
 #define TALLY_POLLS 2u  /* somebody's descriptor wants a byte */
 #define TALLY_ROUND 4u  /* from here up: counts the wishes */

@@ -158,7 +158,7 @@ static void test_waits(void **state) {
         (void)wait_for(&h, 20, &slept);
         sleeps += slept;
     }
-    assert_in_range(sleeps, 0, 50);
+    assert_in_range(sleeps, 0, 200); /* a wait in which the processor is taken away is one too long */
     for (int i = 0; i < 1000; i++) {
         unsigned failed = wait_for(&h, UINT32_MAX, &slept);
         assert_true(slept);

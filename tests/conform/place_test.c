@@ -162,18 +162,30 @@ static void holds_so_many_and_no_more(struct conform *c) {
     }
     must_be(thirl_take(b, &more, PATIENCE), -EBUSY);
     must(more == NULL);
-    /* The newest goes first: as long as the oldest is held, a mechanism may say that no more can be. */
     thirl_free(&msg[63]);
-    int rc = at_once(c, thirl_take(b, &more, THIRL_NOW));
-    must(rc == 0 || rc == -EBUSY);
+    more = take(b, 50, 50);
     for (int i = 0; i < THIRL_HELD_MAX - 1; i++) {
         thirl_free(&msg[i]);
     }
-    if (rc != 0) {
-        more = take(b, 50, 50);
-    }
     must_be(thirl_msg_size(more), 50);
     thirl_free(&more);
+    must_be(thirl_close(&a, PATIENCE), 0);
+    must_be(thirl_close(&b, PATIENCE), 0);
+}
+
+/* The oldest is held, as long as three times as many come and go as can be held at once. */
+static void holds_one_for_long(struct conform *c) {
+    thirl *a, *b;
+    conform_both(c, 0, NULL, &a, &b);
+    conform_send(a, 40, 1);
+    thirl_msg *oldest = take(b, 40, 1);
+    for (uint64_t i = 0; i < 3 * THIRL_HELD_MAX; i++) {
+        conform_send(a, 48, i);
+        thirl_msg *next = take(b, 48, i);
+        thirl_free(&next);
+    }
+    must(conform_intact(thirl_msg_data(oldest), 40, 1));
+    thirl_free(&oldest);
     must_be(thirl_close(&a, PATIENCE), 0);
     must_be(thirl_close(&b, PATIENCE), 0);
 }
@@ -290,6 +302,7 @@ int main(int argc, char **argv) {
         CONFORM(trims),
         CONFORM(outlives_the_end),
         CONFORM(holds_so_many_and_no_more),
+        CONFORM(holds_one_for_long),
         CONFORM(is_null_after_a_failure),
         CONFORM(outlives_the_sender),
     };

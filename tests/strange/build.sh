@@ -31,7 +31,7 @@ room() {
         echo "this kernel runs no $name programs, and there is no emulator: install qemu-user" >"$at/$name/why"
         return 0
     fi
-    "$MAKE" -s "B=$at/$name" "CC=${WRAP:+$WRAP }$*" "CFLAGS_ADD=$flags" "$at/$name/libthirl.a" "$at/$name/thirl" || exit 1
+    "$MAKE" -s -C "$source" "B=$PWD/$at/$name" "CC=${WRAP:+$WRAP }$*" "CFLAGS_ADD=$flags" "$PWD/$at/$name/libthirl.a" "$PWD/$at/$name/thirl" || exit 1
     for program in party limits; do
         # shellcheck disable=SC2086 # flags are words
         "$@" -std=gnu11 -O1 -Iinclude $flags -pthread -o "$at/$name/$program" tests/strange/$program.c "$at/$name/libthirl.a" || exit 1
@@ -44,8 +44,25 @@ room() {
     done
 }
 
-only=${1:-}
+# Of the same sources, all layouts of files and wires one version older.
+turn_back() {
+    mkdir -p "$1"
+    tar cf - Makefile libthirl.map tests/tests.mk bench/bench.mk base mem sync wire mech chan pattern serve include tool | tar xf - -C "$1"
+    # but for the card, which would refuse everything before anything else is looked at
+    for file in $(grep -El "^#define ([A-Z]+_)?VERSION [0-9]+" "$1"/[a-z]*/*.[ch] | grep -v mem/card.c); do
+        awk '/^#define ([A-Z]+_)?VERSION [0-9]+/ { sub(/ [0-9]+/, " " $3 - 1) } { print }' "$file" >"$file.new"
+        mv "$file.new" "$file"
+    done
+}
+
+only=${1:-} source=.
 room here "gcc" "" "" gcc
 room m32 "gcc-multilib" qemu-i386 "-idirafter $PWD/$at/headers" gcc -m32
 room musl "musl-tools" "" "-idirafter $PWD/$at/headers" musl-gcc
 room aarch64 "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" "qemu-aarch64 -L /usr/aarch64-linux-gnu" "" aarch64-linux-gnu-gcc
+
+if [ "${only:-past}" = past ]; then
+    source=$at/past/source
+    turn_back "$source"
+    room past gcc "" "" gcc
+fi
