@@ -99,15 +99,16 @@ struct link {
     size_t expect;     /* size of the last message: where the next one is likely to end */
     size_t room_in;    /* no packet of the peer is larger, by its word */
     uint16_t number_in;
-    bool partial;        /* the first message in the box is being collected there */
-    bool over;           /* the socket gave its last byte */
-    bool noted;          /* the message that was looked at last comes with descriptors */
-    bool brought;        /* the last read did bring some */
-    bool draining;       /* what came is being collected, however much it is */
-    bool reset;          /* raw: the peer did not take everything */
-    struct haste haste;  /* where sleeping is a call of its own, or dear for the peer */
-    bool flows;          /* of a stream on a socket: more messages are coming, likely, */
-    bool brims;          /* or are there: the last read filled all that it was given, */
+    bool partial;       /* the first message in the box is being collected there */
+    bool over;          /* the socket gave its last byte */
+    bool noted;         /* the message that was looked at last comes with descriptors */
+    bool brought;       /* the last read did bring some */
+    bool draining;      /* what came is being collected, however much it is */
+    bool reset;         /* raw: the peer did not take everything */
+    struct haste haste; /* where sleeping is a call of its own, or dear for the peer */
+    bool flows;         /* of a stream on a socket: more messages are coming, likely, */
+    bool copies; /* the last packet was small: the next one is copied, which costs less than a call with two buffers */
+    bool brims;  /* or are there: the last read filled all that it was given, */
     uint16_t number_led; /* and number_in when their sender was let get ahead last */
     bool slept;          /* of pipes: the last wait came to that */
     bool dry;            /* likewise: the message goes on, and the pipe had no more of it */

@@ -24,7 +24,7 @@
 #define LEAD_MOST ((size_t)2048)
 #define REST_MAX                                                                                                       \
     ((size_t)16 << 20) /* a peer that takes nothing any more is let say so much more, besides what a pipe holds */
-#define COPY_MAX ((size_t)2048) /* of packets, up to this size: copying costs less than a call with two buffers */
+#define COPY_MAX ((size_t)6144) /* of packets, up to this size: copying costs less than a call with two buffers */
 
 static size_t size_of(const struct iovec *parts, size_t count) {
     size_t size = 0;
@@ -337,7 +337,7 @@ static void note_size(struct link *l, size_t size) {
  * the buffer, *size says how much of it; 0: look into the box; or an error. */
 HOT static int take_packet(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
     unsigned char *kept = l->box.data + FRAME_HEAD;
-    bool straight = capacity >= l->room_in, copied = !straight && l->room_in <= COPY_MAX;
+    bool straight = capacity >= l->room_in, copied = !straight && (l->copies || l->room_in <= COPY_MAX);
     size_t here = straight ? l->room_in : copied ? 0 : capacity;
     struct iovec parts[2] = {{buffer, here}, {kept + here, l->room_in - here}};
     l->box.from = l->box.to = 0;
@@ -346,6 +346,7 @@ HOT static int take_packet(struct link *l, unsigned char *buffer, size_t capacit
         return got < 0 ? (int)got : ended(l);
     }
     size_t packet = (size_t)got, have = packet < here ? packet : here;
+    l->copies = packet <= COPY_MAX;
     if (likely(packet <= capacity && packet <= l->room_in && !frame_is_marked(copied ? kept : buffer, packet))) {
         if (copied) {
             memcpy(buffer, kept, packet);
@@ -591,7 +592,9 @@ int pull_on(struct link *l, void *buffer, size_t capacity, size_t *size, bool wa
     } else if (got > 0) {
         size_t have = (size_t)got < l->room_in ? (size_t)got : l->room_in;
         l->box.from = l->box.to = 0;
-        memcpy(l->box.data + FRAME_HEAD, buffer, have);
+        if (capacity >= l->room_in) {
+            memcpy(l->box.data + FRAME_HEAD, buffer, have);
+        }
         rc = admit(l, (size_t)got);
     }
     if (rc == 0) {

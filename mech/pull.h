@@ -6,6 +6,7 @@
 #define MECH_PULL_H
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "mech/link.h"
@@ -24,7 +25,8 @@ static inline int pull_recv(struct link *, void *buffer, size_t capacity, size_t
 /* The same for connections that are raw or bring descriptors, which are closed when there is no note to put them into. */
 int pull_unusual(struct link *, void *buffer, size_t capacity, size_t *size, struct mech_note *, bool wait);
 
-/* The rest of that: goes on with what the first call brought (0: nothing, or there was none; -1: errno). */
+/* The rest of that: goes on with what the first call brought (0: nothing, or there was none; -1: errno): a packet into the buffer if that
+ * takes whatever the peer may send, else all into the box. */
 int pull_on(struct link *, void *buffer, size_t capacity, size_t *size, bool wait, ssize_t got);
 
 /* Something is to be had without a system call, if only the news that the peer is gone. */
@@ -44,17 +46,23 @@ static inline __attribute__((always_inline)) int pull_recv(struct link *l, void 
     }
     (void)gate_enter(&l->reading, INT64_MAX);
     bool idle = frame_box_held(&l->box) == 0 && l->rest == 0 && !l->over && (capacity || !l->terms.bytes);
-    bool straight = packets ? capacity >= room : !l->terms.pipes && (room < PULL_DIRECT || capacity < PULL_DIRECT);
+    bool whole = packets && capacity >= room, copied = packets && !whole && l->copies;
+    bool straight = whole || copied || (!packets && !l->terms.pipes && (room < PULL_DIRECT || capacity < PULL_DIRECT));
     if (likely(idle && straight && !l->flows && !tray_is_due(l->tray))) {
+        void *at = whole ? buffer : copied ? l->box.data + FRAME_HEAD : l->box.data;
         struct haste_wait w = haste_begin(&l->haste, wait);
         ssize_t came;
         do {
             int flags = (w.sleeps ? 0 : MSG_DONTWAIT) | (packets ? MSG_TRUNC : 0);
-            came = recv(l->fd, packets ? buffer : l->box.data, packets ? room : l->box.capacity, flags);
+            came = recv(l->fd, at, packets ? room : l->box.capacity, flags);
         } while (haste_again(&l->haste, &w, came < 0 && errno == EAGAIN));
         l->brims = !packets && came == (ssize_t)l->box.capacity;
-        if (likely(packets && came > 0 && (size_t)came <= room && !frame_is_marked(buffer, (size_t)came))) {
+        size_t fits = capacity < room ? capacity : room;
+        if (likely(packets && came > 0 && (size_t)came <= fits && !frame_is_marked(at, (size_t)came))) {
             *size = (size_t)came;
+            if (copied) {
+                memcpy(buffer, at, (size_t)came);
+            }
             gate_leave(&l->reading);
             return 0;
         }
