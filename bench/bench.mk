@@ -5,7 +5,7 @@
 BENCH := $(if $(EXTRA),,$(wildcard bench/*.c))
 header = $(shell $(CC) -E -x $(or $(2),c) -include $(1) /dev/null >/dev/null 2>&1 && echo yes)
 ICEORYX := $(lastword $(sort $(patsubst %/iceoryx_posh/,%,$(wildcard /usr/include/iceoryx/*/iceoryx_posh/))))
-PEER := $(if $(EXTRA),,thirl awake call prompt mq $(if $(call header,zmq.h),zmq) $(if $(call header,nng/nng.h),nng) $(if $(call header,systemd/sd-bus.h),sdbus) \
+PEER := $(if $(EXTRA),,thirl awake call prompt socket mq $(if $(call header,zmq.h),zmq) $(if $(call header,nng/nng.h),nng) $(if $(call header,systemd/sd-bus.h),sdbus) \
 	$(if $(call header,boost/interprocess/ipc/message_queue.hpp,c++),boost) \
 	$(if $(call header,nats/nats.h),nats) $(if $(call header,dds/dds.h),cyclone) $(if $(ICEORYX),iceoryx))
 PEER_LIBS_zmq := -lzmq

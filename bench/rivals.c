@@ -22,6 +22,7 @@ static const struct {
     {"awake", NULL},
     {"call", NULL},
     {"prompt", NULL},
+    {"socket", NULL},
     {"zmq", "libzmq3-dev"},
     {"nng", "libnng-dev"},
     {"sdbus", "libsystemd-dev"},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A pair of thirl's over shared memory, for the programs of peers that differ in how it waits.
+ * A pair of thirl's, for the programs of peers that differ in what it is over, and in how it waits.
  */
 #ifndef BENCH_PEER_PAIR_H
 #define BENCH_PEER_PAIR_H
@@ -13,9 +13,9 @@
 
 static thirl *pair_end;
 
-static inline int pair_open(const char *where, const char *options) {
+static inline int pair_open(const char *before, const char *where, const char *options) {
     char address[100];
-    (void)snprintf(address, sizeof address, "shm://%s%s", where, options);
+    (void)snprintf(address, sizeof address, "%s%s%s", before, where, options);
     return thirl_open(&pair_end, THIRL_PAIR, address, NULL);
 }
 

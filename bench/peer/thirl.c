@@ -6,7 +6,7 @@
 
 static int open_end(int ping, const char *where) {
     (void)ping;
-    return pair_open(where, "?wait=sleep");
+    return pair_open("shm://", where, "?wait=sleep");
 }
 
 const struct peer peer = {.name = "thirl shm, sleeping", .open = open_end, .put = pair_put, .get = pair_get};
