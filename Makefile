@@ -143,7 +143,7 @@ lint:
 	@printf '%s\n' $(C_FILES) | xargs -P 2 -n 3 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) $(foreach loop,$(LOOPS),$(LOOP_HEADERS_$(firstword $(subst =, ,$(loop))))) -std=gnu11 -DTHIRL_WEAVE' lint
 	@cppcheck --quiet --std=c11 --language=c --error-exitcode=1 --enable=warning,portability,performance \
 		--inline-suppr --suppress=missingIncludeSystem --suppressions-list=.cppcheck -I. -Iinclude -D_GNU_SOURCE \
-		-DTHIRL_WEAVE $(C_FILES)
+		-DTHIRL_WEAVE -D__cppcheck__ $(C_FILES)
 
 format:
 	clang-format -i $(C_FILES) $(H_FILES)

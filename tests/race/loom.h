@@ -57,6 +57,7 @@ int loom_futex_wait(const uint32_t *word, uint32_t value, int64_t until);
 int loom_futex_wake(const uint32_t *word, int count);
 int64_t loom_now(void);
 
+#ifndef __cppcheck__ /* these are beyond its parser: it reads the rooms with the usual ones */
 #undef atomic_load
 #undef atomic_store
 #undef atomic_peek
@@ -91,5 +92,6 @@ int64_t loom_now(void);
 #define clock_now loom_now
 #undef weave
 #define weave(text) ((void)0)
+#endif
 
 #endif
