@@ -69,7 +69,7 @@ static inline void atomic_fence_stores(void) {
 /* Asks for the cache line at an address, to write to it soon: takes it away from whoever has it. The address may be anything. */
 static inline void atomic_claim(const void *address) {
 #if defined(__x86_64__)
-    __asm__ __volatile__("prefetchw %a0" : : "p"(address)); /* no operation where the processor has none */
+    __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)address)); /* no operation where the processor has none */
 #else
     __builtin_prefetch(address, 1);
 #endif
