@@ -258,12 +258,14 @@ static void add_cell(struct choice *choice, struct choice_cell cell) {
     }
 }
 
-/* How it waits makes a difference only where thirl waits by itself, and a signal is a word, whatever else is measured. */
+/* How it waits makes a difference where somebody waits for an answer: the kernel's mechanisms try again for a while, or sleep, which a look at
+ * everything shows, too. A signal is a word,
+ * whatever else is measured, and is slept for. */
 static void add_cells(struct choice *choice, const struct choice_mech *mech, enum choice_pattern pattern, size_t size) {
-    const bool all_waits = mech->ours || choice->waits;
     const bool signals = strcmp(mech->name, "sig") == 0;
     for (unsigned wait = 0; wait < CHOICE_WAIT_COUNT; wait++) {
-        if (choice->waits ? !(choice->waits & 1U << wait) : !all_waits && wait != CHOICE_ADAPTIVE) {
+        bool usual = mech->ours || wait == CHOICE_ADAPTIVE || (wait == CHOICE_SLEEP && choice->usual && !signals);
+        if (choice->waits ? !(choice->waits & 1U << wait) : !usual) {
             continue;
         }
         if (!choice->waits && pattern >= CHOICE_ONEWAY && pattern <= CHOICE_FANIN && wait != CHOICE_ADAPTIVE) {
