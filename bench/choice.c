@@ -258,9 +258,8 @@ static void add_cell(struct choice *choice, struct choice_cell cell) {
     }
 }
 
-/* How it waits makes a difference where somebody waits for an answer: the kernel's mechanisms try again for a while, or sleep, which a look at
- * everything shows, too. A signal is a word,
- * whatever else is measured, and is slept for. */
+/* How it waits makes a difference where somebody waits for an answer: the kernel's mechanisms try again for a while, or sleep, and a look
+ * at everything shows both. A signal is a word, whatever else is measured, and is slept for. */
 static void add_cells(struct choice *choice, const struct choice_mech *mech, enum choice_pattern pattern, size_t size) {
     const bool signals = strcmp(mech->name, "sig") == 0;
     for (unsigned wait = 0; wait < CHOICE_WAIT_COUNT; wait++) {
