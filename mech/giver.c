@@ -43,7 +43,6 @@ static int open_one(struct work *w, const char *tx, struct roll_end end) {
     f->end = end;
     claim_warm(&f->claim, false);
     f->lane = claim_lane(&f->claim);
-    f->back = GIVER_NOWHERE;
     atomic_poke(&f->claim.shared->room.turned, 0);
     f->kept_most = pool_may_hold(f->claim.from->pool);
     f->returned = atomic_load(&f->claim.shared->room.returned);

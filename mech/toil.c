@@ -3,10 +3,8 @@
  * The worker's half of a work queue in shared memory: finds records that nobody works on, takes them, and is done with them. Contracts
  * in mech/work.h.
  *
- * A worker goes through a lane in order and takes what is free; whoever loses a word to another one leaves the rest of that cache
- * line to him and goes on with the next, if there is something: so several busy workers are in lines of their own soon, and
- * have written nothing to agree on it. What was left out is looked at again at the end of the line, so nothing that is free
- * waits for somebody's slow job.
+ * A worker goes through a lane in order and takes what is free; whoever loses a word to another one tries the next. So jobs are
+ * taken in the order in which they were pushed, whoever takes them; only one that was given back comes later.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -67,7 +65,6 @@ static void look_behind(struct feed *f) {
     f->returned = atomic_load(&f->claim.shared->room.returned);
     giver_advance(f);
     f->at = f->low;
-    f->back = GIVER_NOWHERE;
 }
 
 /* At its position is nothing. true: it has another one. */
@@ -79,12 +76,6 @@ static __attribute__((noinline)) bool go_on(struct feed *f) {
             return false;
         }
         f->at = floor;
-        f->back = GIVER_NOWHERE;
-        return true;
-    }
-    if (f->back != GIVER_NOWHERE) {
-        f->at = f->back;
-        f->back = GIVER_NOWHERE;
         return true;
     }
     uint64_t next = f->at;
@@ -95,26 +86,6 @@ static __attribute__((noinline)) bool go_on(struct feed *f) {
         claim_skip(&f->claim, f->at); /* loans that it had out when it died */
     }
     return true;
-}
-
-static inline void step(struct feed *f) {
-    f->at++;
-    if (unlikely(f->back != GIVER_NOWHERE && f->at % CLAIM_LINE == 0)) {
-        f->at = f->back;
-        f->back = GIVER_NOWHERE;
-    }
-}
-
-/* Somebody else works in this cache line. */
-static void avoid(struct feed *f) {
-    uint64_t next = (f->at | (CLAIM_LINE - 1)) + 1;
-    uint32_t place;
-    if (claim_sent(&f->claim, next, &place)) {
-        f->back = f->at + 1 < f->back ? f->at + 1 : f->back;
-        f->at = next;
-    } else {
-        step(f);
-    }
 }
 
 static int too_many(struct work *w, const struct feed *f, const struct job *job) {
@@ -148,7 +119,7 @@ static __attribute__((noinline)) int refuse(struct work *w, struct feed *f, uint
     }
     w->seen->in.refused++;
     (void)claim_finish(&f->claim, f->at, w->in.worker);
-    step(f);
+    f->at++;
     return err_say(THIRL_EFORMAT,
                    "%s: a message of %llu bytes is larger than the %llu that this end takes: open it with ?max=",
                    w->address, (unsigned long long)job->is.size, (unsigned long long)w->max);
@@ -170,7 +141,7 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
     if (unlikely(atomic_peek(&c->shared->room.returned) != f->returned)) {
         look_behind(f);
     }
-    for (uint64_t passed = 0;;) {
+    for (uint64_t passed = 0;; passed++) {
         uint32_t place;
         if (unlikely(passed > 4 * c->mask)) { /* further than all there are: it lies, faster than one can look */
             return -EAGAIN;
@@ -179,13 +150,11 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
             if (!go_on(f)) {
                 return -EAGAIN;
             }
-            passed++;
             continue;
         }
         uint64_t word = claim_load(c, f->at);
         if (unlikely(!claim_is_open(c, f->at, word))) {
-            step(f);
-            passed++;
+            f->at++;
             continue;
         }
         if (!take) {
@@ -197,7 +166,6 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
             if (rc != 1) {
                 return rc;
             }
-            passed++;
             continue;
         }
         weave("toil.take.before");
@@ -206,12 +174,11 @@ static inline int next(struct work *w, struct feed *f, size_t capacity, bool tak
             job->feed = f;
             job->number = f->at;
             job->again = claim_state(word) == CLAIM_FREE;
-            step(f);
+            f->at++;
             f->held++;
             return 0;
         }
-        avoid(f);
-        passed++;
+        f->at++; /* somebody else was faster */
     }
 }
 

@@ -70,7 +70,6 @@ struct feed { /* a pusher's files, as a worker sees them */
     struct roll_end end;
     struct node_peer node;
     uint64_t at;              /* the next record to try */
-    uint64_t back;            /* left out on the way; UINT64_MAX: none */
     uint64_t low;             /* everything before it is done */
     uint32_t returned;        /* of claim_room, when this end looked behind last */
     bool dead, over;          /* its process is; nothing more will be sent */

@@ -167,11 +167,12 @@ static void only_receiver_stays_so(struct conform *c) {
     must_be(thirl_close(&end, PATIENCE), 0);
 }
 
-/* Tells every message that it gets, and ends when nothing more comes. */
+/* Tells every message that it gets, each sender's in order, and ends when nothing more comes. */
 static void pull_some(const struct conform *c, struct peer *stage) {
     thirl *end = conform_open(c, THIRL_PULL, NULL);
     size_t large = stock_limits(end).message_max < 30000 ? (size_t)stock_limits(end).message_max : 30000, size;
     char *data = malloc(large);
+    uint32_t next[SENDERS] = {0};
     must(data != NULL);
     conform_tell(stage, UINT64_MAX);
     for (;;) {
@@ -182,6 +183,8 @@ static void pull_some(const struct conform *c, struct peer *stage) {
         }
         struct item item;
         check_item(data, size, large, &item);
+        must(item.sender < SENDERS && item.number >= next[item.sender]);
+        next[item.sender] = item.number + 1;
         conform_tell(stage, (uint64_t)item.sender << 32 | item.number);
     }
     conform_tell(stage, UINT64_MAX);
