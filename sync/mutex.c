@@ -89,7 +89,8 @@ static int wait_for(struct mutex *m, const struct party *me, int64_t until, cons
     int rc;
     do {
         int64_t slice = owner_slice(now, until);
-        rc = (m->flags & THIRL_LOCK_INHERIT) != 0 ? urgent_take(m, me, slice) : owner_take(&m->word, &m->crowd, me, slice);
+        rc = (m->flags & THIRL_LOCK_INHERIT) != 0 ? urgent_take(m, me, slice)
+                                                  : owner_take(&m->word, &m->crowd, me, slice);
         if (rc == -ETIMEDOUT && wait.gives_up) {
             rc = order_circle(me);
             rc = rc == 0 ? -ETIMEDOUT : rc;
@@ -147,7 +148,9 @@ __attribute__((noinline)) static int lock_slowly(struct mutex *m, int64_t until,
     }
     until = owner_until(until);
     bool inherits = (m->flags & THIRL_LOCK_INHERIT) != 0;
-    rc = inherits ? urgent_take(m, me, 0) : until == 0 ? owner_take(&m->word, &m->crowd, me, 0) : owner_spin(&m->word, me);
+    rc = inherits     ? urgent_take(m, me, 0)
+         : until == 0 ? owner_take(&m->word, &m->crowd, me, 0)
+                      : owner_spin(&m->word, me);
     if (rc == -EAGAIN && until != 0) {
         rc = wait_for(m, me, until, site);
     }
@@ -207,29 +210,48 @@ static int not_mine(const struct mutex *m) {
     return m == NULL || atomic_peek(&m->tag) == 0 ? refuse() : err_say(EPERM, "this thread does not hold the mutex");
 }
 
-void mutex_give(struct mutex *m, const struct party *me) {
+static inline void let_go(struct mutex *m, const struct party *me, bool alone, uint32_t quiet) {
     atomic_poke(&m->thread, 0u);
     weave("mutex.unlock.before");
-    if (unlikely((m->flags & THIRL_LOCK_INHERIT) != 0)) {
+    if (likely(alone)) {
+        owner_leave(&m->word, &m->crowd, quiet);
+    } else if ((m->flags & THIRL_LOCK_INHERIT) != 0) {
         urgent_give(m, me);
     } else {
-        owner_release(&m->word, &m->crowd, me);
+        owner_release_slowly(&m->word, &m->crowd, me);
     }
     weave("mutex.unlock.after");
     slip_drop(me->slip, m->tag);
 }
 
-int thirl_mutex_unlock(thirl_mutex *mutex) {
-    struct mutex *m = inside(mutex);
+void mutex_give(struct mutex *m, const struct party *me) {
+    uint32_t quiet;
+    bool alone = owner_alone(&m->word, &m->crowd, me, &quiet); /* one that inherits never is: its word is another */
+    let_go(m, me, alone, quiet);
+}
+
+static __attribute__((noinline)) int unlock_slowly(struct mutex *m) {
     const struct party *me = party_me();
-    if (unlikely(me == NULL || m == NULL || !mutex_mine(m, me))) {
+    if (me == NULL || m == NULL || !mutex_mine(m, me)) {
         return not_mine(m);
     }
-    if (unlikely(m->depth != 0)) {
+    if (m->depth != 0) {
         m->depth--;
         return 0;
     }
     mutex_give(m, me);
+    return 0;
+}
+
+int thirl_mutex_unlock(thirl_mutex *mutex) {
+    struct mutex *m = inside(mutex);
+    const struct party *me = party_me();
+    uint32_t quiet;
+    if (unlikely(me == NULL || m == NULL || atomic_peek(&m->thread) != me->number || m->depth != 0 ||
+                 !owner_alone(&m->word, &m->crowd, me, &quiet))) {
+        return unlock_slowly(m);
+    }
+    let_go(m, me, true, quiet);
     return 0;
 }
 

@@ -60,7 +60,7 @@ static inline const uint32_t *owner_half(const uint64_t *word) {
 }
 
 /* 0, THIRL_OWNER_DIED, or without it -EAGAIN (until 0), -ETIMEDOUT, -ENOTRECOVERABLE. until: CLOCK_MONOTONIC, INT64_MAX never. Pairs with
- * owner_give, or, with a crowd, with owner_release. Owned by the same process it waits too: threads are told apart above. */
+ * owner_give, or, with a crowd, with owner_leave and owner_release_slowly. Owned by the same process it waits too: threads are told apart above. */
 int owner_take(uint64_t *word, uint32_t *crowd, const struct party *, int64_t until);
 
 /* The same for one who changes nothing of what is guarded: the word is marked OWNER_PASSING while it has it. */
@@ -88,13 +88,13 @@ static inline void owner_give(uint64_t *word, const struct party *me) {
 void owner_release_slowly(uint64_t *word, uint32_t *crowd, const struct party *);
 void owner_ring(const uint64_t *word); /* wakes one who waits; the word may be anybody's by now */
 
-/* The same for a word with a crowd. */
-static inline void owner_release(uint64_t *word, uint32_t *crowd, const struct party *me) {
-    const uint32_t quiet = atomic_load(crowd);
-    if (unlikely((quiet & CROWD_STATE) != CROWD_QUIET || atomic_peek(word) != me->id || !me->fences)) {
-        owner_release_slowly(word, crowd, me);
-        return;
-    }
+/* The same for a word with a crowd: where nobody has waited of late, by a plain store. *quiet is what owner_leave looks for again. */
+static inline bool owner_alone(const uint64_t *word, const uint32_t *crowd, const struct party *me, uint32_t *quiet) {
+    *quiet = atomic_load(crowd);
+    return likely((*quiet & CROWD_STATE) == CROWD_QUIET && atomic_peek(word) == me->id && me->fences);
+}
+
+static inline void owner_leave(uint64_t *word, const uint32_t *crowd, uint32_t quiet) {
     atomic_store(word, UINT64_C(0)); /* pairs with the loads and swaps that take it */
     weave("owner.release.stored");
     atomic_order();                              /* with the fence of a waiter who comes */
