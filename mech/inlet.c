@@ -249,8 +249,11 @@ static int ready(struct inlet *in) {
 
 /* ---- receiving ---- */
 
-/* The sender waits for room, or its descriptor does. */
+/* The sender may wait for room, or its descriptor. */
 static __attribute__((noinline)) int tell(struct inlet *in) {
+    if (bell_look(&in->bell) == 0) {
+        return 0;
+    }
     if (bell_ring(&in->bell, in->lane.at)) {
         mate_open_fifo(in->end, &in->bell, &in->peer, SHM_ROOM_FIFO);
     }
@@ -259,13 +262,17 @@ static __attribute__((noinline)) int tell(struct inlet *in) {
 }
 
 /* Shows the sender how far this end is, and wakes it if it waits for that. */
-static inline int publish(struct inlet *in) {
+static inline int show(struct inlet *in, uint64_t at, uint64_t number) {
     struct shm_rx *own = in->own;
     weave("inlet.recv.before");
-    atomic_poke(&own->taken, in->number);
-    atomic_store(&own->cursor, in->lane.at); /* pairs with the load in outlet_cursor */
+    atomic_poke(&own->taken, number);
+    atomic_store(&own->cursor, at); /* pairs with the load in outlet_cursor */
     weave("inlet.recv.published");
-    return unlikely(bell_tell(&in->bell) != 0) ? tell(in) : 0;
+    return bell_is_quiet(&in->bell) ? 0 : tell(in);
+}
+
+static inline int publish(struct inlet *in) {
+    return show(in, in->lane.at, in->number);
 }
 
 /* The record at the lane's position has been read. */
@@ -371,7 +378,8 @@ static int recv_message(struct inlet *in, void *buffer, size_t capacity, size_t 
 }
 
 /* What a record may need beyond the straight way. */
-static __attribute__((noinline)) int recv_with_care(struct inlet *in, void *buffer, size_t capacity, size_t *size) {
+static __attribute__((noinline)) int recv_with_care(struct shm *end, void *buffer, size_t capacity, size_t *size) {
+    struct inlet *in = &end->in;
     int rc = in->end->stream ? recv_stream(in, buffer, capacity, size) : recv_message(in, buffer, capacity, size);
     inlet_settle(in);
     return rc;
@@ -382,14 +390,14 @@ int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait
     struct inlet *in = &((struct shm *)shm)->in;
     (void)wait;
     if (unlikely(!in->straight)) {
-        return recv_with_care(in, buffer, capacity, size);
+        return recv_with_care(shm, buffer, capacity, size);
     }
     struct lane lane = in->lane;
     const struct lane_head *head = lane_at(&lane, lane.at);
     uint64_t word = atomic_load(&head->word); /* pairs with lane_commit */
     uint32_t span = (uint32_t)word, bytes = (uint32_t)(word >> 32);
     if (unlikely(bytes > LANE_SHORT || bytes > capacity || !lane_sound(&lane, span, bytes))) { /* 0, too */
-        return recv_with_care(in, buffer, capacity, size);
+        return recv_with_care(shm, buffer, capacity, size);
     }
     uint64_t number = in->number;
     if (likely(number - in->caught_up >= PACE_RUN)) {
@@ -397,9 +405,9 @@ int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait
     }
     *size = bytes;
     lane_copy_short(buffer, lane_payload(head), bytes);
-    in->lane.at = lane.at + span;
-    in->number = number + 1;
-    return publish(in);
+    in->lane.at = lane.at += span;
+    in->number = ++number;
+    return show(in, lane.at, number);
 }
 
 static inline size_t recv_run(struct inlet *in, char *buffer, size_t capacity, struct iovec *messages, size_t count) {
@@ -417,7 +425,7 @@ int inlet_recv_many(void *shm, void *buffer, size_t capacity, struct iovec *mess
         *count = n;
         return publish(in);
     }
-    int rc = recv_with_care(in, buffer, capacity, &messages[0].iov_len);
+    int rc = recv_with_care(shm, buffer, capacity, &messages[0].iov_len);
     messages[0].iov_base = buffer;
     *count = rc == 0;
     return rc;
@@ -479,7 +487,7 @@ static void let_go(struct inlet *in, unsigned slot) {
     pool_drop(&in->own->held, slot);
     weave("inlet.drop.after");
     show_kept(in);
-    if (unlikely(bell_tell(&in->bell) != 0)) {
+    if (!bell_is_quiet(&in->bell)) {
         (void)tell(in);
     }
 }

@@ -249,15 +249,35 @@ static size_t taken_of(struct outlet *out, size_t some) {
     return some - refused;
 }
 
-/* The peer sleeps, polls, or has left. */
-static __attribute__((noinline)) int tell(struct outlet *out, uint32_t attention) {
-    if ((attention & BELL_GONE) != 0) {
-        return taken_of(out, 1) == 1 ? 0 : over(out); /* the next one will be told */
-    }
+static void ring(struct outlet *out) {
     if (bell_ring(&out->bell, UINT64_MAX)) {
         mate_open_fifo(out->end, &out->bell, &out->peer, SHM_DATA_FIFO);
     }
     atomic_poke(&out->own->cpu, proc_cpu());
+}
+
+/* The peer may sleep, poll, or have left. */
+static __attribute__((noinline)) int tell(struct outlet *out) {
+    uint32_t attention = bell_look(&out->bell);
+    if ((attention & BELL_GONE) != 0) {
+        return taken_of(out, 1) == 1 ? 0 : over(out); /* the next one will be told */
+    }
+    if (attention != 0) {
+        ring(out);
+    }
+    return 0;
+}
+
+/* The same of the last *sent messages; sets it to how many were. */
+static __attribute__((noinline)) int tell_of_run(struct outlet *out, size_t *sent) {
+    uint32_t attention = bell_look(&out->bell);
+    if ((attention & BELL_GONE) != 0) {
+        *sent = taken_of(out, *sent);
+        return over(out);
+    }
+    if (attention != 0) {
+        ring(out);
+    }
     return 0;
 }
 
@@ -286,8 +306,7 @@ static __attribute__((noinline)) int send_away(struct outlet *out, const void *d
     struct lane_head *head = lane_reserve(&out->lane, span);
     stow_commit(out, head, span, chunk, size, out->lane.at);
     out->sent++;
-    uint32_t attention = bell_tell(&out->bell);
-    int told = unlikely(attention != 0) ? tell(out, attention) : 0;
+    int told = bell_is_quiet(&out->bell) ? 0 : tell(out);
     stow_ahead(out, size);
     return told;
 }
@@ -307,8 +326,7 @@ static int send_one(struct outlet *out, const void *data, size_t size) {
     lane_commit(head, span, (uint32_t)size);
     weave("outlet.send.committed");
     out->sent++;
-    uint32_t attention = bell_tell(&out->bell);
-    return unlikely(attention != 0) ? tell(out, attention) : 0;
+    return bell_is_quiet(&out->bell) ? 0 : tell(out);
 }
 
 static int send_stream(struct outlet *out, const void *data, size_t size, size_t *done) {
@@ -326,7 +344,8 @@ static int send_stream(struct outlet *out, const void *data, size_t size, size_t
 }
 
 /* What a message may need beyond the straight way. */
-static __attribute__((noinline)) int send_with_care(struct outlet *out, const void *data, size_t size, size_t *done) {
+static __attribute__((noinline)) int send_with_care(struct shm *end, const void *data, size_t size, size_t *done) {
+    struct outlet *out = &end->out;
     int rc = is_ready(out) ? 0 : ready(out);
     if (rc == 0 && out->end->stream) {
         rc = send_stream(out, data, size, done);
@@ -349,12 +368,12 @@ int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wai
     struct outlet *out = &((struct shm *)shm)->out;
     (void)wait;
     if (unlikely(!is_ready(out) || size >= out->straight)) {
-        return send_with_care(out, data, size, done);
+        return send_with_care(shm, data, size, done);
     }
     struct lane lane = out->lane;
     uint32_t span = lane_step(&lane, size);
     if (unlikely(!lane_fits(&lane, span))) {
-        return send_with_care(out, data, size, done);
+        return send_with_care(shm, data, size, done);
     }
     weave("outlet.send.before");
     struct lane_head *head = lane_reserve(&lane, span);
@@ -364,8 +383,7 @@ int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wai
     lane_commit(head, span, (uint32_t)size);
     weave("outlet.send.committed");
     out->sent++;
-    uint32_t attention = bell_tell(&out->bell);
-    return unlikely(attention != 0) ? tell(out, attention) : 0;
+    return bell_is_quiet(&out->bell) ? 0 : tell(out);
 }
 
 /* Sends as many of the messages as fit in one go. Their number. */
@@ -392,13 +410,11 @@ int outlet_send_many(void *shm, const struct iovec *messages, size_t *count) {
     while (n < wanted && rc == 0) {
         size_t some = likely(is_ready(out) && out->straight != 0) ? send_run(out, messages + n, wanted - n) : 0;
         if (likely(some > 0)) {
-            uint32_t attention = bell_tell(&out->bell);
-            bool left = (attention & BELL_GONE) != 0;
-            n += unlikely(left) ? taken_of(out, some) : some;
-            rc = unlikely(left) ? over(out) : unlikely(attention != 0) ? tell(out, attention) : 0;
+            rc = bell_is_quiet(&out->bell) ? 0 : tell_of_run(out, &some);
+            n += some;
         } else {
             size_t done = 0;
-            rc = send_with_care(out, messages[n].iov_base, messages[n].iov_len, &done);
+            rc = send_with_care(shm, messages[n].iov_base, messages[n].iov_len, &done);
             n += rc == 0;
         }
     }
@@ -484,8 +500,7 @@ int outlet_put(struct outlet *out, struct mech_piece *piece) {
                    : err_say(THIRL_EPEERDIED, "%s: the peer that this message was for has died", out->end->address);
     }
     out->sent++;
-    uint32_t attention = bell_tell(&out->bell);
-    int rc = unlikely(attention != 0) ? tell(out, attention) : 0;
+    int rc = bell_is_quiet(&out->bell) ? 0 : tell(out);
     if ((uint32_t)(uintptr_t)piece->via != POOL_NONE) {
         stow_ahead(out, piece->capacity);
     }

@@ -14,12 +14,19 @@
 
 #define CALM_ENOUGH 64 /* commits without a sleeper before the price of order goes back to the sleeper */
 
+static const uint32_t shut = BELL_SLEEPERS;
+
+static void set_fenced(struct bell *bell, bool fenced) {
+    bell->fenced = fenced;
+    bell->eye = fenced ? &shut : &bell->sleeper->attention;
+}
+
 void bell_begin(struct bell *bell, struct bell_rope *rope, const struct bell_sleeper *sleeper, bool heavy,
                 uint64_t *wakes) {
     bell->rope = rope;
     bell->sleeper = sleeper;
     bell->always = !heavy;
-    bell->fenced = true;
+    set_fenced(bell, true);
     bell->calm = 0;
     bell->answered = atomic_load(&sleeper->arms) - BELL_SLEEPERS; /* whoever sleeps now may have begun long ago */
     bell->fifo = -1;
@@ -42,7 +49,8 @@ void bell_through(struct bell *bell, struct door *door, uint32_t seat) {
     bell->seat = seat;
 }
 
-void bell_calm(struct bell *bell) {
+/* Nobody sleeps: not this time, either. */
+static void grow_calm(struct bell *bell) {
     if (bell->always || ++bell->calm < CALM_ENOUGH) {
         return;
     }
@@ -51,12 +59,23 @@ void bell_calm(struct bell *bell) {
     weave("bell.calm.between");
     /* A sleeper that still saw the flag has shown its attention before this fence; a later one pays itself. */
     if (futex_fence_heavy()) {
-        bell->fenced = false;
+        set_fenced(bell, false);
     } else {
         bell->always = true;
         atomic_store(&bell->rope->fenced, 1);
         atomic_fence();
     }
+}
+
+uint32_t bell_look(struct bell *bell) {
+    if (bell->fenced) {
+        atomic_fence();
+    }
+    uint32_t attention = atomic_peek(&bell->sleeper->attention) & (BELL_ROUND - 1);
+    if (attention == 0 && bell->fenced) {
+        grow_calm(bell);
+    }
+    return attention;
 }
 
 void bell_write(struct bell *bell) {
@@ -83,7 +102,7 @@ bool bell_ring(struct bell *bell, uint64_t position) {
         bell->answered++;
         bell->calm = 0;
         if (!bell->fenced) {
-            bell->fenced = true;
+            set_fenced(bell, true);
             atomic_store(&bell->rope->fenced, 1);
         }
         if (arms % BELL_TIMED == 0) {

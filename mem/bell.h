@@ -51,6 +51,7 @@ LAYOUT(bell_rope, 24, pad, 20);
 struct bell {
     struct bell_rope *rope;
     const struct bell_sleeper *sleeper; /* NULL: nobody */
+    const uint32_t *eye; /* what a commit looks at: its attention, or, while this side fences, what is never 0 */
     bool fenced, always;
     uint32_t calm;     /* commits since somebody slept */
     uint32_t answered; /* of the sleeper's arms: those that need no ring any more */
@@ -70,21 +71,18 @@ void bell_through(struct bell *, struct door *, uint32_t seat);
 /* The ringer's slow half: somebody sleeps or wants to know. position: what the sleeper's want is compared with. true: POLLED
  * wants a byte and fifo is not open. */
 bool bell_ring(struct bell *, uint64_t position);
-void bell_calm(struct bell *);
 void bell_write(struct bell *); /* puts the byte into fifo */
 
-/* Ringer, after each commit. Answers attention without its rounds, 0 most of the time; else bell_ring is due. */
+/* Ringer, after each commit: false: somebody may want to know. */
+static inline bool bell_is_quiet(const struct bell *bell) {
+    atomic_order(); /* with fence_heavy in bell_arm */
+    return likely((atomic_peek(bell->eye) & (BELL_ROUND - 1)) == 0);
+}
+
+/* Then: attention without its rounds, and if that is not 0, bell_ring is due. */
+uint32_t bell_look(struct bell *);
 static inline uint32_t bell_tell(struct bell *bell) {
-    if (unlikely(bell->fenced)) {
-        atomic_fence();
-    } else {
-        atomic_order(); /* with fence_heavy in bell_arm */
-    }
-    uint32_t attention = atomic_peek(&bell->sleeper->attention) & (BELL_ROUND - 1);
-    if (unlikely(attention == 0 && bell->fenced)) {
-        bell_calm(bell);
-    }
-    return attention;
+    return bell_is_quiet(bell) ? 0 : bell_look(bell);
 }
 
 /* The sleeper's side is called by one thread at a time, under the gate of its way: it writes with plain stores.
