@@ -64,10 +64,15 @@ static inline int gate_enter(struct gate *gate, int64_t until) {
     return likely(gate_enter_owned(gate)) ? 0 : gate_enter_slow(gate, until);
 }
 
-static inline void gate_leave_owned(struct gate *gate) {
+/* The owner is out. false: gate_vacate is due. */
+static inline bool gate_left_owned(struct gate *gate) {
     atomic_store(&gate->busy, 0); /* pairs with the load of busy in hasten */
     atomic_order();
-    if (unlikely(atomic_peek(&gate->phase) != GATE_OWNED)) {
+    return likely(atomic_peek(&gate->phase) == GATE_OWNED);
+}
+
+static inline void gate_leave_owned(struct gate *gate) {
+    if (!gate_left_owned(gate)) {
         gate_vacate(gate);
     }
 }

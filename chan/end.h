@@ -39,11 +39,12 @@ struct end_way {
     const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
     uint64_t slots;       /* a bit for each msg that is out */
     struct haste haste;   /* towards a peer on this very processor */
-    int64_t gap;          /* how long the peer lets this way wait: a moving average, ns */
-    int64_t wake;         /* how long a wake-up takes: likewise */
-    uint64_t next;        /* number of the next message that arrives in a private buffer */
-    uint32_t handed;      /* counts what one thread's try has left for another's: end_hand */
-    uint32_t dozing;      /* of calls: threads that sleep on descriptors, and on */
+    uint32_t keen; /* a peer that spins has answered at once of late: so many tries on the spot before a wait begins */
+    int64_t gap;   /* how long the peer lets this way wait: a moving average, ns */
+    int64_t wake;  /* how long a wake-up takes: likewise */
+    uint64_t next; /* number of the next message that arrives in a private buffer */
+    uint32_t handed; /* counts what one thread's try has left for another's: end_hand */
+    uint32_t dozing; /* of calls: threads that sleep on descriptors, and on */
     int nudge;       /* this eventfd besides, which is readable until all of them have come up; -1 until there is one */
     uint32_t queued; /* threads that have found the gate taken: a close lets them through before the end is gone */
     struct thirl_msg *msg; /* THIRL_HELD_MAX of them */
@@ -112,6 +113,13 @@ static inline int end_enter(thirl *end, enum mech_way way, int64_t until) {
     return 0;
 }
 
+void end_vacate(thirl *, enum mech_way); /* gate_vacate */
+static inline void end_leave_straight(thirl *end, enum mech_way way) {
+    if (unlikely(!gate_left_owned(&end->way[way].gate))) {
+        end_vacate(end, way);
+    }
+}
+
 /* The same for the first try of a call, when nothing is out of the ordinary. Whoever gets false asks end_do, others leave by
  * end_leave_straight. The gate comes first, so that one look at the epoch also tells of fork and of close. */
 static inline bool end_enter_straight(thirl *end, enum mech_way at) {
@@ -120,7 +128,7 @@ static inline bool end_enter_straight(thirl *end, enum mech_way at) {
         return false;
     }
     if (unlikely(atomic_peek(&end->way[at].straight) != end_now(end))) {
-        gate_leave_owned(gate);
+        end_leave_straight(end, at);
         return false;
     }
     return true;
@@ -129,10 +137,6 @@ static inline bool end_enter_straight(thirl *end, enum mech_way at) {
 /* Is the deadline one for the straight way? Without one, a mechanism that blocks may do so at once. */
 static inline bool end_is_direct(const thirl *end, thirl_time until) {
     return !end->patient || until.ns == INT64_MAX;
-}
-
-static inline void end_leave_straight(thirl *end, enum mech_way way) {
-    gate_leave_owned(&end->way[way].gate);
 }
 
 static inline void end_leave(thirl *end, enum mech_way way) {
@@ -175,6 +179,13 @@ static inline void end_wait_ends(thirl *end, enum mech_way way) {
     gate_count_down(&end->way[way].gate, &end->way[way].waiters);
 }
 
+/* Whoever goes on to wait comes back by a long way, which stands in every round trip then. So while the peer has answered at once of late
+ * the next tries are made where the first one was, under the gate: those of end_linger, or of whoever does the same. */
+static inline bool end_is_keen(const thirl *end, enum mech_way way, thirl_time until) {
+    return atomic_peek(&end->way[way].keen) != 0 && until.ns != 0;
+}
+int end_linger(thirl *, enum mech_way, end_try *, void *arguments);
+
 /* As end_do, the first try on the spot: most calls need no other, and behind a sleep in the kernel each return costs 20 ns. Who goes on is
  * counted before the gate opens, so that a close waits for it. */
 static inline int end_do_straight(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_time until) {
@@ -183,6 +194,9 @@ static inline int end_do_straight(thirl *end, enum mech_way way, end_try *try, v
     }
     bool waits = end->patient && end->wait != THIRL_WAIT_SPIN && atomic_peek(&end->way[way].choosers) == 0;
     int rc = try(end, arguments, waits);
+    if (rc == -EAGAIN && end_is_keen(end, way, until)) {
+        rc = end_linger(end, way, try, arguments);
+    }
     if (likely(rc != -EAGAIN)) {
         end_leave(end, way);
         return rc;

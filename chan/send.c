@@ -74,7 +74,7 @@ static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, s
 }
 
 HOT int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
-    if (likely(end != NULL && data != NULL && end_is_direct(end, until) && end_enter_straight(end, MECH_OUT))) {
+    if (likely(end != NULL) && likely(data != NULL) && end_is_direct(end, until) && end_enter_straight(end, MECH_OUT)) {
         size_t done = 0;
         int rc = end->send(end->state, data, size, &done, end->patient);
         if (unlikely(rc != 0)) {
@@ -118,7 +118,15 @@ HOT static int try_recv(thirl *end, void *arguments, bool wait) {
 static __attribute__((noinline)) int recv_on(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until,
                                              int rc) {
     struct receiving receiving = {buffer, capacity, size};
+    if (rc == -EAGAIN && end_is_keen(end, MECH_IN, until) &&
+        (rc = end_linger(end, MECH_IN, try_recv, &receiving)) == 0) {
+        end_leave_straight(end, MECH_IN);
+        return 0;
+    }
     bool waits = rc == -EAGAIN && until.ns != 0;
+    if (end->patient) {
+        (void)end_number(end, rc);
+    }
     if (waits) {
         end_wait_begins(end, MECH_IN);
     }
@@ -145,15 +153,15 @@ static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_
 }
 
 HOT int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
-    if (likely(end != NULL && buffer != NULL && size != NULL && end_is_direct(end, until) &&
-               end_enter_straight(end, MECH_IN))) {
+    if (likely(end != NULL) && likely(buffer != NULL) && likely(size != NULL) && end_is_direct(end, until) &&
+        end_enter_straight(end, MECH_IN)) {
         int rc = end->recv(end->state, buffer, capacity, size, end->patient);
-        if (end->patient) {
-            (void)end_number(end, rc);
-        }
         if (unlikely(rc != 0)) {
             ERRAND_FROM_HERE();
             return recv_on(end, buffer, capacity, size, until, rc);
+        }
+        if (end->patient) {
+            end->way[MECH_IN].next++;
         }
         end_count(&end->seen->in, *size);
         end_leave_straight(end, MECH_IN);

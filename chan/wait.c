@@ -24,10 +24,11 @@
 #define SPIN_PER_CLOCK 64          /* tries between two looks at the clock */
 #define SPIN_PER_LOOK 1024         /* tries between two looks at the peer's life, when it never sleeps */
 #define BESIDE_NS (100 * CLOCK_US) /* a peer of a lower priority on this very processor gets it for so long */
-#define YIELDS 3                   /* a peer on this very processor that has not answered by then does not run */
-#define GAP_MAX CLOCK_MS           /* longer waits teach no more than this, so that a burst is believed soon */
-#define NAP_NS (40 * CLOCK_MS)     /* a timer that is due sooner makes a short round trip dearer */
-#define QUICK_NS (200 * CLOCK_US)  /* a peer that lets wait less than this, on average, is quick */
+#define KEEN 64
+#define YIELDS 3                  /* a peer on this very processor that has not answered by then does not run */
+#define GAP_MAX CLOCK_MS          /* longer waits teach no more than this, so that a burst is believed soon */
+#define NAP_NS (40 * CLOCK_MS)    /* a timer that is due sooner makes a short round trip dearer */
+#define QUICK_NS (200 * CLOCK_US) /* a peer that lets wait less than this, on average, is quick */
 #define WAKE_MAX (200 * CLOCK_US)
 #define WAKE_MIN (3 * CLOCK_US)
 
@@ -152,6 +153,7 @@ static int spin(struct wait *wait) {
     struct haste haste = way->haste;
     end_leave(end, wait->way);
     wait->beside = !worth;
+    atomic_poke(&way->keen, 0);
     if (!for_ever && atomic_peek(&way->gap) > atomic_peek(&way->wake)) {
         return -EAGAIN;
     }
@@ -169,6 +171,7 @@ static int spin(struct wait *wait) {
         if (rc != -EAGAIN) {
             int64_t gap = tries <= SPIN_FREE ? 0 : clock_now() - began;
             learn(&way->gap, gap, 0, GAP_MAX, 2);
+            atomic_poke(&way->keen, wait->way == MECH_IN && !calls && rc == 0 && tries <= SPIN_FREE ? KEEN : 0);
             return rc;
         }
         if (calls) {
@@ -441,6 +444,20 @@ int end_do(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_t
         return wait_on(&wait);
     }
     return rc == -EAGAIN || rc == -ETIMEDOUT ? say_late(&wait) : rc;
+}
+
+void end_vacate(thirl *end, enum mech_way way) {
+    gate_vacate(&end->way[way].gate);
+}
+
+int end_linger(thirl *end, enum mech_way way, end_try *try, void *arguments) {
+    int rc = -EAGAIN;
+    if (end->mech->spin(end->state, way)) {
+        for (uint32_t left = atomic_peek(&end->way[way].keen); rc == -EAGAIN && left != 0; left--) {
+            rc = try(end, arguments, false);
+        }
+    }
+    return rc;
 }
 
 int end_go_on(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_time until) {
