@@ -109,16 +109,15 @@ static inline int cell_read(const struct cell *cell, void *buffer, size_t capaci
     return -EAGAIN;
 }
 
-/* One try of the same, in two halves, for whoever copies in between: is there a value of 1 to `most` bytes? *slot is where, *number which one. If
- * not, cell_read tells more. */
+/* One try of the same, in two halves, for whoever copies in between: is there a value of at most `most` bytes? *slot is where, *number which one. If
+ * not, or if it has none, cell_read tells more: as long as there is no value, its size is 0. */
 static inline bool cell_look(const struct cell *cell, uint64_t most, const unsigned char **slot, uint64_t *number,
                              uint64_t *bytes) {
     const struct cell_head *head = cell->head;
     *number = atomic_load(&head->now); /* pairs with the store in cell_write */
     *bytes = atomic_peek(&head->bytes[*number % CELL_SLOTS]);
     *slot = cell_slot(cell, *number);
-    /* As long as there is no value, its size is 0. */
-    return likely(*bytes - 1 < most);
+    return likely(*bytes <= most);
 }
 
 /* Is what was copied since then that value? The head: read from the cell behind the copy, its address would wait for what was written. */

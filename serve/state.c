@@ -239,7 +239,7 @@ static inline __attribute__((always_inline)) int get_once(const thirl_state *sta
     const struct cell_head *head = state->cell.head;
     const unsigned char *slot;
     uint64_t number, bytes;
-    if (unlikely(!cell_look(&state->cell, smaller(capacity, most), &slot, &number, &bytes))) {
+    if (unlikely(!cell_look(&state->cell, smaller(capacity, most), &slot, &number, &bytes) || bytes == 0)) {
         return get(state, buffer, capacity, size, version);
     }
     cell_copy(buffer, slot, (size_t)bytes, brief);
