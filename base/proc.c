@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/err.h"
 #include "base/fd.h"
 
@@ -138,6 +139,14 @@ const char *proc_name(const char *path) {
 uint32_t proc_cpu(void) {
     int cpu = sched_getcpu();
     return cpu < 0 ? UINT32_MAX : (uint32_t)cpu;
+}
+
+uint32_t proc_show_cpu(uint32_t *place) {
+    uint32_t cpu = proc_cpu();
+    if (atomic_peek(place) != cpu) {
+        atomic_poke(place, cpu);
+    }
+    return cpu;
 }
 
 char proc_state(int64_t pid, int64_t thread) {

@@ -43,6 +43,9 @@ const char *proc_name(const char *path);
 /* The processor that the calling thread runs on, or UINT32_MAX. */
 uint32_t proc_cpu(void);
 
+/* Shows it to others, who look often: as long as it stays the same, they need not fetch the line again. Answers it. */
+uint32_t proc_show_cpu(uint32_t *place);
+
 /* Is there no thread of that number in this PID namespace that still runs? */
 bool proc_ended(int64_t thread);
 

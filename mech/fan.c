@@ -182,17 +182,15 @@ static int64_t fan_disarm(void *self, enum mech_way way) {
 /* Shows where this thread runs; false when the one who is waited for ran here last. */
 bool fan_spin(void *self, enum mech_way way) {
     struct fan *end = self;
-    uint32_t cpu = proc_cpu(), theirs = cpu;
+    uint32_t cpu = proc_show_cpu(way == MECH_OUT ? &end->pub.own->cpu : &end->sub.own->cpu), theirs = cpu;
     if (way == MECH_OUT) {
         const struct pub *pub = &end->pub;
-        atomic_poke(&pub->own->cpu, cpu);
         if (pub->slowest < pub->readers) {
             const struct fan_rx *rx = (const struct fan_rx *)(const void *)pub->reader[pub->slowest].map.base;
             theirs = rx != NULL ? atomic_peek(&rx->cpu) : cpu;
         }
     } else {
         const struct feed *last = end->sub.last;
-        atomic_poke(&end->sub.own->cpu, cpu);
         theirs = last != NULL && last->theirs != NULL ? atomic_peek(&last->theirs->cpu) : cpu;
         pace_let_run(&end->sub.caught_up, end->sub.number, theirs != cpu);
     }

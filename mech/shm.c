@@ -143,12 +143,12 @@ static int64_t shm_disarm(void *self, enum mech_way way) {
 /* Shows the peer where this thread runs; false when the peer ran here last, and so cannot run while this thread spins. */
 bool shm_spin(void *self, enum mech_way way) {
     struct shm *end = self;
-    uint32_t cpu = proc_cpu(), theirs = UINT32_MAX;
+    uint32_t cpu = UINT32_MAX, theirs = UINT32_MAX;
     if (end->sends) {
-        atomic_poke(&end->out.own->cpu, cpu);
+        cpu = proc_show_cpu(&end->out.own->cpu);
     }
     if (end->receives) {
-        atomic_poke(&end->in.own->cpu, cpu);
+        cpu = proc_show_cpu(&end->in.own->cpu);
     }
     if (way == MECH_OUT) {
         theirs = end->out.linked ? atomic_peek(&end->out.theirs->cpu) : cpu;

@@ -75,7 +75,7 @@ static __attribute__((noinline)) void answer(struct sub *sub, struct feed *feed)
         ssize_t ignored = feed->fifo >= 0 ? write(feed->fifo, &byte, 1) : tube_ring(sub->end->roll.dir, file);
         (void)ignored;
     }
-    atomic_poke(&sub->own->cpu, proc_cpu());
+    (void)proc_show_cpu(&sub->own->cpu);
 }
 
 HOT inline void sub_answer(struct sub *sub, struct feed *feed) {

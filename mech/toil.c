@@ -494,13 +494,11 @@ void toil_settle(struct work *w) {
 
 bool toil_spin(struct work *w) {
     struct toil *t = &w->in;
-    uint32_t cpu = proc_cpu();
     if (t->count == 0) {
         return false;
     }
     struct feed *f = t->feed[t->current];
-    bool elsewhere = atomic_peek(&f->claim.from->cpu) != cpu;
-    atomic_poke(&f->claim.shared->room.cpu, cpu);
+    bool elsewhere = atomic_peek(&f->claim.from->cpu) != proc_show_cpu(&f->claim.shared->room.cpu);
     pace_let_run(&t->caught_up, t->jobs, elsewhere);
     return elsewhere;
 }

@@ -135,9 +135,9 @@ static bool work_spin(void *self, enum mech_way way) {
     if (way == MECH_IN) {
         return toil_spin(w);
     }
-    atomic_poke(&w->out.own->cpu, proc_cpu());
+    uint32_t cpu = proc_show_cpu(&w->out.own->cpu);
     const struct claim_room *room = &w->out.claim.shared->room;
-    return atomic_peek(&room->cpu) != w->out.own->cpu && atomic_peek(&room->turned) == 0;
+    return atomic_peek(&room->cpu) != cpu && atomic_peek(&room->turned) == 0;
 }
 
 static int work_fd(void *self, enum mech_way way, int *fd) {
