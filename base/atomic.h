@@ -69,7 +69,9 @@ static inline void atomic_fence_stores(void) {
 /* Asks for the cache line at an address, to write to it soon: takes it away from whoever has it. The address may be anything. */
 static inline void atomic_claim(const void *address) {
 #if defined(__x86_64__)
-    __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)address)); /* no operation where the processor has none */
+    __asm__ __volatile__("prefetchw %0"
+                         :
+                         : "m"(*(const char *)address)); /* no operation where the processor has none */
 #else
     __builtin_prefetch(address, 1);
 #endif
@@ -87,6 +89,9 @@ static inline void atomic_pause(void) {
 
 /* On the way of each message: such functions lie side by side, because a system call leaves few pages of code at hand. */
 #define HOT __attribute__((hot))
+
+/* What only a slow way needs later, behind a call, is to lie in memory: each register that it would take instead has to be saved first, and restored. */
+#define ASIDE(object) __asm__ __volatile__("" : "+m"(object))
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)

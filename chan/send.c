@@ -44,9 +44,7 @@ static inline int settle(thirl *end, struct sending *sending, int rc) {
 }
 
 /* The first try did not do it; still under the gate. */
-static __attribute__((noinline)) int send_on(thirl *end, const void *data, size_t size, size_t done, thirl_time until,
-                                             int rc) {
-    struct sending sending = {data, size, done, NULL};
+static __attribute__((noinline)) int send_on(thirl *end, struct sending *sending, thirl_time until, int rc) {
     until = end_patience(end, until);
     bool waits = rc == -EAGAIN && until.ns != 0;
     if (waits) {
@@ -56,8 +54,8 @@ static __attribute__((noinline)) int send_on(thirl *end, const void *data, size_
     if (rc != -EAGAIN) {
         return rc;
     }
-    rc = (waits ? end_go_on : end_do)(end, MECH_OUT, try_send, &sending, until);
-    return settle(end, &sending, rc);
+    rc = (waits ? end_go_on : end_do)(end, MECH_OUT, try_send, sending, until);
+    return settle(end, sending, rc);
 }
 
 /* Everything but the straight way. */
@@ -75,13 +73,15 @@ static __attribute__((noinline)) int send_slowly(thirl *end, const void *data, s
 
 HOT int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) {
     if (likely(end != NULL) && likely(data != NULL) && end_is_direct(end, until) && end_enter_straight(end, MECH_OUT)) {
-        size_t done = 0;
-        int rc = end->send(end->state, data, size, &done, end->patient);
+        struct sending sending = {data, size, 0, NULL};
+        ASIDE(sending);
+        ASIDE(until);
+        int rc = end->send(end->state, data, size, &sending.done, end->patient);
         if (unlikely(rc != 0)) {
             ERRAND_FROM_HERE();
-            return send_on(end, data, size, done, until, rc);
+            return send_on(end, &sending, until, rc);
         }
-        end_count(&end->seen->out, size);
+        end_count(&end->seen->out, sending.size);
         end_leave_straight(end, MECH_OUT);
         return 0;
     }
@@ -115,11 +115,9 @@ HOT static int try_recv(thirl *end, void *arguments, bool wait) {
 }
 
 /* As send_on. */
-static __attribute__((noinline)) int recv_on(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until,
-                                             int rc) {
-    struct receiving receiving = {buffer, capacity, size};
+static __attribute__((noinline)) int recv_on(thirl *end, struct receiving *receiving, thirl_time until, int rc) {
     if (rc == -EAGAIN && end_is_keen(end, MECH_IN, until) &&
-        (rc = end_linger(end, MECH_IN, try_recv, &receiving)) == 0) {
+        (rc = end_linger(end, MECH_IN, try_recv, receiving)) == 0) {
         end_leave_straight(end, MECH_IN);
         return 0;
     }
@@ -132,10 +130,10 @@ static __attribute__((noinline)) int recv_on(thirl *end, void *buffer, size_t ca
     }
     end_leave_straight(end, MECH_IN);
     if (rc == -EMSGSIZE) {
-        return unfit(end, capacity, *size);
+        return unfit(end, receiving->capacity, *receiving->size);
     }
-    *size = 0;
-    return rc != -EAGAIN ? end_answer(rc) : (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, &receiving, until);
+    *receiving->size = 0;
+    return rc != -EAGAIN ? end_answer(rc) : (waits ? end_go_on : end_do)(end, MECH_IN, try_recv, receiving, until);
 }
 
 static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_t capacity, size_t *size,
@@ -155,15 +153,18 @@ static __attribute__((noinline)) int recv_slowly(thirl *end, void *buffer, size_
 HOT int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thirl_time until) {
     if (likely(end != NULL) && likely(buffer != NULL) && likely(size != NULL) && end_is_direct(end, until) &&
         end_enter_straight(end, MECH_IN)) {
+        struct receiving receiving = {buffer, capacity, size};
+        ASIDE(receiving);
+        ASIDE(until);
         int rc = end->recv(end->state, buffer, capacity, size, end->patient);
         if (unlikely(rc != 0)) {
             ERRAND_FROM_HERE();
-            return recv_on(end, buffer, capacity, size, until, rc);
+            return recv_on(end, &receiving, until, rc);
         }
         if (end->patient) {
             end->way[MECH_IN].next++;
         }
-        end_count(&end->seen->in, *size);
+        end_count(&end->seen->in, *receiving.size);
         end_leave_straight(end, MECH_IN);
         return 0;
     }

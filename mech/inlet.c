@@ -257,7 +257,7 @@ static __attribute__((noinline)) int tell(struct inlet *in) {
     if (bell_ring(&in->bell, in->lane.at)) {
         mate_open_fifo(in->end, &in->bell, &in->peer, SHM_ROOM_FIFO);
     }
-    atomic_poke(&in->own->cpu, proc_cpu());
+    (void)proc_show_cpu(&in->own->cpu);
     return 0;
 }
 
@@ -392,22 +392,21 @@ int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait
     if (unlikely(!in->straight)) {
         return recv_with_care(shm, buffer, capacity, size);
     }
-    struct lane lane = in->lane;
-    const struct lane_head *head = lane_at(&lane, lane.at);
+    const struct lane_head *head = lane_at(&in->lane, in->lane.at);
     uint64_t word = atomic_load(&head->word); /* pairs with lane_commit */
     uint32_t span = (uint32_t)word, bytes = (uint32_t)(word >> 32);
-    if (unlikely(bytes > LANE_SHORT || bytes > capacity || !lane_sound(&lane, span, bytes))) { /* 0, too */
+    if (unlikely(bytes > LANE_SHORT || bytes > capacity || !lane_sound(&in->lane, span, bytes))) { /* 0, too */
         return recv_with_care(shm, buffer, capacity, size);
     }
-    uint64_t number = in->number;
-    if (likely(number - in->caught_up >= PACE_RUN)) {
+    if (likely(in->number - in->caught_up >= PACE_RUN)) {
         lane_fetch(head, span);
     }
     *size = bytes;
     lane_copy_short(buffer, lane_payload(head), bytes);
-    in->lane.at = lane.at += span;
-    in->number = ++number;
-    return show(in, lane.at, number);
+    uint64_t at = in->lane.at + span, number = in->number + 1; /* read again, for a register is dearer */
+    in->lane.at = at;
+    in->number = number;
+    return show(in, at, number);
 }
 
 static inline size_t recv_run(struct inlet *in, char *buffer, size_t capacity, struct iovec *messages, size_t count) {

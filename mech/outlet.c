@@ -253,7 +253,7 @@ static void ring(struct outlet *out) {
     if (bell_ring(&out->bell, UINT64_MAX)) {
         mate_open_fifo(out->end, &out->bell, &out->peer, SHM_DATA_FIFO);
     }
-    atomic_poke(&out->own->cpu, proc_cpu());
+    (void)proc_show_cpu(&out->own->cpu);
 }
 
 /* The peer may sleep, poll, or have left. */
@@ -370,16 +370,14 @@ int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wai
     if (unlikely(!is_ready(out) || size >= out->straight)) {
         return send_with_care(shm, data, size, done);
     }
-    struct lane lane = out->lane;
-    uint32_t span = lane_step(&lane, size);
-    if (unlikely(!lane_fits(&lane, span))) {
+    uint32_t span = lane_step(&out->lane, size);
+    if (unlikely(!lane_fits(&out->lane, span))) {
         return send_with_care(shm, data, size, done);
     }
     weave("outlet.send.before");
-    struct lane_head *head = lane_reserve(&lane, span);
+    struct lane_head *head = lane_reserve(&out->lane, span);
     lane_copy_short(lane_payload(head), data, size);
     weave("outlet.send.written");
-    out->lane.at = lane.at;
     lane_commit(head, span, (uint32_t)size);
     weave("outlet.send.committed");
     out->sent++;
