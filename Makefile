@@ -42,7 +42,10 @@ CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE=
 CPPFLAGS += $(if $(filter 4,$(shell echo __SIZEOF_POINTER__ | $(CC) -E -P - 2>&1)),-D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64)
 # A sanitizer names lines, and needs nothing else; the compiler takes half as long for a test that nobody waits for. What is undefined is
 # looked for in the library, and not in its tests.
-SPEED := $(if $(EXTRA),-O1 -g1,-O2 -g)
+# Where in a cache line a function, a loop or the target of a jump happened to begin made up to a third of a short read, and changed with anything
+# before it. clang knows no -falign-jumps.
+ALIGNED := -falign-functions=64 -falign-loops=32 $(if $(filter __clang__,$(shell echo __clang__ | $(CC) -E -P -)),-falign-jumps=32)
+SPEED := $(if $(EXTRA),-O1 -g1,-O2 -g $(ALIGNED))
 TEST_SPEED := -O1 -g1
 BRISK := $(if $(filter asan,$(EXTRA)),-O0 -fno-sanitize=undefined)
 COMPILE = $(CC) -pipe $(CPPFLAGS) -std=gnu11 $(SPEED) $(WARN) -fvisibility=hidden -fPIC -fno-plt -pthread $(SANITIZE) $(CFLAGS_ADD)
