@@ -180,7 +180,7 @@ static inline void end_wait_ends(thirl *end, enum mech_way way) {
 }
 
 /* Whoever goes on to wait comes back by a long way, which stands in every round trip then. So while the peer has answered at once of late
- * the next tries are made where the first one was, under the gate: those of end_linger, or of whoever does the same. */
+ * the next tries are made where the first one was, under the gate: those of end_linger. */
 static inline bool end_is_keen(const thirl *end, enum mech_way way, thirl_time until) {
     return atomic_peek(&end->way[way].keen) != 0 && until.ns != 0;
 }

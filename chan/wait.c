@@ -24,11 +24,11 @@
 #define SPIN_PER_CLOCK 64          /* tries between two looks at the clock */
 #define SPIN_PER_LOOK 1024         /* tries between two looks at the peer's life, when it never sleeps */
 #define BESIDE_NS (100 * CLOCK_US) /* a peer of a lower priority on this very processor gets it for so long */
-#define KEEN 64
-#define YIELDS 3                  /* a peer on this very processor that has not answered by then does not run */
-#define GAP_MAX CLOCK_MS          /* longer waits teach no more than this, so that a burst is believed soon */
-#define NAP_NS (40 * CLOCK_MS)    /* a timer that is due sooner makes a short round trip dearer */
-#define QUICK_NS (200 * CLOCK_US) /* a peer that lets wait less than this, on average, is quick */
+#define KEEN 64                    /* tries under the gate, a microsecond or two: a thread that closes waits for them */
+#define YIELDS 3                   /* a peer on this very processor that has not answered by then does not run */
+#define GAP_MAX CLOCK_MS           /* longer waits teach no more than this, so that a burst is believed soon */
+#define NAP_NS (40 * CLOCK_MS)     /* a timer that is due sooner makes a short round trip dearer */
+#define QUICK_NS (200 * CLOCK_US)  /* a peer that lets wait less than this, on average, is quick */
 #define WAKE_MAX (200 * CLOCK_US)
 #define WAKE_MIN (3 * CLOCK_US)
 
