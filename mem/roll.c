@@ -87,11 +87,16 @@ DIR *roll_list(int dir) {
 
 /* ---- the lock ---- */
 
-/* One try to lock the directory's roll file. 0, -EAGAIN: somebody holds it; -ESTALE: the directory was removed meanwhile. */
-static int try_lock(int dir, unsigned mode, int *lock) {
+/* Who makes a channel lets other users in by a second call: for so long a refusal may be no more than that. */
+#define MAKING_NS (20 * CLOCK_MS)
+
+/* One try to lock the directory's roll file. 0, -EAGAIN: somebody holds it; -ESTALE: the directory was removed meanwhile, or, while it is
+ * early, others are not let in yet. */
+static int try_lock(int dir, unsigned mode, bool early, int *lock) {
     *lock = openat(dir, "roll", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
     if (*lock < 0) {
-        return errno == ENOENT ? -ESTALE : err_system(errno, "the channel's roll cannot be opened");
+        return errno == ENOENT || (early && errno == EACCES) ? -ESTALE
+                                                             : err_system(errno, "the channel's roll cannot be opened");
     }
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     struct stat status;
@@ -133,7 +138,7 @@ static int make_channel(const char *path, unsigned mode) {
 }
 
 /* One try to open the channel's directory, made if it is not there, and to lock it. As try_lock. */
-static int lock_once(struct roll *roll, unsigned mode, bool last) {
+static int lock_once(struct roll *roll, unsigned mode, bool early, bool last) {
     char path[300];
     (void)snprintf(path, sizeof path, "chan/%s", roll->name);
     unsigned wider = (mode & 0070 ? 0070u : 0) | (mode & 0007 ? 0007u : 0);
@@ -146,9 +151,10 @@ static int lock_once(struct roll *roll, unsigned mode, bool last) {
         }
         roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
-    int rc = roll->dir >= 0    ? try_lock(roll->dir, mode, &roll->lock)
-             : errno == ENOENT ? -ESTALE
-                               : err_system(errno, "the channel %s cannot be opened in the registry", roll->shown);
+    bool again = errno == ENOENT || (early && errno == EACCES);
+    int rc = roll->dir >= 0 ? try_lock(roll->dir, mode, early, &roll->lock)
+             : again        ? -ESTALE
+                            : err_system(errno, "the channel %s cannot be opened in the registry", roll->shown);
     if (rc == -EAGAIN && last) {
         rc = say_locked(roll->dir, roll->shown);
     }
@@ -164,14 +170,16 @@ static int lock_once(struct roll *roll, unsigned mode, bool last) {
 /* With 0, `joining` is held too. It is not while this thread waits for another process. */
 static int lock_channel(struct roll *roll, unsigned mode, int64_t until) {
     struct timespec pause = {.tv_nsec = 20 * CLOCK_US};
+    const int64_t began = clock_now();
     for (;;) {
         (void)pthread_mutex_lock(&joining);
-        int rc = lock_once(roll, mode, clock_now() >= until);
+        int64_t now = clock_now();
+        int rc = lock_once(roll, mode, now < until && now - began < MAKING_NS, now >= until);
         if (rc == 0) {
             return 0;
         }
         (void)pthread_mutex_unlock(&joining);
-        if (rc == -ESTALE && clock_now() >= until) {
+        if (rc == -ESTALE && now >= until) {
             return err_say(ETIMEDOUT, "%s is removed from the registry as often as it is opened", roll->shown);
         }
         if (rc != -EAGAIN && rc != -ESTALE) {
@@ -299,7 +307,8 @@ static int check_seats(struct roll *roll, unsigned pattern) {
         return err_say(EBUSY, "%s has its notifier: %s; any number of them tell one watcher over shm:// or sig://",
                        roll->shown, who);
     }
-    if ((pattern == ROLL_EVENT || pattern == ROLL_TELL) && roll->reads && count(roll, PLACE_RECEIVES, who, sizeof who) >= 1) {
+    if ((pattern == ROLL_EVENT || pattern == ROLL_TELL) && roll->reads &&
+        count(roll, PLACE_RECEIVES, who, sizeof who) >= 1) {
         return err_say(EBUSY, "%s has its watcher: %s", roll->shown, who);
     }
     return 0;
@@ -461,10 +470,10 @@ void roll_leave(struct roll *roll) {
     (void)pthread_mutex_lock(&joining);
     /* Whoever holds the lock for longer than this is stopped: the next one who opens the channel sees to the rest. */
     const struct timespec pause = {.tv_nsec = CLOCK_MS / 2};
-    int rc = try_lock(roll->dir, 0600, &roll->lock);
+    int rc = try_lock(roll->dir, 0600, false, &roll->lock);
     for (int tries = 0; rc == -EAGAIN && tries < 200; tries++) {
         (void)nanosleep(&pause, NULL);
-        rc = try_lock(roll->dir, 0600, &roll->lock);
+        rc = try_lock(roll->dir, 0600, false, &roll->lock);
     }
     if (rc == 0) {
         if (clean_if_needed(roll)) {
@@ -494,7 +503,7 @@ static bool is_wanted_by(const struct roll *roll) {
 
 int roll_retire(struct roll *roll) {
     (void)pthread_mutex_lock(&joining);
-    int rc = try_lock(roll->dir, 0600, &roll->lock);
+    int rc = try_lock(roll->dir, 0600, false, &roll->lock);
     if (rc == 0 && is_wanted_by(roll)) {
         rc = -EBUSY;
     } else if (rc == 0) {
@@ -635,7 +644,7 @@ bool roll_clean(int chan, const char *name) {
         return true;
     }
     (void)pthread_mutex_lock(&joining);
-    bool done = try_lock(dir, 0600, &lock) == 0;
+    bool done = try_lock(dir, 0600, false, &lock) == 0;
     if (done && clean(dir, lock)) {
         remove_channel(dir, name);
     }
