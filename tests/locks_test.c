@@ -29,6 +29,7 @@
 
 #define TURNS 16
 #define PASSES 3 /* the first of a point, and later ones */
+#define TRIES 5  /* to meet one that hangs on who comes when */
 
 static struct board {
     thirl_mutex mutex;
@@ -158,8 +159,10 @@ static unsigned meet(const char *name, bool killed) {
         for (int pass = 1; pass <= (killed ? PASSES : 1) && !other_kind; pass += PASSES - 1) {
             char order[96];
             (void)snprintf(order, sizeof order, "%s:%d:%s", name, pass, killed ? "kill" : "stop");
-            met += trial(order, flags, killed);
-            met += succession(order, flags, killed);
+            for (int tries = 0, before = (int)met; tries < TRIES && (int)met == before; tries++) {
+                met += trial(order, flags, killed);
+                met += succession(order, flags, killed);
+            }
         }
     }
     return met;
