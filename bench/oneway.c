@@ -85,12 +85,12 @@ static int ping_many(struct run *run) {
     return end_close(run, STAGE_PING, &ends);
 }
 
-static int pong_many(struct run *run) {
+stage_inline int receive_many(struct run *run, size_t size) {
     struct ends ends;
     struct iovec messages[BATCH];
     struct payload target;
     uint64_t sum = 0;
-    if (payload_init(&target, run->size * BATCH, false)) {
+    if (payload_init(&target, size * BATCH, false)) {
         return stage_fail(run, STAGE_PONG, "no memory for the payload");
     }
     if (end_open(run, STAGE_PONG, &ends)) {
@@ -99,11 +99,11 @@ static int pong_many(struct run *run) {
     stage_meet(run, STAGE_PONG);
     for (uint64_t i = 0; i < run->warm + run->count;) {
         size_t count = BATCH;
-        if (thirl_recv_many(ends.in, target.bytes, run->size * BATCH, messages, &count, THIRL_NEVER)) {
+        if (thirl_recv_many(ends.in, target.bytes, size * BATCH, messages, &count, THIRL_NEVER)) {
             return end_fail(run, STAGE_PONG, "thirl_recv_many");
         }
         for (size_t k = 0; k < count; k++) {
-            sum += payload_sum(messages[k].iov_base, messages[k].iov_len) + (run->size - messages[k].iov_len);
+            sum += payload_sum(messages[k].iov_base, size) + (size - messages[k].iov_len);
         }
         if (__builtin_expect(i < run->warm && i + count >= run->warm, 0)) {
             run->stage->begin = stage_now(); /* less than a batch late, among millions */
@@ -168,6 +168,7 @@ stage_inline int receive_place(struct run *run, size_t size) {
         return body(run, run->size);                                                                                   \
     }
 BY_RUN(pong_copy, receive_copy)
+BY_RUN(pong_many, receive_many)
 BY_RUN(ping_place, send_place)
 BY_RUN(pong_place, receive_place)
 
