@@ -293,18 +293,10 @@ static int send_one(struct desk *d, const void *data, size_t size, const struct 
                        d->address, size, (unsigned long long)d->max,
                        (unsigned long long)(size + sizeof(struct desk_head) + 2 * sizeof(struct lane_head)));
     }
-    struct mech_piece piece;
-    int rc = outlet_loan(&t->shm.out, &piece, size + sizeof(struct desk_head));
-    if (likely(rc == 0)) {
-        struct desk_head head = {note->call, ((uint64_t)note->deadline & ~UINT64_C(15)) | note->kind |
-                                                 (note->again ? DESK_AGAIN : 0)};
-        memcpy(piece.data, &head, sizeof head);
-        lane_copy((char *)piece.data + sizeof head, data, size);
-        piece.size = size + sizeof head;
-        weave("desk.send.written");
-        rc = outlet_put(&t->shm.out, &piece);
-        weave("desk.send.after");
-    }
+    struct desk_head head = {note->call, ((uint64_t)note->deadline & ~UINT64_C(15)) | note->kind |
+                                             (note->again ? DESK_AGAIN : 0)};
+    int rc = outlet_send_headed(&t->shm.out, &head, sizeof head, data, size);
+    weave("desk.send.after");
     if (likely(rc == 0)) {
         bool counts = note->kind == MECH_REQUEST || note->kind == MECH_REPLY || note->kind == MECH_FAILED;
         atomic_poke(&t->asked, t->asked + counts);

@@ -513,6 +513,38 @@ void outlet_free(struct outlet *out, struct mech_piece *piece) {
     }
 }
 
+/* By a loan, which may lie in the pool. */
+static __attribute__((noinline)) int send_lent(struct outlet *out, const void *head, size_t first, const void *data,
+                                               size_t size) {
+    struct mech_piece piece;
+    int rc = outlet_loan(out, &piece, first + size);
+    if (rc != 0) {
+        return rc;
+    }
+    memcpy(piece.data, head, first);
+    lane_copy((char *)piece.data + first, data, size);
+    piece.size = first + size;
+    return outlet_put(out, &piece);
+}
+
+int outlet_send_headed(struct outlet *out, const void *head, size_t first, const void *data, size_t size) {
+    const size_t whole = first + size;
+    uint32_t span = lane_step(&out->lane, whole);
+    if (unlikely(!is_ready(out) || !lane_fits(&out->lane, span) || whole >= out->lends || whole > out->within)) {
+        return send_lent(out, head, first, data, size);
+    }
+    weave("outlet.headed.before");
+    struct lane_head *record = lane_reserve(&out->lane, span);
+    char *payload = lane_payload(record);
+    memcpy(payload, head, first);
+    lane_copy(payload + first, data, size);
+    weave("outlet.headed.written");
+    lane_commit(record, span, (uint32_t)whole);
+    weave("outlet.headed.committed");
+    out->sent++;
+    return bell_is_quiet(&out->bell) ? 0 : tell(out);
+}
+
 /* ---- waiting ---- */
 
 int outlet_flush(struct outlet *out, uint64_t *left) {

@@ -101,6 +101,8 @@ static int from_table(thirl *end, struct answering *a) {
     if (a->id == 0 && f->count == 0) {
         return err_say(ENOENT, "%s: no call is in flight that could be answered", end->address);
     }
+    errand_own.call = a->id; /* should this thread go on to wait */
+    errand_own.whom = a->id != 0 ? call->whom : 0;
     if (call != NULL) {
         int rc = from_stash(end, a, call);
         if (rc != -EAGAIN) {
@@ -217,11 +219,6 @@ int answer_await(thirl *end, struct answering *a, thirl_time until) {
             int64_t soon = clock_after(clock_now(), FLIGHT_HOMELESS_NS);
             limit = soon < limit ? soon : limit;
         }
-        flight_lock(a->f);
-        const struct call *call = a->id != 0 ? flight_find(a->f, a->id) : NULL;
-        errand_own.call = a->id;
-        errand_own.whom = call != NULL ? call->whom : 0;
-        flight_unlock(end, a->f);
         int rc = end_do_straight(end, MECH_IN, try_answer, a, THIRL_TIME(limit));
         errand_own.call = errand_own.whom = 0;
         if (rc == FAILED) {
@@ -249,6 +246,9 @@ int answer_await_one(thirl *end, struct flight *f, uint64_t id, thirl_msg **repl
     struct answering a = {.f = f, .id = id};
     int rc = answer_await(end, &a, until);
     *reply = a.msg;
+    if (likely(rc == 0)) {
+        return 0; /* that was the last of it, and the call is no more */
+    }
     flight_lock(f);
     struct call *call = flight_find(f, id);
     if (call != NULL) {
