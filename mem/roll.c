@@ -24,10 +24,11 @@
 #include "base/weave.h"
 #include "mem/card.h"
 #include "mem/claim.h"
+#include "mem/found.h"
 #include "mem/place.h"
 #include "mem/shed.h"
 
-#define ROLL_SIZE PLACE_FAR /* and more, with many ends */
+#define PATH_MOST 300 /* "chan/", and a name */
 
 /* Record locks belong to the process: within it, this keeps two threads from holding the same one. */
 static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
@@ -87,16 +88,12 @@ DIR *roll_list(int dir) {
 
 /* ---- the lock ---- */
 
-/* Who makes a channel lets other users in by a second call: for so long a refusal may be no more than that. */
-#define MAKING_NS (20 * CLOCK_MS)
-
-/* One try to lock the directory's roll file. 0, -EAGAIN: somebody holds it; -ESTALE: the directory was removed meanwhile, or, while it is
- * early, others are not let in yet. */
-static int try_lock(int dir, unsigned mode, bool early, int *lock) {
-    *lock = openat(dir, "roll", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
+/* One try to lock the directory's roll file. 0, -EAGAIN: somebody holds it; -ENOENT: there is none; -ESTALE: the directory was removed
+ * meanwhile. */
+static int try_lock(int dir, int *lock) {
+    *lock = openat(dir, "roll", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (*lock < 0) {
-        return errno == ENOENT || (early && errno == EACCES) ? -ESTALE
-                                                             : err_system(errno, "the channel's roll cannot be opened");
+        return errno == ENOENT ? -ENOENT : err_system(errno, "the channel's roll cannot be opened");
     }
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     struct stat status;
@@ -105,10 +102,8 @@ static int try_lock(int dir, unsigned mode, bool early, int *lock) {
         rc = errno == EACCES || errno == EAGAIN ? -EAGAIN : err_system(errno, "the channel's roll cannot be locked");
     } else if (fstat(*lock, &status) != 0 || status.st_nlink == 0) {
         rc = -ESTALE;
-    } else if (status.st_size < (off_t)ROLL_SIZE) {
-        (void)fchmod(*lock, mode); /* whatever the umask; another user's has it already */
-        rc = ftruncate(*lock, 0) != 0 ? -errno : fd_take_space(*lock, ROLL_SIZE);
-        rc = rc != 0 ? err_system(-rc, "the registry has no room for a channel") : 0;
+    } else if (status.st_size < (off_t)FOUND_SIZE) {
+        rc = ftruncate(*lock, 0) != 0 ? -errno : found_space(*lock);
     }
     if (rc != 0) {
         fd_close(lock);
@@ -125,44 +120,30 @@ static int say_locked(int dir, const char *shown) {
                    known ? (int)whole.l_pid : 0, shown);
 }
 
-/* With that mode, whatever the umask. */
-static int make_channel(const char *path, unsigned mode) {
-    if (mkdirat(node_dir(), path, 0700) != 0) {
-        return errno == EEXIST ? 0 : -errno;
-    }
-    struct stat status; /* the bit that hands the group on stays */
-    return mode == 0700 || (fstatat(node_dir(), path, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-                            fchmodat(node_dir(), path, mode | (status.st_mode & S_ISGID), 0) == 0)
-               ? 0
-               : -errno;
+/* One try to open the channel's directory and to lock it. As try_lock. */
+static int lock_there(struct roll *roll, const char *path) {
+    roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return roll->dir >= 0    ? try_lock(roll->dir, &roll->lock)
+           : errno == ENOENT ? -ENOENT
+                             : err_system(errno, "the channel %s cannot be opened in the registry", roll->shown);
 }
 
-/* One try to open the channel's directory, made if it is not there, and to lock it. As try_lock. */
-static int lock_once(struct roll *roll, unsigned mode, bool early, bool last) {
-    char path[300];
+/* The same; it is made, with that mode, if it is not there. mode 0: it is not. */
+static int lock_once(struct roll *roll, unsigned mode, bool last) {
+    char path[PATH_MOST];
     (void)snprintf(path, sizeof path, "chan/%s", roll->name);
-    unsigned wider = (mode & 0070 ? 0070u : 0) | (mode & 0007 ? 0007u : 0);
-    roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (roll->dir < 0 && errno == ENOENT) {
-        int rc = node_make_dir("chan", 0);
-        rc = rc != 0 ? rc : make_channel(path, 0700 | wider);
-        if (rc != 0) {
-            return err_system(-rc, "the channel %s cannot be made in the registry", roll->shown);
-        }
-        roll->dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = lock_there(roll, path);
+    if (rc == -ENOENT && mode != 0) {
+        fd_close(&roll->dir);
+        rc = found_channel(path, mode, roll->shown);
+        rc = rc == 0 ? lock_there(roll, path) : rc;
+        rc = rc == -ENOENT ? -ESTALE : rc;
     }
-    bool again = errno == ENOENT || (early && errno == EACCES);
-    int rc = roll->dir >= 0 ? try_lock(roll->dir, mode, early, &roll->lock)
-             : again        ? -ESTALE
-                            : err_system(errno, "the channel %s cannot be opened in the registry", roll->shown);
     if (rc == -EAGAIN && last) {
         rc = say_locked(roll->dir, roll->shown);
     }
     if (rc != 0) {
         fd_close(&roll->dir);
-    }
-    if (rc != 0 && rc != -EAGAIN && rc != -ESTALE && rc != -ETIMEDOUT) {
-        (void)unlinkat(node_dir(), path, AT_REMOVEDIR); /* if it is empty, then most likely because of this try */
     }
     return rc;
 }
@@ -170,11 +151,10 @@ static int lock_once(struct roll *roll, unsigned mode, bool early, bool last) {
 /* With 0, `joining` is held too. It is not while this thread waits for another process. */
 static int lock_channel(struct roll *roll, unsigned mode, int64_t until) {
     struct timespec pause = {.tv_nsec = 20 * CLOCK_US};
-    const int64_t began = clock_now();
     for (;;) {
         (void)pthread_mutex_lock(&joining);
         int64_t now = clock_now();
-        int rc = lock_once(roll, mode, now < until && now - began < MAKING_NS, now >= until);
+        int rc = lock_once(roll, mode, now >= until);
         if (rc == 0) {
             return 0;
         }
@@ -253,7 +233,7 @@ static bool clean_if_needed(struct roll *roll) {
 /* Removes the directory of a locked channel in which nobody is left. Somebody may have come and be waiting for the lock: its
  * file has lost its name then, and he begins again. */
 static void remove_channel(int dir, const char *name) {
-    char path[300];
+    char path[PATH_MOST];
     (void)snprintf(path, sizeof path, "chan/%s", name);
     (void)unlinkat(dir, "card", 0);
     (void)unlinkat(dir, "card~", 0);
@@ -470,10 +450,10 @@ void roll_leave(struct roll *roll) {
     (void)pthread_mutex_lock(&joining);
     /* Whoever holds the lock for longer than this is stopped: the next one who opens the channel sees to the rest. */
     const struct timespec pause = {.tv_nsec = CLOCK_MS / 2};
-    int rc = try_lock(roll->dir, 0600, false, &roll->lock);
+    int rc = try_lock(roll->dir, &roll->lock);
     for (int tries = 0; rc == -EAGAIN && tries < 200; tries++) {
         (void)nanosleep(&pause, NULL);
-        rc = try_lock(roll->dir, 0600, false, &roll->lock);
+        rc = try_lock(roll->dir, &roll->lock);
     }
     if (rc == 0) {
         if (clean_if_needed(roll)) {
@@ -503,7 +483,7 @@ static bool is_wanted_by(const struct roll *roll) {
 
 int roll_retire(struct roll *roll) {
     (void)pthread_mutex_lock(&joining);
-    int rc = try_lock(roll->dir, 0600, false, &roll->lock);
+    int rc = try_lock(roll->dir, &roll->lock);
     if (rc == 0 && is_wanted_by(roll)) {
         rc = -EBUSY;
     } else if (rc == 0) {
@@ -523,7 +503,7 @@ int roll_retire(struct roll *roll) {
 }
 
 static int open_channel(const char *channel) {
-    char path[300];
+    char path[PATH_MOST];
     (void)snprintf(path, sizeof path, "chan/%s", channel);
     return openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 }
@@ -644,18 +624,20 @@ bool roll_clean(int chan, const char *name) {
         return true;
     }
     (void)pthread_mutex_lock(&joining);
-    bool done = try_lock(dir, 0600, false, &lock) == 0;
-    if (done && clean(dir, lock)) {
+    int rc = try_lock(dir, &lock);
+    if (rc == -ENOENT) {
+        (void)unlinkat(chan, name, AT_REMOVEDIR); /* whoever removed it was not able to finish; if somebody makes it anew, it is not empty */
+    } else if (rc == 0 && clean(dir, lock)) {
         remove_channel(dir, name);
     }
     fd_close(&lock);
     (void)pthread_mutex_unlock(&joining);
     fd_close(&dir);
-    return done;
+    return rc == 0 || rc == -ENOENT;
 }
 
 int roll_visit(struct roll *roll, const char *name, int64_t until, bool *alone) {
-    char path[300];
+    char path[PATH_MOST];
     *roll = (struct roll){.dir = -1, .lock = -1};
     (void)snprintf(roll->name, sizeof roll->name, "%s", name);
     (void)snprintf(roll->shown, sizeof roll->shown, "%s", name);
@@ -663,7 +645,7 @@ int roll_visit(struct roll *roll, const char *name, int64_t until, bool *alone) 
     if (faccessat(node_dir(), path, F_OK, 0) != 0 && errno == ENOENT) {
         return -ENOENT;
     }
-    int rc = lock_channel(roll, 0600, until);
+    int rc = lock_channel(roll, 0, until);
     if (rc == 0) {
         *alone = clean(roll->dir, roll->lock);
     }

@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/weave.h"
+#include "mem/found.h"
 #include "mem/roll.h"
 #include "mem/wish.h"
 
@@ -35,6 +36,8 @@ static bool clean_channels(void) {
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
         if (*entry->d_name != '.') {
             done = roll_clean(chan, entry->d_name) && done;
+        } else {
+            found_clean(entry->d_name);
         }
     }
     if (list != NULL) {

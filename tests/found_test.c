@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Making a channel: with its modes whatever the umask, all at once, whoever dies or comes meanwhile.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "mem/found.h"
+#include "mem/sweep.h"
+#include "tests/member.h"
+#include "tests/point.h"
+
+#define NOBODY 65534
+#define ENTRIES 4 /* of a channel with one end: card, roll, tx, rx */
+
+static int join_as(struct roll *roll, unsigned mode) {
+    if (node_id() == 0 && node_end_take(&member_line, "shm://x", THIRL_PAIR, true) != 0) return -1;
+    int rc = roll_begin(roll, "shm", "x", ROLL_PAIR, true, true, mode, clock_now() + 10 * CLOCK_S);
+    rc = rc != 0 ? rc : member_files(roll);
+    return rc != 0 ? rc : roll_finish(roll);
+}
+
+static unsigned mode_of(const char *below) {
+    struct stat status;
+    return fstatat(room_dir, below, &status, AT_SYMLINK_NOFOLLOW) == 0 ? status.st_mode & 07777 : 0;
+}
+
+/* ---- modes ---- */
+
+static int do_the_umask_is_nothing(void *nothing) {
+    static const struct {
+        unsigned mode, directory;
+    } each[] = {{0600, 0700}, {0660, 0770}, {0666, 0777}, {0606, 0707}};
+    struct roll roll;
+    (void)nothing;
+    umask(077);
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+        CHECK(join_as(&roll, each[i].mode) == 0);
+        CHECK(mode_of("chan/x") == each[i].directory && mode_of("chan/x/roll") == each[i].mode);
+        member_leave(&roll);
+        CHECK(room_entries("chan") == 0);
+    }
+    return 0;
+}
+IN_A_CHILD(the_umask_is_nothing)
+
+/* ---- a maker who dies ---- */
+
+static int make_and_die(void *point) {
+    char order[96];
+    struct roll roll;
+    (void)snprintf(order, sizeof order, "%s:1:kill", (const char *)point);
+    CHECK(setenv("THIRL_WEAVE_AT", order, 1) == 0);
+    (void)join_as(&roll, 0666);
+    return 0; /* it was not passed */
+}
+
+/* Somebody else, of another user where that can be. */
+static int come_after(void *nothing) {
+    struct roll roll;
+    (void)nothing;
+    if (geteuid() == 0) CHECK(setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0);
+    CHECK(join_as(&roll, 0666) == 0);
+    CHECK(member_entries("x") == ENTRIES);
+    member_leave(&roll);
+    return 0;
+}
+
+static int open_registry(void) {
+    static const char *const below[] = {"", "/node", "/chan"};
+    char path[96];
+    umask(0);
+    for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
+        (void)snprintf(path, sizeof path, "%s%s", room_path, below[i]);
+        CHECK((mkdir(path, 0777) == 0 || errno == EEXIST) && chmod(path, 0777) == 0);
+    }
+    return 0;
+}
+
+static int do_a_dead_maker_is_in_nobodys_way(void *nothing) {
+    size_t at = 0, points = 0;
+    (void)nothing;
+    CHECK(open_registry() == 0);
+    for (const char *name; (name = point_next(&at, "found.")) != NULL; points++) {
+        CHECK(room_reap(room_fork(make_and_die, (void *)(uintptr_t)name)) == 128 + SIGKILL);
+        CHECK(room_run(come_after, NULL) == 0);
+        sweep_dead();
+        CHECK(room_entries("chan") == 0);
+    }
+    CHECK(points >= 3);
+    return 0;
+}
+IN_A_CHILD(a_dead_maker_is_in_nobodys_way)
+
+/* ---- a maker who is not the first ---- */
+
+static int make_and_stand(void *nothing) {
+    struct roll roll;
+    (void)nothing;
+    CHECK(setenv("THIRL_WEAVE_AT", "found.make.furnished:1:stop", 1) == 0);
+    CHECK(join_as(&roll, 0600) == 0);
+    CHECK(member_entries("x") == 2 * ENTRIES - 2); /* with whoever was faster */
+    member_leave(&roll);
+    return 0;
+}
+
+static int do_who_was_faster_has_made_it(void *nothing) {
+    struct roll roll;
+    (void)nothing;
+    CHECK(member_join(&roll, "y") == 0); /* so that this process has its node, and the registry all it needs */
+    pid_t maker = room_fork(make_and_stand, NULL);
+    for (int64_t until = clock_now() + 10 * CLOCK_S; room_entries("chan") != 2;) {
+        CHECK(clock_now() < until);
+        room_sleep(20 * CLOCK_US);
+    }
+    room_sleep(5 * CLOCK_MS);
+    member_leave(&roll);
+    CHECK(member_join(&roll, "x") == 0);
+    CHECK(member_entries("x") == ENTRIES);
+    CHECK(room_watch(maker) == -1);
+    CHECK(member_entries("x") == ENTRIES);
+    member_leave(&roll);
+    CHECK(room_entries("chan") == 0);
+    return 0;
+}
+IN_A_CHILD(who_was_faster_has_made_it)
+
+/* ---- what is left over ---- */
+
+static int do_a_directory_without_a_roll_gets_one(void *nothing) {
+    struct roll roll;
+    (void)nothing;
+    CHECK(member_join(&roll, "y") == 0);
+    CHECK(mkdirat(room_dir, "chan/x", 0700) == 0); /* empty */
+    CHECK(member_join(&roll, "x") == 0 && member_entries("x") == ENTRIES);
+    member_leave(&roll);
+    CHECK(mkdirat(room_dir, "chan/x", 0700) == 0 && mkdirat(room_dir, "chan/x/foreign", 0700) == 0);
+    CHECK(member_join(&roll, "x") == 0 && member_entries("x") == ENTRIES + 1);
+    member_leave(&roll);
+    CHECK(member_entries("x") == 1);
+    CHECK(unlinkat(room_dir, "chan/x/foreign", AT_REMOVEDIR) == 0);
+    return 0;
+}
+IN_A_CHILD(a_directory_without_a_roll_gets_one)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(the_umask_is_nothing, member_clear),
+        cmocka_unit_test_setup(a_dead_maker_is_in_nobodys_way, member_clear),
+        cmocka_unit_test_setup(who_was_faster_has_made_it, member_clear),
+        cmocka_unit_test_setup(a_directory_without_a_roll_gets_one, member_clear),
+    };
+    return cmocka_run_group_tests(tests, member_begin, room_end);
+}
