@@ -143,6 +143,9 @@ static int mq_open_slot(void *self, const struct carrier_open *open, char place[
     if (rc == 0 && (q->block = malloc(q->packet)) == NULL) {
         rc = err_say(ENOMEM, "%s: no memory for a packet of %zu bytes", open->address, q->packet);
     }
+    if (rc != 0 && q->made) {
+        (void)mq_unlink(planned);
+    }
     if (rc != 0) {
         fd_close(&q->queue);
     } else if (place != NULL) {

@@ -315,6 +315,8 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
     }
     if (rc == 0 && place != NULL) {
         write_place(place, s->key, s->id);
+    } else if (rc != 0 && s->made) {
+        (void)msgctl(s->id, IPC_RMID, NULL);
     }
     return rc;
 }
