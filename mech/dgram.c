@@ -176,18 +176,23 @@ static int take_path(struct dgram *g, const struct carrier_open *open) {
     return rc;
 }
 
-static void set_checks(struct dgram *g) {
+static int set_checks(struct dgram *g) {
     const int yes = 1;
     if (g->private && !g->checks) {
-        g->checks = true;
-        (void)setsockopt(g->fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes);
+        g->checks = setsockopt(g->fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) == 0;
+        return g->checks ? 0 : -errno;
     }
+    return 0;
 }
 
 static int take_name(struct dgram *g, const struct carrier_open *open) {
     g->private = (open->options->mode & 0077) == 0;
-    set_checks(g);
-    int rc = bind_to(g);
+    int rc = set_checks(g);
+    if (rc != 0) {
+        return err_system(-rc, "%s: the kernel does not tell who sends, and to an abstract name everybody may",
+                          open->address);
+    }
+    rc = bind_to(g);
     return rc == 0             ? 0
            : rc == -EADDRINUSE ? say_taken(open->address, false)
                                : err_system(-rc, "%s: cannot bind the socket", open->address);
@@ -318,8 +323,8 @@ static int confine_slot(void *self, const char *source) {
     if (source == NULL) {
         g->suspects = 0;
         tray_drop(g->tray);
-        set_checks(g);
-        return connect(g->fd, &nobody, sizeof nobody) == 0 ? 0 : -errno;
+        int rc = set_checks(g);
+        return rc != 0 ? rc : connect(g->fd, &nobody, sizeof nobody) == 0 ? 0 : -errno;
     }
     if (local_read(&peer, g->address, source) != 0 || !local_abstract(&peer)) {
         return -THIRL_EFORMAT;

@@ -21,7 +21,8 @@
 #define SO_PEERPIDFD 77
 #endif
 
-#define GOODBYE_ROOM 65536 /* of the send buffer, which one payload too many may overdraw */
+#define SNDBUF_USUAL 212992 /* net.core.wmem_default, unless somebody changed it */
+#define GOODBYE_ROOM 65536  /* of the send buffer, which one payload too many may overdraw */
 
 void link_know(struct link_who *who, int pidfd) {
     who->dead = pidfd == -ESRCH;
@@ -70,11 +71,12 @@ static void ask_queue(int fd, uint64_t bytes) {
     }
 }
 
+/* Where the kernel does not say it, what a socket has that never asked. */
 static size_t granted(int fd) {
     int size = 0;
     socklen_t length = sizeof(size);
     (void)getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &length);
-    return size > 0 ? (size_t)size : 0;
+    return size > 0 ? (size_t)size : SNDBUF_USUAL;
 }
 
 size_t link_set_queue(int fd, uint64_t queue, bool packets) {

@@ -120,10 +120,10 @@ static int aim_at(struct udp *u, const struct host_spot *spot, unsigned interfac
     const struct ip_mreqn from = {.imr_ifindex = (int)interface};
     u->many = is_group(spot) || is_broadcast(spot);
     (void)set(u->fd, SOL_SOCKET, SO_BROADCAST, 1);
-    if (interface != 0 && spot->at.ss_family == AF_INET6) {
-        (void)set(u->fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface);
-    } else if (interface != 0) {
-        (void)setsockopt(u->fd, IPPROTO_IP, IP_MULTICAST_IF, &from, sizeof from);
+    if (interface != 0 &&
+        (spot->at.ss_family == AF_INET6 ? set(u->fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface)
+                                        : setsockopt(u->fd, IPPROTO_IP, IP_MULTICAST_IF, &from, sizeof from)) != 0) {
+        return -errno; /* it would go out elsewhere */
     }
     return connect(u->fd, host_at(spot), spot->length) == 0 ? 0 : -errno;
 }
