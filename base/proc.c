@@ -90,12 +90,22 @@ static uint64_t start_time(void) {
     return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
 }
 
-static void look_at_self(struct proc *self) {
-    *self = (struct proc){.pid = getpid(), .started = start_time()};
+/* The inode of this process's PID namespace: also where the file itself may not be looked at, its name says it, "pid:[4026531836]". */
+static uint64_t own_space(void) {
+    static const char file[] = "/proc/self/ns/pid";
     struct stat space;
-    if (stat("/proc/self/ns/pid", &space) == 0) {
-        self->pid_space = space.st_ino;
+    char name[40];
+    if (stat(file, &space) == 0) {
+        return space.st_ino;
     }
+    ssize_t length = readlink(file, name, sizeof name - 1);
+    name[length > 0 ? length : 0] = '\0';
+    const char *number = strchr(name, '[');
+    return number == NULL ? 0 : strtoull(number + 1, NULL, 10);
+}
+
+static void look_at_self(struct proc *self) {
+    *self = (struct proc){.pid = getpid(), .started = start_time(), .pid_space = own_space()};
     slurp("/proc/sys/kernel/random/boot_id", self->boot, sizeof self->boot);
     ssize_t length = readlink("/proc/self/exe", self->exe, sizeof self->exe - 1);
     self->exe[length > 0 ? length : 0] = '\0';

@@ -224,10 +224,12 @@ int duct_flush(void *self, uint64_t *left) {
 int spout_arm(struct duct *d, struct mech_watch *watch) {
     struct spout *out = &d->out;
     if (!out->linked) {
+        const uint32_t looked = out->change; /* 0: what was there could not be linked to */
         watch->kind = MECH_WATCH_WORD;
         watch->word = d->roll.change;
-        watch->value = out->change - 1;
-        watch->slice = out->change == 0 ? CLOCK_MS : MECH_SLICE_NS; /* 0: what was there could not be linked to */
+        watch->value = looked == 0 ? atomic_load(watch->word) : looked - 1;
+        watch->slice = looked == 0 ? CLOCK_MS : MECH_SLICE_NS;
+        out->change = 0; /* then it looks even if nothing seems to have changed */
         return out->final != 0;
     }
     if (duct_fate(&out->peer, duct_hides(&out->peer)) != 0) {
