@@ -80,7 +80,7 @@ static ssize_t write_quietly(int fd, const struct iovec *parts, int count, int f
     (void)sigaddset(&pipe, SIGPIPE);
     (void)sigpending(&pending);
     (void)pthread_sigmask(SIG_BLOCK, &pipe, &old);
-    ssize_t went = pwritev2(fd, parts, count, -1, flags);
+    ssize_t went = flags == 0 ? writev(fd, parts, count) : pwritev2(fd, parts, count, -1, flags);
     int code = errno;
     if (went < 0 && code == EPIPE && !sigismember(&pending, SIGPIPE)) {
         const struct timespec now = {0};

@@ -244,28 +244,33 @@ static void close_bells(struct bells *bells) {
     bells->count = 0;
 }
 
-static void find_bells(struct pub *pub) {
+/* false: it cannot look now. */
+static bool find_bells(struct pub *pub) {
     uint32_t receivers = atomic_load(&pub->end->hail->receivers) + 1; /* pairs with hail_count */
     if (receivers == pub->bells.receivers) {
-        return;
+        return true;
+    }
+    DIR *list = roll_list(pub->end->roll.dir);
+    if (list == NULL) {
+        return false;
     }
     close_bells(&pub->bells);
-    DIR *list = roll_list(pub->end->roll.dir);
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+    for (struct dirent *entry; (entry = readdir(list)) != NULL;) {
         struct roll_end end;
         const char *kind;
         if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "bell") == 0 && !is(&end, &pub->end->roll.self)) {
             open_bell(pub, entry->d_name, end);
         }
     }
-    if (list != NULL) {
-        (void)closedir(list);
-    }
+    (void)closedir(list);
     pub->bells.receivers = receivers;
+    return true;
 }
 
 void crowd_ring(struct pub *pub) {
-    find_bells(pub);
+    if (!find_bells(pub)) {
+        atomic_store(&pub->end->hail->polled.wanted, 1); /* with the next one, then */
+    }
     for (size_t i = 0; i < pub->bells.count; i++) {
         const char byte = 1;
         ssize_t ignored = write(pub->bells.one[i].fifo, &byte, 1); /* a full FIFO is readable already */

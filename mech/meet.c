@@ -111,10 +111,15 @@ static void end_call(struct meet *m) {
     m->again = 0;
 }
 
+/* One that could not be said is not answered: then it begins anew after a while. */
 static void greet_host(struct meet *m) {
     weave("meet.hello.before");
     m->greeted = true;
-    (void)greet_say(m, &m->joining, FRAME_HELLO_CALL, 0, 0);
+    if (!greet_say(m, &m->joining, FRAME_HELLO_CALL, 0, 0)) {
+        end_call(m);
+        rest(m);
+        return;
+    }
     weave("meet.hello.after");
     meet_attend(m, m->joining.in, EPOLLIN);
 }
