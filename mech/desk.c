@@ -293,8 +293,8 @@ static int send_one(struct desk *d, const void *data, size_t size, const struct 
                        d->address, size, (unsigned long long)d->max,
                        (unsigned long long)(size + sizeof(struct desk_head) + 2 * sizeof(struct lane_head)));
     }
-    struct desk_head head = {note->call, ((uint64_t)note->deadline & ~UINT64_C(15)) | note->kind |
-                                             (note->again ? DESK_AGAIN : 0)};
+    struct desk_head head = {note->call,
+                             ((uint64_t)note->deadline & ~UINT64_C(15)) | note->kind | (note->again ? DESK_AGAIN : 0)};
     int rc = outlet_send_headed(&t->shm.out, &head, sizeof head, data, size);
     weave("desk.send.after");
     if (likely(rc == 0)) {

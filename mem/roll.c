@@ -626,7 +626,9 @@ bool roll_clean(int chan, const char *name) {
     (void)pthread_mutex_lock(&joining);
     int rc = try_lock(dir, &lock);
     if (rc == -ENOENT) {
-        (void)unlinkat(chan, name, AT_REMOVEDIR); /* whoever removed it was not able to finish; if somebody makes it anew, it is not empty */
+        (void)unlinkat(
+            chan, name,
+            AT_REMOVEDIR); /* whoever removed it was not able to finish; if somebody makes it anew, it is not empty */
     } else if (rc == 0 && clean(dir, lock)) {
         remove_channel(dir, name);
     }

@@ -41,9 +41,7 @@ static unsigned mode_of(const char *below) {
 /* ---- modes ---- */
 
 static int do_the_umask_is_nothing(void *nothing) {
-    static const struct {
-        unsigned mode, directory;
-    } each[] = {{0600, 0700}, {0660, 0770}, {0666, 0777}, {0606, 0707}};
+    static const struct { unsigned mode, directory; } each[] = {{0600, 0700}, {0660, 0770}, {0666, 0777}, {0606, 0707}};
     struct roll roll;
     (void)nothing;
     umask(077);
