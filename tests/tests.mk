@@ -7,7 +7,7 @@ TEST_SUPPORT := $(filter-out %_test.c tests/coverage.c tests/fuzz/% tests/fault/
 FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
 # Of the strange rooms only the users take no compiler, and no time.
 STRANGERS := $(filter-out %/users.sh,$(wildcard tests/strange/*.sh))
-SCRIPT := $(filter-out $(STRANGERS) $(if $(EXTRA),tests/house/% tests/bench/% tests/conform/% tests/strange/%) tests/fuzz/% tests/peer/%,$(wildcard tests/*/*.sh))
+SCRIPT := $(filter-out $(STRANGERS) $(if $(EXTRA),tests/house/% tests/bench/% tests/conform/% tests/strange/% tests/model/%) tests/fuzz/% tests/peer/%,$(wildcard tests/*/*.sh))
 
 # How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
 ifeq ($(EXTRA),asan)
@@ -32,7 +32,7 @@ TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(if $(EXTRA),$(FUZZERS))
 
-.PHONY: tests check arrows soak flood peers chaos histories wake tide fails strange strange-rooms coverage conform-all fuzz fuzzers
+.PHONY: tests check arrows models soak flood peers chaos histories wake tide fails strange strange-rooms coverage conform-all fuzz fuzzers
 
 # ---- how they are made ----------------------------------------------------------------------------------------------
 
@@ -90,6 +90,10 @@ SECONDS ?= 60
 COUNT ?= 10000
 soak: tests
 	$(TEST_ENVIRONMENT) sh tests/soak.sh $(COUNT)
+
+# The protocols as models, with more messages and deaths than `check` has.
+models:
+	@WHOLE=1 CC='$(CC)' sh tests/model/models.sh
 
 # Our locks and queues beside others under the same kills; COUNT=300 for so many.
 peers: tests
