@@ -111,11 +111,11 @@ static void end_call(struct meet *m) {
     m->again = 0;
 }
 
-/* One that could not be said is not answered: then it begins anew after a while. */
+/* One that could not be said is not answered: where others can be called, it calls again after a while. */
 static void greet_host(struct meet *m) {
     weave("meet.hello.before");
     m->greeted = true;
-    if (!greet_say(m, &m->joining, FRAME_HELLO_CALL, 0, 0)) {
+    if (!greet_say(m, &m->joining, FRAME_HELLO_CALL, 0, 0) && m->kind->admit != NULL) {
         end_call(m);
         rest(m);
         return;
@@ -406,6 +406,9 @@ static int receive_guests(struct meet *m, struct meet_match *match) {
 int meet_step(struct meet *m, struct meet_match *match) {
     if (m->listener < 0 && !meet_joins(m)) {
         int rc = seek(m);
+        if (rc == 0 && m->listener < 0 && !meet_joins(m)) {
+            rc = -EAGAIN; /* its greeting could not be said */
+        }
         if (rc != 0) {
             return rc;
         }

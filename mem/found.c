@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/proc.h"
 #include "base/weave.h"
 #include "mem/node.h"
 
@@ -56,18 +57,25 @@ static int furnish(const char *path, unsigned mode, const char *shown) {
     return rc;
 }
 
-/* The channel has its name already, from somebody who was faster. Or its directory is left over, and has no roll: it gets this one. */
+/* The channel has its name already, from somebody who was faster. Or its directory was left over, and has no roll: it gets this one, for those
+ * who may enter it. */
 static void lend_roll(const char *fresh, const char *path) {
     char from[FRESH_MAX + 8], to[PATH_MAX];
+    struct stat status;
     (void)snprintf(from, sizeof from, "%s/roll", fresh);
     (void)snprintf(to, sizeof to, "%s/roll", path);
-    (void)linkat(node_dir(), from, node_dir(), to, 0);
+    if (fstatat(node_dir(), path, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+        fchmodat(node_dir(), from, status.st_mode & 0666, 0) == 0) {
+        (void)linkat(node_dir(), from, node_dir(), to, 0);
+    }
 }
 
 int found_channel(const char *path, unsigned mode, const char *shown) {
     char fresh[FRESH_MAX];
-    fresh_path(fresh, node_id());
-    remove_fresh(fresh); /* if an earlier try was not able to */
+    struct proc self;
+    proc_self(&self);
+    fresh_path(fresh, node_id() != 0 ? node_id() : proc_number(&self)); /* who only cleans has not joined */
+    remove_fresh(fresh);                                                /* if an earlier try was not able to */
     weave("found.make.before");
     int rc = node_make_dir("chan", 0);
     if (rc == 0 && mkdirat(node_dir(), fresh, 0700) != 0) {
@@ -81,7 +89,7 @@ int found_channel(const char *path, unsigned mode, const char *shown) {
     }
     if (rc == 0 && (errno == EEXIST || errno == ENOTEMPTY)) {
         lend_roll(fresh, path);
-    } else if (rc == 0) {
+    } else if (rc == 0 && errno != ENOENT) { /* ENOENT: a sweep took it for a dead one's */
         rc = cannot_make(errno, shown);
     }
     remove_fresh(fresh);

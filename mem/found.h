@@ -11,10 +11,10 @@
 #define FOUND_SIZE PLACE_FAR /* of the roll, and more with many ends */
 
 /* Makes the channel of that path below the registry, with the modes that come of `mode`, if it is not there. By one thread of a process at
- * a time, which has joined the registry. 0, or an error with a sentence. */
+ * a time. 0, also when it is there already, or could not be finished and is to be tried again; or an error with a sentence. */
 int found_channel(const char *path, unsigned mode, const char *shown);
 
-/* Gives a roll its space. Likewise. */
+/* Gives a roll its space: 0 or an error with a sentence. */
 int found_space(int roll);
 
 /* Removes what a dead process began, by its name among the channels. */

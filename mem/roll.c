@@ -128,12 +128,16 @@ static int lock_there(struct roll *roll, const char *path) {
                              : err_system(errno, "the channel %s cannot be opened in the registry", roll->shown);
 }
 
-/* The same; it is made, with that mode, if it is not there. mode 0: it is not. */
+#define NOT_MADE UINT32_MAX /* as a mode: a channel that is not there is not made */
+
+/* The same; it is made, with that mode, if it is not there. */
 static int lock_once(struct roll *roll, unsigned mode, bool last) {
     char path[PATH_MOST];
     (void)snprintf(path, sizeof path, "chan/%s", roll->name);
     int rc = lock_there(roll, path);
-    if (rc == -ENOENT && mode != 0) {
+    if (rc == -ENOENT &&
+        (mode != NOT_MADE || roll->dir >= 0)) { /* what the kernel keeps for it may have outlived the roll */
+        mode = mode != NOT_MADE ? mode : 0600;
         fd_close(&roll->dir);
         rc = found_channel(path, mode, roll->shown);
         rc = rc == 0 ? lock_there(roll, path) : rc;
@@ -647,7 +651,7 @@ int roll_visit(struct roll *roll, const char *name, int64_t until, bool *alone) 
     if (faccessat(node_dir(), path, F_OK, 0) != 0 && errno == ENOENT) {
         return -ENOENT;
     }
-    int rc = lock_channel(roll, 0, until);
+    int rc = lock_channel(roll, NOT_MADE, until);
     if (rc == 0) {
         *alone = clean(roll->dir, roll->lock);
     }
