@@ -140,7 +140,9 @@ static int map_file(struct seg *seg, int dir, const char *name, size_t head, boo
     }
     struct stat status;
     int rc = 0;
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size < (off_t)seg->head) {
+    if (fstat(fd, &status) != 0) {
+        rc = err_system(errno, "%s cannot be looked at", what); /* which is no fault of its owner's */
+    } else if (!S_ISREG(status.st_mode) || status.st_size < (off_t)seg->head) {
         rc = err_say(THIRL_EFORMAT, "%s (%s) is no segment, or is cut short", what, name);
     } else if ((uint64_t)status.st_size > SIZE_MAX / 2) {
         rc = err_say(EFBIG, "%s (%s) has %llu bytes, more than a %zu-bit process can map", what, name,
