@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
+#include "mech/reach.h"
 #include "mech/seal.h"
 #include "mem/place.h"
 
@@ -190,7 +191,7 @@ static bool is_fit(struct desk *d, struct talk *t, int *failed) {
     if (t == NULL || atomic_load(&t->over) != 0 || atomic_peek(&t->broken) != 0) {
         return false;
     }
-    int rc = outlet_open(&t->shm.out);
+    int rc = reach_open(&t->shm.out);
     if (unlikely(shm_final(rc))) {
         break_off(d, t, rc);
     } else if (unlikely(rc != 0 && rc != -EAGAIN)) {

@@ -266,7 +266,7 @@ static inline int show(struct inlet *in, uint64_t at, uint64_t number) {
     struct shm_rx *own = in->own;
     weave("inlet.recv.before");
     atomic_poke(&own->taken, number);
-    atomic_store(&own->cursor, at); /* pairs with the load in outlet_cursor */
+    atomic_store(&own->cursor, at); /* pairs with the load in reach_cursor */
     weave("inlet.recv.published");
     return bell_is_quiet(&in->bell) ? 0 : tell(in);
 }

@@ -10,23 +10,10 @@
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
-#include "mech/shm.h"
+#include "mech/reach.h"
 #include "mem/run.h"
 
 #define STREAM_PIECE ((size_t)128 << 10) /* a stream's bytes are committed in pieces, so that the reader starts early */
-
-static const uint32_t steady; /* a life word for peers that have none */
-
-/* What the next message may rely on: a peer whose life word does not change, or nothing. */
-static void rely_on(struct outlet *out, bool peer) {
-    const uint32_t *life = peer ? out->peer.node.life : NULL;
-    out->live = life != NULL ? life : &steady;
-    out->live_value = life != NULL ? out->peer.node.life_value : !peer;
-}
-
-static inline bool is_ready(const struct outlet *out) {
-    return likely(atomic_peek(out->live) == out->live_value);
-}
 
 int outlet_init(struct outlet *out, struct shm *end, const struct thirl_options *options) {
     out->end = end;
@@ -52,176 +39,13 @@ int outlet_init(struct outlet *out, struct shm *end, const struct thirl_options 
     stow_init(out, pool);
     out->straight = end->stream ? 0 : (end->max < LANE_SHORT ? end->max : LANE_SHORT) + 1;
     out->wide = wide_here();
-    rely_on(out, false);
+    reach_rely(out, false);
     return 0;
-}
-
-/* ---- the peer ---- */
-
-static void forget(struct outlet *out) {
-    bell_end(&out->bell);
-    seg_unmap(&out->map);
-    node_peer_close(&out->peer.node);
-    out->linked = false;
-    rely_on(out, false);
-    out->bound = false;
-    out->theirs = NULL;
-    out->change = 0;
-    out->conversation++;
-    stow_forget(out); /* what the dead held is held no more */
-    mate_note(out->end, NULL);
-}
-
-/* Has the peer bound to this lane? It never takes that back, so that one who has left still shows what it took. */
-static bool is_bound(struct outlet *out) {
-    const struct shm_link *from = &out->theirs->from;
-    if (!out->bound) {
-        out->bound = atomic_load(&from->node) == out->end->roll.self.node && /* both pair with inlet's bind */
-                     atomic_load(&from->number) == out->end->roll.self.number;
-    }
-    return out->bound;
-}
-
-static uint64_t untaken(struct outlet *out) {
-    uint64_t taken = is_bound(out) ? atomic_load(&out->theirs->taken) : 0;
-    return taken < out->sent ? out->sent - taken : 0;
-}
-
-static int gone(struct outlet *out) {
-    if (out->linked) {
-        out->lost = untaken(out);
-        forget(out);
-    }
-    atomic_store(&out->final, -THIRL_ECLOSED); /* pairs with the load in inlet's other_half_left */
-    return err_say(THIRL_ECLOSED,
-                   "%s: the peer, %s, closed its end; %llu of %llu messages sent to it were not received",
-                   out->end->address, out->peer.who, (unsigned long long)out->lost, (unsigned long long)out->sent);
-}
-
-static int died(struct outlet *out) {
-    out->lost = untaken(out);
-    int rc = err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; %llu of %llu messages sent to it were not received",
-                     out->end->address, out->peer.who, (unsigned long long)out->lost, (unsigned long long)out->sent);
-    atomic_store(&out->own->to.node, 0); /* free for another one, as it is not after a goodbye */
-    forget(out);
-    return rc;
-}
-
-/* The peer is no more: dead, or it has left. */
-static int over(struct outlet *out) {
-    bool left = (atomic_load(&out->theirs->data.attention) & BELL_GONE) != 0;
-    return mate_judge(out->end, &out->peer.end, left) ? gone(out) : died(out);
-}
-
-static int lied(struct outlet *out, uint64_t cursor) {
-    int rc =
-        err_say(THIRL_EFORMAT, "%s: the peer, %s, shows the impossible position %llu; it is not listened to any more",
-                out->end->address, out->peer.who, (unsigned long long)cursor);
-    out->final = rc;
-    forget(out);
-    return rc;
-}
-
-/* Says in .tx whom the lane is for, and where it begins for him. */
-static void talk_to(struct outlet *out) {
-    struct shm_link *to = &out->own->to;
-    atomic_store(&to->node, 0);
-    weave("outlet.link.before");
-    atomic_poke(&to->number, out->peer.end.number);
-    atomic_poke(&to->start, out->lane.at);
-    atomic_store(&to->node, out->peer.end.node); /* pairs with the load in inlet's bind */
-    weave("outlet.link.after");
-}
-
-/* Does it listen to another end, which has closed? Then it is on its way out, too, and this end waits for the next one. The
- * end of a process that died it will give up. */
-static bool is_taken(const struct outlet *out) {
-    const struct shm_link *from = &((const struct shm_rx *)(const void *)out->map.base)->from;
-    const struct roll_end *self = &out->end->roll.self;
-    uint64_t node = atomic_load(&from->node);
-    return node != 0 && (node != self->node || atomic_load(&from->number) != self->number) &&
-           (node == self->node || node_alive(node));
-}
-
-static int find_peer(struct outlet *out) {
-    uint32_t change = atomic_load(out->end->roll.change) + 1;
-    if (change == out->change) {
-        return -EAGAIN;
-    }
-    out->change = change;
-    int rc = mate_find(out->end, "rx", SHM_RX_MAGIC, sizeof(struct shm_rx), &out->map, &out->peer);
-    if (rc != 0) {
-        out->change = rc == -EAGAIN ? change : 0; /* an error is said again */
-        return rc;
-    }
-    rc = is_taken(out) ? -EAGAIN : mate_post(out->end, &out->peer.end);
-    if (rc != 0) {
-        out->change = rc == -EAGAIN ? change : 0;
-        seg_unmap(&out->map);
-        node_peer_close(&out->peer.node);
-        return rc;
-    }
-    out->theirs = (const struct shm_rx *)(const void *)out->map.base;
-    out->sent = 0;
-    out->lost = 0;
-    lane_begin(&out->lane, out->lane.at);
-    out->lane.limit = out->lane.at; /* the first send computes it */
-    bell_begin(&out->bell, &out->own->data, &out->theirs->data, out->peer.heavy, &out->end->seen->out.wakes);
-    if (out->end->door != NULL) {
-        bell_through(&out->bell, out->end->door, atomic_peek(&out->theirs->seat));
-    }
-    out->linked = true;
-    talk_to(out);
-    if (out->end->receives) {
-        mate_link(out->end, &out->peer);
-    }
-    mate_note(out->end, &out->peer);
-    return 0;
-}
-
-/* Has this end's other way heard the goodbye of a peer that this one never met? */
-static bool other_half_left(const struct outlet *out) {
-    return !out->linked && out->end->receives &&
-           atomic_load(&out->end->in.final) == -THIRL_ECLOSED; /* pairs with inlet's gone */
-}
-
-/* 0: there is a peer, alive as far as the life word tells. */
-static int ready(struct outlet *out) {
-    if (out->final != 0) {
-        return out->final == -THIRL_ECLOSED ? gone(out) : out->final;
-    }
-    if (out->told != 0) {
-        out->told = 0;
-        return over(out);
-    }
-    if (other_half_left(out)) {
-        memcpy(out->peer.who, out->end->in.peer.who, sizeof out->peer.who);
-        return gone(out);
-    }
-    if (!out->linked) {
-        return find_peer(out);
-    }
-    if (node_peer_doubtful(&out->peer.node) && !node_peer_alive(&out->peer.node)) {
-        return over(out);
-    }
-    rely_on(out, out->peer.node.doubt == 0);
-    return 0;
-}
-
-int outlet_open(struct outlet *out) {
-    return is_ready(out) ? 0 : ready(out);
-}
-
-/* The peer's cursor, once it has bound; until then where the conversation begins. */
-int outlet_cursor(struct outlet *out, uint64_t *cursor) {
-    uint64_t start = out->own->to.start;
-    *cursor = is_bound(out) ? atomic_load(&out->theirs->cursor) : start; /* pairs with inlet's publish */
-    return *cursor >= start && *cursor <= out->lane.at ? 0 : lied(out, *cursor);
 }
 
 static int make_room(struct outlet *out, uint32_t span) {
     uint64_t cursor;
-    int rc = outlet_cursor(out, &cursor);
+    int rc = reach_cursor(out, &cursor);
     if (rc != 0) {
         return rc;
     }
@@ -243,7 +67,7 @@ static int make_room(struct outlet *out, uint32_t span) {
 /* The peer has left, and shows for ever what it had taken. How many of the last `some` messages did it? The others are refused here,
  * and count as never sent. */
 static size_t taken_of(struct outlet *out, size_t some) {
-    uint64_t left = untaken(out);
+    uint64_t left = reach_untaken(out);
     size_t refused = left < some ? (size_t)left : some;
     out->sent -= refused;
     return some - refused;
@@ -260,7 +84,7 @@ static void ring(struct outlet *out) {
 static __attribute__((noinline)) int tell(struct outlet *out) {
     uint32_t attention = bell_look(&out->bell);
     if ((attention & BELL_GONE) != 0) {
-        return taken_of(out, 1) == 1 ? 0 : over(out); /* the next one will be told */
+        return taken_of(out, 1) == 1 ? 0 : reach_over(out); /* the next one will be told */
     }
     if (attention != 0) {
         ring(out);
@@ -273,7 +97,7 @@ static __attribute__((noinline)) int tell_of_run(struct outlet *out, size_t *sen
     uint32_t attention = bell_look(&out->bell);
     if ((attention & BELL_GONE) != 0) {
         *sent = taken_of(out, *sent);
-        return over(out);
+        return reach_over(out);
     }
     if (attention != 0) {
         ring(out);
@@ -346,7 +170,7 @@ static int send_stream(struct outlet *out, const void *data, size_t size, size_t
 /* What a message may need beyond the straight way. */
 static __attribute__((noinline)) int send_with_care(struct shm *end, const void *data, size_t size, size_t *done) {
     struct outlet *out = &end->out;
-    int rc = is_ready(out) ? 0 : ready(out);
+    int rc = reach_is_ready(out) ? 0 : reach_ready(out);
     if (rc == 0 && out->end->stream) {
         rc = send_stream(out, data, size, done);
     } else if (rc == 0) {
@@ -367,7 +191,7 @@ static __attribute__((noinline)) int send_with_care(struct shm *end, const void 
 int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wait) {
     struct outlet *out = &((struct shm *)shm)->out;
     (void)wait;
-    if (unlikely(!is_ready(out) || size >= out->straight)) {
+    if (unlikely(!reach_is_ready(out) || size >= out->straight)) {
         return send_with_care(shm, data, size, done);
     }
     uint32_t span = lane_step(&out->lane, size);
@@ -406,7 +230,7 @@ int outlet_send_many(void *shm, const struct iovec *messages, size_t *count) {
     size_t wanted = *count, n = 0;
     int rc = 0;
     while (n < wanted && rc == 0) {
-        size_t some = likely(is_ready(out) && out->straight != 0) ? send_run(out, messages + n, wanted - n) : 0;
+        size_t some = likely(reach_is_ready(out) && out->straight != 0) ? send_run(out, messages + n, wanted - n) : 0;
         if (likely(some > 0)) {
             rc = bell_is_quiet(&out->bell) ? 0 : tell_of_run(out, &some);
             n += some;
@@ -444,7 +268,7 @@ static int loan_within(struct outlet *out, struct mech_piece *piece, size_t size
 }
 
 int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
-    int rc = is_ready(out) ? 0 : ready(out);
+    int rc = reach_is_ready(out) ? 0 : reach_ready(out);
     if (rc != 0) {
         return rc;
     }
@@ -494,7 +318,7 @@ int outlet_put(struct outlet *out, struct mech_piece *piece) {
     commit(out, piece, !stale);
     if (stale) {
         return out->final == -THIRL_ECLOSED
-                   ? gone(out)
+                   ? reach_gone(out)
                    : err_say(THIRL_EPEERDIED, "%s: the peer that this message was for has died", out->end->address);
     }
     out->sent++;
@@ -530,7 +354,7 @@ static __attribute__((noinline)) int send_lent(struct outlet *out, const void *h
 int outlet_send_headed(struct outlet *out, const void *head, size_t first, const void *data, size_t size) {
     const size_t whole = first + size;
     uint32_t span = lane_step(&out->lane, whole);
-    if (unlikely(!is_ready(out) || !lane_fits(&out->lane, span) || whole >= out->lends || whole > out->within)) {
+    if (unlikely(!reach_is_ready(out) || !lane_fits(&out->lane, span) || whole >= out->lends || whole > out->within)) {
         return send_lent(out, head, first, data, size);
     }
     weave("outlet.headed.before");
@@ -553,17 +377,17 @@ int outlet_flush(struct outlet *out, uint64_t *left) {
         return out->lost == 0 ? 0 : -THIRL_EPEERDIED;
     }
     uint64_t cursor;
-    int rc = is_ready(out) ? 0 : ready(out);
-    rc = rc != 0 ? rc : outlet_cursor(out, &cursor);
+    int rc = reach_is_ready(out) ? 0 : reach_ready(out);
+    rc = rc != 0 ? rc : reach_cursor(out, &cursor);
     if (rc != 0) {
         *left = out->lost;
         return rc;
     }
-    *left = untaken(out);
+    *left = reach_untaken(out);
     weave("outlet.flush.counted");
     out->flushing = *left != 0;
     if (*left != 0 && (atomic_peek(&out->theirs->data.attention) & BELL_GONE) != 0) {
-        rc = over(out);
+        rc = reach_over(out);
         *left = out->lost; /* what it had taken when it left counts, not what it had a moment before */
         return rc;
     }
@@ -573,7 +397,7 @@ int outlet_flush(struct outlet *out, uint64_t *left) {
 int outlet_look(struct outlet *out) {
     if (out->linked && out->told == 0 && !node_peer_alive(&out->peer.node)) {
         out->told = 1;
-        rely_on(out, false);
+        reach_rely(out, false);
     }
     return out->told != 0 || out->final != 0 ? 0 : -EAGAIN;
 }
@@ -584,13 +408,13 @@ bool outlet_ready(struct outlet *out) {
         return true;
     }
     if (!out->linked) {
-        return other_half_left(out) || find_peer(out) != -EAGAIN;
+        return reach_other_left(out) || reach_find(out) != -EAGAIN;
     }
     if (node_peer_changed(&out->peer.node) || (atomic_load(&out->theirs->data.attention) & BELL_GONE) != 0) {
         return true;
     }
     if (out->flushing) {
-        return untaken(out) == 0;
+        return reach_untaken(out) == 0;
     }
     return make_room(out, out->needed == 0 ? lane_span(1) : out->needed) != -EAGAIN && stow_ready(out);
 }

@@ -249,8 +249,6 @@ int outlet_send_headed(struct outlet *, const void *head, size_t first, const vo
 int outlet_loan(struct outlet *, struct mech_piece *, size_t);
 int outlet_put(struct outlet *, struct mech_piece *);
 void outlet_free(struct outlet *, struct mech_piece *);
-int outlet_cursor(struct outlet *, uint64_t *); /* how far the peer is: 0, or it lied */
-int outlet_open(struct outlet *); /* 0: a message may go; -EAGAIN: the peer is not there yet; or what send answers */
 int outlet_flush(struct outlet *, uint64_t *left);
 bool outlet_ready(struct outlet *);
 int outlet_look(struct outlet *);

@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "base/weave.h"
-#include "mech/shm.h"
+#include "mech/reach.h"
 
 uint64_t stow_bound(const struct shm *end, const struct thirl_options *options) {
     return end->stream ? 0 : pool_asked(options->pool);
@@ -41,7 +41,7 @@ void stow_want(struct outlet *out, size_t size) {
 /* What the peer has passed and does not hold is free. size 0: of all sizes. */
 static int sweep(struct outlet *out, size_t size) {
     uint64_t cursor;
-    int rc = out->linked ? outlet_cursor(out, &cursor) : 0;
+    int rc = out->linked ? reach_cursor(out, &cursor) : 0;
     if (rc == 0 && out->linked) {
         pool_look(&out->pool);
         if (out->bound) {
