@@ -7,11 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
-#include "mech/shm.h"
+#include "mech/attend.h"
 #include "mem/pace.h"
 #include "mem/run.h"
 
@@ -31,220 +30,6 @@ int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
                                       sizeof(struct shm_rx), end->roll.self.number, end->roll.self.node};
     in->own->cpu = proc_cpu();
     return 0;
-}
-
-/* ---- the peer ---- */
-
-/* After each change of what it looks at. */
-static void straighten(struct inlet *in) {
-    in->straight = in->bound && !in->end->stream && in->lamp.fifo < 0 && hold_empty(&in->held);
-}
-
-static void drop_feed(struct inlet *in) {
-    struct feed *feed = in->feed;
-    bell_end(&in->bell);
-    if ((atomic_peek(&in->own->data.attention) & BELL_SLEEPERS) != 0) {
-        (void)futex_wake(&feed->theirs->data.count, INT_MAX); /* other threads: nobody will ring there any more */
-    }
-    node_peer_close(&in->peer.node);
-    in->feed = NULL;
-    in->dead = false;
-    in->change = 0;
-    if (in->bound) {
-        in->bound = false;
-        straighten(in);
-        mate_note(in->end, NULL);
-    } else if (in->end->mate.node == 0) {
-        post_drop(&in->end->roll, &in->peer.end);
-    }
-    if (feed->held == 0) {
-        seg_unmap(&feed->map);
-        free(feed);
-    }
-}
-
-static int died(struct inlet *in) {
-    int rc = err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; all %llu messages that it had sent were received",
-                     in->end->address, in->peer.who, (unsigned long long)in->number);
-    atomic_store(&in->own->from.node, 0); /* free for another one, as it is not after a goodbye */
-    mate_meet(in->end, &in->peer.end);
-    if (in->end->sends) {
-        atomic_store(&in->end->out.own->heard.node, 0);
-    }
-    drop_feed(in);
-    return rc;
-}
-
-static int gone(struct inlet *in) {
-    if (in->feed != NULL) {
-        drop_feed(in);
-    }
-    /* Pairs with the load in outlet's other_half_left. */
-    atomic_store(&in->final, in->end->stream ? THIRL_END : -THIRL_ECLOSED);
-    return in->final == THIRL_END
-               ? THIRL_END
-               : err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", in->end->address, in->peer.who);
-}
-
-static int lied(struct inlet *in) {
-    in->final =
-        err_say(THIRL_EFORMAT, "%s: the peer, %s, left a damaged record at %llu; it is not listened to any more",
-                in->end->address, in->peer.who, (unsigned long long)in->lane.at);
-    int rc = in->final;
-    drop_feed(in);
-    return rc;
-}
-
-static int find_feed(struct inlet *in) {
-    uint32_t change = atomic_load(in->end->roll.change) + 1;
-    if (change == in->change) {
-        return -EAGAIN;
-    }
-    in->change = change;
-    struct feed *feed = calloc(1, sizeof *feed);
-    if (feed == NULL) {
-        in->change = 0; /* looked for again */
-        return err_say(ENOMEM, "%s: no memory for a peer", in->end->address);
-    }
-    int rc = mate_find_post(in->end, &feed->map, &in->peer, &in->dead);
-    if (rc == -EAGAIN) {
-        rc = mate_find(in->end, "tx", SHM_TX_MAGIC, sizeof(struct shm_tx), &feed->map, &in->peer);
-    }
-    if (rc == 0 && feed->map.ring == 0) {
-        rc = err_say(THIRL_EFORMAT, "%s: the segment of %s has no ring", in->end->address, in->peer.who);
-        seg_unmap(&feed->map);
-        node_peer_close(&in->peer.node);
-    }
-    if (rc != 0) {
-        in->change = rc == -EAGAIN ? change : 0; /* an error is said again */
-        free(feed);
-        return rc;
-    }
-    in->number = 0;
-    feed->theirs = (const struct shm_tx *)(const void *)feed->map.base;
-    in->feed = feed;
-    return 0;
-}
-
-static bool talks_to_us(const struct inlet *in) {
-    const struct shm_link *to = &in->feed->theirs->to;
-    const struct roll_end *self = &in->end->roll.self;
-    return atomic_load(&to->node) == self->node && atomic_peek(&to->number) == self->number; /* pairs with talk_to */
-}
-
-static bool is_link(const struct shm_link *link, const struct roll_end *end) {
-    return atomic_load(&link->node) == end->node && atomic_load(&link->number) == end->number;
-}
-
-/* Does it speak with another end, or did it? Then it says goodbye to that one. */
-static bool talks_to_another(const struct inlet *in) {
-    const struct shm_tx *theirs = in->feed->theirs;
-    const struct roll_end *self = &in->end->roll.self;
-    return (atomic_load(&theirs->to.node) != 0 && !is_link(&theirs->to, self)) ||
-           (atomic_load(&theirs->heard.node) != 0 && !is_link(&theirs->heard, self));
-}
-
-/* Binds to the peer's lane once the peer talks to this end. -THIRL_EFORMAT, without a sentence: no lane begins there. */
-static int bind(struct inlet *in) {
-    if (!talks_to_us(in)) {
-        return -EAGAIN;
-    }
-    uint64_t start = atomic_peek(&in->feed->theirs->to.start);
-    in->lane =
-        (struct lane){.ring = in->feed->map.base + in->feed->map.head, .mask = in->feed->map.ring - 1, .at = start};
-    if (start % sizeof(struct lane_head) != 0) {
-        return -THIRL_EFORMAT;
-    }
-    in->number = 0;
-    in->offset = 0;
-    in->held = (struct hold){.out = 0};
-    atomic_poke(&in->own->held.mask, 0);
-    in->kept = 0;
-    in->kept_most = pool_may_hold(in->feed->theirs->pool);
-    atomic_poke(&in->own->cursor, start);
-    atomic_poke(&in->own->taken, 0);
-    /* Both pair with outlet's is_bound: the node may be the one that it was before. */
-    atomic_store(&in->own->from.number, in->peer.end.number);
-    weave("inlet.bind.before");
-    atomic_store(&in->own->from.node, in->peer.end.node);
-    if (in->end->sends) {
-        struct shm_link *heard = &in->end->out.own->heard;
-        atomic_store(&heard->number, in->peer.end.number);
-        atomic_store(&heard->node, in->peer.end.node);
-    }
-    weave("inlet.bind.after");
-    if (in->end->mate.node == 0) {
-        post_drop(&in->end->roll, &in->peer.end);
-    }
-    mate_meet(in->end, &in->peer.end);
-    if (in->end->sends) {
-        (void)mate_post(in->end, &in->peer.end); /* so that it hears of this end's death or goodbye, too */
-    }
-    bell_begin(&in->bell, &in->own->room, &in->feed->theirs->room, in->peer.heavy, &in->end->seen->in.wakes);
-    in->bound = true;
-    straighten(in);
-    mate_note(in->end, &in->peer);
-    return 0;
-}
-
-/* Nothing is in the lane: is there still somebody who could put something there? */
-static int empty(struct inlet *in) {
-    bool left = (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0;
-    if (!left && !in->dead) {
-        if (likely(!node_peer_doubtful(&in->peer.node))) {
-            return -EAGAIN;
-        }
-        in->dead = !node_peer_alive(&in->peer.node);
-    }
-    left = left ||
-           (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0; /* it may have left, and ended then */
-    if (!left && !in->dead) {
-        return -EAGAIN;
-    }
-    /* What it committed before it left is visible now, if it was not before. */
-    uint32_t span, size;
-    if (in->bound ? lane_look(&in->lane, &span, &size) != 0 : talks_to_us(in)) {
-        return -EINTR;
-    }
-    if (!in->bound && talks_to_another(in)) {
-        drop_feed(in);
-        return -EAGAIN;
-    }
-    return mate_judge(in->end, &in->peer.end, left) ? gone(in) : died(in);
-}
-
-/* Has this end's other way heard the goodbye of a peer that never spoke to this one? */
-static bool other_half_left(const struct inlet *in) {
-    return in->feed == NULL && in->end->sends &&
-           atomic_load(&in->end->out.final) == -THIRL_ECLOSED; /* pairs with outlet's gone */
-}
-
-/* 0: bound to a peer. */
-static int ready(struct inlet *in) {
-    if (in->final != 0) {
-        return in->final == -THIRL_ECLOSED ? gone(in) : in->final;
-    }
-    if (in->feed == NULL) {
-        int rc = find_feed(in);
-        if (rc == -EAGAIN && other_half_left(in)) {
-            memcpy(in->peer.who, in->end->out.peer.who, sizeof in->peer.who);
-            return gone(in);
-        }
-        if (in->mute.end.node != 0 && (rc == 0 || rc == -EAGAIN)) {
-            bool spoke =
-                rc == 0 && in->peer.end.node == in->mute.end.node && in->peer.end.number == in->mute.end.number;
-            in->mute.end.node = 0;
-            if (!spoke) {
-                return err_say(THIRL_EPEERDIED, "%s: the peer, %s, died; it had sent nothing", in->end->address,
-                               in->mute.who);
-            }
-        }
-        if (rc != 0) {
-            return rc;
-        }
-    }
-    int rc = in->bound ? 0 : bind(in);
-    return rc == -EAGAIN ? empty(in) : rc == -THIRL_EFORMAT ? lied(in) : rc;
 }
 
 /* ---- receiving ---- */
@@ -298,7 +83,7 @@ static bool is_away(const struct inlet *in, uint32_t size) {
 /* The next record that is a message: 1, or what recv answers. */
 static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
     if (unlikely(!in->bound)) {
-        int rc = ready(in);
+        int rc = attend_ready(in);
         if (rc != 0) {
             return rc == -EINTR ? -EAGAIN : rc;
         }
@@ -307,7 +92,7 @@ static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
         int found = lane_look_away(&in->lane, span, size);
         if (likely(found == 1 && (*size & LANE_SKIP) == 0)) {
             if (unlikely((*size & LANE_AWAY) != 0 && !is_away(in, *size))) {
-                return lied(in);
+                return attend_lied(in);
             }
             if (in->number - in->caught_up >= PACE_RUN) {
                 lane_fetch(lane_at(&in->lane, in->lane.at), *span);
@@ -315,12 +100,12 @@ static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
             return 0;
         }
         if (found == 0) {
-            int rc = empty(in);
+            int rc = attend_empty(in);
             if (rc != -EINTR) {
                 return rc;
             }
         } else if (found < 0) {
-            return lied(in);
+            return attend_lied(in);
         } else {
             pass(in, *span);
         }
@@ -334,7 +119,7 @@ static int recv_stream(struct inlet *in, void *buffer, size_t capacity, size_t *
     int rc = 0;
     while (got < capacity && (rc = next(in, &span, &left)) == 0) {
         if (unlikely(in->offset > left)) { /* it was longer when its first part was taken */
-            rc = lied(in);
+            rc = attend_lied(in);
             break;
         }
         const char *payload = (const char *)lane_payload(lane_at(&in->lane, in->lane.at)) + in->offset;
@@ -363,7 +148,7 @@ static int recv_message(struct inlet *in, void *buffer, size_t capacity, size_t 
     if (unlikely((bytes & LANE_AWAY) != 0)) {
         const struct pool_ref ref = ref_at(in);
         if (!pool_sound(&in->feed->map, &ref)) {
-            return lied(in);
+            return attend_lied(in);
         }
         *size = ref.size;
         payload = pool_message(&in->feed->map, &ref);
@@ -454,7 +239,7 @@ static int too_many(const struct inlet *in, const struct pool_ref *ref) {
 static int take_away(struct inlet *in, struct mech_piece *piece, uint32_t span) {
     const struct pool_ref ref = ref_at(in);
     if (unlikely(!pool_sound(&in->feed->map, &ref))) {
-        return lied(in);
+        return attend_lied(in);
     }
     __builtin_prefetch(pool_message(&in->feed->map, &ref));
     struct pool_notes *notes = &in->own->held;
@@ -501,7 +286,7 @@ int inlet_take(struct inlet *in, struct mech_piece *piece) {
         return take_away(in, piece, span);
     }
     if (unlikely(in->offset > bytes)) { /* of a stream: it was longer when its first part was taken */
-        return lied(in);
+        return attend_lied(in);
     }
     if (unlikely(hold_full(&in->held))) {
         return err_say(EBUSY, "%s: %d messages are held already: free one of them first", in->end->address, HOLD_MAX);
@@ -536,7 +321,7 @@ void inlet_free(struct inlet *in, struct mech_piece *piece) {
     bool oldest = hold_back(&in->held, piece->cookie);
     weave("inlet.free.before");
     if (hold_empty(&in->held)) {
-        straighten(in);
+        attend_straighten(in);
         (void)publish(in);
     } else if (oldest) {
         uint64_t last = hold_oldest(&in->held); /* all before it is free */
@@ -562,12 +347,12 @@ bool inlet_ready(struct inlet *in) {
     if (in->final != 0) {
         return true;
     }
-    int rc = in->feed == NULL ? find_feed(in) : 0;
+    int rc = in->feed == NULL ? attend_find(in) : 0;
     if (rc != 0) {
         return rc != -EAGAIN;
     }
-    rc = in->bound ? 0 : bind(in);
-    if (rc != 0 && (rc == -THIRL_EFORMAT || talks_to_another(in))) {
+    rc = in->bound ? 0 : attend_bind(in);
+    if (rc != 0 && (rc == -THIRL_EFORMAT || attend_is_another(in))) {
         return rc == -THIRL_EFORMAT;
     }
     uint32_t span, size;
@@ -651,7 +436,7 @@ void inlet_close(struct inlet *in) {
 
 void inlet_deinit(struct inlet *in) {
     if (in->feed != NULL) {
-        drop_feed(in);
+        attend_drop(in);
     }
     lamp_deinit(&in->lamp);
     seg_unmap(&in->seg);
