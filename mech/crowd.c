@@ -2,6 +2,7 @@
  *
  * A publisher's subscribers, as far as it has to know them: their cursors when it waits for them, their FIFOs when they poll.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -223,11 +224,12 @@ uint64_t crowd_left(struct pub *pub) {
 
 /* ---- descriptors ---- */
 
-static void open_bell(struct pub *pub, const char *file, struct roll_end end) {
+/* false: it cannot be opened now. */
+static bool open_bell(struct pub *pub, const char *file, struct roll_end end) {
     struct bells *bells = &pub->bells;
     struct bells_one *array = more(bells->one, bells->count, &bells->room, sizeof *array);
     if (array == NULL) {
-        return; /* it looks again by itself, every 50 ms */
+        return false;
     }
     bells->one = array;
     /* For reading too: a FIFO that its owner has closed would be SIGPIPE. */
@@ -235,6 +237,7 @@ static void open_bell(struct pub *pub, const char *file, struct roll_end end) {
     if (fifo >= 0) {
         bells->one[bells->count++] = (struct bells_one){end, fifo};
     }
+    return fifo >= 0 || errno == ENOENT || errno == EACCES;
 }
 
 static void close_bells(struct bells *bells) {
@@ -244,7 +247,7 @@ static void close_bells(struct bells *bells) {
     bells->count = 0;
 }
 
-/* false: it cannot look now. */
+/* false: not all of them, for this time. */
 static bool find_bells(struct pub *pub) {
     uint32_t receivers = atomic_load(&pub->end->hail->receivers) + 1; /* pairs with hail_count */
     if (receivers == pub->bells.receivers) {
@@ -255,16 +258,17 @@ static bool find_bells(struct pub *pub) {
         return false;
     }
     close_bells(&pub->bells);
+    bool all = true;
     for (struct dirent *entry; (entry = readdir(list)) != NULL;) {
         struct roll_end end;
         const char *kind;
         if (roll_parse(entry->d_name, &end, &kind) && strcmp(kind, "bell") == 0 && !is(&end, &pub->end->roll.self)) {
-            open_bell(pub, entry->d_name, end);
+            all = open_bell(pub, entry->d_name, end) && all;
         }
     }
     (void)closedir(list);
-    pub->bells.receivers = receivers;
-    return true;
+    pub->bells.receivers = all ? receivers : 0;
+    return all;
 }
 
 void crowd_ring(struct pub *pub) {

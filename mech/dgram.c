@@ -280,8 +280,8 @@ static void close_slot(void *self) {
 /* Whoever received there is gone. Is there another one? */
 static int aim_again(struct dgram *g) {
     g->aimed = false;
-    int rc = g->fixed ? -EPIPE : aim(g);
-    return rc == -ENOENT ? -EAGAIN : rc;
+    int rc = aim(g);
+    return rc != -ENOENT ? rc : g->fixed ? -EPIPE : -EAGAIN;
 }
 
 HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,

@@ -237,12 +237,14 @@ static int make_inbox(struct duct *d) {
     return rc;
 }
 
+/* What could not be removed stays noted, for a sweep. */
 static void remove_inbox(struct duct *d) {
-    if (d->page != NULL && d->page->place[0] != '\0' && d->carrier->lasting) {
-        (void)d->carrier->remove(d->page->place);
-    }
+    bool made = d->page != NULL && d->page->place[0] != '\0' && d->carrier->lasting;
+    int rc = made ? d->carrier->remove(d->page->place) : 0;
     weave("duct.inbox.removed");
-    kept_drop(&d->roll, &d->roll.self);
+    if (rc == 0 || rc == -ENOENT) {
+        kept_drop(&d->roll, &d->roll.self);
+    }
 }
 
 /* What is there even when opening fails half way. */

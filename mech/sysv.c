@@ -464,8 +464,8 @@ static int remove_slot(const char *place) {
     if (msgctl(id, IPC_RMID, NULL) == 0) {
         return 0;
     }
-    return errno == EIDRM || errno == EINVAL ? -ENOENT
-                                             : err_system(errno, "the System V queue %s cannot be removed", place);
+    int code = errno;
+    return there(place) == -ENOENT ? -ENOENT : err_system(code, "the System V queue %s cannot be removed", place);
 }
 
 static const struct carrier carrier_sysv = {
