@@ -103,7 +103,7 @@ static int try_lock(int dir, int *lock) {
     } else if (fstat(*lock, &status) != 0 || status.st_nlink == 0) {
         rc = -ESTALE;
     } else if (status.st_size < (off_t)FOUND_SIZE) {
-        rc = ftruncate(*lock, 0) != 0 ? -errno : found_space(*lock);
+        rc = ftruncate(*lock, 0) != 0 ? err_system(errno, "the channel's roll cannot be written") : found_space(*lock);
     }
     if (rc != 0) {
         fd_close(lock);

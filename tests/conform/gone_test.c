@@ -279,10 +279,12 @@ static void a_server_that_leaves_is_named(struct conform *c) {
 /* ---- any point ---- */
 
 static const char *const shared[] = {
-    "desk.open.page",      "hark.accept.before", "hark.accept.after", "outlet.headed.written", "desk.send.after",
-    "hark.arm.armed",      "desk.close.shown",   "talk.make.before",  "talk.make.named",   "talk.post.before",
-    "talk.post.after",     "talk.end.file",      "door.make.created", "door.knock.seat",   "door.knock.counted",
-    "door.answer.cleared", "request.send.after", "answer.take.after", "serve.reply.sent",
+    "desk.open.page",          "hark.accept.before", "hark.accept.after",  "outlet.headed.written",
+    "desk.send.after",         "hark.arm.armed",     "desk.close.shown",   "talk.make.before",
+    "talk.make.named",         "talk.post.before",   "talk.post.after",    "talk.end.file",
+    "door.make.created",       "door.knock.seat",    "door.knock.counted", "door.answer.cleared",
+    "request.send.after",      "answer.take.after",  "serve.reply.sent",   "outlet.headed.before",
+    "outlet.headed.committed",
 };
 #define POINTS (sizeof shared / sizeof *shared)
 

@@ -121,7 +121,8 @@ enum { FAULT_MINUS, FAULT_NULL, FAULT_CODE };
     CALL(timerfd_create, FAULT_MINUS, false, EMFILE, ENOMEM)                                                           \
     CALL(unlink, FAULT_MINUS, false, EACCES)                                                                           \
     CALL(unlinkat, FAULT_MINUS, false, EACCES)                                                                         \
-    CALL(write, FAULT_MINUS, false, EINTR, ENOSPC)
+    CALL(write, FAULT_MINUS, false, EINTR, ENOSPC)                                                                     \
+    CALL(writev, FAULT_MINUS, false, EAGAIN, EINTR)
 
 #define FAULT_KERNEL(KERNEL)                                                                                           \
     KERNEL(futex, SYS_futex, EAGAIN, EINTR)                                                                            \
