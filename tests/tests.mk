@@ -53,7 +53,7 @@ $(B)/tests/conform/chaos_test: private LINK += $(addprefix -Wl$(comma)--wrap=,se
 $(B)/tests/fault/fault_test: private QUICK += $(B)/tests/fault/fault.o -Wl,--wrap=free -Wl,--wrap=syscall \
 	$(shell sed -n 's/^    CALL.\([a-z0-9_]*\),.*/-Wl,--wrap=\1/p' tests/fault/calls.h)
 $(B)/tests/fault/fault_test: | $(B)/tests/fault/fault.o
-$(B)/tests/fault/fault_test.o: tests/fault/fault.c tests/fault/calls.h
+$(B)/tests/fault/fault_test.o $(B)/tests/fault/fault.o: tests/fault/fault.c tests/fault/calls.h
 
 # Its allocator counts.
 $(B)/tests/quiet_test: $(B)/obj/bench/count.o
