@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -120,6 +121,37 @@ bool chain_peered(struct chain *e) {
 static bool help_neighbour(struct chain *e);
 static bool rouse_neighbours(struct chain *e);
 
+/* Is something of the dead peer's still to be received? */
+static bool has_rest(const struct link *l) {
+    int bytes = 0;
+    return frame_box_held(&l->box) != 0 || tray_holds(l->tray) || ioctl(l->fd, FIONREAD, &bytes) != 0 || bytes != 0;
+}
+
+/* Has that way not got to this connection yet? */
+static bool is_due(const struct chain *e, enum mech_way way, const struct link *l) {
+    return (way == MECH_IN ? e->receives : e->sends) && e->way[way].next <= l->serial;
+}
+
+/* A way that is never used hears of nobody's death. So the oldest of the dead that no way has begun with, and none misses anything of, makes
+ * room for the living. */
+static bool forget_one(struct chain *e) {
+    struct link *before = NULL;
+    for (struct link *l = e->first; l != NULL; before = l, l = l->next) {
+        const bool in = is_due(e, MECH_IN, l), out = is_due(e, MECH_OUT, l);
+        bool next = (!in || e->way[MECH_IN].next == l->serial) && (!out || e->way[MECH_OUT].next == l->serial);
+        if (e->way[MECH_IN].at == l || e->way[MECH_OUT].at == l || !next || (in && has_rest(l))) {
+            continue;
+        }
+        e->way[MECH_IN].next += in;
+        e->way[MECH_OUT].next += out;
+        *(before != NULL ? &before->next : &e->first) = l->next;
+        e->last = e->last == l ? before : e->last;
+        link_free(l);
+        return true;
+    }
+    return false;
+}
+
 /* Under the lock: goes on looking for a peer. 0: there is a new one; -EAGAIN; or an error. */
 int chain_advance(struct chain *e) {
     struct meet_match match;
@@ -135,7 +167,7 @@ int chain_advance(struct chain *e) {
     for (struct link *l = e->first; l; l = l->next) {
         waiting++;
     }
-    if (waiting == CHAIN_LINKS_MAX) {
+    if (waiting == CHAIN_LINKS_MAX && !forget_one(e)) {
         return err_say(EBUSY, "%s: %d peers died here and nobody received what they had sent: receive it first",
                        e->meet.address, CHAIN_LINKS_MAX);
     }

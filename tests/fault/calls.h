@@ -68,7 +68,7 @@ enum { FAULT_MINUS, FAULT_NULL, FAULT_CODE };
     CALL(mq_timedreceive, FAULT_MINUS, false, EAGAIN, EINTR, ETIMEDOUT)                                                \
     CALL(mq_timedsend, FAULT_MINUS, false, EAGAIN, EINTR, ENOMEM)                                                      \
     CALL(mq_unlink, FAULT_MINUS, false, EACCES)                                                                        \
-    CALL(msgctl, FAULT_MINUS, false, EPERM, EIDRM)                                                                     \
+    CALL(msgctl, FAULT_MINUS, false, EPERM)                                                                            \
     CALL(msgget, FAULT_MINUS, false, ENOSPC, ENOMEM, EACCES)                                                           \
     CALL(msgrcv, FAULT_MINUS, false, ENOMSG, EINTR, EIDRM)                                                             \
     CALL(msgsnd, FAULT_MINUS, false, EAGAIN, EINTR, ENOMEM, EIDRM)                                                     \
