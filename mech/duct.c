@@ -224,8 +224,9 @@ static int make_inbox(struct duct *d) {
     memcpy(noted, place, sizeof noted);
     rc = rc == 0 ? duct_half(d, &d->in.q, &wanted, place) : rc;
     weave("duct.inbox.made");
-    if (rc == 0 && d->carrier->lasting && strcmp(place, noted) != 0) {
-        rc = kept_put(&d->roll, &d->roll.self, address, place, false);
+    if (rc == 0 && d->carrier->lasting && strcmp(place, noted) != 0 &&
+        (rc = kept_put(&d->roll, &d->roll.self, address, place, false)) != 0) {
+        (void)d->carrier->remove(place); /* nothing would name it */
     }
     if (rc == 0) {
         memcpy(d->page->place, place, sizeof d->page->place);

@@ -56,6 +56,9 @@ static int open_noted(struct queue *q, const struct mech_open *open, struct carr
     q->carrier->facts(q->carried, &q->facts);
     if (strcmp(place, noted) != 0 && (!q->raw || q->facts.made)) {
         rc = kept_put(&q->roll, NULL, address, place, q->raw);
+        if (rc != 0 && q->facts.made) {
+            (void)q->carrier->remove(place); /* nothing would name it */
+        }
         if (rc != 0) {
             q->carrier->close(q->carried);
         }
