@@ -102,7 +102,7 @@ static int from_table(thirl *end, struct answering *a) {
         return err_say(ENOENT, "%s: no call is in flight that could be answered", end->address);
     }
     errand_own.call = a->id; /* should this thread go on to wait */
-    errand_own.whom = a->id != 0 ? call->whom : 0;
+    errand_own.whom = call != NULL && a->id != 0 ? call->whom : 0;
     if (call != NULL) {
         int rc = from_stash(end, a, call);
         if (rc != -EAGAIN) {

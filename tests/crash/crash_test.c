@@ -263,47 +263,43 @@ static int by_size(const void *a, const void *b) {
 }
 
 /* How the names of the points begin that no pair passes; each is killed at by a test of its own. */
-static const char
-    *const
-        elsewhere
-            [] =
-                {
-                    "bare.",                                                             /* bare_test */
-                    "arena.",     "redo.",   "area.",                                    /* arena_test, area_test */
-                    "cell.",      "lot.",    "own.",       "test.",                      /* state_test, own_test */
-                    "pin.",       "shelf.",  "store.",                                   /* cache_test */
-                    "mutex.",     "owner.",  "urgent.",                                  /* locks_test */
-                    "rank.",                                                             /* ranks_test */
-                    "cond.",      "rwlock.",                                             /* conds_test, rwlocks_test */
-                    "sem.",       "token.",  "beacon.",    "once.",                      /* survive_test */
-                    "barrier.",                                                          /* muster_test */
-                    "auto.",                                                             /* auto_test */
-                    "stow.",      "pool.",   "inlet.keep", "inlet.drop",  "outlet.away", /* stow_test */
-                    "bulk.",      "grasp.",                                              /* grasp_test */
-                    "link.noted",                                                        /* rights_test */
-                    "roll.type.",                                                        /* type_test of conform */
-                    "pipe.",                                                             /* pipe_test */
-                    "udp.",                                                              /* udp_test */
-                    "dgram.",                                                            /* dgram_test */
-                    "hose.",                                                             /* path_test */
-                    "ear.",       "deal.",   "tell.",                                    /* deal_test */
-                    "hub.",       "crier.",                                              /* deal_test, crier_test */
-                    "sig.",                                                              /* conform/event_test */
-                    "catch.",                                                            /* conform/event_test */
-                    "tally.",     "event.",                                              /* conform/event_test */
-                    "knell.",                                                            /* conform/event_test */
-                    "herald.",    "heed.",                                               /* conform/herald_test */
-                    "stale.",  /* never passed, says conform/wake_test */
-                    "choose.", /* conform/wait_test */
-                    "push.",   /* conform/crowd_test, and all that follow */
-                    "draw.",      "turn.",   "queue.",     "kept.",       "claim.", /* conform/work_test, and all that follow */
-                    "rouse.",     "offer.",  "toil.",      "giver.",      "cargo.",      "orphan.",
-                    "pub.", /* conform/mourn_test, and all that follow */
-                    "sub.",       "feed.",   "crowd.",     "fan.",        "cast.",       "post.all",
-                    "topics.",    "wish.",   "post.one",   "roll.retire", /* conform/topic_test */
-                    "hark.",      "desk.",   "talk.",      "door.",       "request.",    "answer.",
-                    "serve.",     "outlet.headed", /* conform/gone_test */
-                    "letter.",    "caller.", "clerk.",
+static const char *const elsewhere[] = {
+    "bare.",                                                               /* bare_test */
+    "arena.",     "redo.",   "area.",                                      /* arena_test, area_test */
+    "cell.",      "lot.",    "own.",          "test.",                     /* state_test, own_test */
+    "pin.",       "shelf.",  "store.",                                     /* cache_test */
+    "mutex.",     "owner.",  "urgent.",                                    /* locks_test */
+    "rank.",                                                               /* ranks_test */
+    "cond.",      "rwlock.",                                               /* conds_test, rwlocks_test */
+    "sem.",       "token.",  "beacon.",       "once.",                     /* survive_test */
+    "barrier.",                                                            /* muster_test */
+    "auto.",                                                               /* auto_test */
+    "stow.",      "pool.",   "inlet.keep",    "inlet.drop", "outlet.away", /* stow_test */
+    "bulk.",      "grasp.",                                                /* grasp_test */
+    "link.noted",                                                          /* rights_test */
+    "roll.type.",                                                          /* type_test of conform */
+    "pipe.",                                                               /* pipe_test */
+    "udp.",                                                                /* udp_test */
+    "dgram.",                                                              /* dgram_test */
+    "hose.",                                                               /* path_test */
+    "ear.",       "deal.",   "tell.",                                      /* deal_test */
+    "hub.",       "crier.",                                                /* deal_test, crier_test */
+    "sig.",                                                                /* conform/event_test */
+    "catch.",                                                              /* conform/event_test */
+    "tally.",     "event.",                                                /* conform/event_test */
+    "knell.",                                                              /* conform/event_test */
+    "herald.",    "heed.",                                                 /* conform/herald_test */
+    "stale.",                                                              /* never passed, says conform/wake_test */
+    "choose.",                                                             /* conform/wait_test */
+    "push.",                                                               /* conform/crowd_test, and all that follow */
+    "draw.",      "turn.",   "queue.",        "kept.",      "claim.",      /* conform/work_test, and all that follow */
+    "rouse.",     "offer.",  "toil.",         "giver.",     "cargo.",
+    "orphan.",    "pub.", /* conform/mourn_test, and all that follow */
+    "sub.",       "feed.",   "crowd.",        "fan.",       "cast.",
+    "post.all",   "topics.", "wish.",         "post.one",   "roll.retire", /* conform/topic_test */
+    "hark.",      "desk.",   "talk.",         "door.",      "request.",
+    "answer.",    "serve.",  "outlet.headed", /* conform/gone_test */
+    "letter.",    "caller.", "clerk.",
 };
 
 static bool is_elsewhere(const char *name) {
