@@ -271,8 +271,15 @@ static int take_line(struct node_end **end) {
     return err_say(EMFILE, "this process has %d ends open, which is the most", NODE_ENDS);
 }
 
-/* A process that ends in order takes its file along. Of one that dies, or has left an end open, the next sweep takes it: it
- * is what leads the sweep to the files of that end. */
+static uint32_t stays;
+
+void node_stay(void) {
+    atomic_store(&stays, 1);
+}
+
+/* A process that ends in order takes its file along. Of one that dies, or has left something behind, the next sweep takes it: it is what
+ * leads the sweep to the rest. */
+
 __attribute__((destructor)) static void leave(void) {
     const struct node_file *file = node_file();
     for (uint32_t i = 0; file != NULL && i < file->ends; i++) {
@@ -280,7 +287,7 @@ __attribute__((destructor)) static void leave(void) {
             return;
         }
     }
-    if (file != NULL) {
+    if (file != NULL && !atomic_load(&stays)) {
         node_remove(own.id);
     }
 }

@@ -139,6 +139,9 @@ int node_some(unsigned most, int (*seen)(void *context, uint64_t id, bool alive)
 /* Removes the file of a dead node. */
 void node_remove(uint64_t id);
 
+/* This process leaves something behind in the registry: when it ends its node is found dead, and swept with that. */
+void node_stay(void);
+
 /* One open end of some process; end is a copy. Ordered by address. */
 struct node_line {
     const struct node_end *end;

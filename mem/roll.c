@@ -234,22 +234,29 @@ static bool clean_if_needed(struct roll *roll) {
     return (roll->change == NULL || !is_lively(roll)) && clean(roll->dir, roll->lock);
 }
 
+/* What cannot be taken away now is left to a sweep, and a sweep there is where somebody is seen to have died. */
+static void take_away(int dir, const char *file) {
+    if (unlinkat(dir, file, 0) != 0 && errno != ENOENT) {
+        node_stay();
+    }
+}
+
 /* Removes the directory of a locked channel in which nobody is left. Somebody may have come and be waiting for the lock: its
  * file has lost its name then, and he begins again. */
 static void remove_channel(int dir, const char *name) {
     char path[PATH_MOST];
     (void)snprintf(path, sizeof path, "chan/%s", name);
-    (void)unlinkat(dir, "card", 0);
-    (void)unlinkat(dir, "card~", 0);
-    (void)unlinkat(dir, "type", 0);
-    (void)unlinkat(dir, "type~", 0);
-    (void)unlinkat(dir, "choice", 0); /* of auto://, as is sock */
-    (void)unlinkat(dir, "choice~", 0);
-    (void)unlinkat(dir, "sock", 0);
-    (void)unlinkat(dir, "tally", 0); /* see tally.h */
-    (void)unlinkat(dir, "tally~", 0);
+    take_away(dir, "card");
+    take_away(dir, "card~");
+    take_away(dir, "type");
+    take_away(dir, "type~");
+    take_away(dir, "choice"); /* of auto://, as is sock */
+    take_away(dir, "choice~");
+    take_away(dir, "sock");
+    take_away(dir, "tally"); /* see tally.h */
+    take_away(dir, "tally~");
     weave("roll.remove.card");
-    (void)unlinkat(dir, "roll", 0);
+    take_away(dir, "roll");
     weave("roll.remove.roll");
     (void)unlinkat(node_dir(), path, AT_REMOVEDIR);
     weave("roll.remove.after");
@@ -408,7 +415,7 @@ static void remove_files(const struct roll *roll) {
         bool has = i == 0 ? roll->writes : i == 1 ? roll->reads : true, stays = i == 0 || i == 5;
         if (has && !(roll->keeps && stays)) {
             weave("roll.leave.file");
-            (void)unlinkat(roll->dir, finished, 0);
+            take_away(roll->dir, finished);
         }
     }
     /* Then what others have put there in the meantime, see post.h. They count it before they do, and look for the rx behind that. */
@@ -422,7 +429,7 @@ static void remove_files(const struct roll *roll) {
         const char *kind;
         if (roll_parse(entry->d_name, &end, &kind) && end.node == roll->self.node && end.number == roll->self.number &&
             !(roll->keeps && (strcmp(kind, "tx") == 0 || strcmp(kind, "claim") == 0))) {
-            (void)unlinkat(roll->dir, entry->d_name, 0);
+            take_away(roll->dir, entry->d_name);
         }
     }
     if (list != NULL) {
