@@ -87,6 +87,19 @@ static inline void atomic_pause(void) {
 #endif
 }
 
+/* Between two looks at a word that somebody is about to write: the second is not begun before the first is done, and some 20 ns later. What a
+ * processor reads ahead of its turn, and then finds changed, it throws away with all that came behind it; and who looks all the time takes
+ * the line away from the writer in the midst of what he writes there. */
+static inline void atomic_look_again(void) {
+#if defined(__SSE2__)
+    for (int i = 0; i < 6; i++) __builtin_ia32_lfence();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("isb" ::: "memory");
+#else
+    atomic_order();
+#endif
+}
+
 /* On the way of each message: such functions lie side by side, because a system call leaves few pages of code at hand. */
 #define HOT __attribute__((hot))
 

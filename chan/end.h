@@ -186,6 +186,11 @@ static inline bool end_is_keen(const thirl *end, enum mech_way way, thirl_time u
 }
 int end_linger(thirl *, enum mech_way, end_try *, void *arguments);
 
+/* What `wait` is at a first try on the spot: a mechanism that blocks may do so, see end_is_direct; one that spins may look on for a moment. */
+static inline bool end_may_wait(const thirl *end, enum mech_way way, thirl_time until) {
+    return (int)end->patient | ((int)(atomic_peek(&end->way[way].keen) != 0) & (int)(until.ns != 0));
+}
+
 /* As end_do, the first try on the spot: most calls need no other, and behind a sleep in the kernel each return costs 20 ns. Who goes on is
  * counted before the gate opens, so that a close waits for it. */
 static inline int end_do_straight(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_time until) {

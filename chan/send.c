@@ -156,7 +156,7 @@ HOT int thirl_recv(thirl *end, void *buffer, size_t capacity, size_t *size, thir
         struct receiving receiving = {buffer, capacity, size};
         ASIDE(receiving);
         ASIDE(until);
-        int rc = end->recv(end->state, buffer, capacity, size, end->patient);
+        int rc = end->recv(end->state, buffer, capacity, size, end_may_wait(end, MECH_IN, until));
         if (unlikely(rc != 0)) {
             ERRAND_FROM_HERE();
             return recv_on(end, &receiving, until, rc);

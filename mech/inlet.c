@@ -14,6 +14,8 @@
 #include "mem/pace.h"
 #include "mem/run.h"
 
+#define LINGER 64 /* looks, of some 20 ns each */
+
 int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
     in->end = end;
     in->wide = wide_here();
@@ -170,15 +172,31 @@ static __attribute__((noinline)) int recv_with_care(struct shm *end, void *buffe
     return rc;
 }
 
+/* Nothing is there, but will be in a moment: between the looks is nothing else, for whoever comes back by a longer way answers later. While
+ * many come in a row this would take the line from their sender again and again (mem/pace.h). */
+static __attribute__((noinline)) int linger(struct shm *end, void *buffer, size_t capacity, size_t *size) {
+    struct inlet *in = &end->in;
+    const struct lane_head *head = lane_at(&in->lane, in->lane.at);
+    if (in->number - in->caught_up < PACE_RUN) {
+        in->caught_up = in->number;
+        for (unsigned left = LINGER; left != 0 && atomic_load(&head->word) == 0; left--) {
+            atomic_look_again();
+        }
+    }
+    return inlet_recv(end, buffer, capacity, size, false);
+}
+
 /* recv_message for a short one that is there, without a call that would need registers saved. */
 int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait) {
     struct inlet *in = &((struct shm *)shm)->in;
-    (void)wait;
     if (unlikely(!in->straight)) {
         return recv_with_care(shm, buffer, capacity, size);
     }
     const struct lane_head *head = lane_at(&in->lane, in->lane.at);
     uint64_t word = atomic_load(&head->word); /* pairs with lane_commit */
+    if (unlikely(word == 0 && wait)) {
+        return linger(shm, buffer, capacity, size);
+    }
     uint32_t span = (uint32_t)word, bytes = (uint32_t)(word >> 32);
     if (unlikely(bytes > LANE_SHORT || bytes > capacity || !lane_sound(&in->lane, span, bytes))) { /* 0, too */
         return recv_with_care(shm, buffer, capacity, size);

@@ -7,7 +7,8 @@
  * (chan holds that way's gate); calls of different ways may. open and close run alone.
  *
  * A mechanism never waits by itself: a slot that cannot do its work now answers -EAGAIN, and chan asks `arm` for something
- * to wait on. Only where a slot gets wait = true may it block, inside one system call, for at most MECH_SLICE_NS.
+ * to wait on. Only where a slot gets wait = true may it block, inside one system call, for at most MECH_SLICE_NS; recv of one that has
+ * `spin` may look again for a microsecond or two then, because its peer has answered at once of late.
  *
  * Everything that comes from a peer is copied once and checked; a lie is -THIRL_EFORMAT with a sentence, never a crash.
  * Sentences are set with err_say where they are specific; for -EAGAIN no sentence is made, chan knows what to say.
