@@ -304,14 +304,9 @@ static int be_another(void *nothing) {
 }
 
 static int do_users_meet(void *nothing) {
-    char text[8] = "", path[160];
+    char text[8] = "";
     (void)nothing;
-    umask(0);
-    static const char *const below[] = {"", "/node", "/chan"};
-    for (size_t i = 0; i < 3; i++) {
-        (void)snprintf(path, sizeof path, "%s%s", room_path, below[i]);
-        CHECK((mkdir(path, 0777) == 0 || errno == EEXIST) && chmod(path, 0777) == 0);
-    }
+    CHECK(member_open_to_all() == 0);
     pid_t other = room_fork(be_another, NULL);
     thirl *end = have(THIRL_PAIR, "auto://users?mode=0666");
     struct thirl_peer peer = {.size = sizeof peer};

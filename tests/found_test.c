@@ -27,10 +27,8 @@
 #define ENTRIES 4 /* of a channel with one end: card, roll, tx, rx */
 
 static int join_as(struct roll *roll, unsigned mode) {
-    if (node_id() == 0 && node_end_take(&member_line, "shm://x", THIRL_PAIR, true) != 0) return -1;
-    int rc = roll_begin(roll, "shm", "x", ROLL_PAIR, true, true, mode, clock_now() + 10 * CLOCK_S);
-    rc = rc != 0 ? rc : member_files(roll);
-    return rc != 0 ? rc : roll_finish(roll);
+    member_mode = mode;
+    return member_join(roll, "x");
 }
 
 static unsigned mode_of(const char *below) {
@@ -77,21 +75,10 @@ static int come_after(void *nothing) {
     return 0;
 }
 
-static int open_registry(void) {
-    static const char *const below[] = {"", "/node", "/chan"};
-    char path[96];
-    umask(0);
-    for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
-        (void)snprintf(path, sizeof path, "%s%s", room_path, below[i]);
-        CHECK((mkdir(path, 0777) == 0 || errno == EEXIST) && chmod(path, 0777) == 0);
-    }
-    return 0;
-}
-
 static int do_a_dead_maker_is_in_nobodys_way(void *nothing) {
     size_t at = 0, points = 0;
     (void)nothing;
-    CHECK(open_registry() == 0);
+    CHECK(member_open_to_all() == 0);
     for (const char *name; (name = point_next(&at, "found.")) != NULL; points++) {
         CHECK(room_reap(room_fork(make_and_die, (void *)(uintptr_t)name)) == 128 + SIGKILL);
         CHECK(room_run(come_after, NULL) == 0);

@@ -18,6 +18,7 @@
 struct member_board *member_board;
 struct node_end *member_line;
 const char *member_name = "x";
+unsigned member_mode = 0600;
 
 int member_begin(void **state) {
     member_board = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -34,6 +35,17 @@ int member_clear(void **state) {
     (void)state;
     memset(member_board, 0, sizeof *member_board);
     return nftw(room_path, erase, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+int member_open_to_all(void) {
+    static const char *const below[] = {"", "/node", "/chan"};
+    char path[160];
+    umask(0);
+    for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
+        (void)snprintf(path, sizeof path, "%s%s", room_path, below[i]);
+        CHECK((mkdir(path, 0777) == 0 || errno == EEXIST) && chmod(path, 0777) == 0);
+    }
+    return 0;
 }
 
 bool member_wait(const uint32_t *word, uint32_t value) {
@@ -60,7 +72,7 @@ int member_files(const struct roll *roll) {
 int member_join_within(struct roll *roll, const char *name, enum roll_pattern pattern, bool writes, bool reads,
                        int64_t ns) {
     if (node_id() == 0 && node_end_take(&member_line, "shm://x", THIRL_PAIR, true) != 0) return -1;
-    int rc = roll_begin(roll, "shm", name, pattern, writes, reads, 0600, clock_now() + ns);
+    int rc = roll_begin(roll, "shm", name, pattern, writes, reads, member_mode, clock_now() + ns);
     if (rc != 0) return rc;
     rc = member_files(roll);
     if (rc != 0) {

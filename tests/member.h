@@ -20,10 +20,14 @@ extern struct member_board *member_board;
 
 extern struct node_end *member_line; /* of this process, once it has joined the registry */
 extern const char *member_name;      /* of the channel that guests join: "x" */
+extern unsigned member_mode;         /* with which channels are joined: 0600 */
 
 /* The setup of a group, and of each test: the registry is empty. */
 int member_begin(void **state);
 int member_clear(void **state);
+
+/* Makes the registry one for all users, and the umask none. 0 or 1. */
+int member_open_to_all(void);
 
 /* Waits until the word has reached the value; false when that takes longer than 20 s. */
 bool member_wait(const uint32_t *word, uint32_t value);

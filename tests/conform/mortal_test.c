@@ -6,20 +6,21 @@
 
 #define PEERS 12
 
-static void say_one(const struct conform *c, struct peer *stage) {
+/* Opens when it is told to, says or hears one message, and stands until it is killed. */
+static void live(const struct conform *c, struct peer *stage, void (*once)(thirl *, size_t, uint64_t)) {
     uint64_t number = conform_hear(stage);
     thirl *end = conform_open(c, THIRL_PAIR, NULL);
-    conform_send(end, 10 + number, number);
+    once(end, 10 + number, number);
     conform_tell(stage, 0);
-    conform_hear(stage); /* until it is killed */
+    conform_hear(stage);
+}
+
+static void say_one(const struct conform *c, struct peer *stage) {
+    live(c, stage, conform_send);
 }
 
 static void hear_one(const struct conform *c, struct peer *stage) {
-    uint64_t number = conform_hear(stage);
-    thirl *end = conform_open(c, THIRL_PAIR, NULL);
-    conform_recv(end, 10 + number, number);
-    conform_tell(stage, 0);
-    conform_hear(stage);
+    live(c, stage, conform_recv);
 }
 
 static void start_all(struct conform *c, struct peer peer[PEERS], void (*run)(const struct conform *, struct peer *)) {
