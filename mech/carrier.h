@@ -15,10 +15,10 @@
 #ifndef MECH_CARRIER_H
 #define MECH_CARRIER_H
 
-#include <string.h>
 #include <sys/uio.h>
 
 #include "base/atomic.h"
+#include "base/copy.h"
 #include "mech/mech.h"
 
 #define CARRIER_PLACE_MAX 272
@@ -63,6 +63,13 @@ struct carrier_left {
     uint32_t uid; /* whose it is */
 };
 
+/* The two slots that each message needs, see below. A carrier's functions for them are SLOT: a mechanism over it has them inlined into its own, for
+ * behind a system call each return is predicted wrong. */
+#define SLOT __attribute__((hot, always_inline)) static inline
+typedef int carrier_send(void *self, const struct iovec *part, unsigned parts, const struct mech_note *, bool wait);
+typedef int carrier_recv(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *,
+                         bool wait);
+
 struct carrier {
     const char *scheme;
     size_t state_size; /* the engine allocates that much, zeroed, for each instance: the slots' self */
@@ -86,12 +93,12 @@ struct carrier {
     /* Sends the parts as one packet, no larger than facts.packet. note may be NULL; its descriptors stay the caller's.
      * 0; -EAGAIN: no room, or nobody is there yet; -EPIPE: whoever received at that place is gone, and nothing sent there will
      * arrive; -EMSGSIZE: the limit has become smaller, ask for facts again. */
-    int (*send)(void *self, const struct iovec *part, unsigned parts, const struct mech_note *, bool wait);
+    carrier_send *send;
 
     /* Receives one packet into the parts, filling one after the other; together they hold at least facts.packet. *size gets the
      * bytes of the packet. note, if not NULL, is filled in. 0; -EAGAIN; -EIDRM: the queue was removed. A foreign packet that is
      * larger than the parts is never cut in silence: it is taken away, with -EMSGSIZE and *size. */
-    int (*recv)(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *, bool wait);
+    carrier_recv *recv;
 
     /* Has the instance received more than recv has given? Then recv makes no system call, and there may be nothing to sleep on. NULL
      * where it never has. */
@@ -132,28 +139,21 @@ static inline size_t carrier_size(const struct iovec *part, unsigned parts) {
 
 static inline void carrier_gather(void *block, const struct iovec *part, unsigned parts) {
     char *at = block;
-    if (likely(parts == 2 && part[0].iov_len != 0)) { /* a message and its label */
-        memcpy(at, part[0].iov_base, part[0].iov_len);
-        memcpy(at + part[0].iov_len, part[1].iov_base, part[1].iov_len);
-        return;
-    }
     for (unsigned i = 0; i < parts; i++) {
-        if (part[i].iov_len != 0) {
-            memcpy(at, part[i].iov_base, part[i].iov_len);
-            at += part[i].iov_len;
-        }
+        copy_any(at, part[i].iov_base, part[i].iov_len);
+        at += part[i].iov_len;
     }
 }
 
 static inline void carrier_scatter(const struct iovec *part, unsigned parts, const void *block, size_t size) {
     const char *at = block;
-    for (unsigned i = 0; i < parts && size != 0; i++) {
-        size_t some = part[i].iov_len < size ? part[i].iov_len : size;
-        if (some != 0) {
-            memmove(part[i].iov_base, at, some); /* the block may be the last part */
-            at += some;
-            size -= some;
-        }
+    size_t some = part->iov_len < size ? part->iov_len : size;
+    copy_over(part->iov_base, at, some); /* the block may be the last part */
+    for (unsigned i = 1; i < parts && size != some; i++) {
+        at += some;
+        size -= some;
+        some = part[i].iov_len < size ? part[i].iov_len : size;
+        copy_over(part[i].iov_base, at, some);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/copy.h"
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
@@ -126,7 +127,7 @@ static int recv_stream(struct inlet *in, void *buffer, size_t capacity, size_t *
         }
         const char *payload = (const char *)lane_payload(lane_at(&in->lane, in->lane.at)) + in->offset;
         size_t piece = left - in->offset < capacity - got ? left - in->offset : capacity - got;
-        lane_copy((char *)buffer + got, payload, piece);
+        copy_any((char *)buffer + got, payload, piece);
         got += piece;
         in->offset += piece;
         if (in->offset == left) {
@@ -158,7 +159,7 @@ static int recv_message(struct inlet *in, void *buffer, size_t capacity, size_t 
     if (unlikely(*size > capacity)) {
         return -EMSGSIZE;
     }
-    lane_copy(buffer, payload, *size);
+    copy_any(buffer, payload, *size);
     in->number++;
     pass(in, span);
     return 0;
@@ -198,14 +199,14 @@ int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait
         return linger(shm, buffer, capacity, size);
     }
     uint32_t span = (uint32_t)word, bytes = (uint32_t)(word >> 32);
-    if (unlikely(bytes > LANE_SHORT || bytes > capacity || !lane_sound(&in->lane, span, bytes))) { /* 0, too */
+    if (unlikely(bytes > COPY_FEW || bytes > capacity || !lane_sound(&in->lane, span, bytes))) { /* 0, too */
         return recv_with_care(shm, buffer, capacity, size);
     }
     if (likely(in->number - in->caught_up >= PACE_RUN)) {
         lane_fetch(head, span);
     }
     *size = bytes;
-    lane_copy_short(buffer, lane_payload(head), bytes);
+    copy_few(buffer, lane_payload(head), bytes);
     uint64_t at = in->lane.at + span, number = in->number + 1; /* read again, for a register is dearer */
     in->lane.at = at;
     in->number = number;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/copy.h"
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
@@ -34,7 +35,7 @@ int offer_init(struct work *w, const struct thirl_options *options) {
     out->last = out->claim.mask + 1;
     out->within = out->claim.tx.ring - OVERHEAD;
     cargo_init(w, options);
-    out->straight = (w->max < LANE_SHORT ? w->max : LANE_SHORT) + 1;
+    out->straight = (w->max < COPY_FEW ? w->max : COPY_FEW) + 1;
     return 0;
 }
 
@@ -164,7 +165,7 @@ static int send_one(struct work *w, const void *data, size_t size) {
     if (unlikely(!find_room(w, span))) {
         return refuse(w);
     }
-    lane_copy(reserve(out, span, (uint32_t)size, &place), data, size);
+    copy_any(reserve(out, span, (uint32_t)size, &place), data, size);
     show(out, out->number++, place);
     return 0;
 }
@@ -198,7 +199,7 @@ HOT int offer_send(void *self, const void *data, size_t size, size_t *done, bool
     struct lane_head *head = lane_at(&lane, lane.at);
     lane_claim(head, span);
     atomic_poke(&head->word, lane_word(span, (uint32_t)size));
-    lane_copy_short(lane_payload(head), data, size);
+    copy_few(lane_payload(head), data, size);
     out->lane.at = lane.at + span;
     weave("offer.send.before");
     claim_send(&out->claim, out->own->entry, out->number, (uint32_t)((lane.at & lane.mask) / sizeof *head));

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/copy.h"
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/weave.h"
@@ -36,7 +37,7 @@ int outlet_init(struct outlet *out, struct shm *end, const struct thirl_options 
     out->lane = (struct lane){.ring = out->seg.base + out->seg.head, .mask = out->seg.ring - 1};
     lane_begin(&out->lane, 0);
     stow_init(out, pool);
-    out->straight = end->stream ? 0 : (end->max < LANE_SHORT ? end->max : LANE_SHORT) + 1;
+    out->straight = end->stream ? 0 : (end->max < COPY_FEW ? end->max : COPY_FEW) + 1;
     out->wide = wide_here();
     reach_rely(out, false);
     return 0;
@@ -144,7 +145,7 @@ static int send_one(struct outlet *out, const void *data, size_t size) {
     }
     weave("outlet.send.before");
     struct lane_head *head = lane_reserve(&out->lane, span);
-    lane_copy(lane_payload(head), data, size);
+    copy_any(lane_payload(head), data, size);
     weave("outlet.send.written");
     lane_commit(head, span, (uint32_t)size);
     weave("outlet.send.committed");
@@ -199,7 +200,7 @@ int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wai
     }
     weave("outlet.send.before");
     struct lane_head *head = lane_reserve(&out->lane, span);
-    lane_copy_short(lane_payload(head), data, size);
+    copy_few(lane_payload(head), data, size);
     weave("outlet.send.written");
     lane_commit(head, span, (uint32_t)size);
     weave("outlet.send.committed");
@@ -345,7 +346,7 @@ static __attribute__((noinline)) int send_lent(struct outlet *out, const void *h
         return rc;
     }
     memcpy(piece.data, head, first);
-    lane_copy((char *)piece.data + first, data, size);
+    copy_any((char *)piece.data + first, data, size);
     piece.size = first + size;
     return outlet_put(out, &piece);
 }
@@ -360,7 +361,7 @@ int outlet_send_headed(struct outlet *out, const void *head, size_t first, const
     struct lane_head *record = lane_reserve(&out->lane, span);
     char *payload = lane_payload(record);
     memcpy(payload, head, first);
-    lane_copy(payload + first, data, size);
+    copy_any(payload + first, data, size);
     weave("outlet.headed.written");
     lane_commit(record, span, (uint32_t)whole);
     weave("outlet.headed.committed");

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/copy.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/futex.h"
@@ -313,7 +314,7 @@ HOT int toil_recv(void *self, void *buffer, size_t capacity, size_t *size, bool 
     int rc = find(w, capacity, &job);
     *size = job.is.size;
     if (likely(rc == 0)) {
-        lane_copy(buffer, job.is.data, job.is.size);
+        copy_any(buffer, job.is.data, job.is.size);
         hold(&w->in, &job);
     }
     if (unlikely(w->lamp.fifo >= 0)) {
@@ -330,7 +331,7 @@ int toil_recv_many(void *self, void *buffer, size_t capacity, struct iovec *mess
     finish_held(w);
     while (n < most && used <= capacity && (rc = find(w, capacity - used, &job)) == 0) {
         char *to = (char *)buffer + used;
-        lane_copy(to, job.is.data, job.is.size);
+        copy_any(to, job.is.data, job.is.size);
         messages[n++] = (struct iovec){to, job.is.size};
         used += ((size_t)job.is.size + 7) & ~(size_t)7;
         hold(&w->in, &job);

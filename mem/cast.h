@@ -23,6 +23,7 @@
 #ifndef MEM_CAST_H
 #define MEM_CAST_H
 
+#include "base/copy.h"
 #include "base/layout.h"
 #include "mem/lane.h"
 
@@ -101,7 +102,7 @@ static inline void cast_move(void *to, const void *from, size_t size, bool out) 
 #else
 static inline void cast_move(void *to, const void *from, size_t size, bool out) {
     (void)out;
-    lane_copy(to, from, size);
+    copy_any(to, from, size);
 }
 #endif
 

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/copy.h"
 #include "base/err.h"
 #include "base/weave.h"
 
@@ -38,7 +39,7 @@ static void fill(void *to, const void *from, size_t size) {
         atomic_poke((char *)to + i, ((const char *)from)[i]);
     }
 #else
-    lane_copy(to, from, size);
+    copy_any(to, from, size);
 #endif
 }
 

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "base/copy.h"
 #include "base/layout.h"
 #include "include/thirl/thirl.h"
 #include "mem/lane.h"
@@ -69,7 +70,7 @@ static inline unsigned char *cell_slot(const struct cell *cell, uint64_t number)
 /* Writes a value of at most max bytes; it is this thread's turn. Returns its number. */
 uint64_t cell_write(struct cell *, const void *data, size_t size);
 
-/* A data race by the letter: what it yields is thrown away unless `now` says that there was none. small: of LANE_SHORT at most. */
+/* A data race by the letter: what it yields is thrown away unless `now` says that there was none. small: of COPY_FEW at most. */
 static inline void cell_copy(void *to, const void *from, size_t size, bool small) {
 #if defined(__SANITIZE_THREAD__)
     (void)small;
@@ -78,7 +79,7 @@ static inline void cell_copy(void *to, const void *from, size_t size, bool small
     }
 #else
     if (small) {
-        lane_copy_short(to, from, size);
+        copy_few(to, from, size);
     } else {
         memcpy(to, from, size);
     }
@@ -95,7 +96,7 @@ static inline int cell_read(const struct cell *cell, void *buffer, size_t capaci
         }
         uint64_t bytes = atomic_peek(&cell->head->bytes[v % CELL_SLOTS]);
         if (likely(bytes <= capacity && bytes <= cell->max)) {
-            cell_copy(buffer, cell_slot(cell, v), (size_t)bytes, bytes <= LANE_SHORT);
+            cell_copy(buffer, cell_slot(cell, v), (size_t)bytes, bytes <= COPY_FEW);
         }
         atomic_fence_loads(); /* pairs with the fence in cell_write */
         if (likely(atomic_peek(&cell->head->now) - v <= CELL_SLOTS - 2)) {

@@ -9,6 +9,7 @@
 
 #include <sys/uio.h>
 
+#include "base/copy.h"
 #include "base/weave.h"
 #include "base/wide.h"
 #include "mem/lane.h"
@@ -36,7 +37,7 @@ run_write_same(struct lane *lane, const struct iovec *messages, size_t count, si
         if (wide) {
             wide_line(lane_payload(head), next->iov_base);
         } else {
-            lane_copy_short(lane_payload(head), next->iov_base, size);
+            copy_few(lane_payload(head), next->iov_base, size);
         }
         at += span;
         next++;
@@ -56,7 +57,7 @@ static inline size_t run_write_uneven(struct lane *lane, const struct iovec *mes
         struct lane_head *head = lane_at(lane, lane->at);
         lane_claim(head, span);
         atomic_poke(&head->word, lane_word(step, (uint32_t)size));
-        lane_copy_short(lane_payload(head), messages[n].iov_base, size);
+        copy_few(lane_payload(head), messages[n].iov_base, size);
         lane->at += step;
         n++;
     } while (n < count && messages[n].iov_len == size && lane->at < stop && !run_is_even(lane, span));
@@ -82,7 +83,7 @@ static inline size_t run_write_alike(struct lane *lane, const struct iovec *mess
 
 /* Where a short message may begin: not behind `end`, and so that it fits whatever is added to keep the next one whole. */
 static inline uint64_t run_last_place(const struct lane *lane, uint64_t end) {
-    const uint64_t most = lane_span(LANE_SHORT) + CACHE_LINE + sizeof(struct lane_head);
+    const uint64_t most = lane_span(COPY_FEW) + CACHE_LINE + sizeof(struct lane_head);
     uint64_t place = lane->limit > most ? lane->limit - most : 0;
     return place < end ? place : end;
 }
@@ -95,7 +96,7 @@ static inline size_t run_write(struct lane *lane, const struct iovec *messages, 
     size_t n = 0;
     while (n < count && lane->at < end) {
         size_t size = messages[n].iov_len;
-        if (likely(n != 0 && size <= LANE_SHORT && size <= most && lane->at < stop)) {
+        if (likely(n != 0 && size <= COPY_FEW && size <= most && lane->at < stop)) {
             n += run_write_alike(lane, messages + n, count - n, size, stop, wide);
             continue;
         }
@@ -108,7 +109,7 @@ static inline size_t run_write(struct lane *lane, const struct iovec *messages, 
         uint64_t word = lane_word(span, (uint32_t)size);
         *first = n == 0 ? word : *first;
         atomic_poke(&head->word, n == 0 ? 0 : word); /* the first one's keeps them all back */
-        lane_copy(lane_payload(head), messages[n].iov_base, size);
+        copy_any(lane_payload(head), messages[n].iov_base, size);
         lane->at += span;
         n++;
     }
@@ -139,7 +140,7 @@ run_read_same(struct lane *lane, uint64_t word, size_t size, char *to, struct io
         if (wide) {
             wide_line(to, lane_payload(head));
         } else {
-            lane_copy(to, lane_payload(head), size);
+            copy_any(to, lane_payload(head), size);
         }
         *next++ = (struct iovec){to, size};
         to += step;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "base/copy.h"
 #include "base/weave.h"
 #include "include/thirl/thirl.h"
 #include "mem/lane.h"
@@ -147,7 +148,7 @@ static void write_out(unsigned char *to, const void *from, size_t size) {
         atomic_poke(to + i, ((const unsigned char *)from)[i]);
     }
 #else
-    lane_copy(to, from, size);
+    copy_any(to, from, size);
 #endif
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/copy.h"
 #include "base/err.h"
 #include "base/futex.h"
 #include "base/proc.h"
@@ -233,7 +234,7 @@ static inline uint64_t smaller(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
-/* One try, of up to `most` bytes; brief: at most LANE_SHORT. */
+/* One try, of up to `most` bytes; brief: at most COPY_FEW. */
 static inline __attribute__((always_inline)) int get_once(const thirl_state *state, void *buffer, size_t capacity,
                                                           uint64_t most, bool brief, size_t *size, uint64_t *version) {
     const struct cell_head *head = state->cell.head;
@@ -256,10 +257,10 @@ __attribute__((noinline)) static int get_large(const thirl_state *state, void *b
     return get_once(state, buffer, capacity, state->cell.max, false, size, version);
 }
 
-/* Of any size up to LANE_SHORT. */
+/* Of any size up to COPY_FEW. */
 __attribute__((noinline)) static int get_short(const thirl_state *state, void *buffer, size_t capacity, size_t *size,
                                                uint64_t *version) {
-    return get_once(state, buffer, capacity, LANE_SHORT, true, size, version);
+    return get_once(state, buffer, capacity, COPY_FEW, true, size, version);
 }
 
 /* The same without a call, whose stores would stand in line with those of the value; so do the answers, unless they are there before. */
@@ -285,7 +286,7 @@ HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_
         return get(state, buffer, capacity, size, version);
     }
     /* The buffer, for its size costs no look at anything: who reads small values seldom has a large one. */
-    if (capacity > LANE_SHORT) {
+    if (capacity > COPY_FEW) {
         return state->wide != 0 ? get_wide(state, buffer, capacity, size, version)
                                 : get_large(state, buffer, capacity, size, version);
     }
@@ -297,7 +298,7 @@ HOT int thirl_state_get(thirl_state *state, void *buffer, size_t capacity, size_
     }
     if (bytes == 8) {
         cell_copy(buffer, slot, 8, true);
-    } else if (bytes > LANE_SHORT / 2) {
+    } else if (bytes > COPY_FEW / 2) {
         cell_copy(buffer, slot, (size_t)bytes, true);
     } else { /* takes more registers, and for each of them a store and a load */
         return get_short(state, buffer, capacity, size, version);

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "base/copy.h"
 #include "mem/lane.h"
 #include "tests/room.h"
 
@@ -289,7 +290,7 @@ static void carries_between_threads(void **state) {
     assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
-/* ---- lane_copy ---- */
+/* ---- copy_any ---- */
 
 static void copies_exactly(void **state) {
     unsigned char from[340], to[340], wanted[340];
@@ -301,7 +302,7 @@ static void copies_exactly(void **state) {
             memset(to, 0xcc, sizeof to);
             memset(wanted, 0xcc, sizeof wanted);
             memcpy(wanted + 8 + b, from + a, size);
-            lane_copy(to + 8 + b, from + a, size);
+            copy_any(to + 8 + b, from + a, size);
             assert_memory_equal(to, wanted, sizeof to);
         }
     }
@@ -309,7 +310,7 @@ static void copies_exactly(void **state) {
         memset(big, (int)size, BIG);
         unsigned char *copy = malloc(size); /* just as large, for the sanitizers */
         assert_non_null(copy);
-        lane_copy(copy, big, size);
+        copy_any(copy, big, size);
         assert_memory_equal(copy, big, size);
         free(copy);
     }
@@ -317,7 +318,7 @@ static void copies_exactly(void **state) {
         unsigned char *exact = malloc(size), *copy = malloc(size);
         assert_true(exact != NULL && copy != NULL);
         memset(exact, (int)size, size);
-        lane_copy(copy, exact, size);
+        copy_any(copy, exact, size);
         assert_memory_equal(copy, exact, size);
         free(exact);
         free(copy);
