@@ -23,16 +23,16 @@
 #define DEAR_MOST 64u            /* so many waits in a row, and the peer does not do as this one, */
 #define DEAR_REST 1024u          /* who leaves it alone for so many waits */
 #define FLOW 4u                  /* so many messages that need not be waited for, and more are coming */
-#define STREAK 4u      /* waits as foreseen that were over after one yield: the peer is on this very processor, */
-#define STREAK_MOST 8u /* and one that was not takes half of what is known away */
-#define DOUBT 16u      /* one wait in so many tries first all the same */
+#define STREAK_MOST 8u           /* a wait that was not as foreseen takes half of what is known away */
+#define DOUBT 16u                /* one wait in so many tries first all the same */
 
-bool haste_before(struct haste *h) {
-    if (h->streak < STREAK || h->run != h->usual || h->shun != 0 || ++h->waits % DOUBT == 0) {
+bool haste_foresees(struct haste *h) {
+    if (h->run != h->usual || h->shun != 0 || ++h->waits % DOUBT == 0) {
         return false;
     }
+    bool brief = haste_yield(h);
     h->run = 0;
-    return haste_yield(h);
+    return brief;
 }
 
 unsigned haste_allowance(struct haste *h) {
@@ -64,8 +64,13 @@ static bool judge(struct haste *h, int64_t took, int64_t worth) {
     return false;
 }
 
+/* What a wait may take that is for so many messages: the other side has to take them, or to send as many. */
+static int64_t worth(unsigned messages) {
+    return messages * WAKE_NS;
+}
+
 bool haste_yield(struct haste *h) {
-    return judge(h, yield(), 0);
+    return judge(h, yield(), worth(h->run));
 }
 
 /* Gives up the processor; and if nobody else wanted it, and more is coming, time. What giving it up took. */
@@ -78,13 +83,13 @@ static int64_t make_way(bool coming) {
 }
 
 bool haste_give_way(struct haste *h, bool coming) {
-    return judge(h, make_way(coming), 0);
+    return judge(h, make_way(coming), worth(h->run));
 }
 
 void haste_lead(struct haste *h, unsigned messages, bool coming) {
-    bool worth = h->led == 0 || judge(h, h->led, messages * WAKE_NS);
+    bool good = h->led == 0 || judge(h, h->led, worth(messages));
     h->led = 0;
-    if (worth && !haste_is_off(h)) {
+    if (good && !haste_is_off(h)) {
         h->led = make_way(coming);
     }
 }
@@ -104,7 +109,7 @@ void haste_learn(struct haste *h, unsigned which) {
 }
 
 void haste_found(struct haste *h, const struct haste_wait *w) {
-    h->dear = clock_now() - w->began > DEAR_NS ? h->dear + 1 : 0;
+    h->dear = clock_now() - w->began > DEAR_NS + worth(h->run) ? h->dear + 1 : 0;
     if (h->dear == DEAR_MOST) {
         h->dear = 0;
         h->shun = DEAR_REST;

@@ -14,6 +14,7 @@
 #include "base/atomic.h"
 
 #define HASTE_LEAST 3u
+#define HASTE_STREAK 4u /* waits as foreseen that were over after one yield: the peer is on this very processor */
 #define HASTE_MOST 512u /* together about what a wake-up on another processor costs */
 
 struct haste { /* zeroed, or quiet: never tries again */
@@ -42,7 +43,10 @@ struct haste_wait {
 };
 
 /* Is about to try, and may wait: gives up the processor first, and says so, where a try would most likely fail. */
-bool haste_before(struct haste *);
+bool haste_foresees(struct haste *);
+static inline bool haste_before(struct haste *h) {
+    return unlikely(h->streak >= HASTE_STREAK) && haste_foresees(h);
+}
 
 /* The first try has succeeded without that. */
 static inline void haste_direct(struct haste *h) {
@@ -51,8 +55,10 @@ static inline void haste_direct(struct haste *h) {
 
 /* Nothing is to be hoped for in this wait, which is counted: sleep without a try. */
 static inline bool haste_is_off(struct haste *h) {
-    h->shun -= h->shun != 0;
-    return h->quiet || h->shun != 0;
+    if (likely(h->shun == 0)) {
+        return h->quiet;
+    }
+    return --h->shun != 0 || h->quiet;
 }
 
 /* The first try has failed: how often may it be done in this wait? */

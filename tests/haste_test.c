@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "mech/haste.h"
 
 static unsigned yields;
@@ -102,6 +103,25 @@ static void test_shuns(void **state) {
     held_up = true;
     assert_false(haste_yield(&h));
     assert_in_range(h.shun, 8, 64);
+}
+
+/* Whoever empties a long queue takes his time: that is no third program, and giving way to him stays right. */
+static void test_long_queue(void **state) {
+    struct haste full = {0}, few = {0};
+    (void)state;
+    held_up = true;
+    unsigned early = foreseen(&full, 200, 40);
+    assert_true(early > 25);
+    assert_int_equal(full.shun, 0);
+    for (unsigned i = 0; i < 70; i++) { /* nor is it dear to wait for him */
+        struct haste_wait w = {.patient = true, .tries = 1, .began = clock_now() - 300 * CLOCK_US};
+        full.run = 200;
+        haste_found(&full, &w);
+    }
+    assert_int_equal(full.shun, 0);
+    (void)foreseen(&few, 2, 40);
+    assert_true(few.shun != 0);
+    held_up = false;
 }
 
 /* A sender who is let get ahead may take long, if it sends enough meanwhile; else somebody else had the processor. */
@@ -233,9 +253,9 @@ static void test_quiet(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_foresees), cmocka_unit_test(test_doubts), cmocka_unit_test(test_shuns),
-        cmocka_unit_test(test_leads),    cmocka_unit_test(test_waits),  cmocka_unit_test(test_flows),
-        cmocka_unit_test(test_dear),     cmocka_unit_test(test_quiet),
+        cmocka_unit_test(test_foresees),   cmocka_unit_test(test_doubts), cmocka_unit_test(test_shuns),
+        cmocka_unit_test(test_long_queue), cmocka_unit_test(test_leads),  cmocka_unit_test(test_waits),
+        cmocka_unit_test(test_flows),      cmocka_unit_test(test_dear),   cmocka_unit_test(test_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
