@@ -98,12 +98,39 @@ static void whole_messages(void **state) {
     }
 }
 
+/* Behind a large piece there may be padding, which its sender puts there as far as the packet goes; behind a small one there is none. */
+static void padding(void **state) {
+    unsigned char wire[FRAG_TAIL];
+    struct frag_label label = {FRAG_DATA, 1, 2, 3, 4, 0, 0, 100000}, out;
+    const uint64_t kind = frag_kind(FRAG_DATA);
+    (void)state;
+    for (size_t size = FRAG_LARGE - 70; size < FRAG_LARGE + 200; size++) {
+        label.total = (uint32_t)size;
+        size_t tail = frag_tail(wire, &label, size, 100000), pad = tail - FRAG_LABEL;
+        assert_true(size > FRAG_LARGE ? (size + tail) % 64 == 0 && pad <= FRAG_PAD : pad == 0);
+        assert_int_equal(frag_read(wire + pad, size + tail, &out), 0);
+        assert_true(frag_size(&out) == size && frag_read_whole(wire + pad, size + pad, kind, &out) &&
+                    out.total == size);
+        for (size_t more = 0; more < 70; more++) {
+            bool fits = more == 0 || (size > FRAG_LARGE && more <= FRAG_PAD);
+            assert_int_equal(frag_read(wire + pad, size + more + FRAG_LABEL, &out), fits ? 0 : -THIRL_EFORMAT);
+            assert_int_equal(frag_read_whole(wire + pad, size + more, kind, &out), fits);
+        }
+        assert_int_equal(frag_read(wire + pad, size - 1 + FRAG_LABEL, &out), -THIRL_EFORMAT);
+        assert_false(frag_read_whole(wire + pad, size - 1, kind, &out));
+        for (size_t room = 0; room < 70; room++) { /* no packet gets larger than it may be */
+            tail = frag_tail(wire, &label, size, size + FRAG_LABEL + room);
+            assert_true(tail <= FRAG_LABEL + room && tail <= pad + FRAG_LABEL);
+        }
+    }
+}
+
 static void label_layout(void **state) {
     (void)state;
     const struct frag_label label = {FRAG_DATA, 0x0807060504030201, 0x14131211, 0x24232221, 0x34333231, 0x44, 0x20,
                                      0x10};
     const unsigned char expected[FRAG_LABEL] = {
-        0x9d, 't',  'h',  'q',  2,    1,    0,    0,    1,    2, 3, 4, 5,    6, 7, 8, 0x11, 0x12, 0x13, 0x14,
+        0x9d, 't',  'h',  'q',  3,    1,    0,    0,    1,    2, 3, 4, 5,    6, 7, 8, 0x11, 0x12, 0x13, 0x14,
         0x21, 0x22, 0x23, 0x24, 0x31, 0x32, 0x33, 0x34, 0x44, 0, 0, 0, 0x20, 0, 0, 0, 0x10, 0,    0,    0};
     unsigned char wire[FRAG_LABEL];
     frag_write(wire, &label);
@@ -151,7 +178,7 @@ static void head_lies(void **state) {
     wire[0] ^= 1;
     wire[4]++;
     assert_int_equal(frag_read(wire, FRAG_LABEL + 10, &out), -THIRL_EVERSION);
-    assert_non_null(strstr(thirl_why(), "version 2"));
+    assert_non_null(strstr(thirl_why(), "version 3"));
 }
 
 static void joins_in_any_order(void **state) {
@@ -352,6 +379,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(head_round_trip),
         cmocka_unit_test(whole_messages),
+        cmocka_unit_test(padding),
         cmocka_unit_test(label_layout),
         cmocka_unit_test(head_lies),
         cmocka_unit_test(joins_in_any_order),

@@ -11,31 +11,10 @@
 
 #include "base/err.h"
 
-static const unsigned char magic[4] = {0x9d, 't', 'h', 'q'};
-
-static inline void store32(unsigned char *out, uint32_t value) {
-    value = htole32(value);
-    memcpy(out, &value, sizeof value);
-}
-
 static inline uint32_t fetch32(const unsigned char *in) {
     uint32_t value;
     memcpy(&value, in, sizeof value);
     return le32toh(value);
-}
-
-HOT void frag_write(unsigned char out[FRAG_LABEL], const struct frag_label *label) {
-    const unsigned char kind[4] = {FRAG_VERSION, label->type};
-    uint64_t node = htole64(label->node);
-    memcpy(out, magic, sizeof magic);
-    memcpy(out + 4, kind, sizeof kind);
-    memcpy(out + 8, &node, sizeof node);
-    store32(out + 16, label->end);
-    store32(out + 20, label->packet);
-    store32(out + 24, label->message);
-    store32(out + 28, label->total);
-    store32(out + 32, label->offset);
-    store32(out + 36, label->piece);
 }
 
 static inline int check(const struct frag_label *label, size_t size) {
@@ -48,7 +27,7 @@ static inline int check(const struct frag_label *label, size_t size) {
         return err_say(THIRL_EFORMAT, "a packet contradicts itself (byte %u of %u, in pieces of %u)", label->offset,
                        label->total, label->piece);
     }
-    if (size - FRAG_LABEL != frag_size(label)) {
+    if (!frag_fits(size - FRAG_LABEL, frag_size(label))) {
         return err_say(THIRL_EFORMAT, "a packet of %zu bytes brings %zu of its message and should bring %zu", size,
                        size - FRAG_LABEL, frag_size(label));
     }
@@ -64,6 +43,7 @@ uint64_t frag_kind(uint8_t type) {
 }
 
 HOT int frag_read(const unsigned char *in, size_t size, struct frag_label *label) {
+    static const unsigned char magic[] = {FRAG_MAGIC};
     if (unlikely(size < FRAG_LABEL || memcmp(in, magic, sizeof magic) != 0)) {
         return err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's: whoever sent it needs the raw form (?raw)",
                        size);

@@ -18,8 +18,12 @@
 #include "base/atomic.h"
 #include "include/thirl/thirl.h"
 
-#define FRAG_LABEL 40             /* bytes behind each piece, which so is aligned on its whole way */
-#define FRAG_VERSION 2            /* of everything in this file */
+#define FRAG_LABEL 40 /* bytes behind each piece, which so is aligned on its whole way */
+#define FRAG_MAGIC 0x9d, 't', 'h', 'q'
+#define FRAG_LARGE 8192 /* bytes: between a larger piece and its label there may be */
+#define FRAG_PAD 63     /* so many, of which nothing is said */
+#define FRAG_TAIL (FRAG_PAD + FRAG_LABEL)
+#define FRAG_VERSION 3            /* of everything in this file */
 #define FRAG_SIZE_MAX 0x7fffffffu /* largest message */
 #define FRAG_PARTS 32             /* unfinished messages that one receiver puts together at the same time */
 #define FRAG_SENDERS 64           /* senders whose packets are counted */
@@ -52,7 +56,34 @@ struct frag_label {
     uint32_t piece;   /* bytes of each piece but the last; not 0 */
 };
 
-void frag_write(unsigned char out[FRAG_LABEL], const struct frag_label *);
+static inline void frag_write(unsigned char out[FRAG_LABEL], const struct frag_label *label) {
+    const unsigned char kind[8] = {FRAG_MAGIC, FRAG_VERSION, label->type};
+    const uint64_t node = htole64(label->node);
+    const uint32_t word[6] = {htole32(label->end),   htole32(label->packet), htole32(label->message),
+                              htole32(label->total), htole32(label->offset), htole32(label->piece)};
+    memcpy(out, kind, sizeof kind);
+    memcpy(out + 8, &node, sizeof node);
+    memcpy(out + 16, word, sizeof word);
+}
+
+/* Can a piece of that size be what stands before a label, in so many bytes? */
+static inline bool frag_fits(size_t bytes, size_t piece) {
+    return bytes == piece || (piece > FRAG_LARGE && bytes - piece <= FRAG_PAD);
+}
+
+/* All that stands behind that piece in a packet of `packet` bytes at most; its bytes. Large packets have whole lines: a kernel that copies what
+ * lies on lines to where it lies on lines again takes a twelfth less time for 64 KiB. */
+static inline size_t frag_tail(unsigned char out[FRAG_TAIL], const struct frag_label *label, size_t piece,
+                               size_t packet) {
+    size_t pad = 0;
+    if (unlikely(piece > FRAG_LARGE)) {
+        pad = -(piece + FRAG_LABEL) % (FRAG_PAD + 1);
+        pad = pad < packet - piece - FRAG_LABEL ? pad : packet - piece - FRAG_LABEL;
+        memset(out, 0, pad);
+    }
+    frag_write(out + pad, label);
+    return pad + FRAG_LABEL;
+}
 
 /* Of a packet of `size` bytes, whose label, the last of them, is at `in` if there are that many. 0; -THIRL_EFORMAT: it is not thirl's, or
  * lies; -THIRL_EVERSION naming both. */
@@ -62,7 +93,7 @@ int frag_read(const unsigned char *in, size_t size, struct frag_label *);
 uint64_t frag_kind(uint8_t type);
 
 /* Of a packet whose label is at `in`, behind `size` bytes: is it a whole message whose label begins so? Then frag_read would say 0 and the same
- * label; else there is none. Inlined, for most packets are. */
+ * label; else there is none. label->total has its bytes. Inlined, for most packets are. */
 static inline __attribute__((always_inline)) bool frag_read_whole(const unsigned char *in, size_t size, uint64_t kind,
                                                                   struct frag_label *label) {
     uint64_t begins;
@@ -78,8 +109,8 @@ static inline __attribute__((always_inline)) bool frag_read_whole(const unsigned
     label->total = le32toh(word[3]);
     label->offset = le32toh(word[4]);
     label->piece = le32toh(word[5]);
-    return begins == kind && label->node != 0 && label->total == size && label->offset == 0 && label->piece != 0 &&
-           size <= label->piece && size <= FRAG_SIZE_MAX;
+    return begins == kind && label->node != 0 && frag_fits(size, label->total) && label->offset == 0 &&
+           label->piece != 0 && label->total <= label->piece && label->total <= FRAG_SIZE_MAX;
 }
 
 /* Bytes of the payload of that packet. */

@@ -55,7 +55,7 @@ static void take(struct frag *frag, const uint8_t *payload, const uint8_t *behin
         must((rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION) && !built);
         return;
     }
-    must(frag_size(&label) == size - FRAG_LABEL);
+    must(frag_fits(size - FRAG_LABEL, frag_size(&label)));
     if (frag_came_before(frag, &label) || frag_is_whole(&label) || label.type != FRAG_DATA) {
         return;
     }
