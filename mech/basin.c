@@ -10,7 +10,6 @@
 #include "base/err.h"
 #include "base/weave.h"
 #include "mech/duct.h"
-#include "mech/quick.h"
 
 #define STRANGERS_MAX 64 /* packets of nobody that one call throws away */
 
@@ -142,12 +141,9 @@ static int tell(struct duct *d, int fate, size_t *size) {
                    d->address, who, (unsigned long long)taken);
 }
 
-/* A message has been handed over. */
-static int count(struct duct *d, int rc) {
-    if (likely(rc == 0)) {
-        atomic_store(&d->page->from.taken, d->page->from.taken + 1); /* pairs with taken_of in spout.c */
-    }
-    return rc;
+/* A message, or packet of a stream, has been handed over. */
+static void count(struct duct *d) {
+    atomic_store(&d->page->from.taken, d->page->from.taken + 1); /* pairs with taken_of in spout.c */
 }
 
 /* A stream takes of a packet what fits, and the rest later. */
@@ -165,18 +161,25 @@ static int give_bytes(struct duct *d, void *buffer, size_t capacity, size_t *siz
         if (in->q.in.frag.whole != NULL) {
             frag_free(&in->q.in.frag);
         }
-        return count(d, 0);
+        count(d);
     }
     return 0;
 }
 
-static inline int draw(struct duct *d, void *buffer, size_t capacity, size_t *size, bool wait) {
+/* One try at the inbox, or what it has shown already. */
+static int draw(struct duct *d, void *buffer, size_t capacity, size_t *size, bool wait) {
     struct basin *in = &d->in;
-    if (likely(!d->stream)) {
-        return count(d, quick_recv(&in->q, buffer, capacity, size, wait));
+    if (in->q.in.aside.node != 0 && !in->bound) {
+        return DRAW_STRANGER;
     }
-    int rc = in->q.in.held ? -EMSGSIZE : queue_recv(&in->q, buffer, capacity, size, wait);
-    return rc == -EMSGSIZE ? give_bytes(d, buffer, capacity, size) : count(d, rc);
+    int rc = d->stream && in->q.in.held ? -EMSGSIZE : queue_recv(&in->q, buffer, capacity, size, wait);
+    if (d->stream && rc == -EMSGSIZE) {
+        return give_bytes(d, buffer, capacity, size);
+    }
+    if (rc == 0) {
+        count(d);
+    }
+    return rc;
 }
 
 /* A packet of somebody who is not the peer: the next one's, or nobody's. 0: draw again. */
@@ -194,26 +197,22 @@ static int meet_stranger(struct duct *d, size_t *size) {
     return 0;
 }
 
-static int receive(struct duct *d, void *buffer, size_t capacity, size_t *size, bool wait) {
+/* A try has said rc: is that all, or must it look on? */
+int duct_receive_on(struct duct *d, void *buffer, size_t capacity, size_t *size, int rc, bool wait) {
     struct basin *in = &d->in;
     int fate = 0;
     for (int i = 0; i < STRANGERS_MAX; i++) {
-        int rc =
-            in->q.in.aside.node != 0 && !in->bound ? DRAW_STRANGER : draw(d, buffer, capacity, size, wait && fate == 0);
         if (rc == DRAW_STRANGER) {
             rc = meet_stranger(d, size);
             if (rc != 0) {
                 return rc;
             }
-            continue;
-        }
-        if (rc != -EAGAIN && rc != DRAW_NOTE) {
+        } else if (rc != -EAGAIN && rc != DRAW_NOTE) {
             return rc;
-        }
-        if (rc == DRAW_NOTE && in->bound) {
-            confine(d);
-        }
-        if (in->bound) {
+        } else if (in->bound) {
+            if (rc == DRAW_NOTE) {
+                confine(d);
+            }
             if (fate != 0 && rc == -EAGAIN) {
                 return tell(d, fate, size); /* it was over before the inbox was seen empty */
             }
@@ -232,15 +231,17 @@ static int receive(struct duct *d, void *buffer, size_t capacity, size_t *size, 
         if (rc == -EAGAIN && fate == 0) {
             return -EAGAIN;
         }
+        rc = draw(d, buffer, capacity, size, wait && fate == 0);
     }
     return -EAGAIN;
 }
 
-HOT int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
     struct duct *d = self;
     struct basin *in = &d->in;
-    int rc = unlikely(in->final != 0) ? say_final(d, size) : receive(d, buffer, capacity, size, wait);
-    if (unlikely(d->epoll >= 0)) {
+    int rc = in->final != 0 ? say_final(d, size)
+                            : duct_receive_on(d, buffer, capacity, size, draw(d, buffer, capacity, size, wait), wait);
+    if (d->epoll >= 0) {
         bool more = draw_holds(&in->q) || in->q.in.aside.node != 0 || in->final != 0;
         more = more || (in->bound && duct_fate(&in->peer, false) != 0) || (d->carrier->silent && rc != -EAGAIN);
         duct_relight(d, more, in->bound ? &in->peer : NULL);

@@ -26,20 +26,9 @@ int carried_flush(void *self, uint64_t *left) {
     return (c->is_queue ? queue_flush : duct_flush)(&c->as, left);
 }
 
-HOT int carried_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
-    struct carried *c = self;
-    return c->is_queue ? queue_send(&c->as, data, size, done, wait) : duct_send(&c->as, data, size, done, wait);
-}
-
 int carried_settle(void *self, const void *data, size_t size, size_t done) {
     struct carried *c = self;
     return (c->is_queue ? queue_settle : duct_settle)(&c->as, data, size, done);
-}
-
-HOT int carried_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
-    struct carried *c = self;
-    return c->is_queue ? queue_recv(&c->as, buffer, capacity, size, wait)
-                       : duct_recv(&c->as, buffer, capacity, size, wait);
 }
 
 /* A duct keeps all messages in one order: its limits say that there are no priorities, and chan refuses them. */

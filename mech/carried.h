@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * A mechanism over a carrier: PUSH and PULL are a queue, the other roles a duct. CARRIED_OPEN(name) makes the slots that need
- * carrier_name; CARRIED_SLOTS(name) are the fields of its struct mech, but for scheme, summary, queue and blocks.
+ * carrier_name and its send_slot and recv_slot; CARRIED_SLOTS(name) are the fields of its struct mech, but for scheme, summary, queue and blocks.
  */
 #ifndef MECH_CARRIED_H
 #define MECH_CARRIED_H
 
 #include "mech/duct.h"
-#include "mech/queue.h"
+#include "mech/quick.h"
 
 struct carried {
     bool is_queue;
@@ -23,9 +23,7 @@ int carried_open(struct carried *, const struct carrier *, const struct mech_ope
 void carried_close(void *self);
 void carried_deinit(void *self);
 int carried_flush(void *self, uint64_t *left);
-int carried_send(void *self, const void *data, size_t size, size_t *done, bool wait);
 int carried_settle(void *self, const void *data, size_t size, size_t done);
-int carried_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
 int carried_send_noted(void *self, const void *data, size_t size, size_t *done, const struct mech_note *, bool wait);
 int carried_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *, bool wait);
 int carried_look(void *self, enum mech_way);
@@ -35,21 +33,47 @@ int carried_fd(void *self, enum mech_way, int *fd);
 void carried_limits(void *self, struct thirl_limits *);
 int carried_peer(void *self, struct thirl_peer *);
 
+/* The slots send and recv, with those of the carrier inlined. */
+static inline __attribute__((always_inline)) int carried_send(struct carried *c, carrier_send *send, const void *data,
+                                                              size_t size, size_t *done, bool wait) {
+    struct duct *d = &c->as.duct;
+    if (unlikely(!c->is_queue && !duct_sends(d, size))) {
+        return duct_send(d, data, size, done, wait);
+    }
+    int rc = quick_send(c->is_queue ? &c->as.queue : &d->out.q, send, data, size, done, wait);
+    return c->is_queue ? rc : duct_sent(d, rc, wait);
+}
+
+static inline __attribute__((always_inline)) int carried_recv(struct carried *c, carrier_recv *recv, void *buffer,
+                                                              size_t capacity, size_t *size, bool wait) {
+    struct duct *d = &c->as.duct;
+    if (unlikely(!c->is_queue && !duct_receives(d))) {
+        return duct_recv(d, buffer, capacity, size, wait);
+    }
+    int rc = quick_recv(c->is_queue ? &c->as.queue : &d->in.q, recv, buffer, capacity, size, wait);
+    return c->is_queue ? rc : duct_received(d, buffer, capacity, size, rc, wait);
+}
+
 #define CARRIED_OPEN(name)                                                                                             \
     static int open_end(void *self, const struct mech_open *open) {                                                    \
         return carried_open(self, &carrier_##name, open);                                                              \
     }                                                                                                                  \
     static void claims(struct thirl_limits *limits) {                                                                  \
         queue_claims(&carrier_##name, limits);                                                                         \
+    }                                                                                                                  \
+    HOT static int send_end(void *self, const void *data, size_t size, size_t *done, bool wait) {                      \
+        return carried_send(self, send_slot, data, size, done, wait);                                                  \
+    }                                                                                                                  \
+    HOT static int recv_end(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {                      \
+        return carried_recv(self, recv_slot, buffer, capacity, size, wait);                                            \
     }
 
 #define CARRIED_SLOTS(name)                                                                                            \
     .state_size = sizeof(struct carried),                                                                              \
     .roles = 1u << THIRL_PAIR | 1u << THIRL_WRITE | 1u << THIRL_READ | 1u << THIRL_PUSH | 1u << THIRL_PULL,            \
     .raw = true, .registry = true, .crc = true, .carrier = &carrier_##name, .open = open_end, .close = carried_close,  \
-    .deinit = carried_deinit, .flush = carried_flush, .send = carried_send, .settle = carried_settle,                  \
-    .recv = carried_recv, .send_noted = carried_send_noted, .recv_noted = carried_recv_noted, .look = carried_look,    \
-    .arm = carried_arm, .disarm = carried_disarm, .fd = carried_fd, .limits = carried_limits, .claims = claims,        \
-    .peer = carried_peer
+    .deinit = carried_deinit, .flush = carried_flush, .send = send_end, .settle = carried_settle, .recv = recv_end,    \
+    .send_noted = carried_send_noted, .recv_noted = carried_recv_noted, .look = carried_look, .arm = carried_arm,      \
+    .disarm = carried_disarm, .fd = carried_fd, .limits = carried_limits, .claims = claims, .peer = carried_peer
 
 #endif

@@ -284,8 +284,7 @@ static int aim_again(struct dgram *g) {
     return rc != -ENOENT ? rc : g->fixed ? -EPIPE : -EAGAIN;
 }
 
-HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
-                         bool wait) {
+SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
     struct dgram *g = self;
     int rc = likely(g->aimed) ? 0 : aim_again(g);
     (void)note;
@@ -398,8 +397,8 @@ static inline __attribute__((always_inline)) ssize_t recv_one(struct dgram *g, c
     return got;
 }
 
-HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                         bool wait) {
+SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                   bool wait) {
     struct dgram *g = self;
     for (int i = 0; i < STRANGERS; i++) {
         bool welcome = true;

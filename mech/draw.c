@@ -296,7 +296,7 @@ static int judge(struct queue *q, const struct drawing *to, struct joining *join
     }
     if (in->only != NULL && label.type == FRAG_DATA &&
         (label.node != in->only->node || label.end != in->only->number)) {
-        return set_aside(q, &at, &label, size - FRAG_LABEL);
+        return set_aside(q, &at, &label, frag_size(&label));
     }
     if (unlikely(join->have != 0)) {
         return continues(join, &label) ? join_piece(q, to, join, &label) : interrupt(q, to, join, &at, &label);
@@ -405,7 +405,7 @@ HOT int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size
 }
 
 HOT int queue_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
-    return quick_recv(self, buffer, capacity, size, wait);
+    return quick_recv(self, ((struct queue *)self)->carrier->recv, buffer, capacity, size, wait);
 }
 
 int draw_on(struct queue *q, void *buffer, size_t capacity, size_t *size, int rc, size_t got, bool wait) {

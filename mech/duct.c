@@ -111,14 +111,11 @@ bool duct_met(struct duct *d, struct duct_peer *place, struct duct_peer *peer) {
     return met;
 }
 
-HOT int duct_fate(struct duct_peer *peer, bool sure) {
-    if (unlikely(atomic_load(&peer->page->left) != 0)) { /* pairs with the store in duct_close */
+int duct_fate(struct duct_peer *peer, bool sure) {
+    if (atomic_load(&peer->page->left) != 0) { /* pairs with the store in duct_close */
         return -THIRL_ECLOSED;
     }
-    if (likely(!sure && !peer->dead && !node_peer_doubtful(&peer->node))) {
-        return 0;
-    }
-    if (!peer->dead && node_peer_alive(&peer->node)) {
+    if ((!sure && duct_stands(peer)) || (!peer->dead && node_peer_alive(&peer->node))) {
         return 0;
     }
     /* It may have closed its end just before it died. */

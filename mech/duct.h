@@ -94,6 +94,7 @@ int duct_flush(void *self, uint64_t *left);
 int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait);
 int duct_settle(void *self, const void *data, size_t size, size_t done);
 int duct_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
+
 /* What carries that way now; NULL: nothing. */
 struct queue *duct_queue(struct duct *, enum mech_way);
 
@@ -113,9 +114,38 @@ void duct_part(struct duct_peer *);
 void duct_introduce(struct duct *, struct duct_peer *place, const struct roll_end *);
 bool duct_met(struct duct *, struct duct_peer *place, struct duct_peer *peer);
 
-/* Has that peer left (-THIRL_ECLOSED) or died (-THIRL_EPEERDIED)? 0: neither. Costs nothing as long as nothing has changed;
- * sure: ask the kernel even so. */
+/* Has that peer left (-THIRL_ECLOSED) or died (-THIRL_EPEERDIED)? 0: neither. sure: ask the kernel even if nothing has changed. */
 int duct_fate(struct duct_peer *, bool sure);
+
+/* Has nothing changed? Then duct_fate would say 0, unless it is to be sure. */
+static inline bool duct_stands(const struct duct_peer *peer) {
+    return atomic_load(&peer->page->left) == 0 && /* pairs with the store in duct_close */
+           !peer->dead && !node_peer_doubtful(&peer->node);
+}
+
+/* Can a message go straight, by quick.h through the queue of the half? Then duct_sent says what its slot says of it, and likewise where one is to be
+ * received. */
+static inline bool duct_sends(const struct duct *d, size_t size) {
+    return d->out.linked && d->out.final == 0 && duct_stands(&d->out.peer) && size <= d->max && !d->stream &&
+           d->epoll < 0;
+}
+int duct_refused(struct duct *, int rc, bool wait);
+static inline int duct_sent(struct duct *d, int rc, bool wait) {
+    d->out.sent += rc == 0;
+    return likely(rc == 0) ? 0 : duct_refused(d, rc, wait);
+}
+
+static inline bool duct_receives(const struct duct *d) {
+    return d->in.final == 0 && !d->stream && d->epoll < 0 && d->in.q.in.aside.node == 0;
+}
+int duct_receive_on(struct duct *, void *buffer, size_t capacity, size_t *size, int rc, bool wait);
+static inline int duct_received(struct duct *d, void *buffer, size_t capacity, size_t *size, int rc, bool wait) {
+    if (likely(rc == 0)) {
+        atomic_store(&d->page->from.taken, d->page->from.taken + 1); /* pairs with taken_of in spout.c */
+        return 0;
+    }
+    return duct_receive_on(d, buffer, capacity, size, rc, wait);
+}
 
 /* Does its death not show by itself, in a word that costs nothing to look at? */
 static inline bool duct_hides(const struct duct_peer *peer) {

@@ -171,8 +171,7 @@ static struct timespec slice_end(bool wait) {
     return until;
 }
 
-HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
-                         bool wait) {
+SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
     struct mq *q = self;
     size_t size = carrier_size(part, parts);
     const void *data = parts == 1 ? part->iov_base : q->block;
@@ -194,8 +193,8 @@ HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, c
                : err_system(errno, "the message queue cannot be sent to");
 }
 
-HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                         bool wait) {
+SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                   bool wait) {
     struct mq *q = self;
     bool straight = part->iov_len >= q->packet;
     unsigned priority = 0;

@@ -62,11 +62,11 @@ HOT static int send_pieces(struct queue *q, const void *data, size_t size, size_
     const struct mech_note urgent = {.priority = out->priority};
     int64_t until = 0;
     do {
-        unsigned char wire[FRAG_LABEL];
+        unsigned char wire[FRAG_TAIL];
         out->label.offset = (uint32_t)*done;
-        frag_write(wire, &out->label);
         size_t piece = frag_size(&out->label);
-        const struct iovec part[] = {{(char *)(uintptr_t)data + *done, piece}, {wire, FRAG_LABEL}};
+        const struct iovec part[] = {{(char *)(uintptr_t)data + *done, piece},
+                                     {wire, frag_tail(wire, &out->label, piece, q->facts.packet)}};
         int rc = q->carrier->send(q->carried, part, 2, note != NULL ? note : &urgent, wait);
         if (unlikely(rc != 0)) {
             out->busy = *done != 0;
@@ -112,7 +112,7 @@ HOT int queue_send_noted(void *self, const void *data, size_t size, size_t *done
 }
 
 HOT int queue_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
-    return quick_send(self, data, size, done, wait);
+    return quick_send(self, ((struct queue *)self)->carrier->send, data, size, done, wait);
 }
 
 int push_refused(struct queue *q, size_t size, int rc) {

@@ -10,7 +10,6 @@
 #include "base/err.h"
 #include "base/weave.h"
 #include "mech/duct.h"
-#include "mech/quick.h"
 
 static uint64_t taken_of(const struct duct *d) {
     const struct spout *out = &d->out;
@@ -142,14 +141,14 @@ int spout_find(struct duct *d) {
 
 static int ready(struct duct *d) {
     struct spout *out = &d->out;
-    if (unlikely(out->final != 0)) {
+    if (out->final != 0) {
         return err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", d->address, out->peer.who);
     }
-    if (unlikely(!out->linked)) {
+    if (!out->linked) {
         return spout_find(d);
     }
     int fate = duct_fate(&out->peer, false);
-    return likely(fate == 0) ? 0 : tell(d, fate);
+    return fate == 0 ? 0 : tell(d, fate);
 }
 
 /* Bytes leave in packets of their own: a reader takes what there is. */
@@ -171,23 +170,30 @@ static int send_bytes(struct duct *d, const char *data, size_t size, size_t *don
     return rc;
 }
 
-HOT int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
+/* A try has not sent it: is there still anybody? */
+int duct_refused(struct duct *d, int rc, bool wait) {
+    struct duct_peer *peer = &d->out.peer;
+    if (rc == -EAGAIN || rc == -EPIPE) {
+        int fate = duct_fate(peer, (wait && d->carrier->blocks) || rc == -EPIPE || duct_hides(peer));
+        return fate != 0 ? tell(d, fate) : -EAGAIN;
+    }
+    return rc;
+}
+
+int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
     struct duct *d = self;
     struct spout *out = &d->out;
-    if (unlikely(!d->stream && size > d->max)) {
+    if (size > d->max && !d->stream) {
         return err_say(EMSGSIZE, "%s: a message of %zu bytes is larger than the %llu that this end carries (?max)",
                        d->address, size, (unsigned long long)d->max);
     }
     int rc = ready(d);
-    if (likely(rc == 0)) {
-        rc = d->stream ? send_bytes(d, data, size, done, wait) : quick_send(&out->q, data, size, done, wait);
+    if (rc == 0) {
+        rc = d->stream ? send_bytes(d, data, size, done, wait) : queue_send(&out->q, data, size, done, wait);
         out->sent += rc == 0 && !d->stream;
-        if (unlikely(rc == -EAGAIN || rc == -EPIPE)) {
-            int fate = duct_fate(&out->peer, (wait && d->carrier->blocks) || rc == -EPIPE || duct_hides(&out->peer));
-            rc = fate != 0 ? tell(d, fate) : -EAGAIN;
-        }
+        rc = rc == 0 ? 0 : duct_refused(d, rc, wait);
     }
-    if (unlikely(d->epoll >= 0 && !d->receives)) {
+    if (d->epoll >= 0 && !d->receives) {
         duct_relight(d, out->final != 0 || (rc == 0 && d->carrier->silent), out->linked ? &out->peer : NULL);
     }
     return rc;

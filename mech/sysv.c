@@ -337,8 +337,7 @@ static __attribute__((noinline)) int say_gone(const struct sysv *s, int code) {
                             s->id);
 }
 
-HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
-                         bool wait) {
+SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
     struct sysv *s = self;
     size_t size = carrier_size(part, parts);
     if (size > s->size) {
@@ -380,8 +379,8 @@ static __attribute__((noinline)) int take_away(struct sysv *s, size_t *size) {
     return got >= 0 ? -EMSGSIZE : errno == ENOMSG || errno == EINTR ? -EAGAIN : say_gone(s, errno);
 }
 
-HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                         bool wait) {
+SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                   bool wait) {
     struct sysv *s = self;
     struct haste_wait w = haste_begin(&s->haste, wait);
     ssize_t got;

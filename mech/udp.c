@@ -19,7 +19,7 @@
 #include "base/weave.h"
 #include "mech/gram.h"
 #include "mech/host.h"
-#include "mech/queue.h"
+#include "mech/quick.h"
 #include "mech/tray.h"
 
 #define HEADS_4 28u /* of IP and UDP, before each datagram */
@@ -242,8 +242,7 @@ static bool is_old_news(int code) {
            code == ENOPROTOOPT || code == EPROTO;
 }
 
-HOT static int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note,
-                         bool wait) {
+SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
     struct udp *u = self;
     (void)note;
     for (int i = 0; i < OLD_NEWS; i++) {
@@ -309,8 +308,8 @@ static __attribute__((noinline)) ssize_t recv_several(struct udp *u, const struc
     return got;
 }
 
-HOT static int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                         bool wait) {
+SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
+                   bool wait) {
     struct udp *u = self;
     bool several = tray_is_due(u->tray);
     if (unlikely(several && wait)) {
@@ -392,6 +391,14 @@ static void claims(struct thirl_limits *limits) {
     queue_claims(&carrier_udp, limits);
 }
 
+HOT static int send_end(void *self, const void *data, size_t size, size_t *done, bool wait) {
+    return quick_send(self, send_slot, data, size, done, wait);
+}
+
+HOT static int recv_end(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
+    return quick_recv(self, recv_slot, buffer, capacity, size, wait);
+}
+
 static int64_t disarm(void *self, enum mech_way way) {
     (void)self;
     (void)way;
@@ -463,9 +470,9 @@ const struct mech mech_group = {
     .close = queue_close,
     .deinit = queue_deinit,
     .flush = queue_flush,
-    .send = queue_send,
+    .send = send_end,
     .settle = queue_settle,
-    .recv = queue_recv,
+    .recv = recv_end,
     .send_noted = queue_send_noted,
     .recv_noted = queue_recv_noted,
     .skip = skip,
@@ -493,9 +500,9 @@ const struct mech mech_udp = {
     .close = queue_close,
     .deinit = queue_deinit,
     .flush = queue_flush,
-    .send = queue_send,
+    .send = send_end,
     .settle = queue_settle,
-    .recv = queue_recv,
+    .recv = recv_end,
     .send_noted = queue_send_noted,
     .recv_noted = queue_recv_noted,
     .look = queue_look,

@@ -200,7 +200,7 @@ static void act(void) {
     switch (what % 4) {
     case 0:
     case 1:
-        rc = what % 4 == 0 ? carried_recv(&s.end, buffer, capacity, &size, false)
+        rc = what % 4 == 0 ? carried_recv(&s.end, recv_one, buffer, capacity, &size, false)
                            : carried_recv_noted(&s.end, buffer, capacity, &size, &note, false);
         must(rc != 0 || size <= capacity);
         must(rc != -EMSGSIZE || size > capacity);
@@ -212,7 +212,7 @@ static void act(void) {
         break;
     default:
         if ((s.kind & (QUEUE | STREAM)) == 0) {
-            rc = carried_send(&s.end, message, capacity % sizeof message, &done, false);
+            rc = carried_send(&s.end, send_one, message, capacity % sizeof message, &done, false);
             must(rc != -EAGAIN || done == 0 || carried_settle(&s.end, message, capacity % sizeof message, done) == 0);
             (void)carried_flush(&s.end, &left_over);
         }
