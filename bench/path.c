@@ -18,6 +18,7 @@
 struct walk {
     thirl *out, *in, *more[READERS]; /* besides in; up to the first NULL */
     thirl_mutex *mutex;
+    thirl_time until; /* THIRL_NOW while they meet: one thread is both */
 };
 
 typedef int step(struct walk *);
@@ -27,7 +28,7 @@ static unsigned char data[SIZE] = "a message";
 static int copy(struct walk *walk) {
     unsigned char got[SIZE];
     size_t size;
-    return thirl_send(walk->out, data, SIZE, THIRL_NOW) || thirl_recv(walk->in, got, SIZE, &size, THIRL_NOW);
+    return thirl_send(walk->out, data, SIZE, walk->until) || thirl_recv(walk->in, got, SIZE, &size, walk->until);
 }
 
 static int publish(struct walk *walk) {
@@ -69,18 +70,22 @@ static const struct path {
     const char *name, *address;
     enum thirl_role out, in;
     step *go;
-    unsigned readers; /* how many take what was sent, uncounted; 0: the step does it */
+    unsigned readers;    /* how many take what was sent, uncounted; 0: the step does it */
+    const char *options; /* of the address, more of them */
 } paths[] = {
-    {"lane-copy", "shm://", THIRL_PAIR, THIRL_PAIR, copy, 0},
-    {"lane-place", "shm://", THIRL_PAIR, THIRL_PAIR, place, 0},
-    {"publish-copy", "shm://", THIRL_PUB, THIRL_SUB, copy, 0},
-    {"queue-copy", "shm://", THIRL_PUSH, THIRL_PULL, copy, 0},
-    {"call", "shm://", THIRL_CALL, THIRL_SERVE, ask, 0},
-    {"mutex", NULL, THIRL_PAIR, THIRL_PAIR, lock, 0},
-    {"unix-copy", "unix://@", THIRL_PAIR, THIRL_PAIR, copy, 0},
-    {"publish-to-1", "shm://", THIRL_PUB, THIRL_SUB, publish, 1},
-    {"publish-to-8", "shm://", THIRL_PUB, THIRL_SUB, publish, 8},
-    {"publish-to-64", "shm://", THIRL_PUB, THIRL_SUB, publish, 64},
+    {"lane-copy", "shm://", THIRL_PAIR, THIRL_PAIR, copy, 0, ""},
+    {"lane-place", "shm://", THIRL_PAIR, THIRL_PAIR, place, 0, ""},
+    {"publish-copy", "shm://", THIRL_PUB, THIRL_SUB, copy, 0, ""},
+    {"queue-copy", "shm://", THIRL_PUSH, THIRL_PULL, copy, 0, ""},
+    {"call", "shm://", THIRL_CALL, THIRL_SERVE, ask, 0, ""},
+    {"mutex", NULL, THIRL_PAIR, THIRL_PAIR, lock, 0, ""},
+    {"unix-copy", "unix://@", THIRL_PAIR, THIRL_PAIR, copy, 0, ""},
+    {"datagram-copy", "unix://@", THIRL_PAIR, THIRL_PAIR, copy, 0, "&type=datagram"},
+    {"mq-copy", "mq://", THIRL_PAIR, THIRL_PAIR, copy, 0, ""},
+    {"sysv-copy", "sysv://", THIRL_PAIR, THIRL_PAIR, copy, 0, ""},
+    {"publish-to-1", "shm://", THIRL_PUB, THIRL_SUB, publish, 1, ""},
+    {"publish-to-8", "shm://", THIRL_PUB, THIRL_SUB, publish, 8, ""},
+    {"publish-to-64", "shm://", THIRL_PUB, THIRL_SUB, publish, 64, ""},
 };
 
 /* Its name is what a simulator collects by: never inlined. */
@@ -127,7 +132,8 @@ static int walk_path(const struct path *path, struct walk *walk, uint64_t count)
         walk->mutex = &mutex;
         return thirl_mutex_init(&mutex, 0) || path->go(walk) || path_counted(path->go, walk, count);
     }
-    (void)snprintf(address, sizeof address, "%sthirl-path-%d?wait=sleep", path->address, (int)getpid());
+    (void)snprintf(address, sizeof address, "%sthirl-path-%d?wait=sleep%s", path->address, (int)getpid(),
+                   path->options);
     if (thirl_open(&walk->in, path->in, address, NULL) || thirl_open(&walk->out, path->out, address, NULL)) {
         return -1;
     }
@@ -144,12 +150,13 @@ static int walk_path(const struct path *path, struct walk *walk, uint64_t count)
     for (int i = 0; i < 100; i++) {
         rc = path->go(walk);
     }
+    walk->until = THIRL_NEVER;
     return rc || path_counted(path->go, walk, count);
 }
 
 int path_go(const char *name, uint64_t count) {
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-        struct walk walk = {0};
+        struct walk walk = {.until = THIRL_NOW};
         if (strcmp(paths[i].name, name) != 0) {
             continue;
         }
