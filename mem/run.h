@@ -18,9 +18,9 @@
 
 /* ---- writing ---- */
 
-/* Do records of that span fill the lines without a gap, from here on? Then each step is as long as the span. */
+/* Do records of that span fill the lines without a gap, from here on? Then each step is as long as the span. What divides a line is a power of two. */
 static inline bool run_is_even(const struct lane *lane, uint32_t span) {
-    return span > CACHE_LINE || (CACHE_LINE % span == 0 && lane->at % span == 0);
+    return span > CACHE_LINE || ((span & (span - 1)) == 0 && (lane->at & (span - 1)) == 0);
 }
 
 /* Writes short messages of one size, end to end, the first of which fits, as far as they reach and begin before stop. Their number. Behind
