@@ -21,21 +21,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-#ifndef RWF_NOSIGNAL
-#define RWF_NOSIGNAL 0x00000100 /* Linux 6.18 */
-#endif
-
-#ifndef __GLIBC__ /* other C libraries may lack these */
-#include <sys/syscall.h>
-#ifndef RWF_NOWAIT
-#define RWF_NOWAIT 0x00000008
-#endif
-#define preadv2(fd, parts, count, at, flags)                                                                           \
-    syscall(SYS_preadv2, fd, parts, (long)(count), (long)(at), -1L, (long)(flags))
-#define pwritev2(fd, parts, count, at, flags)                                                                          \
-    syscall(SYS_pwritev2, fd, parts, (long)(count), (long)(at), -1L, (long)(flags))
-#endif
-
 #define SIZE_MAX_USUAL (UINT64_C(1) << 20)
 
 int tube_own(int *fd, int access) {
@@ -91,10 +76,10 @@ static ssize_t write_quietly(int fd, const struct iovec *parts, int count, int f
 }
 
 /* Which flags this kernel knows is learnt from its refusals; a pipe that somebody spliced into no longer knows NOWAIT. */
-static uint32_t has_nosignal = 1;
+uint32_t tube_nosignal = 1;
 
 static ssize_t write_flagged(int fd, const struct iovec *parts, int count, int flags) {
-    if (likely(atomic_peek(&has_nosignal))) {
+    if (likely(atomic_peek(&tube_nosignal))) {
         ssize_t went = pwritev2(fd, parts, count, -1, flags | RWF_NOSIGNAL);
         if (likely(went >= 0)) {
             return went;
@@ -104,20 +89,14 @@ static ssize_t write_flagged(int fd, const struct iovec *parts, int count, int f
         }
         went = write_quietly(fd, parts, count, flags);
         if (went >= 0 || went == -EAGAIN || went == -EPIPE) {
-            atomic_poke(&has_nosignal, 0); /* it was that flag */
+            atomic_poke(&tube_nosignal, 0); /* it was that flag */
         }
         return went;
     }
     return write_quietly(fd, parts, count, flags);
 }
 
-HOT ssize_t tube_write(int fd, const struct iovec *parts, int count, bool shared) {
-    if (likely(!shared && atomic_peek(&has_nosignal))) {
-        ssize_t went = pwritev2(fd, parts, count, -1, RWF_NOSIGNAL);
-        if (likely(went >= 0 || (errno != EOPNOTSUPP && errno != EINVAL))) {
-            return likely(went >= 0) ? went : -errno;
-        }
-    }
+ssize_t tube_write(int fd, const struct iovec *parts, int count, bool shared) {
     if (!shared) {
         return write_flagged(fd, parts, count, 0);
     }

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "base/atomic.h"
+#include "base/copy.h"
 #include "base/gate.h"
 #include "base/tube.h"
 #include "mech/haste.h"
@@ -220,16 +221,14 @@ static inline __attribute__((always_inline)) int link_send(struct link *l, const
     size_t total = l->ahead + size;
     if (size <= LINK_SMALL_MAX) {
         memcpy(l->small, l->front, FRAME_HEAD);
-        if (size != 0) {
-            memcpy(l->small + FRAME_HEAD, data, size);
-        }
-        went = l->terms.pipes ? tube_write(l->out, &(struct iovec){l->small, total}, 1, false)
+        copy_any(l->small + FRAME_HEAD, data, size);
+        went = l->terms.pipes ? tube_send(l->out, &(struct iovec){l->small, total}, 1)
                               : send(l->fd, l->small, total, flags);
     } else {
         struct iovec parts[2] = {{l->front, l->ahead},
                                  {(void *)(uintptr_t)data, size < LINK_CALL_MAX ? size : LINK_CALL_MAX}};
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-        went = l->terms.pipes ? tube_write(l->out, parts, 2, false) : sendmsg(l->fd, &message, flags);
+        went = l->terms.pipes ? tube_send(l->out, parts, 2) : sendmsg(l->fd, &message, flags);
     }
     if (unlikely(went != (ssize_t)total)) {
         return link_send_on(l, data, size, done, wait, went);

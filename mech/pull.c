@@ -473,9 +473,7 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
         const unsigned char *payload = l->box.data + l->box.from + front;
         note_size(l, head.size);
         if (likely(have >= head.size)) {
-            if (head.size) {
-                memcpy(buffer, payload, head.size);
-            }
+            copy_any(buffer, payload, head.size);
             frame_box_drop(&l->box, front + head.size);
             l->partial = false;
             l->number_in++;
