@@ -25,7 +25,7 @@
 
 #define LINK_CALL_MAX                                                                                                  \
     ((size_t)256 << 10) /* bytes handed to one system call, which may wait a slice for each part of them */
-#define LINK_SMALL_MAX ((size_t)2048)     /* frames up to this are put together and sent by one plain send */
+#define LINK_SMALL_MAX ((size_t)8192)     /* frames up to this are put together and sent by one plain send */
 #define LINK_BATCH_MAX ((size_t)32 << 10) /* and many of them up to that */
 #define LINK_HEAD_ROOM 48 /* of the send buffer, besides a packet's payload: the kernel's part and our mark */
 #define LINK_PACKET_MAX ((size_t)1 << 20) /* larger packets need kernel memory that is seldom free in one piece */

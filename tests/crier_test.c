@@ -28,7 +28,7 @@ static char buffer[4096];
 static void everybody_gets_all(void **state) {
     crew_at(*state, NULL);
     thirl *pub = crew_open(THIRL_PUB), *sub[3] = {crew_open(THIRL_SUB), crew_open(THIRL_SUB), crew_open(THIRL_SUB)};
-    static const size_t sizes[] = {8, 9, 64, 2000, 2048, 4096, 30000, 100};
+    static const size_t sizes[] = {8, 9, 64, 2000, 8192, 8193, 30000, 100};
     size_t size = 7;
     for (uint64_t n = 0; n < 400; n++) {
         assert_int_equal(crew_send(pub, n, sizes[n % 8], THIRL_NOW), 0);

@@ -86,7 +86,7 @@ static void each_message_to_one(void **state) {
         int rc = thirl_peer(push, &peer); /* lets them in */
         assert_true((rc == 0 || rc == -ENOTCONN) && clock_now() < until);
     }
-    static const size_t sizes[] = {8, 100, 2048, 2049, 40000, 300000};
+    static const size_t sizes[] = {8, 100, 8192, 8193, 40000, 300000};
     for (uint64_t n = 0; n < 300; n++) {
         assert_int_equal(crew_send(push, n, sizes[n % 6], LONG), 0);
     }

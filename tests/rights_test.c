@@ -62,7 +62,7 @@ static unsigned open_now(void) {
 }
 
 static size_t size_of(unsigned i) {
-    static const size_t sizes[] = {1, 0, 64, 3000, 20000, 90000, 8, 2040, 2048, 17, 300000, 5};
+    static const size_t sizes[] = {1, 0, 64, 3000, 20000, 90000, 8, 8184, 8192, 17, 300000, 5};
     size_t size = sizes[i % 12];
     return kind == 1 && size > 90000 ? 90000 : size;
 }

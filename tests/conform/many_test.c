@@ -177,7 +177,7 @@ static void tells_of_a_death(struct conform *c) {
     must_be(thirl_close(&end, THIRL_NOW) >= 0, 1);
 }
 
-static const size_t mixed[] = {5, 0, 3000, 17, 50000, 1, 2048, 2049, 64, 64, 0, 30000};
+static const size_t mixed[] = {5, 0, 3000, 17, 50000, 1, 8192, 8193, 64, 64, 0, 30000};
 #define MIXED (sizeof mixed / sizeof *mixed)
 
 static void take_mixed(const struct conform *c, struct peer *stage) {
