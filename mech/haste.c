@@ -27,7 +27,7 @@
 #define DOUBT 16u                /* one wait in so many tries first all the same */
 
 bool haste_foresees(struct haste *h) {
-    if (h->run != h->usual || h->shun != 0 || ++h->waits % DOUBT == 0) {
+    if (h->shun != 0 || ++h->waits % DOUBT == 0) {
         return false;
     }
     bool brief = haste_yield(h);

@@ -45,7 +45,7 @@ struct haste_wait {
 /* Is about to try, and may wait: gives up the processor first, and says so, where a try would most likely fail. */
 bool haste_foresees(struct haste *);
 static inline bool haste_before(struct haste *h) {
-    return unlikely(h->streak >= HASTE_STREAK) && haste_foresees(h);
+    return unlikely(h->run == h->usual) && h->streak >= HASTE_STREAK && haste_foresees(h);
 }
 
 /* The first try has succeeded without that. */
