@@ -405,7 +405,8 @@ HOT int queue_recv_noted(void *self, void *buffer, size_t capacity, size_t *size
 }
 
 HOT int queue_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
-    return quick_recv(self, ((struct queue *)self)->carrier->recv, buffer, capacity, size, wait);
+    struct queue *q = self;
+    return quick_recv(q, q->carrier->recv, buffer, capacity, size, wait);
 }
 
 int draw_on(struct queue *q, void *buffer, size_t capacity, size_t *size, int rc, size_t got, bool wait) {

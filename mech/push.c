@@ -112,7 +112,8 @@ HOT int queue_send_noted(void *self, const void *data, size_t size, size_t *done
 }
 
 HOT int queue_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
-    return quick_send(self, ((struct queue *)self)->carrier->send, data, size, done, wait);
+    struct queue *q = self;
+    return quick_send(q, q->carrier->send, data, size, done, wait);
 }
 
 int push_refused(struct queue *q, size_t size, int rc) {

@@ -15,7 +15,6 @@
 
 #include <cmocka.h>
 
-#include "base/copy.h"
 #include "mem/lane.h"
 #include "tests/room.h"
 
@@ -290,47 +289,11 @@ static void carries_between_threads(void **state) {
     assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
-/* ---- copy_any ---- */
-
-static void copies_exactly(void **state) {
-    unsigned char from[340], to[340], wanted[340];
-    (void)state;
-    for (size_t i = 0; i < sizeof from; i++) from[i] = (unsigned char)room_dice(256);
-    for (size_t size = 0; size <= 300; size++) {
-        for (size_t a = 0; a < 16; a++) {
-            size_t b = (a * 5 + size) % 16;
-            memset(to, 0xcc, sizeof to);
-            memset(wanted, 0xcc, sizeof wanted);
-            memcpy(wanted + 8 + b, from + a, size);
-            copy_any(to + 8 + b, from + a, size);
-            assert_memory_equal(to, wanted, sizeof to);
-        }
-    }
-    for (size_t size = 301; size < BIG; size = size * 2 + 7) {
-        memset(big, (int)size, BIG);
-        unsigned char *copy = malloc(size); /* just as large, for the sanitizers */
-        assert_non_null(copy);
-        copy_any(copy, big, size);
-        assert_memory_equal(copy, big, size);
-        free(copy);
-    }
-    for (size_t size = 1; size <= 80; size++) {
-        unsigned char *exact = malloc(size), *copy = malloc(size);
-        assert_true(exact != NULL && copy != NULL);
-        memset(exact, (int)size, size);
-        copy_any(copy, exact, size);
-        assert_memory_equal(copy, exact, size);
-        free(exact);
-        free(copy);
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(carries_all_sizes),    cmocka_unit_test(carries_large_ones),
         cmocka_unit_test(behaves_like_a_queue), cmocka_unit_test(stops_before_the_unfinished),
         cmocka_unit_test(finds_damage),         cmocka_unit_test(carries_between_threads),
-        cmocka_unit_test(copies_exactly),
     };
     return cmocka_run_group_tests(tests, make_rings, NULL);
 }

@@ -72,7 +72,7 @@ static inline bool frag_fits(size_t bytes, size_t piece) {
 }
 
 /* All that stands behind that piece in a packet of `packet` bytes at most; its bytes. Large packets have whole lines: a kernel that copies what
- * lies on lines to where it lies on lines again takes a twelfth less time for 64 KiB. */
+ * lies on lines to where it lies on lines again takes less time for it. */
 static inline size_t frag_tail(unsigned char out[FRAG_TAIL], const struct frag_label *label, size_t piece,
                                size_t packet) {
     size_t pad = 0;
