@@ -18,8 +18,10 @@
 
 #include <cmocka.h>
 
+#include "base/fd.h"
 #include "include/thirl/advise.h"
 #include "mech/costs.h"
+#include "tests/quota.h"
 #include "tests/room.h"
 
 #define HEAD "thirl-costs 1\n"
@@ -293,6 +295,7 @@ static void addresses_can_be_opened(void **state) {
     unsigned opened = 0;
     (void)state;
     (void)snprintf(name, sizeof name, "advise-%d", (int)getpid());
+    int quota = quota_take(false);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         for (uint32_t across = THIRL_ACROSS_USER; across <= THIRL_ACROSS_CONTAINERS; across++) {
             struct list list = {.count = 0};
@@ -320,6 +323,7 @@ static void addresses_can_be_opened(void **state) {
             }
         }
     }
+    fd_close(&quota);
     assert_true(opened >= 60);
 }
 

@@ -35,6 +35,7 @@ serves() {
     [ "$first $second" = "one two" ]
 }
 
+share_queues
 for loop in epoll uv glib uring; do
     if [ ! -x "$BUILD/example/loop-$loop" ]; then
         skip "loop-$loop is not built: its library is not here"
