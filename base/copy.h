@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/atomic.h"
+
 typedef uint64_t copy_words __attribute__((vector_size(16), aligned(1), may_alias));
 
 #define COPY_FEW 64 /* bytes: what is no larger is copied without a call */
@@ -55,7 +57,7 @@ static inline void copy_few(void *to, const void *from, size_t size) {
 
 /* memcpy, and memmove, of any size; of none, either may be NULL. */
 static inline void copy_any(void *to, const void *from, size_t size) {
-    if (size > COPY_FEW) {
+    if (unlikely(size > COPY_FEW)) {
         memcpy(to, from, size);
     } else {
         copy_few(to, from, size);
@@ -63,7 +65,7 @@ static inline void copy_any(void *to, const void *from, size_t size) {
 }
 
 static inline void copy_over(void *to, const void *from, size_t size) {
-    if (size > COPY_FEW) {
+    if (unlikely(size > COPY_FEW)) {
         memmove(to, from, size);
     } else {
         copy_few(to, from, size);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A mechanism over a carrier: PUSH and PULL are a queue, the other roles a duct. CARRIED_OPEN(name) makes the slots that need
- * carrier_name and its send_slot and recv_slot; CARRIED_SLOTS(name) are the fields of its struct mech, but for scheme, summary, queue and blocks.
+ * A mechanism over a carrier: PUSH and PULL are a queue, the other roles a duct. CARRIED_OPEN(name, block) makes the slots that need
+ * carrier_name and its send_slot, recv_slot and block slot, or NULL; CARRIED_SLOTS(name) are the fields of its struct mech, but for scheme, summary, queue and blocks.
  */
 #ifndef MECH_CARRIED_H
 #define MECH_CARRIED_H
@@ -34,27 +34,28 @@ void carried_limits(void *self, struct thirl_limits *);
 int carried_peer(void *self, struct thirl_peer *);
 
 /* The slots send and recv, with those of the carrier inlined. */
-static inline __attribute__((always_inline)) int carried_send(struct carried *c, carrier_send *send, const void *data,
-                                                              size_t size, size_t *done, bool wait) {
+static inline __attribute__((always_inline)) int carried_send(struct carried *c, carrier_send *send,
+                                                              carrier_block *block, const void *data, size_t size,
+                                                              size_t *done, bool wait) {
     struct duct *d = &c->as.duct;
-    if (unlikely(!c->is_queue && !duct_sends(d, size))) {
+    if (likely(!c->is_queue) && unlikely(!duct_sends(d, size))) {
         return duct_send(d, data, size, done, wait);
     }
-    int rc = quick_send(c->is_queue ? &c->as.queue : &d->out.q, send, data, size, done, wait);
-    return c->is_queue ? rc : duct_sent(d, rc, wait);
+    int rc = quick_send(unlikely(c->is_queue) ? &c->as.queue : &d->out.q, send, block, data, size, done, wait);
+    return unlikely(c->is_queue) ? rc : duct_sent(d, rc, wait);
 }
 
 static inline __attribute__((always_inline)) int carried_recv(struct carried *c, carrier_recv *recv, void *buffer,
                                                               size_t capacity, size_t *size, bool wait) {
     struct duct *d = &c->as.duct;
-    if (unlikely(!c->is_queue && !duct_receives(d))) {
+    if (likely(!c->is_queue) && unlikely(!duct_receives(d))) {
         return duct_recv(d, buffer, capacity, size, wait);
     }
-    int rc = quick_recv(c->is_queue ? &c->as.queue : &d->in.q, recv, buffer, capacity, size, wait);
-    return c->is_queue ? rc : duct_received(d, buffer, capacity, size, rc, wait);
+    int rc = quick_recv(unlikely(c->is_queue) ? &c->as.queue : &d->in.q, recv, buffer, capacity, size, wait);
+    return unlikely(c->is_queue) ? rc : duct_received(d, buffer, capacity, size, rc, wait);
 }
 
-#define CARRIED_OPEN(name)                                                                                             \
+#define CARRIED_OPEN(name, block)                                                                                      \
     static int open_end(void *self, const struct mech_open *open) {                                                    \
         return carried_open(self, &carrier_##name, open);                                                              \
     }                                                                                                                  \
@@ -62,7 +63,7 @@ static inline __attribute__((always_inline)) int carried_recv(struct carried *c,
         queue_claims(&carrier_##name, limits);                                                                         \
     }                                                                                                                  \
     HOT static int send_end(void *self, const void *data, size_t size, size_t *done, bool wait) {                      \
-        return carried_send(self, send_slot, data, size, done, wait);                                                  \
+        return carried_send(self, send_slot, block, data, size, done, wait);                                           \
     }                                                                                                                  \
     HOT static int recv_end(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {                      \
         return carried_recv(self, recv_slot, buffer, capacity, size, wait);                                            \

@@ -23,6 +23,7 @@
 
 #define CARRIER_PLACE_MAX 272
 #define CARRIER_PARTS_MAX 3
+#define CARRIER_SMALL 8256 /* bytes of a packet: to copy 8 KiB costs less than to tell a kernel of a second part */
 
 struct carrier_open {
     enum carrier_kind {
@@ -63,12 +64,13 @@ struct carrier_left {
     uint32_t uid; /* whose it is */
 };
 
-/* The two slots that each message needs, see below. A carrier's functions for them are SLOT: a mechanism over it has them inlined into its own, for
+/* The slots that each message needs, see below. A carrier's functions for them are SLOT: a mechanism over it has them inlined into its own, for
  * behind a system call each return is predicted wrong. */
 #define SLOT __attribute__((hot, always_inline)) static inline
 typedef int carrier_send(void *self, const struct iovec *part, unsigned parts, const struct mech_note *, bool wait);
-typedef int carrier_recv(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *,
-                         bool wait);
+typedef int carrier_recv(void *self, const struct iovec *part, unsigned parts, size_t *size, const void **at,
+                         struct mech_note *, bool wait);
+typedef void *carrier_block(void *self);
 
 struct carrier {
     const char *scheme;
@@ -95,10 +97,15 @@ struct carrier {
      * arrive; -EMSGSIZE: the limit has become smaller, ask for facts again. */
     carrier_send *send;
 
-    /* Receives one packet into the parts, filling one after the other; together they hold at least facts.packet. *size gets the
-     * bytes of the packet. note, if not NULL, is filled in. 0; -EAGAIN; -EIDRM: the queue was removed. A foreign packet that is
+    /* Receives one packet into the parts, filling one after the other; the last one alone holds facts.packet. *size gets the
+     * bytes of the packet. at: NULL, or where it lies in one piece, which may be elsewhere, until the next call; then the parts
+     * have nothing of it. *at stays NULL where the parts have it. note, if not NULL, is filled in. 0; -EAGAIN; -EIDRM: the queue was removed. A foreign packet that is
      * larger than the parts is never cut in silence: it is taken away, with -EMSGSIZE and *size. */
     carrier_recv *recv;
+
+    /* Where one packet is put together, as send wants it: what lies there already, as its only part, is not copied. NULL where that
+     * may be anywhere. */
+    carrier_block *block;
 
     /* Has the instance received more than recv has given? Then recv makes no system call, and there may be nothing to sleep on. NULL
      * where it never has. */
@@ -154,6 +161,16 @@ static inline void carrier_scatter(const struct iovec *part, unsigned parts, con
         size -= some;
         some = part[i].iov_len < size ? part[i].iov_len : size;
         copy_over(part[i].iov_base, at, some);
+    }
+}
+
+/* What recv has received to a block, which may be the last part: gives it as `at` wants it. */
+static inline void carrier_give(const struct iovec *part, unsigned parts, const void *block, size_t size,
+                                const void **at) {
+    if (at != NULL) {
+        *at = block;
+    } else {
+        carrier_scatter(part, parts, block, size);
     }
 }
 

@@ -381,7 +381,7 @@ static __attribute__((noinline)) ssize_t recv_several(const struct dgram *g, con
 
 /* One packet, waiting as is best; as recv_checked. */
 static inline __attribute__((always_inline)) ssize_t recv_one(struct dgram *g, const struct iovec *part, unsigned parts,
-                                                              bool wait, bool *welcome) {
+                                                              const void **at, bool wait, bool *welcome) {
     bool several = tray_is_due(g->tray);
     if (unlikely(several && wait)) {
         tray_lead(g->tray);
@@ -391,18 +391,18 @@ static inline __attribute__((always_inline)) ssize_t recv_one(struct dgram *g, c
     do {
         int flags = w.sleeps ? 0 : MSG_DONTWAIT;
         got = unlikely(several)    ? recv_several(g, part, parts, flags, welcome)
-              : likely(!g->checks) ? gram_recv(g->fd, part, parts, flags, &g->small)
+              : likely(!g->checks) ? gram_recv(g->fd, part, parts, flags, at, &g->small)
                                    : recv_checked(g, part, parts, flags, welcome);
     } while (haste_again(&g->haste, &w, got < 0 && errno == EAGAIN));
     return got;
 }
 
-SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                   bool wait) {
+SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, const void **at,
+                   struct mech_note *note, bool wait) {
     struct dgram *g = self;
     for (int i = 0; i < STRANGERS; i++) {
         bool welcome = true;
-        ssize_t got = recv_one(g, part, parts, wait && i == 0, &welcome);
+        ssize_t got = recv_one(g, part, parts, at, wait && i == 0, &welcome);
         if (unlikely(got < 0)) {
             return errno == EAGAIN || errno == EINTR || errno == ENOMEM
                        ? -EAGAIN
@@ -474,7 +474,7 @@ static const struct carrier carrier_dgram = {
     .claims = claims_slot,
 };
 
-CARRIED_OPEN(dgram)
+CARRIED_OPEN(dgram, NULL)
 
 KNELL(dgram, struct carried)
 

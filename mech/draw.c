@@ -27,8 +27,8 @@ int draw_init(struct queue *q) {
     if (in->block == NULL) {
         return err_say(ENOMEM, "%s: no memory for a packet of %zu bytes", q->address, q->facts.packet);
     }
-    in->kind = frag_kind(frag_data(q->sealed));
-    frag_init(&in->frag, (size_t)q->max, UNFINISHED * (size_t)q->max, !q->joined || !q->facts.reliable);
+    in->kind = frag_kind(frag_data(q->sealed), !q->counted);
+    frag_init(&in->frag, (size_t)q->max, UNFINISHED * (size_t)q->max, q->counted);
     in->turn = q->joined && !q->raw && q->facts.receivers != 1 ? turn_of(&q->roll) : NULL;
     return 0;
 }
@@ -233,19 +233,19 @@ static __attribute__((noinline)) int interrupt(struct queue *q, const struct dra
     return accept_packet(q, to, label, there);
 }
 
-/* The label, which is behind the payload, wherever that went. */
-static inline const unsigned char *label_of(const struct iovec part[2], size_t size, unsigned char wire[FRAG_LABEL]) {
+/* The end of a packet, before which its label lies in one piece, wherever the payload went. */
+static inline const unsigned char *end_of(const struct iovec part[2], size_t size, unsigned char wire[FRAG_LABEL]) {
     const size_t room = part[0].iov_len, at = size < FRAG_LABEL ? 0 : size - FRAG_LABEL;
     const unsigned char *first = part[0].iov_base, *second = part[1].iov_base;
     if (at >= room) {
-        return second + (at - room);
+        return second + (size - room);
     }
-    if (likely(room - at >= FRAG_LABEL)) {
-        return first + at;
+    if (likely(size <= room)) {
+        return first + size;
     }
     memcpy(wire, first + at, room - at);
-    memcpy(wire + (room - at), second, FRAG_LABEL - (room - at));
-    return wire;
+    memcpy(wire + (room - at), second, size - room);
+    return wire + (size - at);
 }
 
 /* A whole message that is where it belongs. */
@@ -289,8 +289,11 @@ static int judge(struct queue *q, const struct drawing *to, struct joining *join
     if (rc != 0) {
         return rc == -EMSGSIZE ? ignore(q, err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's", size)) : rc;
     }
-    rc = frag_read(label_of(part, size, wire), size, &label);
+    rc = frag_read(end_of(part, size, wire), size, &label);
     rc = rc == 0 ? same_kind(q, &label) : rc;
+    if (unlikely(rc == 0 && label.brief && q->counted)) {
+        rc = err_say(THIRL_EFORMAT, "a packet of %zu bytes has no number, and here they are counted", size);
+    }
     if (unlikely(rc != 0)) {
         return ignore(q, rc);
     }
@@ -326,7 +329,7 @@ static int draw_packet(struct queue *q, const struct drawing *to, struct joining
     if (unlikely(in->aside.node != 0 && in->only != NULL && in->only->node == in->aside.node)) {
         return accept_aside(q, to);
     }
-    int rc = q->carrier->recv(q->carried, part, room == q->facts.packet ? 1 : 2, &size, &in->note, wait);
+    int rc = q->carrier->recv(q->carried, part, room == q->facts.packet ? 1 : 2, &size, NULL, &in->note, wait);
     return judge(q, to, join, rc, size);
 }
 
@@ -354,7 +357,7 @@ static int draw_raw(struct queue *q, const struct drawing *to, bool wait) {
     bool roomy = to->capacity >= q->facts.packet;
     const struct iovec part[] = {{to->buffer, roomy ? q->facts.packet : to->capacity}, {in->block, q->facts.packet}};
     size_t size = 0;
-    int rc = q->carrier->recv(q->carried, part, roomy ? 1 : 2, &size, &in->note, wait);
+    int rc = q->carrier->recv(q->carried, part, roomy ? 1 : 2, &size, NULL, &in->note, wait);
     if (likely(rc != -EAGAIN)) {
         queue_ring(q);
     }

@@ -161,6 +161,7 @@ int duct_half(struct duct *d, struct queue *q, const struct carrier_open *wanted
     int rc = d->carrier->open(q->carried, wanted, place);
     if (rc == 0) {
         q->carrier->facts(q->carried, &q->facts);
+        q->counted = !q->facts.reliable;
         q->max = d->stream ? q->facts.packet - FRAG_LABEL : d->max;
     }
     return rc;
@@ -230,7 +231,7 @@ static int make_inbox(struct duct *d) {
         d->in.q.in.only = &d->in.peer.end;
         d->seen->queue = d->sends ? d->in.q.facts.bytes : 0; /* until the peer's is known: most likely alike */
         rc = draw_init(&d->in.q);
-        frag_init(&d->in.q.in.frag, (size_t)d->max, 2 * (size_t)d->max, !d->in.q.facts.reliable);
+        frag_init(&d->in.q.in.frag, (size_t)d->max, 2 * (size_t)d->max, d->in.q.counted);
     }
     return rc;
 }

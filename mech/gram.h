@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One datagram from parts, and into parts. To tell the kernel of several costs more than to copy a small packet: those go and
- * come in one block. For the carriers over datagram sockets; nothing here allocates.
+ * One datagram from parts, and into parts. To tell the kernel of several costs more than to copy a small packet: those come in one
+ * block, as they go (quick.h). For the carriers over datagram sockets; nothing here allocates.
  */
 #ifndef MECH_GRAM_H
 #define MECH_GRAM_H
@@ -15,38 +15,33 @@
 #include "base/atomic.h"
 #include "mech/carrier.h"
 
-#define GRAM_SMALL 8256 /* bytes: to copy 8 KiB costs less */
-
 /* sendmsg of the parts; flags are its own. Bytes, or -1 with errno. */
 static inline __attribute__((always_inline)) ssize_t gram_send(int fd, const struct iovec *part, unsigned parts,
                                                                int flags) {
-    size_t size = carrier_size(part, parts);
-    if (likely(size <= GRAM_SMALL)) {
-        char block[GRAM_SMALL];
-        carrier_gather(block, part, parts);
-        return send(fd, block, size, flags);
+    if (likely(parts == 1)) {
+        return send(fd, part->iov_base, part->iov_len, flags);
     }
     const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
     return sendmsg(fd, &message, flags);
 }
 
-/* recvmsg into the parts, filling one after the other; the last one alone holds any packet that is not too large. The size of the
- * packet, of which nothing is to be believed if the last part does not hold so much, or -1 with errno. *small, false at first, is
+/* recvmsg into the parts, filling one after the other; the last one alone holds any packet that is not too large, and `at` is as of a
+ * carrier's recv. The size of the packet, of which nothing is to be believed if the last part does not hold so much, or -1 with errno. *small, false at first, is
  * where it keeps what the last packet was like: those of one sender tend to be alike. */
 static inline __attribute__((always_inline)) ssize_t gram_recv(int fd, const struct iovec *part, unsigned parts,
-                                                               int flags, bool *small) {
+                                                               int flags, const void **at, bool *small) {
     const struct iovec *last = &part[parts - 1];
     ssize_t got;
     if (likely(*small)) {
         got = recv(fd, last->iov_base, last->iov_len, flags | MSG_TRUNC);
         if (likely(got > 0 && (size_t)got <= last->iov_len)) {
-            carrier_scatter(part, parts, last->iov_base, (size_t)got);
+            carrier_give(part, parts, last->iov_base, (size_t)got, at);
         }
     } else {
         struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};
         got = recvmsg(fd, &message, flags | MSG_TRUNC);
     }
-    *small = got >= 0 ? got <= GRAM_SMALL : *small;
+    *small = got >= 0 ? got <= CARRIER_SMALL : *small;
     return got;
 }
 

@@ -56,7 +56,7 @@ static inline void haste_direct(struct haste *h) {
 /* Nothing is to be hoped for in this wait, which is counted: sleep without a try. */
 static inline bool haste_is_off(struct haste *h) {
     if (likely(h->shun == 0)) {
-        return h->quiet;
+        return unlikely(h->quiet);
     }
     return --h->shun != 0 || h->quiet;
 }
@@ -86,8 +86,8 @@ void haste_learn(struct haste *, unsigned which);
  *     } while (haste_again(h, &w, it found nothing));
  */
 static inline struct haste_wait haste_begin(struct haste *h, bool wait) {
-    bool off = wait && haste_is_off(h);
-    return (struct haste_wait){.patient = wait, .sleeps = off, .before = wait && !off && haste_before(h)};
+    bool off = likely(wait) && haste_is_off(h);
+    return (struct haste_wait){.patient = wait, .sleeps = off, .before = likely(wait) && !off && haste_before(h)};
 }
 
 /* Behind a call that found something, if it was not the first, and behind one that found nothing: likewise. */
@@ -98,7 +98,7 @@ static inline bool haste_again(struct haste *h, struct haste_wait *w, bool nothi
     if (likely(!nothing)) {
         if (unlikely(w->tries != 0)) {
             haste_found(h, w);
-        } else if (!w->sleeps && !w->before) {
+        } else if (likely(!w->sleeps && !w->before)) {
             haste_direct(h);
         }
         return false;

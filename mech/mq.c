@@ -193,8 +193,12 @@ SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const s
                : err_system(errno, "the message queue cannot be sent to");
 }
 
-SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                   bool wait) {
+SLOT void *block_slot(void *self) {
+    return ((struct mq *)self)->block;
+}
+
+SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, const void **at,
+                   struct mech_note *note, bool wait) {
     struct mq *q = self;
     bool straight = part->iov_len >= q->packet;
     unsigned priority = 0;
@@ -210,7 +214,7 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
                    : err_system(errno, "the message queue cannot be received from");
     }
     if (!straight) {
-        carrier_scatter(part, parts, q->block, (size_t)got);
+        carrier_give(part, parts, q->block, (size_t)got, at);
     }
     if (note != NULL) {
         note->priority = priority;
@@ -286,6 +290,7 @@ static const struct carrier carrier_mq = {
     .close = close_slot,
     .send = send_slot,
     .recv = recv_slot,
+    .block = block_slot,
     .watch = watch_slot,
     .facts = facts_slot,
     .claims = claims_slot,
@@ -293,7 +298,7 @@ static const struct carrier carrier_mq = {
     .remove = remove_slot,
 };
 
-CARRIED_OPEN(mq)
+CARRIED_OPEN(mq, block_slot)
 
 KNELL(mq, struct carried)
 

@@ -11,15 +11,17 @@
 #include "base/weave.h"
 #include "mech/quick.h"
 
+void push_begin(struct queue *q, uint64_t node, uint32_t end) {
+    q->out.label = (struct frag_label){.type = frag_data(q->sealed), .node = node, .end = end, .brief = !q->counted};
+}
+
 void push_init(struct queue *q) {
-    struct frag_label *label = &q->out.label;
-    *label = (struct frag_label){.type = frag_data(q->sealed), .node = node_id(), .end = q->roll.self.number};
+    uint64_t node = node_id(), random[2] = {0};
     if (!q->joined) {
-        uint64_t random[2] = {0};
         (void)!getrandom(random, sizeof random, GRND_NONBLOCK);
-        label->node = label->node == 0 ? random[0] | 1 : label->node;
-        label->end = (uint32_t)random[1];
+        node = node == 0 ? random[0] | 1 : node;
     }
+    push_begin(q, node, q->joined ? q->roll.self.number : (uint32_t)random[1]);
 }
 
 static __attribute__((noinline)) int say_large(const struct queue *q, size_t size) {
@@ -62,12 +64,10 @@ HOT static int send_pieces(struct queue *q, const void *data, size_t size, size_
     const struct mech_note urgent = {.priority = out->priority};
     int64_t until = 0;
     do {
-        unsigned char wire[FRAG_TAIL];
         out->label.offset = (uint32_t)*done;
         size_t piece = frag_size(&out->label);
-        const struct iovec part[] = {{(char *)(uintptr_t)data + *done, piece},
-                                     {wire, frag_tail(wire, &out->label, piece, q->facts.packet)}};
-        int rc = q->carrier->send(q->carried, part, 2, note != NULL ? note : &urgent, wait);
+        int rc = quick_piece(q, q->carrier->send, q->carrier->block, &out->label, (const char *)data + *done, piece,
+                             note != NULL ? note : &urgent, wait);
         if (unlikely(rc != 0)) {
             out->busy = *done != 0;
             return rc == -EMSGSIZE ? shrunk(q, size) : rc;
@@ -113,7 +113,7 @@ HOT int queue_send_noted(void *self, const void *data, size_t size, size_t *done
 
 HOT int queue_send(void *self, const void *data, size_t size, size_t *done, bool wait) {
     struct queue *q = self;
-    return quick_send(q, q->carrier->send, data, size, done, wait);
+    return quick_send(q, q->carrier->send, q->carrier->block, data, size, done, wait);
 }
 
 int push_refused(struct queue *q, size_t size, int rc) {

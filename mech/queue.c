@@ -146,6 +146,7 @@ int queue_open(struct queue *q, const struct carrier *carrier, const struct mech
         return rc;
     }
     carrier->facts(q->carried, &q->facts);
+    q->counted = !q->joined || !q->facts.reliable;
     settle_limits(q, open);
     if (!q->raw && q->facts.packet <= FRAG_LABEL) {
         rc = err_say(EMSGSIZE, "%s: packets of %zu bytes are too small for framed messages: %s, or use ?raw",

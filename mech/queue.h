@@ -27,7 +27,7 @@ struct push {
 
 struct draw {
     struct turn *turn;    /* NULL: this end is the only receiver, by the carrier's nature */
-    uint64_t kind;        /* how the labels of its messages begin: frag_kind */
+    uint32_t kind;        /* how the labels of its messages end: frag_kind */
     unsigned char *block; /* for one packet */
     bool held;            /* a message that did not fit into the caller's buffer waits: */
     const void *data;     /* in block, or in frag */
@@ -52,6 +52,7 @@ struct queue {
     struct carrier_facts facts;
     bool joined; /* to the roll: its processes know of each other */
     bool raw, sends, hails;
+    bool counted; /* its packets are: they may be lost */
     unsigned
         sealed; /* what stands behind its messages, see seal.h: for those above; it sees only that both sides say so */
     uint64_t max;
@@ -125,7 +126,8 @@ int draw_on(struct queue *, void *buffer, size_t capacity, size_t *size, int rc,
 bool draw_counts(struct queue *, const struct frag_label *);
 
 void push_init(struct queue *);
-int push_rest(struct queue *, bool wait); /* sends what was given up; 0 or -EAGAIN or an error */
+void push_begin(struct queue *, uint64_t node, uint32_t end); /* a conversation; whose messages these are */
+int push_rest(struct queue *, bool wait);                     /* sends what was given up; 0 or -EAGAIN or an error */
 int draw_init(struct queue *);
 int draw_look(struct queue *); /* after a slice in which nothing came */
 void draw_deinit(struct queue *);

@@ -14,21 +14,39 @@
 #include "base/weave.h"
 #include "mech/queue.h"
 
-static inline __attribute__((always_inline)) int quick_send(struct queue *q, carrier_send *send, const void *data,
-                                                            size_t size, size_t *done, bool wait) {
+/* Sends one piece of a message and its label behind it, in one part unless it is large and the carrier wants no block. As the slot. */
+static inline __attribute__((always_inline)) int quick_piece(struct queue *q, carrier_send *send, carrier_block *block,
+                                                             const struct frag_label *label, const void *data,
+                                                             size_t size, const struct mech_note *note, bool wait) {
+    const size_t packet = q->facts.packet;
+    unsigned char small[CARRIER_SMALL];
+    if (likely(block != NULL || size <= sizeof small - FRAG_TAIL)) {
+        unsigned char *at = block != NULL ? block(q->carried) : small;
+        copy_any(at, data, size);
+        const struct iovec whole = {at, size + frag_tail(at + size, label, size, packet)};
+        return send(q->carried, &whole, 1, note, wait);
+    }
+    const struct iovec part[] = {{(void *)(uintptr_t)data, size}, {small, frag_tail(small, label, size, packet)}};
+    return send(q->carried, part, 2, note, wait);
+}
+
+static inline __attribute__((always_inline)) int quick_send(struct queue *q, carrier_send *send, carrier_block *block,
+                                                            const void *data, size_t size, size_t *done, bool wait) {
     struct push *out = &q->out;
     size_t piece = q->facts.packet - FRAG_LABEL;
     bool clear = !q->raw && !out->busy && out->rest.size == out->rest.done && *done == 0;
     if (unlikely(!clear || size > piece || size > q->max)) {
         return queue_send_noted(q, data, size, done, NULL, wait);
     }
-    unsigned char wire[FRAG_TAIL];
-    out->label.total = (uint32_t)size;
-    out->label.offset = 0;
-    out->label.piece = (uint32_t)piece;
-    const struct iovec part[] = {{(void *)(uintptr_t)data, size},
-                                 {wire, frag_tail(wire, &out->label, size, q->facts.packet)}};
-    int rc = send(q->carried, part, 2, NULL, wait);
+    const struct frag_label label = {.type = out->label.type,
+                                     .node = out->label.node,
+                                     .end = out->label.end,
+                                     .packet = out->label.packet,
+                                     .message = out->label.message,
+                                     .total = (uint32_t)size,
+                                     .piece = (uint32_t)piece,
+                                     .brief = out->label.brief};
+    int rc = quick_piece(q, send, block, &label, data, size, NULL, wait);
     if (unlikely(rc != 0)) {
         return push_refused(q, size, rc);
     }
@@ -52,19 +70,31 @@ static inline __attribute__((always_inline)) int quick_recv(struct queue *q, car
     const struct iovec part[] = {{buffer, room}, {in->block, packet}};
     struct frag_label label;
     size_t got = 0;
-    int rc = recv(q->carried, part, room == packet ? 1 : 2, &got, &in->note, wait);
-    const size_t bytes = got - FRAG_LABEL; /* the label behind them lies in one piece, or what came is not usual */
-    bool here = rc == 0 && got >= FRAG_LABEL && (got <= room || bytes >= room) &&
-                frag_read_whole(got <= room ? (unsigned char *)buffer + bytes : in->block + (bytes - room), bytes,
-                                in->kind, &label) &&
+    const void *at = NULL;
+    int rc = recv(q->carried, part, room == packet ? 1 : 2, &got, &at, &in->note, wait);
+    /* The label lies in one piece, or what came is not usual. */
+    bool here = rc == 0 && got >= FRAG_BRIEF && (at != NULL || got <= room || got - room >= FRAG_LABEL) &&
+                frag_read_whole(at != NULL    ? (const unsigned char *)at + got
+                                : got <= room ? (unsigned char *)buffer + got
+                                              : in->block + (got - room),
+                                got, in->kind, &label) &&
                 label.total <= room && label.total <= q->max &&
                 (in->only == NULL || (in->only->node == label.node && in->only->number == label.end));
     if (unlikely(!here)) {
+        if (at != NULL) {
+            carrier_scatter(part, room == packet ? 1 : 2, at, got);
+        }
         return draw_on(q, buffer, capacity, size, rc, got, wait);
     }
+    if (at != NULL) {
+        copy_over(buffer, at, label.total); /* it may lie there */
+    }
     queue_ring(q);
-    if (in->frag.lossy && !draw_counts(q, &label)) {
-        return queue_recv_noted(q, buffer, capacity, size, NULL, wait);
+    if (unlikely(q->counted)) {
+        const struct frag_label counted = label; /* whose address is taken, so that label needs none */
+        if (!draw_counts(q, &counted)) {
+            return queue_recv_noted(q, buffer, capacity, size, NULL, wait);
+        }
     }
     *size = label.total;
     q->pause = 0;

@@ -55,13 +55,12 @@ static __attribute__((noinline)) int tell(struct duct *d, int fate) {
 
 void spout_greet(struct duct *d) {
     struct queue *q = &d->out.q;
-    unsigned char wire[FRAG_LABEL];
+    unsigned char wire[FRAG_TAIL];
     struct frag_label label = q->out.label;
     label.type = FRAG_NOTE;
     label.total = label.offset = 0;
     label.piece = 1;
-    frag_write(wire, &label);
-    const struct iovec part = {wire, FRAG_LABEL};
+    const struct iovec part = {wire, frag_tail(wire, &label, 0, q->facts.packet)};
     if (q->carrier->send(q->carried, &part, 1, NULL, false) == 0) {
         q->out.label.packet++;
     }
@@ -95,8 +94,7 @@ static int link_to(struct duct *d, const struct roll_end *found) {
     d->seen->queue = out->q.facts.bytes;
     out->linked = true;
     out->sent = out->lost = 0;
-    out->q.out.label =
-        (struct frag_label){.type = frag_data(out->q.sealed), .node = d->roll.self.node, .end = d->roll.self.number};
+    push_begin(&out->q, d->roll.self.node, d->roll.self.number);
     if (!d->stream && out->q.max > out->peer.page->max) {
         out->q.max = out->peer.page->max;
     }

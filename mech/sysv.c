@@ -343,7 +343,9 @@ SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const s
     if (size > s->size) {
         return -EMSGSIZE;
     }
-    carrier_gather(s->packet->data, part, parts);
+    if (part->iov_base != s->packet->data) {
+        carrier_gather(s->packet->data, part, parts);
+    }
     s->packet->type = s->type != 0 ? s->type : LEVELS - (note == NULL ? 0 : (long)note->priority);
     struct haste_wait w = haste_begin(&s->haste, wait);
     int rc;
@@ -365,6 +367,10 @@ SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const s
     return s->gone_is_end && code != EACCES ? -EPIPE : say_gone(s, code);
 }
 
+SLOT void *block_slot(void *self) {
+    return ((struct sysv *)self)->packet->data;
+}
+
 /* Takes a packet away that is larger than any may be, and says how large it was. */
 static __attribute__((noinline)) int take_away(struct sysv *s, size_t *size) {
     ssize_t got = -1;
@@ -379,8 +385,8 @@ static __attribute__((noinline)) int take_away(struct sysv *s, size_t *size) {
     return got >= 0 ? -EMSGSIZE : errno == ENOMSG || errno == EINTR ? -EAGAIN : say_gone(s, errno);
 }
 
-SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                   bool wait) {
+SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, const void **at,
+                   struct mech_note *note, bool wait) {
     struct sysv *s = self;
     struct haste_wait w = haste_begin(&s->haste, wait);
     ssize_t got;
@@ -390,7 +396,7 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
     if (unlikely(got < 0)) {
         return errno == ENOMSG || errno == EINTR ? -EAGAIN : errno == E2BIG ? take_away(s, size) : say_gone(s, errno);
     }
-    carrier_scatter(part, parts, s->packet->data, (size_t)got);
+    carrier_give(part, parts, s->packet->data, (size_t)got, at);
     if (note != NULL) {
         long type = s->packet->type;
         note->priority = s->type != 0 || type > LEVELS ? 0 : (uint32_t)(LEVELS - type);
@@ -478,6 +484,7 @@ static const struct carrier carrier_sysv = {
     .close = close_slot,
     .send = send_slot,
     .recv = recv_slot,
+    .block = block_slot,
     .watch = watch_slot,
     .stands = stands_slot,
     .facts = facts_slot,
@@ -486,7 +493,7 @@ static const struct carrier carrier_sysv = {
     .remove = remove_slot,
 };
 
-CARRIED_OPEN(sysv)
+CARRIED_OPEN(sysv, block_slot)
 
 KNELL(sysv, struct carried)
 

@@ -308,8 +308,8 @@ static __attribute__((noinline)) ssize_t recv_several(struct udp *u, const struc
     return got;
 }
 
-SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                   bool wait) {
+SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, const void **at,
+                   struct mech_note *note, bool wait) {
     struct udp *u = self;
     bool several = tray_is_due(u->tray);
     if (unlikely(several && wait)) {
@@ -321,7 +321,7 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
         int flags = w.sleeps ? 0 : MSG_DONTWAIT;
         got = unlikely(several) ? recv_several(u, part, parts, flags)
               : u->lost != NULL ? recv_counted(u, part, parts, flags)
-                                : gram_recv(u->fd, part, parts, flags, &u->small);
+                                : gram_recv(u->fd, part, parts, flags, at, &u->small);
     } while (haste_again(&u->haste, &w, got < 0 && errno == EAGAIN));
     if (unlikely(got < 0)) {
         return errno == EAGAIN || errno == EINTR || errno == ENOMEM || is_old_news(errno)
@@ -392,7 +392,7 @@ static void claims(struct thirl_limits *limits) {
 }
 
 HOT static int send_end(void *self, const void *data, size_t size, size_t *done, bool wait) {
-    return quick_send(self, send_slot, data, size, done, wait);
+    return quick_send(self, send_slot, NULL, data, size, done, wait);
 }
 
 HOT static int recv_end(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {

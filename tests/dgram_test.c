@@ -161,7 +161,7 @@ static void framed_refuses_foreign_packets(void **state) {
     assert_int_equal(foreign_send(path, "hello", 5), 5);
     assert_int_equal(foreign_send(path, "", 0), 0);
     unsigned char wire[FRAG_LABEL + 8] = {0};
-    struct frag_label label = {FRAG_DATA, 5, 1, 1, 1, UINT32_C(0x7fffffff), 0, 8};
+    struct frag_label label = {FRAG_DATA, 5, 1, 1, 1, UINT32_C(0x7fffffff), 0, 8, false};
     frag_write(wire + 8, &label);
     assert_int_equal(foreign_send(path, wire, sizeof wire), sizeof wire); /* announces two gigabytes */
     assert_int_equal(thirl_send(out, "two", 3, SOON), 0);

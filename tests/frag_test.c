@@ -15,7 +15,8 @@
 static struct frag frag;
 
 static struct frag_label label_of(uint64_t node, uint32_t message, uint32_t total, uint32_t offset, uint32_t piece) {
-    return (struct frag_label){FRAG_DATA, node, 3, message * 100 + offset / piece, message, total, offset, piece};
+    return (struct frag_label){FRAG_DATA, node,  3,    message * 100 + offset / piece, message, total,
+                               offset,    piece, false};
 }
 
 static unsigned char pattern(uint64_t node, uint32_t message, uint32_t at) {
@@ -45,103 +46,140 @@ static void expect_whole(uint64_t node, uint32_t message, uint32_t total) {
     frag_free(&frag);
 }
 
+static bool same_label(const struct frag_label *a, const struct frag_label *b) {
+    return a->type == b->type && a->node == b->node && a->end == b->end && a->packet == b->packet &&
+           a->message == b->message && a->total == b->total && a->offset == b->offset && a->piece == b->piece &&
+           a->brief == b->brief;
+}
+
+/* Writes the label at the beginning; where it ends. */
+static unsigned char *write_label(unsigned char *wire, const struct frag_label *label) {
+    if (label->brief) {
+        frag_write_brief(wire, label);
+        return wire + FRAG_BRIEF;
+    }
+    frag_write(wire, label);
+    return wire + FRAG_LABEL;
+}
+
 static void head_round_trip(void **state) {
     (void)state;
     const struct frag_label in[] = {
-        {FRAG_DATA, UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, 0, 0, 1},
-        {FRAG_DATA, 1, 0, 0, 0, FRAG_SIZE_MAX, 100, 100},
-        {FRAG_DATA, 0x1122334455667788, 5, 6, 7, 1000, 990, 10},
-        {FRAG_NOTE, 9, 1, 2, 3, 16, 0, 16},
+        {FRAG_DATA, UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, 0, 0, 1, false},
+        {FRAG_DATA, 1, 0, 0, 0, FRAG_SIZE_MAX, 100, 100, false},
+        {FRAG_DATA, 0x1122334455667788, 5, 6, 7, 1000, 990, 10, false},
+        {FRAG_NOTE, 9, 1, 2, 3, 16, 0, 16, false},
+        {FRAG_DATA, UINT64_MAX, UINT32_MAX, 0, 0, 0, 0, 0, true},
+        {FRAG_DATA, 1, 0, 0, 0, FRAG_SIZE_MAX, 0, FRAG_SIZE_MAX, true},
+        {FRAG_TIME_CRC, 0x1122334455667788, 0x99aabbcc, 0, 0, 1000, 0, 1000, true},
     };
     for (size_t i = 0; i < sizeof in / sizeof *in; i++) {
         unsigned char wire[FRAG_LABEL];
         struct frag_label out;
-        frag_write(wire, &in[i]);
-        assert_int_equal(frag_read(wire, FRAG_LABEL + frag_size(&in[i]), &out), 0);
-        assert_int_equal(out.type, in[i].type);
-        assert_true(out.node == in[i].node && out.end == in[i].end && out.packet == in[i].packet);
-        assert_true(out.message == in[i].message && out.total == in[i].total && out.offset == in[i].offset);
-        assert_int_equal(out.piece, in[i].piece);
+        unsigned char *end = write_label(wire, &in[i]);
+        assert_int_equal(frag_read(end, (size_t)(end - wire) + frag_size(&in[i]), &out), 0);
+        assert_true(same_label(&in[i], &out));
     }
 }
 
 /* The short way agrees with the long one, and takes nothing that that would refuse. */
 static void whole_messages(void **state) {
-    const struct frag_label good = {FRAG_DATA, UINT64_MAX - 1, 7, 8, 9, 100, 0, 100};
-    const uint64_t kind = frag_kind(FRAG_DATA);
     unsigned char wire[FRAG_LABEL];
     struct frag_label out, same;
     (void)state;
-    frag_write(wire, &good);
-    assert_true(frag_read_whole(wire, 100, kind, &out));
-    assert_int_equal(frag_read(wire, FRAG_LABEL + 100, &same), 0);
-    assert_true(out.type == same.type && out.node == same.node && out.end == same.end && out.packet == same.packet);
-    assert_true(out.message == 9 && out.total == 100 && out.offset == 0 && out.piece == 100);
-    assert_false(frag_read_whole(wire, 99, kind, &out));
-    assert_false(frag_read_whole(wire, 101, kind, &out));
-    assert_false(frag_read_whole(wire, 100, frag_kind(FRAG_CRC), &out));
-    for (size_t i = 0; i < FRAG_LABEL * 8; i++) { /* any bit of it */
-        frag_write(wire, &good);
-        wire[i / 8] ^= (unsigned char)(1u << i % 8);
-        bool whole = frag_read_whole(wire, 100, kind, &out);
-        assert_true(!whole || frag_read(wire, FRAG_LABEL + 100, &same) == 0);
-        assert_true(!whole || (same.type == FRAG_DATA && frag_is_whole(&same)));
+    for (int brief = 0; brief < 2; brief++) {
+        const struct frag_label good = {FRAG_DATA, UINT64_MAX - 1, 7, brief ? 0 : 8, brief ? 0 : 9, 100, 0, 100, brief};
+        const uint32_t kind = frag_kind(FRAG_DATA, brief);
+        const unsigned char *end = write_label(wire, &good);
+        const size_t bytes = (size_t)(end - wire), size = bytes + 100;
+        assert_true(frag_read_whole(end, size, kind, &out));
+        assert_int_equal(frag_read(end, size, &same), 0);
+        assert_true(same_label(&out, &good) && same_label(&same, &good));
+        assert_int_equal(frag_read_whole(end, size - 1, kind, &out), brief);
+        assert_int_equal(frag_read_whole(end, size + 1, kind, &out), brief);
+        assert_int_equal(out.total, brief ? 101 : 100);
+        assert_false(frag_read_whole(end, size, frag_kind(FRAG_CRC, brief), &out));
+        /* Who takes brief ones takes the others; who counts packets takes no brief ones. */
+        assert_int_equal(frag_read_whole(end, size, frag_kind(FRAG_DATA, true), &out), true);
+        assert_int_equal(frag_read_whole(end, size, frag_kind(FRAG_DATA, false), &out), !brief);
+        for (size_t i = 0; i < bytes * 8; i++) { /* any bit of it */
+            (void)write_label(wire, &good);
+            wire[i / 8] ^= (unsigned char)(1u << i % 8);
+            bool whole = frag_read_whole(end, size, kind, &out);
+            assert_true(!whole || frag_read(end, size, &same) == 0);
+            assert_true(!whole || (same.type == FRAG_DATA && frag_is_whole(&same) && same_label(&out, &same)));
+        }
     }
     const struct frag_label bad[] = {
-        {FRAG_DATA, 0, 7, 8, 9, 100, 0, 100},   {FRAG_DATA, 1, 7, 8, 9, 100, 0, 50},
-        {FRAG_DATA, 1, 7, 8, 9, 200, 100, 100}, {FRAG_DATA, 1, 7, 8, 9, 0, 0, 0},
-        {FRAG_NOTE, 1, 7, 8, 9, 100, 0, 100},
+        {FRAG_DATA, 0, 7, 8, 9, 100, 0, 100, false},   {FRAG_DATA, 1, 7, 8, 9, 100, 0, 50, false},
+        {FRAG_DATA, 1, 7, 8, 9, 200, 100, 100, false}, {FRAG_DATA, 1, 7, 8, 9, 0, 0, 0, false},
+        {FRAG_NOTE, 1, 7, 8, 9, 100, 0, 100, false},   {FRAG_DATA, 0, 7, 0, 0, 100, 0, 100, true},
+        {FRAG_NOTE, 1, 7, 0, 0, 100, 0, 100, true},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        frag_write(wire, &bad[i]);
-        assert_false(frag_read_whole(wire, bad[i].total == 0 ? 0 : 100, kind, &out));
+        const unsigned char *end = write_label(wire, &bad[i]);
+        size_t size = (size_t)(end - wire) + (bad[i].total == 0 ? 0 : 100);
+        assert_false(frag_read_whole(end, size, frag_kind(FRAG_DATA, true), &out));
+        assert_false(frag_read_whole(end, size, frag_kind(FRAG_DATA, false), &out));
     }
 }
 
-/* Behind a large piece there may be padding, which its sender puts there as far as the packet goes; behind a small one there is none. */
+/* Behind a large piece there may be padding, which its sender puts there as far as the packet goes; behind a small one there is none, and where it may
+ * be the label is brief. */
 static void padding(void **state) {
     unsigned char wire[FRAG_TAIL];
-    struct frag_label label = {FRAG_DATA, 1, 2, 3, 4, 0, 0, 100000}, out;
-    const uint64_t kind = frag_kind(FRAG_DATA);
+    struct frag_label label = {FRAG_DATA, 1, 2, 3, 4, 0, 0, 100000, false}, out;
+    const uint32_t kind = frag_kind(FRAG_DATA, true);
     (void)state;
     for (size_t size = FRAG_LARGE - 70; size < FRAG_LARGE + 200; size++) {
         label.total = (uint32_t)size;
+        label.brief = false;
         size_t tail = frag_tail(wire, &label, size, 100000), pad = tail - FRAG_LABEL;
+        const unsigned char *end = wire + tail;
         assert_true(size > FRAG_LARGE ? (size + tail) % 64 == 0 && pad <= FRAG_PAD : pad == 0);
-        assert_int_equal(frag_read(wire + pad, size + tail, &out), 0);
-        assert_true(frag_size(&out) == size && frag_read_whole(wire + pad, size + pad, kind, &out) &&
-                    out.total == size);
+        assert_int_equal(frag_read(end, size + tail, &out), 0);
+        assert_true(frag_size(&out) == size && frag_read_whole(end, size + tail, kind, &out) && out.total == size);
         for (size_t more = 0; more < 70; more++) {
             bool fits = more == 0 || (size > FRAG_LARGE && more <= FRAG_PAD);
-            assert_int_equal(frag_read(wire + pad, size + more + FRAG_LABEL, &out), fits ? 0 : -THIRL_EFORMAT);
-            assert_int_equal(frag_read_whole(wire + pad, size + more, kind, &out), fits);
+            assert_int_equal(frag_read(end, size + more + FRAG_LABEL, &out), fits ? 0 : -THIRL_EFORMAT);
+            assert_int_equal(frag_read_whole(end, size + more + FRAG_LABEL, kind, &out), fits);
         }
-        assert_int_equal(frag_read(wire + pad, size - 1 + FRAG_LABEL, &out), -THIRL_EFORMAT);
-        assert_false(frag_read_whole(wire + pad, size - 1, kind, &out));
+        assert_int_equal(frag_read(end, size - 1 + FRAG_LABEL, &out), -THIRL_EFORMAT);
+        assert_false(frag_read_whole(end, size - 1 + FRAG_LABEL, kind, &out));
         for (size_t room = 0; room < 70; room++) { /* no packet gets larger than it may be */
             tail = frag_tail(wire, &label, size, size + FRAG_LABEL + room);
             assert_true(tail <= FRAG_LABEL + room && tail <= pad + FRAG_LABEL);
         }
+        label.brief = true;
+        tail = frag_tail(wire, &label, size, 100000);
+        assert_int_equal(tail, size > FRAG_LARGE ? pad + FRAG_LABEL : FRAG_BRIEF);
+        assert_int_equal(frag_read(wire + tail, size + tail, &out), 0);
+        assert_true(out.total == size && out.brief == (size <= FRAG_LARGE));
+        label.total++; /* of a larger message */
+        assert_true(frag_tail(wire, &label, size, 100000) >= FRAG_LABEL);
     }
 }
 
 static void label_layout(void **state) {
     (void)state;
-    const struct frag_label label = {FRAG_DATA, 0x0807060504030201, 0x14131211, 0x24232221, 0x34333231, 0x44, 0x20,
-                                     0x10};
+    const struct frag_label label = {
+        FRAG_DATA, 0x0807060504030201, 0x14131211, 0x24232221, 0x34333231, 0x44, 0x20, 0x10, true};
     const unsigned char expected[FRAG_LABEL] = {
-        0x9d, 't',  'h',  'q',  3,    1,    0,    0,    1,    2, 3, 4, 5,    6, 7, 8, 0x11, 0x12, 0x13, 0x14,
-        0x21, 0x22, 0x23, 0x24, 0x31, 0x32, 0x33, 0x34, 0x44, 0, 0, 0, 0x20, 0, 0, 0, 0x10, 0,    0,    0};
+        1,    2, 3, 4, 5,    6, 7, 8, 0x11, 0x12, 0x13, 0x14, 0x21, 0x22, 0x23, 0x24, 0x31, 0x32, 0x33, 0x34,
+        0x44, 0, 0, 0, 0x20, 0, 0, 0, 0x10, 0,    0,    0,    0,    0,    0,    0,    0x9d, 'q',  4,    1};
+    const unsigned char brief[FRAG_BRIEF] = {1, 2, 3, 4, 5, 6, 7, 8, 0x11, 0x12, 0x13, 0x14, 0x9d, 'q', 4, 0x81};
     unsigned char wire[FRAG_LABEL];
     frag_write(wire, &label);
     assert_memory_equal(wire, expected, FRAG_LABEL);
+    frag_write_brief(wire, &label);
+    assert_memory_equal(wire, brief, FRAG_BRIEF);
 }
 
 static int reread(struct frag_label label, size_t payload) {
     unsigned char wire[FRAG_LABEL];
     struct frag_label out;
-    frag_write(wire, &label);
-    return frag_read(wire, FRAG_LABEL + payload, &out);
+    const unsigned char *end = write_label(wire, &label);
+    return frag_read(end, (size_t)(end - wire) + payload, &out);
 }
 
 static void head_lies(void **state) {
@@ -167,17 +205,29 @@ static void head_lies(void **state) {
     assert_int_equal(reread(bad, 10), -THIRL_EFORMAT);
     for (unsigned type = 0; type < 256; type++) {
         bad = label_of(5, 1, 10, 0, 10), bad.type = (uint8_t)type;
-        assert_int_equal(reread(bad, 10), type >= FRAG_DATA && type <= FRAG_TIME_CRC ? 0 : -THIRL_EFORMAT);
+        bool known = (type & 0x7f) >= FRAG_DATA && (type & 0x7f) <= FRAG_TIME_CRC;
+        /* Its highest bit is the brief label's, of which the bytes before are another sender. */
+        assert_int_equal(reread(bad, 10), known ? 0 : -THIRL_EFORMAT);
+        bad.brief = true, bad.type = (uint8_t)(type & 0x7f);
+        assert_int_equal(reread(bad, 10), known ? 0 : -THIRL_EFORMAT);
     }
+    bad = label_of(0, 1, 10, 0, 10), bad.brief = true;
+    assert_int_equal(reread(bad, 10), -THIRL_EFORMAT);
     frag_write(wire, &good);
-    assert_int_equal(frag_read(wire, FRAG_LABEL - 1, &out), -THIRL_EFORMAT);
-    assert_int_equal(frag_read(wire, 0, &out), -THIRL_EFORMAT);
+    assert_int_equal(frag_read(wire + FRAG_LABEL, FRAG_LABEL - 1, &out), -THIRL_EFORMAT);
+    for (size_t size = 0; size < FRAG_BRIEF; size++) {
+        assert_int_equal(frag_read(wire + FRAG_LABEL, size, &out), -THIRL_EFORMAT);
+    }
     assert_non_null(strstr(thirl_why(), "?raw"));
-    wire[0] ^= 1;
-    assert_int_equal(frag_read(wire, FRAG_LABEL + 10, &out), -THIRL_EFORMAT);
-    wire[0] ^= 1;
-    wire[4]++;
-    assert_int_equal(frag_read(wire, FRAG_LABEL + 10, &out), -THIRL_EVERSION);
+    wire[FRAG_LABEL - 4] ^= 1;
+    assert_int_equal(frag_read(wire + FRAG_LABEL, FRAG_LABEL + 10, &out), -THIRL_EFORMAT);
+    wire[FRAG_LABEL - 4] ^= 1;
+    wire[FRAG_LABEL - 2]++;
+    assert_int_equal(frag_read(wire + FRAG_LABEL, FRAG_LABEL + 10, &out), -THIRL_EVERSION);
+    assert_non_null(strstr(thirl_why(), "version 4"));
+    memcpy(wire, "\x9dthq\3\1", 7); /* as versions up to 3 had it */
+    memset(wire + FRAG_LABEL - 4, 0, 4);
+    assert_int_equal(frag_read(wire + FRAG_LABEL, FRAG_LABEL + 10, &out), -THIRL_EVERSION);
     assert_non_null(strstr(thirl_why(), "version 3"));
 }
 
@@ -361,7 +411,8 @@ static void survives_garbage(void **state) {
                 wire[rand() % FRAG_LABEL] ^= (unsigned char)(1u << rand() % 8);
             }
             size_t size = label.piece == 0 || label.offset > label.total ? 0 : frag_size(&label);
-            if (frag_read(wire, FRAG_LABEL + (rand() % 8 == 0 ? (size_t)(rand() % 65) : size), &label) == 0 &&
+            if (frag_read(wire + FRAG_LABEL, FRAG_LABEL + (rand() % 8 == 0 ? (size_t)(rand() % 65) : size), &label) ==
+                    0 &&
                 !frag_came_before(&frag, &label) && !frag_is_whole(&label)) {
                 struct iovec part = {wire + FRAG_LABEL, 64};
                 int rc = frag_put(&frag, &label, &part, 1);

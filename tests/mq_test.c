@@ -204,10 +204,10 @@ static void framed_refuses_foreign_packets(void **state) {
     assert_int_equal(thirl_send(out, "one", 3, SOON), 0);
     put_packet(mq, "", 0);
     unsigned char wire[FRAG_LABEL + 8] = {0};
-    struct frag_label label = {FRAG_DATA, 5, 1, 1, 1, UINT32_C(0x7fffffff), 0, 8};
+    struct frag_label label = {FRAG_DATA, 5, 1, 1, 1, UINT32_C(0x7fffffff), 0, 8, false};
     frag_write(wire + 8, &label);
     put_packet(mq, wire, sizeof wire); /* announces two gigabytes */
-    wire[8 + 4] = 9;
+    wire[sizeof wire - 2] = 9;
     put_packet(mq, wire, sizeof wire);
     assert_int_equal(thirl_send(out, "two", 3, SOON), 0);
     size_t size = 0;
@@ -242,7 +242,7 @@ static void framed_forgets_half_a_lie(void **state) {
     assert_true(mq >= 0);
     for (uint64_t node = 1; node <= 6; node++) { /* more than may be held at once */
         unsigned char wire[FRAG_LABEL + 8] = {0};
-        struct frag_label label = {FRAG_DATA, node, 1, 1, 1, 1 << 20, 0, 8};
+        struct frag_label label = {FRAG_DATA, node, 1, 1, 1, 1 << 20, 0, 8, false};
         frag_write(wire + 8, &label);
         put_packet(mq, wire, sizeof wire);
     }

@@ -382,7 +382,7 @@ static void framed_refuses_foreign_packets(void **state) {
     put_packet(id, "hello", 5);
     put_packet(id, large, sizeof large); /* larger than any of thirl's there */
     unsigned char wire[FRAG_LABEL + 8] = {0};
-    struct frag_label label = {FRAG_DATA, 5, 1, 1, 1, UINT32_C(0x7fffffff), 0, 8};
+    struct frag_label label = {FRAG_DATA, 5, 1, 1, 1, UINT32_C(0x7fffffff), 0, 8, false};
     frag_write(wire + 8, &label);
     put_packet(id, wire, sizeof wire); /* announces two gigabytes */
     assert_int_equal(thirl_send(out, "two", 3, SOON), 0);

@@ -21,47 +21,58 @@ static inline int check(const struct frag_label *label, size_t size) {
     if (label->type < FRAG_DATA || label->type > FRAG_TIME_CRC) {
         return err_say(THIRL_EFORMAT, "a packet is of the unknown type %u", label->type);
     }
-    if (label->node == 0 || label->piece == 0 || label->total > FRAG_SIZE_MAX ||
+    if (label->node == 0 || (label->piece == 0 && !label->brief) || label->total > FRAG_SIZE_MAX ||
         (label->offset != 0 && (label->offset % label->piece != 0 || label->offset >= label->total)) ||
         (label->type == FRAG_NOTE && !frag_is_whole(label))) {
         return err_say(THIRL_EFORMAT, "a packet contradicts itself (byte %u of %u, in pieces of %u)", label->offset,
                        label->total, label->piece);
     }
-    if (!frag_fits(size - FRAG_LABEL, frag_size(label))) {
+    if (!label->brief && !frag_fits(size - FRAG_LABEL, frag_size(label))) {
         return err_say(THIRL_EFORMAT, "a packet of %zu bytes brings %zu of its message and should bring %zu", size,
                        size - FRAG_LABEL, frag_size(label));
     }
     return 0;
 }
 
-uint64_t frag_kind(uint8_t type) {
-    unsigned char wire[FRAG_LABEL];
-    uint64_t kind;
-    frag_write(wire, &(struct frag_label){.type = type});
-    memcpy(&kind, wire, sizeof kind);
-    return kind;
+/* Versions up to 3 began with it. */
+static unsigned past_version(const unsigned char *end, size_t size) {
+    static const unsigned char magic[] = {0x9d, 't', 'h', 'q'};
+    const unsigned char *in = end - FRAG_LABEL;
+    return size >= FRAG_LABEL && memcmp(in, magic, sizeof magic) == 0 ? in[sizeof magic] : 0;
 }
 
-HOT int frag_read(const unsigned char *in, size_t size, struct frag_label *label) {
-    static const unsigned char magic[] = {FRAG_MAGIC};
-    if (unlikely(size < FRAG_LABEL || memcmp(in, magic, sizeof magic) != 0)) {
-        return err_say(THIRL_EFORMAT, "a packet of %zu bytes is not thirl's: whoever sent it needs the raw form (?raw)",
-                       size);
+static __attribute__((noinline)) int say_foreign(const unsigned char *end, size_t size, unsigned version) {
+    version = version == 0 ? past_version(end, size) : version;
+    return version == 0
+               ? err_say(THIRL_EFORMAT,
+                         "a packet of %zu bytes is not thirl's: whoever sent it needs the raw form (?raw)", size)
+               : err_say(THIRL_EVERSION,
+                         "the sender cuts messages by version %u of thirl's packets, this library by version %d",
+                         version, FRAG_VERSION);
+}
+
+HOT int frag_read(const unsigned char *end, size_t size, struct frag_label *label) {
+    const uint32_t ends = size >= FRAG_BRIEF ? fetch32(end - 4) : 0;
+    if (unlikely((ends & 0xffffff) != (FRAG_MAGIC | FRAG_VERSION << 16))) {
+        return say_foreign(end, size, (ends & 0xffff) == FRAG_MAGIC ? ends >> 16 & 0xff : 0);
     }
-    if (unlikely(in[4] != FRAG_VERSION)) {
-        return err_say(THIRL_EVERSION,
-                       "the sender cuts messages by version %u of thirl's packets, this library by version %d", in[4],
-                       FRAG_VERSION);
+    const bool brief = (ends >> 31) != 0;
+    if (unlikely(!brief && size < FRAG_LABEL)) {
+        return say_foreign(end, size, 0);
     }
-    label->type = in[5];
-    memcpy(&label->node, in + 8, sizeof label->node);
+    const unsigned char *in = end - (brief ? FRAG_BRIEF : FRAG_LABEL);
+    *label = (struct frag_label){.type = ends >> 24 & 0x7f, .brief = brief, .end = fetch32(in + 8)};
+    memcpy(&label->node, in, sizeof label->node);
     label->node = le64toh(label->node);
-    label->end = fetch32(in + 16);
-    label->packet = fetch32(in + 20);
-    label->message = fetch32(in + 24);
-    label->total = fetch32(in + 28);
-    label->offset = fetch32(in + 32);
-    label->piece = fetch32(in + 36);
+    if (brief) {
+        label->total = label->piece = (uint32_t)(size - FRAG_BRIEF);
+    } else {
+        label->packet = fetch32(in + 12);
+        label->message = fetch32(in + 16);
+        label->total = fetch32(in + 20);
+        label->offset = fetch32(in + 24);
+        label->piece = fetch32(in + 28);
+    }
     return check(label, size);
 }
 

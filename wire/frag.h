@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Messages on packets: the label behind each piece of a message, and the putting together of pieces that come from many
- * senders in turn. A message that fits is one packet. Knows no descriptors and no lives: receiving is the caller's, and so is
- * knowing that a sender will never finish. All numbers on the wire are little-endian. What was read is checked here, once;
- * what a sender announces is bounded before memory is taken for it.
+ * senders in turn. A message that fits is one packet, and where none is lost its label is brief: who sent it. Knows no descriptors
+ * and no lives: receiving is the caller's, and so is knowing that a sender will never finish. All numbers on the wire are
+ * little-endian. What was read is checked here, once; what a sender announces is bounded before memory is taken for it.
  */
 #ifndef WIRE_FRAG_H
 #define WIRE_FRAG_H
@@ -18,12 +18,13 @@
 #include "base/atomic.h"
 #include "include/thirl/thirl.h"
 
-#define FRAG_LABEL 40 /* bytes behind each piece, which so is aligned on its whole way */
-#define FRAG_MAGIC 0x9d, 't', 'h', 'q'
-#define FRAG_LARGE 8192 /* bytes: between a larger piece and its label there may be */
-#define FRAG_PAD 63     /* so many, of which nothing is said */
+#define FRAG_LABEL 40      /* bytes of a label, at most */
+#define FRAG_BRIEF 16      /* of a brief one */
+#define FRAG_MAGIC 0x719du /* the first 2 of its last 4: then the version, and the type */
+#define FRAG_LARGE 8192    /* bytes: between a larger piece and its label there may be */
+#define FRAG_PAD 63        /* so many, of which nothing is said */
 #define FRAG_TAIL (FRAG_PAD + FRAG_LABEL)
-#define FRAG_VERSION 3            /* of everything in this file */
+#define FRAG_VERSION 4            /* of everything in this file */
 #define FRAG_SIZE_MAX 0x7fffffffu /* largest message */
 #define FRAG_PARTS 32             /* unfinished messages that one receiver puts together at the same time */
 #define FRAG_SENDERS 64           /* senders whose packets are counted */
@@ -54,16 +55,25 @@ struct frag_label {
     uint32_t total;   /* bytes of the message */
     uint32_t offset;  /* where this piece belongs */
     uint32_t piece;   /* bytes of each piece but the last; not 0 */
+    bool brief;       /* may be: of a whole message it says who sent it, and not packet and message */
 };
 
+/* How the label of each packet of that type ends: in its last 4 bytes. */
+static inline uint32_t frag_kind(uint8_t type, bool brief) {
+    return FRAG_MAGIC | FRAG_VERSION << 16 | (uint32_t)type << 24 | (uint32_t)brief << 31;
+}
+
 static inline void frag_write(unsigned char out[FRAG_LABEL], const struct frag_label *label) {
-    const unsigned char kind[8] = {FRAG_MAGIC, FRAG_VERSION, label->type};
-    const uint64_t node = htole64(label->node);
-    const uint32_t word[6] = {htole32(label->end),   htole32(label->packet), htole32(label->message),
-                              htole32(label->total), htole32(label->offset), htole32(label->piece)};
-    memcpy(out, kind, sizeof kind);
-    memcpy(out + 8, &node, sizeof node);
-    memcpy(out + 16, word, sizeof word);
+    const uint64_t word[5] = {htole64(label->node), htole64(label->end | (uint64_t)label->packet << 32),
+                              htole64(label->message | (uint64_t)label->total << 32),
+                              htole64(label->offset | (uint64_t)label->piece << 32),
+                              htole64((uint64_t)frag_kind(label->type, false) << 32)};
+    memcpy(out, word, sizeof word);
+}
+
+static inline void frag_write_brief(unsigned char out[FRAG_BRIEF], const struct frag_label *label) {
+    const uint64_t word[2] = {htole64(label->node), htole64(label->end | (uint64_t)frag_kind(label->type, true) << 32)};
+    memcpy(out, word, sizeof word);
 }
 
 /* Can a piece of that size be what stands before a label, in so many bytes? */
@@ -71,11 +81,16 @@ static inline bool frag_fits(size_t bytes, size_t piece) {
     return bytes == piece || (piece > FRAG_LARGE && bytes - piece <= FRAG_PAD);
 }
 
-/* All that stands behind that piece in a packet of `packet` bytes at most; its bytes. Large packets have whole lines: a kernel that copies what
- * lies on lines to where it lies on lines again takes less time for it. */
+/* All that stands behind that piece in a packet of `packet` bytes at most; its bytes. A label that may be brief is, behind a
+ * whole message that is not large. Large packets have whole lines: a kernel that copies what lies on lines to where it lies on lines again takes less
+ * time for it. */
 static inline size_t frag_tail(unsigned char out[FRAG_TAIL], const struct frag_label *label, size_t piece,
                                size_t packet) {
     size_t pad = 0;
+    if (likely(label->brief && piece == label->total && piece <= FRAG_LARGE)) {
+        frag_write_brief(out, label);
+        return FRAG_BRIEF;
+    }
     if (unlikely(piece > FRAG_LARGE)) {
         pad = -(piece + FRAG_LABEL) % (FRAG_PAD + 1);
         pad = pad < packet - piece - FRAG_LABEL ? pad : packet - piece - FRAG_LABEL;
@@ -85,32 +100,42 @@ static inline size_t frag_tail(unsigned char out[FRAG_TAIL], const struct frag_l
     return pad + FRAG_LABEL;
 }
 
-/* Of a packet of `size` bytes, whose label, the last of them, is at `in` if there are that many. 0; -THIRL_EFORMAT: it is not thirl's, or
- * lies; -THIRL_EVERSION naming both. */
-int frag_read(const unsigned char *in, size_t size, struct frag_label *);
+/* Of a packet of `size` bytes that ends before `end`, where its last FRAG_LABEL bytes, or all that it has, lie in one piece. 0;
+ * -THIRL_EFORMAT: it is not thirl's, or lies; -THIRL_EVERSION naming both. */
+int frag_read(const unsigned char *end, size_t size, struct frag_label *);
 
-/* How the label of each packet of that type begins. */
-uint64_t frag_kind(uint8_t type);
-
-/* Of a packet whose label is at `in`, behind `size` bytes: is it a whole message whose label begins so? Then frag_read would say 0 and the same
- * label; else there is none. label->total has its bytes. Inlined, for most packets are. */
-static inline __attribute__((always_inline)) bool frag_read_whole(const unsigned char *in, size_t size, uint64_t kind,
+/* Of such a packet, of FRAG_BRIEF bytes at least: is it a whole message whose label ends so, or so and is not brief? Then frag_read would say 0 and
+ * the same label; else there is none. Inlined, for most packets are. */
+static inline __attribute__((always_inline)) bool frag_read_whole(const unsigned char *end, size_t size, uint32_t kind,
                                                                   struct frag_label *label) {
-    uint64_t begins;
-    uint32_t word[6];
-    memcpy(&begins, in, sizeof begins);
-    memcpy(&label->node, in + 8, sizeof label->node);
-    memcpy(word, in + 16, sizeof word);
-    label->type = in[5];
-    label->node = le64toh(label->node);
-    label->end = le32toh(word[0]);
-    label->packet = le32toh(word[1]);
-    label->message = le32toh(word[2]);
-    label->total = le32toh(word[3]);
-    label->offset = le32toh(word[4]);
-    label->piece = le32toh(word[5]);
-    return begins == kind && label->node != 0 && frag_fits(size, label->total) && label->offset == 0 &&
-           label->piece != 0 && label->total <= label->piece && label->total <= FRAG_SIZE_MAX;
+    uint64_t word[5];
+    memcpy(&word[4], end - 8, sizeof word[4]);
+    word[4] = le64toh(word[4]);
+    const uint32_t ends = (uint32_t)(word[4] >> 32), brief = frag_kind(0, true) ^ frag_kind(0, false);
+    if (likely(ends == kind && (ends & brief) != 0)) {
+        memcpy(word, end - FRAG_BRIEF, sizeof *word);
+        *label = (struct frag_label){.type = end[-1] & 0x7f,
+                                     .node = le64toh(*word),
+                                     .end = (uint32_t)word[4],
+                                     .total = (uint32_t)(size - FRAG_BRIEF),
+                                     .piece = (uint32_t)(size - FRAG_BRIEF),
+                                     .brief = true};
+        return label->node != 0;
+    }
+    if (ends != (kind & ~brief) || size < FRAG_LABEL) {
+        return false;
+    }
+    memcpy(word, end - FRAG_LABEL, 4 * sizeof *word);
+    *label = (struct frag_label){.type = end[-1],
+                                 .node = le64toh(word[0]),
+                                 .end = (uint32_t)le64toh(word[1]),
+                                 .packet = (uint32_t)(le64toh(word[1]) >> 32),
+                                 .message = (uint32_t)le64toh(word[2]),
+                                 .total = (uint32_t)(le64toh(word[2]) >> 32),
+                                 .offset = (uint32_t)le64toh(word[3]),
+                                 .piece = (uint32_t)(le64toh(word[3]) >> 32)};
+    return label->node != 0 && frag_fits(size - FRAG_LABEL, label->total) && label->offset == 0 && label->piece != 0 &&
+           label->total <= label->piece && label->total <= FRAG_SIZE_MAX;
 }
 
 /* Bytes of the payload of that packet. */

@@ -38,30 +38,34 @@ static size_t build(struct food *food, uint8_t packet[FRAG_LABEL + 256]) {
     for (size_t i = 0; i < frag_size(&label); i++) {
         packet[i] = byte_at(&label, label.offset + i);
     }
-    frag_write(packet + frag_size(&label), &label);
-    return FRAG_LABEL + frag_size(&label);
+    label.brief = (who >> 6 & 1) != 0;
+    return frag_size(&label) + frag_tail(packet + frag_size(&label), &label, frag_size(&label), FRAG_LABEL + 256);
 }
 
 /* As whoever receives packets does it, of `size` bytes with their label. */
-static void take(struct frag *frag, const uint8_t *payload, const uint8_t *behind, size_t size, bool built) {
-    struct frag_label label, same;
-    int rc = fuzz_answer(frag_read(behind, size, &label));
-    bool whole = size >= FRAG_LABEL && frag_read_whole(behind, size - FRAG_LABEL, frag_kind(FRAG_DATA), &same);
+static void take(struct frag *frag, const uint8_t *payload, const uint8_t *end, size_t size, bool built) {
+    struct frag_label label, same = {0}, other;
+    int rc = fuzz_answer(frag_read(end, size, &label));
+    bool whole = size >= FRAG_BRIEF && frag_read_whole(end, size, frag_kind(FRAG_DATA, true), &same);
+    bool counted = size >= FRAG_BRIEF && frag_read_whole(end, size, frag_kind(FRAG_DATA, false), &other);
+    must(!counted || whole);
     must(!whole || (rc == 0 && label.type == FRAG_DATA && frag_is_whole(&label)));
     must(!whole || (label.node == same.node && label.end == same.end && label.packet == same.packet));
     must(!whole || (label.message == same.message && label.total == same.total && label.piece == same.piece));
+    must(!whole || (label.brief == same.brief && counted == !label.brief));
     must(!built || whole == frag_is_whole(&label));
     if (rc != 0) {
         must((rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION) && !built);
         return;
     }
-    must(frag_fits(size - FRAG_LABEL, frag_size(&label)));
-    if (frag_came_before(frag, &label) || frag_is_whole(&label) || label.type != FRAG_DATA) {
+    const size_t bytes = size - (label.brief ? FRAG_BRIEF : FRAG_LABEL);
+    must(frag_fits(bytes, frag_size(&label)));
+    if (label.brief || frag_came_before(frag, &label) || frag_is_whole(&label) || label.type != FRAG_DATA) {
         return;
     }
-    const size_t half = (size - FRAG_LABEL) / 2;
+    const size_t half = bytes / 2;
     const struct iovec part[] = {{(void *)(uintptr_t)payload, half},
-                                 {(void *)(uintptr_t)(payload + half), size - FRAG_LABEL - half}};
+                                 {(void *)(uintptr_t)(payload + half), bytes - half}};
     rc = frag_put(frag, &label, part, 2);
     must(rc == 0 || rc == 1 || rc == -THIRL_EFORMAT || rc == -ENOBUFS);
     must(rc != -ENOBUFS || !frag->lossy);
@@ -82,10 +86,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         size_t some = food_number(&food, 1);
         if (mixed && some != 0) {
             const uint8_t *from = food_bytes(&food, some, &some);
-            take(&frag, from + (some < FRAG_LABEL ? some : FRAG_LABEL), from, some, false); /* its label comes first */
+            const uint8_t *end = from + (some < FRAG_LABEL ? some : FRAG_LABEL); /* its label comes first */
+            take(&frag, end, end, some, false);
         } else {
             some = build(&food, packet);
-            take(&frag, packet, packet + some - FRAG_LABEL, some, !mixed);
+            take(&frag, packet, packet + some, some, !mixed);
         }
     }
     frag_deinit(&frag);

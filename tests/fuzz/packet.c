@@ -43,11 +43,18 @@ static void close_one(void *self) {
     (void)self;
 }
 
+static uint8_t block[PACKET];
+
+static void *block_of(void *self) {
+    (void)self;
+    return block;
+}
+
 static int send_one(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
     (void)self;
     (void)note;
     (void)wait;
-    must(carrier_size(part, parts) <= PACKET);
+    must(carrier_size(part, parts) <= PACKET && (parts == 1 || (s.kind & LASTING) == 0));
     return food_number(&s.food, 1) % 8 == 0 ? -EAGAIN : 0;
 }
 
@@ -67,13 +74,13 @@ static size_t build(uint8_t packet[PACKET + 64]) {
     memcpy(packet, from, size);
     size_t whole = (who & 0x80) == 0 && frag_size(&label) <= PACKET - FRAG_LABEL ? frag_size(&label) : size;
     memset(packet + size, 0x55, whole - (size < whole ? size : whole));
-    frag_write(packet + whole, &label);
-    return FRAG_LABEL + whole;
+    label.brief = (who & 0x50) == 0x10;
+    return whole + frag_tail(packet + whole, &label, whole, PACKET + 64);
 }
 
-static int recv_one(void *self, const struct iovec *part, unsigned parts, size_t *size, struct mech_note *note,
-                    bool wait) {
-    uint8_t packet[PACKET + 64];
+static int recv_one(void *self, const struct iovec *part, unsigned parts, size_t *size, const void **at,
+                    struct mech_note *note, bool wait) {
+    static uint8_t packet[PACKET + 64]; /* until the next call */
     uint64_t what = food_number(&s.food, 1);
     (void)self;
     (void)wait;
@@ -98,7 +105,7 @@ static int recv_one(void *self, const struct iovec *part, unsigned parts, size_t
     if (note != NULL) {
         *note = (struct mech_note){.priority = 0};
     }
-    carrier_scatter(part, parts, packet, *size);
+    carrier_give(part, parts, packet, *size, (what & 4) != 0 ? at : NULL);
     return 0;
 }
 
@@ -136,7 +143,7 @@ static int remove_place(const char *place) {
     .send = send_one, .recv = recv_one, .watch = watch, .facts = facts_of, .claims = claims
 
 static const struct carrier fleeting = {SLOTS};
-static const struct carrier lasting = {SLOTS, .lasting = true, .left = left, .remove = remove_place};
+static const struct carrier lasting = {SLOTS, .lasting = true, .block = block_of, .left = left, .remove = remove_place};
 
 /* ---- the peer ---- */
 
@@ -212,7 +219,8 @@ static void act(void) {
         break;
     default:
         if ((s.kind & (QUEUE | STREAM)) == 0) {
-            rc = carried_send(&s.end, send_one, message, capacity % sizeof message, &done, false);
+            rc = carried_send(&s.end, send_one, (s.kind & LASTING) != 0 ? block_of : NULL, message,
+                              capacity % sizeof message, &done, false);
             must(rc != -EAGAIN || done == 0 || carried_settle(&s.end, message, capacity % sizeof message, done) == 0);
             (void)carried_flush(&s.end, &left_over);
         }
