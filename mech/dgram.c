@@ -372,9 +372,9 @@ static __attribute__((noinline)) ssize_t recv_checked(const struct dgram *g, con
 
 /* A packet that came with others. */
 static __attribute__((noinline)) ssize_t recv_several(const struct dgram *g, const struct iovec *part, unsigned parts,
-                                                      int flags, bool *welcome) {
+                                                      int flags, const void **at, bool *welcome) {
     struct msghdr *told;
-    ssize_t got = tray_recv(g->tray, g->fd, part, parts, flags, g->checks ? &told : NULL);
+    ssize_t got = tray_recv(g->tray, g->fd, part, parts, flags, g->checks ? &told : NULL, at);
     *welcome = got >= 0 && (!g->checks || is_welcome(g, told));
     return got;
 }
@@ -390,7 +390,7 @@ static inline __attribute__((always_inline)) ssize_t recv_one(struct dgram *g, c
     ssize_t got;
     do {
         int flags = w.sleeps ? 0 : MSG_DONTWAIT;
-        got = unlikely(several)    ? recv_several(g, part, parts, flags, welcome)
+        got = unlikely(several)    ? recv_several(g, part, parts, flags, at, welcome)
               : likely(!g->checks) ? gram_recv(g->fd, part, parts, flags, at, &g->small)
                                    : recv_checked(g, part, parts, flags, welcome);
     } while (haste_again(&g->haste, &w, got < 0 && errno == EAGAIN));

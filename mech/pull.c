@@ -144,9 +144,9 @@ HOT static ssize_t pull_once(struct link *l, struct iovec *parts, size_t count, 
     for (int again = 0;; again++) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
         ssize_t got = unlikely(l->terms.takes != 0) ? pull_rights(l, &message, flags, &rc)
-                      : unlikely(several)           ? tray_recv(l->tray, l->fd, parts, (unsigned)count, flags, NULL)
-                      : likely(count == 1)          ? recv(l->fd, parts->iov_base, parts->iov_len, flags)
-                                                    : recvmsg(l->fd, &message, flags);
+                      : unlikely(several)  ? tray_recv(l->tray, l->fd, parts, (unsigned)count, flags, NULL, NULL)
+                      : likely(count == 1) ? recv(l->fd, parts->iov_base, parts->iov_len, flags)
+                                           : recvmsg(l->fd, &message, flags);
         if (likely(got >= 0)) {
             return likely(rc == 0) ? got : rc;
         }

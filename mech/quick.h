@@ -19,7 +19,7 @@ static inline __attribute__((always_inline)) int quick_piece(struct queue *q, ca
                                                              const struct frag_label *label, const void *data,
                                                              size_t size, const struct mech_note *note, bool wait) {
     const size_t packet = q->facts.packet;
-    unsigned char small[CARRIER_SMALL];
+    LINE_ALIGNED unsigned char small[CARRIER_SMALL];
     if (likely(block != NULL || size <= sizeof small - FRAG_TAIL)) {
         unsigned char *at = block != NULL ? block(q->carried) : small;
         copy_any(at, data, size);
@@ -72,16 +72,14 @@ static inline __attribute__((always_inline)) int quick_recv(struct queue *q, car
     size_t got = 0;
     const void *at = NULL;
     int rc = recv(q->carried, part, room == packet ? 1 : 2, &got, &at, &in->note, wait);
-    /* The label lies in one piece, or what came is not usual. */
-    bool here = rc == 0 && got >= FRAG_BRIEF && (at != NULL || got <= room || got - room >= FRAG_LABEL) &&
-                frag_read_whole(at != NULL    ? (const unsigned char *)at + got
-                                : got <= room ? (unsigned char *)buffer + got
-                                              : in->block + (got - room),
-                                got, in->kind, &label) &&
-                label.total <= room && label.total <= q->max &&
+    const bool split = at == NULL && got > room; /* the label lies in one piece, or what came is not usual */
+    const unsigned char *first = at != NULL ? at : split ? in->block : buffer;
+    const size_t some = split ? got - room : got;
+    bool here = rc == 0 && frag_read_whole(first + some, some, got, in->kind, &label) && label.total <= room &&
+                label.total <= q->max &&
                 (in->only == NULL || (in->only->node == label.node && in->only->number == label.end));
     if (unlikely(!here)) {
-        if (at != NULL) {
+        if (at != NULL && rc == 0) {
             carrier_scatter(part, room == packet ? 1 : 2, at, got);
         }
         return draw_on(q, buffer, capacity, size, rc, got, wait);

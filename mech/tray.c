@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "base/atomic.h"
+#include "mech/carrier.h"
 
 #define PAGE ((size_t)4096)
 #define SHIFT ((size_t)192)
@@ -92,22 +93,13 @@ static int fetch(struct tray *t, int fd, int flags, bool asks) {
     return 0;
 }
 
-HOT ssize_t tray_recv(struct tray *t, int fd, const struct iovec *part, unsigned parts, int flags,
-                      struct msghdr **told) {
+HOT ssize_t tray_recv(struct tray *t, int fd, const struct iovec *part, unsigned parts, int flags, struct msghdr **told,
+                      const void **at) {
     if (t->left == 0 && fetch(t, fd, flags, told != NULL) != 0) {
         return -1;
     }
     struct mmsghdr *head = &t->head[t->next];
-    const unsigned char *from = t->part[t->next].iov_base;
-    size_t rest = head->msg_len < t->packet ? head->msg_len : t->packet;
-    for (unsigned i = 0; i < parts && rest != 0; i++) {
-        size_t some = part[i].iov_len < rest ? part[i].iov_len : rest;
-        if (some != 0) {
-            memcpy(part[i].iov_base, from, some);
-            from += some;
-            rest -= some;
-        }
-    }
+    carrier_give(part, parts, t->part[t->next].iov_base, head->msg_len < t->packet ? head->msg_len : t->packet, at);
     if (told != NULL) {
         *told = &head->msg_hdr;
     }

@@ -62,10 +62,11 @@ static inline bool tray_holds(const struct tray *t) {
     return t != NULL && t->left != 0;
 }
 
-/* The next packet, into the parts, filling one after the other; flags as for recvmsg, of which MSG_DONTWAIT counts. The size of the
- * packet, which may be more than there was room for; 0 at the end of the connection; or -1 with errno. *told, if not NULL: what
+/* The next packet, into the parts, filling one after the other, or at `at`, as of a carrier's recv; flags as for recvmsg, of which
+ * MSG_DONTWAIT counts. The size of the packet, which may be more than there was room for; 0 at the end of the connection; or -1 with errno. *told, if not NULL: what
  * the kernel says of it, until the next call; NULL wherever the socket was not asked to say anything. */
-ssize_t tray_recv(struct tray *, int fd, const struct iovec *part, unsigned parts, int flags, struct msghdr **told);
+ssize_t tray_recv(struct tray *, int fd, const struct iovec *part, unsigned parts, int flags, struct msghdr **told,
+                  const void **at);
 
 /* Forgets what lies in it. */
 void tray_drop(struct tray *);

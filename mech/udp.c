@@ -299,9 +299,9 @@ static ssize_t recv_counted(struct udp *u, const struct iovec *part, unsigned pa
 
 /* One that came with others. */
 static __attribute__((noinline)) ssize_t recv_several(struct udp *u, const struct iovec *part, unsigned parts,
-                                                      int flags) {
+                                                      int flags, const void **at) {
     struct msghdr *told;
-    ssize_t got = tray_recv(u->tray, u->fd, part, parts, flags, u->lost != NULL ? &told : NULL);
+    ssize_t got = tray_recv(u->tray, u->fd, part, parts, flags, u->lost != NULL ? &told : NULL, at);
     if (likely(got >= 0 && u->lost != NULL)) {
         read_drops(u, told);
     }
@@ -319,7 +319,7 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
     ssize_t got;
     do {
         int flags = w.sleeps ? 0 : MSG_DONTWAIT;
-        got = unlikely(several) ? recv_several(u, part, parts, flags)
+        got = unlikely(several) ? recv_several(u, part, parts, flags, at)
               : u->lost != NULL ? recv_counted(u, part, parts, flags)
                                 : gram_recv(u->fd, part, parts, flags, at, &u->small);
     } while (haste_again(&u->haste, &w, got < 0 && errno == EAGAIN));

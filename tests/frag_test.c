@@ -92,20 +92,21 @@ static void whole_messages(void **state) {
         const uint32_t kind = frag_kind(FRAG_DATA, brief);
         const unsigned char *end = write_label(wire, &good);
         const size_t bytes = (size_t)(end - wire), size = bytes + 100;
-        assert_true(frag_read_whole(end, size, kind, &out));
+        assert_true(frag_read_whole(end, bytes, size, kind, &out));
+        assert_false(frag_read_whole(end, bytes - 1, size, kind, &out)); /* it lies in two pieces */
         assert_int_equal(frag_read(end, size, &same), 0);
         assert_true(same_label(&out, &good) && same_label(&same, &good));
-        assert_int_equal(frag_read_whole(end, size - 1, kind, &out), brief);
-        assert_int_equal(frag_read_whole(end, size + 1, kind, &out), brief);
+        assert_int_equal(frag_read_whole(end, bytes, size - 1, kind, &out), brief);
+        assert_int_equal(frag_read_whole(end, bytes, size + 1, kind, &out), brief);
         assert_int_equal(out.total, brief ? 101 : 100);
-        assert_false(frag_read_whole(end, size, frag_kind(FRAG_CRC, brief), &out));
+        assert_false(frag_read_whole(end, bytes, size, frag_kind(FRAG_CRC, brief), &out));
         /* Who takes brief ones takes the others; who counts packets takes no brief ones. */
-        assert_int_equal(frag_read_whole(end, size, frag_kind(FRAG_DATA, true), &out), true);
-        assert_int_equal(frag_read_whole(end, size, frag_kind(FRAG_DATA, false), &out), !brief);
+        assert_int_equal(frag_read_whole(end, bytes, size, frag_kind(FRAG_DATA, true), &out), true);
+        assert_int_equal(frag_read_whole(end, bytes, size, frag_kind(FRAG_DATA, false), &out), !brief);
         for (size_t i = 0; i < bytes * 8; i++) { /* any bit of it */
             (void)write_label(wire, &good);
             wire[i / 8] ^= (unsigned char)(1u << i % 8);
-            bool whole = frag_read_whole(end, size, kind, &out);
+            bool whole = frag_read_whole(end, bytes, size, kind, &out);
             assert_true(!whole || frag_read(end, size, &same) == 0);
             assert_true(!whole || (same.type == FRAG_DATA && frag_is_whole(&same) && same_label(&out, &same)));
         }
@@ -119,8 +120,8 @@ static void whole_messages(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const unsigned char *end = write_label(wire, &bad[i]);
         size_t size = (size_t)(end - wire) + (bad[i].total == 0 ? 0 : 100);
-        assert_false(frag_read_whole(end, size, frag_kind(FRAG_DATA, true), &out));
-        assert_false(frag_read_whole(end, size, frag_kind(FRAG_DATA, false), &out));
+        assert_false(frag_read_whole(end, (size_t)(end - wire), size, frag_kind(FRAG_DATA, true), &out));
+        assert_false(frag_read_whole(end, (size_t)(end - wire), size, frag_kind(FRAG_DATA, false), &out));
     }
 }
 
@@ -138,14 +139,15 @@ static void padding(void **state) {
         const unsigned char *end = wire + tail;
         assert_true(size > FRAG_LARGE ? (size + tail) % 64 == 0 && pad <= FRAG_PAD : pad == 0);
         assert_int_equal(frag_read(end, size + tail, &out), 0);
-        assert_true(frag_size(&out) == size && frag_read_whole(end, size + tail, kind, &out) && out.total == size);
+        assert_true(frag_size(&out) == size && frag_read_whole(end, tail, size + tail, kind, &out) &&
+                    out.total == size);
         for (size_t more = 0; more < 70; more++) {
             bool fits = more == 0 || (size > FRAG_LARGE && more <= FRAG_PAD);
             assert_int_equal(frag_read(end, size + more + FRAG_LABEL, &out), fits ? 0 : -THIRL_EFORMAT);
-            assert_int_equal(frag_read_whole(end, size + more + FRAG_LABEL, kind, &out), fits);
+            assert_int_equal(frag_read_whole(end, tail, size + more + FRAG_LABEL, kind, &out), fits);
         }
         assert_int_equal(frag_read(end, size - 1 + FRAG_LABEL, &out), -THIRL_EFORMAT);
-        assert_false(frag_read_whole(end, size - 1 + FRAG_LABEL, kind, &out));
+        assert_false(frag_read_whole(end, tail, size - 1 + FRAG_LABEL, kind, &out));
         for (size_t room = 0; room < 70; room++) { /* no packet gets larger than it may be */
             tail = frag_tail(wire, &label, size, size + FRAG_LABEL + room);
             assert_true(tail <= FRAG_LABEL + room && tail <= pad + FRAG_LABEL);

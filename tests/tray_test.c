@@ -45,7 +45,7 @@ static ssize_t receive(struct pair *p, void *buffer, size_t capacity) {
     if (tray_is_due(p->tray)) {
         const struct iovec part = {buffer, capacity};
         p->calls += !tray_holds(p->tray);
-        return tray_recv(p->tray, p->in, &part, 1, MSG_DONTWAIT, NULL);
+        return tray_recv(p->tray, p->in, &part, 1, MSG_DONTWAIT, NULL, NULL);
     }
     p->calls++;
     return recv(p->in, buffer, capacity, MSG_DONTWAIT | MSG_TRUNC);
@@ -148,11 +148,11 @@ static void parts_are_filled_one_after_the_other(void **state) {
     make(&p, SOCK_SEQPACKET);
     assert_int_equal(send(p.out, "abcdefgh", 8, 0), 8);
     assert_int_equal(send(p.out, "xy", 2, 0), 2);
-    assert_int_equal(tray_recv(p.tray, p.in, part, 2, MSG_DONTWAIT, NULL), 8);
+    assert_int_equal(tray_recv(p.tray, p.in, part, 2, MSG_DONTWAIT, NULL, NULL), 8);
     assert_true(tray_holds(p.tray));
     assert_memory_equal(first, "abc", 3);
     assert_memory_equal(last, "defgh", 5);
-    assert_int_equal(tray_recv(p.tray, p.in, part, 2, MSG_DONTWAIT, NULL), 2);
+    assert_int_equal(tray_recv(p.tray, p.in, part, 2, MSG_DONTWAIT, NULL, NULL), 2);
     assert_memory_equal(first, "xyc", 3);
     finish(&p);
 }
@@ -166,8 +166,8 @@ static void too_large_a_packet_is_told(void **state) {
     const struct iovec part = {data, sizeof data};
     send_number(&p, 1, PACKET + 100);
     send_number(&p, 2, 4);
-    assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL), PACKET + 100);
-    assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL), 4);
+    assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL, NULL), PACKET + 100);
+    assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL, NULL), 4);
     finish(&p);
 }
 
@@ -202,7 +202,7 @@ static void what_the_kernel_says_stays_with_its_packet(void **state) {
         struct msghdr *told = NULL;
         char data[8];
         const struct iovec part = {data, sizeof data};
-        assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, &told), 8);
+        assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, &told, NULL), 8);
         struct cmsghdr *c = CMSG_FIRSTHDR(told);
         struct ucred cred;
         assert_non_null(c);
@@ -234,7 +234,7 @@ static void no_descriptor_comes_uninvited(void **state) {
     for (int i = 0; i < 4; i++) {
         char byte;
         const struct iovec part = {&byte, 1};
-        assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL), 1);
+        assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL, NULL), 1);
     }
     int now = dup(0);
     close(now);
@@ -251,11 +251,11 @@ static void what_is_dropped_is_gone(void **state) {
     for (uint32_t i = 0; i < 2; i++) {
         send_number(&p, i, 4);
     }
-    assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL), 4);
+    assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL, NULL), 4);
     assert_true(tray_holds(p.tray));
     tray_drop(p.tray);
     assert_false(tray_holds(p.tray));
-    assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL), -1);
+    assert_int_equal(tray_recv(p.tray, p.in, &part, 1, MSG_DONTWAIT, NULL, NULL), -1);
     tray_drop(NULL);
     finish(&p);
 }

@@ -104,11 +104,14 @@ static inline size_t frag_tail(unsigned char out[FRAG_TAIL], const struct frag_l
  * -THIRL_EFORMAT: it is not thirl's, or lies; -THIRL_EVERSION naming both. */
 int frag_read(const unsigned char *end, size_t size, struct frag_label *);
 
-/* Of such a packet, of FRAG_BRIEF bytes at least: is it a whole message whose label ends so, or so and is not brief? Then frag_read would say 0 and
- * the same label; else there is none. Inlined, for most packets are. */
-static inline __attribute__((always_inline)) bool frag_read_whole(const unsigned char *end, size_t size, uint32_t kind,
-                                                                  struct frag_label *label) {
+/* Of such a packet, of which `here` bytes lie before `end` in one piece: is it a whole message whose label is one of them, and ends so, or so and is
+ * not brief? Then frag_read would say 0 and the same label; else there is none. Inlined, for most packets are. */
+static inline __attribute__((always_inline)) bool frag_read_whole(const unsigned char *end, size_t here, size_t size,
+                                                                  uint32_t kind, struct frag_label *label) {
     uint64_t word[5];
+    if (unlikely(here < FRAG_BRIEF)) {
+        return false;
+    }
     memcpy(&word[4], end - 8, sizeof word[4]);
     word[4] = le64toh(word[4]);
     const uint32_t ends = (uint32_t)(word[4] >> 32), brief = frag_kind(0, true) ^ frag_kind(0, false);
@@ -122,7 +125,7 @@ static inline __attribute__((always_inline)) bool frag_read_whole(const unsigned
                                      .brief = true};
         return label->node != 0;
     }
-    if (ends != (kind & ~brief) || size < FRAG_LABEL) {
+    if (ends != (kind & ~brief) || here < FRAG_LABEL) {
         return false;
     }
     memcpy(word, end - FRAG_LABEL, 4 * sizeof *word);

@@ -46,8 +46,9 @@ static size_t build(struct food *food, uint8_t packet[FRAG_LABEL + 256]) {
 static void take(struct frag *frag, const uint8_t *payload, const uint8_t *end, size_t size, bool built) {
     struct frag_label label, same = {0}, other;
     int rc = fuzz_answer(frag_read(end, size, &label));
-    bool whole = size >= FRAG_BRIEF && frag_read_whole(end, size, frag_kind(FRAG_DATA, true), &same);
-    bool counted = size >= FRAG_BRIEF && frag_read_whole(end, size, frag_kind(FRAG_DATA, false), &other);
+    const size_t here = size < FRAG_LABEL ? size : FRAG_LABEL;
+    bool whole = frag_read_whole(end, here, size, frag_kind(FRAG_DATA, true), &same);
+    bool counted = frag_read_whole(end, here, size, frag_kind(FRAG_DATA, false), &other);
     must(!counted || whole);
     must(!whole || (rc == 0 && label.type == FRAG_DATA && frag_is_whole(&label)));
     must(!whole || (label.node == same.node && label.end == same.end && label.packet == same.packet));
