@@ -67,7 +67,7 @@ static const struct trial_scenario scenarios[] = {
     {.name = "mq-receive-second", .address = MQ, .flow = TRIAL_IN, .messages = 6},
     {.name = "dgram-echo-first", .address = DGRAM, .flow = TRIAL_ECHO, .messages = 6, .first = true},
     {.name = "sysv-send-first", .address = SYSV, .flow = TRIAL_OUT, .messages = 8, .first = true, .corpse = true},
-    {.name = "sysv-echo-second", .address = SYSV, .flow = TRIAL_ECHO, .messages = 6},
+    {.name = "sysv-echo-second", .address = SYSV, .flow = TRIAL_ECHO, .messages = 10},
 };
 #define SCENARIOS (sizeof scenarios / sizeof *scenarios)
 
