@@ -114,6 +114,7 @@ struct link {
     bool slept;          /* of pipes: the last wait came to that */
     bool dry;            /* likewise: the message goes on, and the pipe had no more of it */
     unsigned sleeps;
+    unsigned abreast;   /* likewise: so many reads brought a message or a few, and none had to wait */
     uint16_t answered;  /* number_out at the last wait */
     uint64_t lost;      /* messages that the peer dropped before the next one, by its word */
     bool again;         /* another worker had the next one before, likewise */

@@ -22,6 +22,8 @@
 #define SLEEP_DOUBT 8u
 #define LEAD_DOUBT 16u
 #define LEAD_MOST ((size_t)2048)
+#define LEAD_FEW 4u  /* messages that a read has brought: */
+#define LEAD_SURE 8u /* after so many reads of so few, none of which had to wait */
 #define REST_MAX                                                                                                       \
     ((size_t)16 << 20) /* a peer that takes nothing any more is let say so much more, besides what a pipe holds */
 #define COPY_MAX ((size_t)6144) /* of packets, up to this size: copying costs less than a call with two buffers */
@@ -67,6 +69,18 @@ static ssize_t await_pipe(struct link *l, const struct iovec *parts, size_t coun
     return got;
 }
 
+/* A reader who is just as fast as the writer reads each message by itself, and each read takes the lock that the writer needs: once
+ * that has been so for a while he lets him get ahead. */
+static void lead_pipe(struct link *l) {
+    uint16_t came = (uint16_t)(l->number_in - l->number_led);
+    bool few = came <= LEAD_FEW && l->expect < LEAD_MOST;
+    l->number_led = l->number_in;
+    l->abreast += few && l->abreast < LEAD_SURE;
+    if (few && l->abreast == LEAD_SURE && is_led(l)) {
+        haste_lead(&l->haste, came, true);
+    }
+}
+
 /* What had to wait last time will most likely have to again: then the call that fails is left out, but for one in SLEEP_DOUBT. */
 HOT static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t count, bool wait) {
     bool last = atomic_load(&l->cut); /* pairs with the store in link.c: what came before is there */
@@ -80,8 +94,12 @@ HOT static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t c
         l->slept = got <= 0 || (size_t)got < size_of(parts, count); /* as in await_pipe */
     } else {
         bool before = wait && !l->dry && haste_before(&l->haste);
+        if (wait && !l->dry && !before) {
+            lead_pipe(l);
+        }
         got = wait && l->dry ? -EAGAIN : tube_read(l->fd, parts, (int)count, false);
         if (got == -EAGAIN && wait) {
+            l->abreast = 0;
             got = await_pipe(l, parts, count);
         } else if (got > 0) {
             l->slept = false;
