@@ -18,7 +18,7 @@
 #include <sys/uio.h>
 
 #include "base/atomic.h"
-#include "base/copy.h"
+#include "base/parts.h"
 #include "mech/mech.h"
 
 #define CARRIER_PLACE_MAX 272
@@ -134,44 +134,5 @@ struct carrier {
     int (*left)(const char *place, struct carrier_left *);
     int (*remove)(const char *place);
 };
-
-/* For carriers whose system call wants one block: joins parts, and takes them apart again. */
-static inline size_t carrier_size(const struct iovec *part, unsigned parts) {
-    size_t size = 0;
-    for (unsigned i = 0; i < parts; i++) {
-        size += part[i].iov_len;
-    }
-    return size;
-}
-
-static inline void carrier_gather(void *block, const struct iovec *part, unsigned parts) {
-    char *at = block;
-    for (unsigned i = 0; i < parts; i++) {
-        copy_any(at, part[i].iov_base, part[i].iov_len);
-        at += part[i].iov_len;
-    }
-}
-
-static inline void carrier_scatter(const struct iovec *part, unsigned parts, const void *block, size_t size) {
-    const char *at = block;
-    size_t some = part->iov_len < size ? part->iov_len : size;
-    copy_over(part->iov_base, at, some); /* the block may be the last part */
-    for (unsigned i = 1; i < parts && size != some; i++) {
-        at += some;
-        size -= some;
-        some = part[i].iov_len < size ? part[i].iov_len : size;
-        copy_over(part[i].iov_base, at, some);
-    }
-}
-
-/* What recv has received to a block, which may be the last part: gives it as `at` wants it. */
-static inline void carrier_give(const struct iovec *part, unsigned parts, const void *block, size_t size,
-                                const void **at) {
-    if (at != NULL) {
-        *at = block;
-    } else {
-        carrier_scatter(part, parts, block, size);
-    }
-}
 
 #endif

@@ -35,7 +35,7 @@ static inline __attribute__((always_inline)) ssize_t gram_recv(int fd, const str
     if (likely(*small)) {
         got = recv(fd, last->iov_base, last->iov_len, flags | MSG_TRUNC);
         if (likely(got > 0 && (size_t)got <= last->iov_len)) {
-            carrier_give(part, parts, last->iov_base, (size_t)got, at);
+            parts_give(part, parts, last->iov_base, (size_t)got, at);
         }
     } else {
         struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part, .msg_iovlen = parts};

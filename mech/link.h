@@ -142,6 +142,13 @@ struct link {
     struct frame_box tail;           /* rest of a frame that its sender gave up, or of a piece */
 };
 
+/* Nothing was sent since the last message came: the peer does not wait for us. By the thread that receives. */
+static inline bool link_is_led(struct link *l) {
+    bool led = l->number_out == l->answered;
+    l->answered = l->number_out;
+    return led;
+}
+
 /* Takes over fd, out (of pipes; otherwise -1) and who.pidfd, also when it fails. 0, -ENOMEM, or what the kernel said. */
 int link_make(struct link **, int fd, int out, const struct link_who *, const struct link_terms *);
 void link_free(struct link *);

@@ -173,13 +173,13 @@ static struct timespec slice_end(bool wait) {
 
 SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
     struct mq *q = self;
-    size_t size = carrier_size(part, parts);
+    size_t size = parts_size(part, parts);
     const void *data = parts == 1 ? part->iov_base : q->block;
     if (size > q->packet) {
         return -EMSGSIZE;
     }
     if (parts != 1) {
-        carrier_gather(q->block, part, parts);
+        parts_gather(q->block, part, parts);
     }
     struct haste_wait w = haste_begin(&q->haste, wait);
     int rc;
@@ -214,7 +214,7 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
                    : err_system(errno, "the message queue cannot be received from");
     }
     if (!straight) {
-        carrier_give(part, parts, q->block, (size_t)got, at);
+        parts_give(part, parts, q->block, (size_t)got, at);
     }
     if (note != NULL) {
         note->priority = priority;

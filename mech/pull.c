@@ -8,113 +8,22 @@
 #define _GNU_SOURCE
 #include "mech/pull.h"
 
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "mech/bare.h"
+#include "base/parts.h"
 #include "base/tube.h"
+#include "mech/bare.h"
 #include "mech/mech.h"
+#include "mech/reader.h"
 
-#define SLEEP_DOUBT 8u
 #define LEAD_DOUBT 16u
-#define LEAD_MOST ((size_t)2048)
-#define LEAD_FEW 4u  /* messages that a read has brought: */
-#define LEAD_SURE 8u /* after so many reads of so few, none of which had to wait */
 #define REST_MAX                                                                                                       \
     ((size_t)16 << 20) /* a peer that takes nothing any more is let say so much more, besides what a pipe holds */
 #define COPY_MAX ((size_t)6144) /* of packets, up to this size: copying costs less than a call with two buffers */
-
-static size_t size_of(const struct iovec *parts, size_t count) {
-    size_t size = 0;
-    for (size_t i = 0; i < count; i++) {
-        size += parts[i].iov_len;
-    }
-    return size;
-}
-
-static ssize_t sleep_and_read(struct link *l, const struct iovec *parts, size_t count) {
-    tube_wait(l->fd, POLLIN, l->who.pidfd, MECH_SLICE_NS);
-    return tube_read(l->fd, parts, (int)count, false);
-}
-
-/* Nothing was sent since the last message came: the peer does not wait for us. */
-static bool is_led(struct link *l) {
-    bool led = l->number_out == l->answered;
-    l->answered = l->number_out;
-    return led;
-}
-
-/* Reading would have to wait, and reading from a pipe has no time limit: sleeping is a call of its own, and a peer that answers
- * while the processor is given up, because it needs this very one, is not slept for. */
-static ssize_t await_pipe(struct link *l, const struct iovec *parts, size_t count) {
-    unsigned most = haste_allowance(&l->haste), i = 0;
-    ssize_t got = -EAGAIN;
-    bool flows = is_led(l) && l->expect < LEAD_MOST; /* of what is large, the pages are to go back soon */
-    for (bool brief = true; got == -EAGAIN && brief && i < most; i++) {
-        brief = haste_give_way(&l->haste, flows);
-        got = tube_read(l->fd, parts, (int)count, false);
-    }
-    if (most != 0) {
-        haste_learn(&l->haste, got == -EAGAIN ? 0 : i);
-    }
-    l->slept = false;
-    if (got == -EAGAIN) {
-        got = sleep_and_read(l, parts, count);
-        l->slept = got <= 0 || (size_t)got < size_of(parts, count); /* else the writer is ahead */
-    }
-    return got;
-}
-
-/* A reader who is just as fast as the writer reads each message by itself, and each read takes the lock that the writer needs: once
- * that has been so for a while he lets him get ahead. */
-static void lead_pipe(struct link *l) {
-    uint16_t came = (uint16_t)(l->number_in - l->number_led);
-    bool few = came <= LEAD_FEW && l->expect < LEAD_MOST;
-    l->number_led = l->number_in;
-    l->abreast += few && l->abreast < LEAD_SURE;
-    if (few && l->abreast == LEAD_SURE && is_led(l)) {
-        haste_lead(&l->haste, came, true);
-    }
-}
-
-/* What had to wait last time will most likely have to again: then the call that fails is left out, but for one in SLEEP_DOUBT. */
-HOT static ssize_t pull_pipe(struct link *l, const struct iovec *parts, size_t count, bool wait) {
-    bool last = atomic_load(&l->cut); /* pairs with the store in link.c: what came before is there */
-    ssize_t got = 0;
-    if (l->over) {
-        return 0;
-    }
-    wait = wait && !last;
-    if (wait && l->slept && haste_is_off(&l->haste) && ++l->sleeps % SLEEP_DOUBT != 0) {
-        got = sleep_and_read(l, parts, count);
-        l->slept = got <= 0 || (size_t)got < size_of(parts, count); /* as in await_pipe */
-    } else {
-        bool before = wait && !l->dry && haste_before(&l->haste);
-        if (wait && !l->dry && !before) {
-            lead_pipe(l);
-        }
-        got = wait && l->dry ? -EAGAIN : tube_read(l->fd, parts, (int)count, false);
-        if (got == -EAGAIN && wait) {
-            l->abreast = 0;
-            got = await_pipe(l, parts, count);
-        } else if (got > 0) {
-            l->slept = false;
-            if (!before) {
-                haste_direct(&l->haste);
-            }
-        }
-    }
-    l->dry = false;
-    if (likely(got > 0) || ((got == -EAGAIN || got == -EINTR) && !last)) {
-        return got == -EINTR ? -EAGAIN : got;
-    }
-    l->over = true;
-    return 0;
-}
 
 /* A message of a stream was in the box. Others behind it are a flow; and now and then one is taken for part of one: on one processor the
  * sender of each may have been interrupted for it. */
@@ -126,7 +35,7 @@ static inline void note_flow(struct link *l) {
 /* Before a read that may wait, in the middle of a flow. A sender whom a full socket holds up needs no lead. */
 static void let_lead(struct link *l, bool wait) {
     l->flows = false;
-    if (wait && is_led(l) && !l->brims) {
+    if (wait && link_is_led(l) && !l->brims) {
         haste_lead(&l->haste, (uint16_t)(l->number_in - l->number_led), l->number_in % LEAD_DOUBT != 0);
         l->number_led = l->number_in;
     }
@@ -182,7 +91,7 @@ HOT static ssize_t pull_once(struct link *l, struct iovec *parts, size_t count, 
 HOT static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool wait) {
     const int flags = l->terms.packets ? MSG_TRUNC : 0;
     if (unlikely(l->terms.pipes)) {
-        return pull_pipe(l, parts, count, wait);
+        return reader_pull(l, parts, count, wait);
     }
     if (unlikely(l->over)) {
         return 0;
@@ -200,7 +109,7 @@ HOT static ssize_t pull(struct link *l, struct iovec *parts, size_t count, bool 
         got = pull_once(l, parts, count, w.sleeps ? flags : flags | MSG_DONTWAIT, several);
     } while (haste_again(&l->haste, &w, got == -EAGAIN));
     l->over = got == 0;
-    l->brims = got > 0 && (size_t)got == size_of(parts, count);
+    l->brims = got > 0 && (size_t)got == parts_size(parts, (unsigned)count);
     return got;
 }
 

@@ -80,7 +80,7 @@ static inline __attribute__((always_inline)) int quick_recv(struct queue *q, car
                 (in->only == NULL || (in->only->node == label.node && in->only->number == label.end));
     if (unlikely(!here)) {
         if (at != NULL && rc == 0) {
-            carrier_scatter(part, room == packet ? 1 : 2, at, got);
+            parts_scatter(part, room == packet ? 1 : 2, at, got);
         }
         return draw_on(q, buffer, capacity, size, rc, got, wait);
     }

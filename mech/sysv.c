@@ -339,12 +339,12 @@ static __attribute__((noinline)) int say_gone(const struct sysv *s, int code) {
 
 SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
     struct sysv *s = self;
-    size_t size = carrier_size(part, parts);
+    size_t size = parts_size(part, parts);
     if (size > s->size) {
         return -EMSGSIZE;
     }
     if (part->iov_base != s->packet->data) {
-        carrier_gather(s->packet->data, part, parts);
+        parts_gather(s->packet->data, part, parts);
     }
     s->packet->type = s->type != 0 ? s->type : LEVELS - (note == NULL ? 0 : (long)note->priority);
     struct haste_wait w = haste_begin(&s->haste, wait);
@@ -396,7 +396,7 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
     if (unlikely(got < 0)) {
         return errno == ENOMSG || errno == EINTR ? -EAGAIN : errno == E2BIG ? take_away(s, size) : say_gone(s, errno);
     }
-    carrier_give(part, parts, s->packet->data, (size_t)got, at);
+    parts_give(part, parts, s->packet->data, (size_t)got, at);
     if (note != NULL) {
         long type = s->packet->type;
         note->priority = s->type != 0 || type > LEVELS ? 0 : (uint32_t)(LEVELS - type);

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #include "base/atomic.h"
-#include "mech/carrier.h"
+#include "base/parts.h"
 
 #define PAGE ((size_t)4096)
 #define SHIFT ((size_t)192)
@@ -99,7 +99,7 @@ HOT ssize_t tray_recv(struct tray *t, int fd, const struct iovec *part, unsigned
         return -1;
     }
     struct mmsghdr *head = &t->head[t->next];
-    carrier_give(part, parts, t->part[t->next].iov_base, head->msg_len < t->packet ? head->msg_len : t->packet, at);
+    parts_give(part, parts, t->part[t->next].iov_base, head->msg_len < t->packet ? head->msg_len : t->packet, at);
     if (told != NULL) {
         *told = &head->msg_hdr;
     }

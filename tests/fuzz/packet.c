@@ -54,7 +54,7 @@ static int send_one(void *self, const struct iovec *part, unsigned parts, const 
     (void)self;
     (void)note;
     (void)wait;
-    must(carrier_size(part, parts) <= PACKET && (parts == 1 || (s.kind & LASTING) == 0));
+    must(parts_size(part, parts) <= PACKET && (parts == 1 || (s.kind & LASTING) == 0));
     return food_number(&s.food, 1) % 8 == 0 ? -EAGAIN : 0;
 }
 
@@ -84,7 +84,7 @@ static int recv_one(void *self, const struct iovec *part, unsigned parts, size_t
     uint64_t what = food_number(&s.food, 1);
     (void)self;
     (void)wait;
-    must(carrier_size(part, parts) >= PACKET);
+    must(parts_size(part, parts) >= PACKET);
     if (what == 0) {
         return -EAGAIN;
     }
@@ -105,7 +105,7 @@ static int recv_one(void *self, const struct iovec *part, unsigned parts, size_t
     if (note != NULL) {
         *note = (struct mech_note){.priority = 0};
     }
-    carrier_give(part, parts, packet, *size, (what & 4) != 0 ? at : NULL);
+    parts_give(part, parts, packet, *size, (what & 4) != 0 ? at : NULL);
     return 0;
 }
 
