@@ -7,7 +7,6 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -34,15 +33,12 @@
 #define LOCK_TRIES 1000       /* at a millisecond each: others hold it for a few file operations */
 
 struct dgram {
-    int fd;
-    bool receives, aimed, fixed; /* fixed: at an inbox, which goes with its owner */
-    bool private, checks;        /* the name is for this user alone, and nothing but this asks who sends */
-    bool small;                  /* the last packet was */
-    uint64_t suspects;           /* of a confined inbox: packets that may have come before it was */
-    uid_t own;                   /* whom this process was when it opened the end */
-    bool whole;                  /* messages are not cut: nobody knows when a sender of a name is gone */
-    struct tray *tray;
-    struct haste haste;
+    struct gram gram;
+    bool aimed, fixed;    /* fixed: at an inbox, which goes with its owner */
+    bool private, checks; /* the name is for this user alone, and nothing but this asks who sends */
+    uint64_t suspects;    /* of a confined inbox: packets that may have come before it was */
+    uid_t own;            /* whom this process was when it opened the end */
+    bool whole;           /* messages are not cut: nobody knows when a sender of a name is gone */
     struct local spot;
     size_t packet;
     uint64_t bytes, packets;
@@ -71,7 +67,7 @@ static int new_socket(void) {
 
 /* 0; -ENOENT: nobody is there; or an error. */
 static int aim(struct dgram *g) {
-    if (connect(g->fd, (const struct sockaddr *)&g->spot.at, g->spot.length) == 0) {
+    if (connect(g->gram.fd, (const struct sockaddr *)&g->spot.at, g->spot.length) == 0) {
         g->aimed = true;
         return 0;
     }
@@ -95,8 +91,8 @@ static int aim(struct dgram *g) {
 static void take_source(const struct dgram *g, char place[CARRIER_PLACE_MAX]) {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     socklen_t length = sizeof at;
-    if (bind(g->fd, (const struct sockaddr *)&at, sizeof at.sun_family) == 0 &&
-        getsockname(g->fd, (struct sockaddr *)&at, &length) == 0) {
+    if (bind(g->gram.fd, (const struct sockaddr *)&at, sizeof at.sun_family) == 0 &&
+        getsockname(g->gram.fd, (struct sockaddr *)&at, &length) == 0) {
         int name = (int)(length - offsetof(struct sockaddr_un, sun_path)) - 1;
         (void)snprintf(place, CARRIER_PLACE_MAX, "@%.*s", name, at.sun_path + 1);
     }
@@ -112,7 +108,7 @@ static int say_taken(const char *address, bool type) {
 }
 
 static int bind_to(const struct dgram *g) {
-    return bind(g->fd, (const struct sockaddr *)&g->spot.at, g->spot.length) == 0 ? 0 : -errno;
+    return bind(g->gram.fd, (const struct sockaddr *)&g->spot.at, g->spot.length) == 0 ? 0 : -errno;
 }
 
 /* Under the lock: does nobody receive at the path? Then what lies there is of a process that is gone, and is removed. */
@@ -156,7 +152,7 @@ static int take_path(struct dgram *g, const struct carrier_open *open) {
     if (rc != 0) {
         return rc;
     }
-    (void)fchmod(g->fd, open->options->mode); /* what bind gives the file, less the umask: never too much */
+    (void)fchmod(g->gram.fd, open->options->mode); /* what bind gives the file, less the umask: never too much */
     rc = bind_to(g);
     if (rc == -EADDRINUSE) {
         rc = clear(g, open->address);
@@ -179,7 +175,7 @@ static int take_path(struct dgram *g, const struct carrier_open *open) {
 static int set_checks(struct dgram *g) {
     const int yes = 1;
     if (g->private && !g->checks) {
-        g->checks = setsockopt(g->fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) == 0;
+        g->checks = setsockopt(g->gram.fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) == 0;
         return g->checks ? 0 : -errno;
     }
     return 0;
@@ -206,17 +202,17 @@ static void prepare(struct dgram *g, const struct carrier_open *open) {
     uint64_t queue = open->options->queue > INT32_MAX / 4 ? INT32_MAX / 4 : open->options->queue;
     int room = (int)queue;
     socklen_t length = sizeof room;
-    (void)setsockopt(g->fd, SOL_SOCKET, g->receives ? SO_RCVTIMEO : SO_SNDTIMEO, &slice, sizeof slice);
-    (void)setsockopt(g->fd, SOL_SOCKET, SO_SNDBUF, &room,
+    (void)setsockopt(g->gram.fd, SOL_SOCKET, g->gram.receives ? SO_RCVTIMEO : SO_SNDTIMEO, &slice, sizeof slice);
+    (void)setsockopt(g->gram.fd, SOL_SOCKET, SO_SNDBUF, &room,
                      sizeof room); /* what its datagrams take, wherever they wait */
-    (void)getsockopt(g->fd, SOL_SOCKET, SO_SNDBUF, &room, &length);
+    (void)getsockopt(g->gram.fd, SOL_SOCKET, SO_SNDBUF, &room, &length);
     g->bytes = (uint64_t)room / 2; /* the other half is for what the kernel adds */
     g->packets = count_most();
     /* A receiver takes what senders with ordinary buffers send, whatever its own is. */
     if (open->kind == CARRIER_NAMED) {
-        g->packet = g->receives && g->bytes < QUEUE ? QUEUE : (size_t)g->bytes;
+        g->packet = g->gram.receives && g->bytes < QUEUE ? QUEUE : (size_t)g->bytes;
     } else {
-        g->packet = g->receives || g->bytes / 2 > PACKET_FRAMED ? PACKET_FRAMED : (size_t)g->bytes / 2;
+        g->packet = g->gram.receives || g->bytes / 2 > PACKET_FRAMED ? PACKET_FRAMED : (size_t)g->bytes / 2;
     }
     g->packet -= OVERHEAD;
 }
@@ -225,7 +221,7 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
     struct dgram *g = self;
     char name[CARRIER_PLACE_MAX] = "";
     *g = (struct dgram){
-        .fd = -1, .receives = open->way == MECH_IN, .fixed = open->kind == CARRIER_PLACE, .own = geteuid()};
+        .gram = {.fd = -1, .receives = open->way == MECH_IN}, .fixed = open->kind == CARRIER_PLACE, .own = geteuid()};
     g->whole = open->kind == CARRIER_NAMED;
     (void)snprintf(g->address, sizeof g->address, "%s", open->address);
     if (open->kind == CARRIER_INBOX) {
@@ -238,12 +234,12 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
     if (rc != 0) {
         return rc;
     }
-    g->fd = new_socket();
-    if (g->fd < 0) {
+    g->gram.fd = new_socket();
+    if (g->gram.fd < 0) {
         return err_system(errno, "%s: no socket", open->address);
     }
     prepare(g, open);
-    if (g->receives) {
+    if (g->gram.receives) {
         rc = local_abstract(&g->spot) ? take_name(g, open) : take_path(g, open);
     } else {
         if (g->fixed && place != NULL) {
@@ -253,11 +249,12 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         rc = rc == -ENOENT && !g->fixed ? 0 : rc; /* nobody yet */
     }
     if (rc != 0) {
-        fd_close(&g->fd);
+        fd_close(&g->gram.fd);
         return rc;
     }
-    g->haste.quiet = open->options->wait == THIRL_WAIT_SLEEP;
-    g->tray = g->receives ? tray_make(g->packet, g->haste.quiet) : NULL;
+    if (g->gram.receives) {
+        gram_listen(&g->gram, g->packet, open->options->wait == THIRL_WAIT_SLEEP);
+    }
     if (place != NULL) {
         memcpy(place, name, sizeof name);
     }
@@ -271,8 +268,7 @@ static void close_slot(void *self) {
         file.st_ino == g->inode) {
         (void)unlink(g->spot.at.sun_path);
     }
-    tray_free(&g->tray);
-    fd_close(&g->fd);
+    gram_close(&g->gram);
 }
 
 /* ---- packets ---- */
@@ -289,7 +285,7 @@ SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const s
     int rc = likely(g->aimed) ? 0 : aim_again(g);
     (void)note;
     for (int i = 0; rc == 0; i++) {
-        if (likely(gram_send(g->fd, part, parts, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)) {
+        if (likely(gram_send(&g->gram, part, parts, wait) >= 0)) {
             return 0;
         }
         switch (errno) {
@@ -321,14 +317,14 @@ static int confine_slot(void *self, const char *source) {
     struct local peer;
     if (source == NULL) {
         g->suspects = 0;
-        tray_drop(g->tray);
+        tray_drop(g->gram.tray);
         int rc = set_checks(g);
-        return rc != 0 ? rc : connect(g->fd, &nobody, sizeof nobody) == 0 ? 0 : -errno;
+        return rc != 0 ? rc : connect(g->gram.fd, &nobody, sizeof nobody) == 0 ? 0 : -errno;
     }
     if (local_read(&peer, g->address, source) != 0 || !local_abstract(&peer)) {
         return -THIRL_EFORMAT;
     }
-    if (connect(g->fd, (const struct sockaddr *)&peer.at, peer.length) != 0) {
+    if (connect(g->gram.fd, (const struct sockaddr *)&peer.at, peer.length) != 0) {
         return -errno;
     }
     g->suspects = g->checks ? 2 * count_most() + STRANGERS : 0;
@@ -338,7 +334,7 @@ static int confine_slot(void *self, const char *source) {
 /* The last packet that may have come before the inbox was confined. */
 static __attribute__((noinline)) void trust(struct dgram *g) {
     const int no = 0;
-    g->checks = setsockopt(g->fd, SOL_SOCKET, SO_PASSCRED, &no, sizeof no) != 0;
+    g->checks = setsockopt(g->gram.fd, SOL_SOCKET, SO_PASSCRED, &no, sizeof no) != 0;
 }
 
 /* Where a name has no permission bits, the kernel's word on who sends stands for them. */
@@ -353,62 +349,19 @@ static bool is_welcome(const struct dgram *g, struct msghdr *message) {
     return false;
 }
 
-/* One packet and the kernel's word on who sent it, which nothing but this asks for. -1 with errno; 0 bytes of a stranger: *welcome
- * is false. */
-static __attribute__((noinline)) ssize_t recv_checked(const struct dgram *g, const struct iovec *part, unsigned parts,
-                                                      int flags, bool *welcome) {
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(struct ucred))];
-    } control;
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part,
-                             .msg_iovlen = parts,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control};
-    ssize_t got = recvmsg(g->fd, &message, flags | MSG_TRUNC | MSG_CMSG_CLOEXEC);
-    *welcome = got >= 0 && is_welcome(g, &message);
-    return got;
-}
-
-/* A packet that came with others. */
-static __attribute__((noinline)) ssize_t recv_several(const struct dgram *g, const struct iovec *part, unsigned parts,
-                                                      int flags, const void **at, bool *welcome) {
-    struct msghdr *told;
-    ssize_t got = tray_recv(g->tray, g->fd, part, parts, flags, g->checks ? &told : NULL, at);
-    *welcome = got >= 0 && (!g->checks || is_welcome(g, told));
-    return got;
-}
-
-/* One packet, waiting as is best; as recv_checked. */
-static inline __attribute__((always_inline)) ssize_t recv_one(struct dgram *g, const struct iovec *part, unsigned parts,
-                                                              const void **at, bool wait, bool *welcome) {
-    bool several = tray_is_due(g->tray);
-    if (unlikely(several && wait)) {
-        tray_lead(g->tray);
-    }
-    struct haste_wait w = haste_begin(&g->haste, wait);
-    ssize_t got;
-    do {
-        int flags = w.sleeps ? 0 : MSG_DONTWAIT;
-        got = unlikely(several)    ? recv_several(g, part, parts, flags, at, welcome)
-              : likely(!g->checks) ? gram_recv(g->fd, part, parts, flags, at, &g->small)
-                                   : recv_checked(g, part, parts, flags, welcome);
-    } while (haste_again(&g->haste, &w, got < 0 && errno == EAGAIN));
-    return got;
-}
-
 SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, const void **at,
                    struct mech_note *note, bool wait) {
     struct dgram *g = self;
     for (int i = 0; i < STRANGERS; i++) {
-        bool welcome = true;
-        ssize_t got = recv_one(g, part, parts, at, wait && i == 0, &welcome);
+        struct gram_told told;
+        const bool checks = g->checks;
+        ssize_t got = gram_receive(&g->gram, part, parts, at, wait && i == 0, unlikely(checks) ? &told : NULL);
         if (unlikely(got < 0)) {
             return errno == EAGAIN || errno == EINTR || errno == ENOMEM
                        ? -EAGAIN
                        : err_system(errno, "datagrams cannot be received");
         }
-        if (likely(welcome)) {
+        if (likely(!checks || is_welcome(g, told.said))) {
             if (unlikely(g->suspects != 0) && --g->suspects == 0) {
                 trust(g);
             }
@@ -424,16 +377,14 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
 }
 
 static bool holds_slot(void *self) {
-    return tray_holds(((struct dgram *)self)->tray);
+    return tray_holds(((struct dgram *)self)->gram.tray);
 }
 
 /* Nobody to send to: the kernel would say that there is room. */
 static int watch_slot(void *self, struct mech_watch *watch) {
     const struct dgram *g = self;
-    watch->kind = MECH_WATCH_FD;
-    watch->fd = g->fd;
-    watch->events = g->receives ? POLLIN : POLLOUT;
-    return !g->receives && !g->aimed;
+    gram_watch(&g->gram, watch);
+    return !g->gram.receives && !g->aimed;
 }
 
 /* ---- what is true ---- */

@@ -8,7 +8,6 @@
 #define _GNU_SOURCE
 #include <net/if.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -30,16 +29,13 @@
 #define OLD_NEWS 3            /* what has become of earlier datagrams is said before one is sent */
 
 struct udp {
-    int fd;
+    struct gram gram;
     size_t packet;
     uint64_t bytes;
-    bool receives, many; /* many: each of several receivers gets everything */
+    bool many; /* many: each of several receivers gets everything */
     bool whole;
     uint64_t *lost;
     uint32_t dropped; /* by the kernel: as it counts */
-    bool small;       /* the last packet that came was */
-    struct tray *tray;
-    struct haste haste;
 };
 
 /* ---- where ---- */
@@ -108,24 +104,24 @@ static int listen_at(struct udp *u, const struct host_spot *spot, unsigned inter
     bool group = is_group(spot);
     u->many = group || is_broadcast(spot);
     if (u->many) {
-        (void)set(u->fd, SOL_SOCKET, SO_REUSEADDR, 1); /* not elsewhere: the last to come would get everything */
+        (void)set(u->gram.fd, SOL_SOCKET, SO_REUSEADDR, 1); /* not elsewhere: the last to come would get everything */
     }
-    if (bind(u->fd, host_at(spot), spot->length) != 0) {
+    if (bind(u->gram.fd, host_at(spot), spot->length) != 0) {
         return -errno;
     }
-    return group && join(u->fd, spot, interface) != 0 ? -errno : 0;
+    return group && join(u->gram.fd, spot, interface) != 0 ? -errno : 0;
 }
 
 static int aim_at(struct udp *u, const struct host_spot *spot, unsigned interface) {
     const struct ip_mreqn from = {.imr_ifindex = (int)interface};
     u->many = is_group(spot) || is_broadcast(spot);
-    (void)set(u->fd, SOL_SOCKET, SO_BROADCAST, 1);
-    if (interface != 0 &&
-        (spot->at.ss_family == AF_INET6 ? set(u->fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface)
-                                        : setsockopt(u->fd, IPPROTO_IP, IP_MULTICAST_IF, &from, sizeof from)) != 0) {
+    (void)set(u->gram.fd, SOL_SOCKET, SO_BROADCAST, 1);
+    if (interface != 0 && (spot->at.ss_family == AF_INET6
+                               ? set(u->gram.fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface)
+                               : setsockopt(u->gram.fd, IPPROTO_IP, IP_MULTICAST_IF, &from, sizeof from)) != 0) {
         return -errno; /* it would go out elsewhere */
     }
-    return connect(u->fd, host_at(spot), spot->length) == 0 ? 0 : -errno;
+    return connect(u->gram.fd, host_at(spot), spot->length) == 0 ? 0 : -errno;
 }
 
 static int say_refused(const struct carrier_open *open, const struct host_spot *spot, int code, bool named) {
@@ -151,14 +147,14 @@ static int say_refused(const struct carrier_open *open, const struct host_spot *
 /* Both ways, so that an instance need not know: a slice at most inside a call that may block. */
 static void prepare(struct udp *u, uint64_t queue) {
     const struct timeval slice = {.tv_usec = MECH_SLICE_NS / CLOCK_US};
-    int name = u->receives ? SO_RCVBUF : SO_SNDBUF, room = 0;
+    int name = u->gram.receives ? SO_RCVBUF : SO_SNDBUF, room = 0;
     socklen_t length = sizeof room;
-    (void)setsockopt(u->fd, SOL_SOCKET, u->receives ? SO_RCVTIMEO : SO_SNDTIMEO, &slice, sizeof slice);
-    (void)set(u->fd, SOL_SOCKET, name, queue > INT32_MAX / 2 ? INT32_MAX / 2 : (int)queue);
-    (void)getsockopt(u->fd, SOL_SOCKET, name, &room, &length);
+    (void)setsockopt(u->gram.fd, SOL_SOCKET, u->gram.receives ? SO_RCVTIMEO : SO_SNDTIMEO, &slice, sizeof slice);
+    (void)set(u->gram.fd, SOL_SOCKET, name, queue > INT32_MAX / 2 ? INT32_MAX / 2 : (int)queue);
+    (void)getsockopt(u->gram.fd, SOL_SOCKET, name, &room, &length);
     u->bytes = room > 0 ? (uint64_t)room / 2 : 0; /* the other half is for what the kernel adds */
-    if (u->receives && u->lost != NULL) {
-        (void)set(u->fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
+    if (u->gram.receives && u->lost != NULL) {
+        (void)set(u->gram.fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
     }
 }
 
@@ -168,9 +164,9 @@ static void choose_packet(struct udp *u, int family) {
     int mtu = 0;
     socklen_t length = sizeof mtu;
     u->packet = family == AF_INET6 ? LARGEST_6 : LARGEST_4;
-    if (!u->whole && !u->receives) {
-        (void)getsockopt(u->fd, family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP, family == AF_INET6 ? IPV6_MTU : IP_MTU,
-                         &mtu, &length);
+    if (!u->whole && !u->gram.receives) {
+        (void)getsockopt(u->gram.fd, family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                         family == AF_INET6 ? IPV6_MTU : IP_MTU, &mtu, &length);
         size_t fits = mtu > 576 ? (size_t)mtu - heads : 576 - heads;
         u->packet = fits < u->packet ? fits : u->packet;
     }
@@ -180,18 +176,18 @@ static int open_spot(struct udp *u, const struct carrier_open *open, const struc
     if (interface != 0 && !is_group(spot)) {
         return err_say(THIRL_EADDRESS, "%s: only a multicast group is looked for at an interface", open->address);
     }
-    u->fd = socket(spot->at.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (u->fd < 0) {
+    u->gram.fd = socket(spot->at.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (u->gram.fd < 0) {
         return errno == EAFNOSUPPORT ? -EADDRNOTAVAIL : err_system(errno, "%s: no socket", open->address);
     }
     prepare(u, open->options->queue);
     weave("udp.bind.before");
-    int rc = u->receives ? listen_at(u, spot, interface) : aim_at(u, spot, interface);
+    int rc = u->gram.receives ? listen_at(u, spot, interface) : aim_at(u, spot, interface);
     if (rc == 0) {
         choose_packet(u, spot->at.ss_family);
         return 0;
     }
-    fd_close(&u->fd);
+    fd_close(&u->gram.fd);
     return say_refused(open, spot, -rc, interface != 0);
 }
 
@@ -201,7 +197,7 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
     if (place != NULL) {
         *place = '\0';
     }
-    *u = (struct udp){.fd = -1, .receives = open->way == MECH_IN, .lost = open->lost};
+    *u = (struct udp){.gram = {.fd = -1, .receives = open->way == MECH_IN}, .lost = open->lost};
     u->whole = open->options->raw != 0 || open->options->max <= LARGEST_4 - FRAG_LABEL;
     int rc = open->options->type != 0
                  ? err_say(THIRL_EADDRESS, "%s: udp:// has no ?type=: it is datagrams", open->address)
@@ -215,17 +211,15 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         rc = open_spot(u, open, spot, site.interface);
         done = rc != -EADDRNOTAVAIL && rc != -ENETUNREACH; /* a name may stand for more than this host can reach */
     }
-    if (rc == 0 && u->receives) {
-        u->haste.quiet = open->options->wait == THIRL_WAIT_SLEEP;
-        u->tray = tray_make(u->packet, u->haste.quiet);
+    if (rc == 0 && u->gram.receives) {
+        gram_listen(&u->gram, u->packet, open->options->wait == THIRL_WAIT_SLEEP);
     }
     return rc;
 }
 
 static void close_slot(void *self) {
     struct udp *u = self;
-    tray_free(&u->tray);
-    fd_close(&u->fd);
+    gram_close(&u->gram);
 }
 
 /* ---- send and receive ---- */
@@ -246,7 +240,7 @@ SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const s
     struct udp *u = self;
     (void)note;
     for (int i = 0; i < OLD_NEWS; i++) {
-        if (likely(gram_send(u->fd, part, parts, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)) {
+        if (likely(gram_send(&u->gram, part, parts, wait) >= 0)) {
             return 0;
         }
         if (!is_old_news(errno)) {
@@ -280,53 +274,19 @@ static void read_drops(struct udp *u, struct msghdr *message) {
     }
 }
 
-/* One packet, and how many were lost before it. */
-static ssize_t recv_counted(struct udp *u, const struct iovec *part, unsigned parts, int flags) {
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(uint32_t))];
-    } control;
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)part,
-                             .msg_iovlen = parts,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control};
-    ssize_t got = recvmsg(u->fd, &message, flags | MSG_TRUNC);
-    if (likely(got >= 0)) {
-        read_drops(u, &message);
-    }
-    return got;
-}
-
-/* One that came with others. */
-static __attribute__((noinline)) ssize_t recv_several(struct udp *u, const struct iovec *part, unsigned parts,
-                                                      int flags, const void **at) {
-    struct msghdr *told;
-    ssize_t got = tray_recv(u->tray, u->fd, part, parts, flags, u->lost != NULL ? &told : NULL, at);
-    if (likely(got >= 0 && u->lost != NULL)) {
-        read_drops(u, told);
-    }
-    return got;
-}
-
 SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t *size, const void **at,
                    struct mech_note *note, bool wait) {
     struct udp *u = self;
-    bool several = tray_is_due(u->tray);
-    if (unlikely(several && wait)) {
-        tray_lead(u->tray);
-    }
-    struct haste_wait w = haste_begin(&u->haste, wait);
-    ssize_t got;
-    do {
-        int flags = w.sleeps ? 0 : MSG_DONTWAIT;
-        got = unlikely(several) ? recv_several(u, part, parts, flags, at)
-              : u->lost != NULL ? recv_counted(u, part, parts, flags)
-                                : gram_recv(u->fd, part, parts, flags, at, &u->small);
-    } while (haste_again(&u->haste, &w, got < 0 && errno == EAGAIN));
+    struct gram_told told;
+    const bool counts = u->lost != NULL;
+    ssize_t got = gram_receive(&u->gram, part, parts, at, wait, unlikely(counts) ? &told : NULL);
     if (unlikely(got < 0)) {
         return errno == EAGAIN || errno == EINTR || errno == ENOMEM || is_old_news(errno)
                    ? -EAGAIN
                    : err_system(errno, "datagrams cannot be received");
+    }
+    if (unlikely(counts)) {
+        read_drops(u, told.said);
     }
     if (note != NULL) {
         note->priority = 0;
@@ -337,14 +297,12 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
 }
 
 static bool holds_slot(void *self) {
-    return tray_holds(((struct udp *)self)->tray);
+    return tray_holds(((struct udp *)self)->gram.tray);
 }
 
 static int watch_slot(void *self, struct mech_watch *watch) {
     const struct udp *u = self;
-    watch->kind = MECH_WATCH_FD;
-    watch->fd = u->fd;
-    watch->events = u->receives ? POLLIN : POLLOUT;
+    gram_watch(&u->gram, watch);
     return 0;
 }
 
