@@ -348,15 +348,6 @@ static int open_slot(void *self, const struct mech_open *open) {
     return haul_open(&e->chain, open, &kind, p);
 }
 
-static void limits_slot(void *self, struct thirl_limits *limits) {
-    haul_limits(self, limits);
-}
-
-static void claims_slot(struct thirl_limits *limits) {
-    haul_claims(limits);
-    limits->queue = 262144; /* the default, as the kernel rounds it */
-}
-
 static const struct mech *form(const char *rest, const struct thirl_options *options) {
     (void)rest;
     return options->raw != 0 ? &path_raw : &mech_fifo;
@@ -380,7 +371,6 @@ const struct mech mech_fifo = {
     .raw = true,
     .form = form,
     .open = open_slot,
-    .limits = limits_slot,
-    .claims = claims_slot,
+    HAUL_PIPES,
     .kin = &knell_fifo,
 };

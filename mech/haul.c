@@ -217,6 +217,11 @@ void haul_claims(struct thirl_limits *limits) {
     limits->senders = limits->receivers = limits->priorities = 1;
 }
 
+void haul_claims_pipes(struct thirl_limits *limits) {
+    haul_claims(limits);
+    limits->queue = 262144; /* the default, as the kernel rounds it */
+}
+
 int haul_peer(void *self, struct thirl_peer *peer) {
     struct chain *e = self;
     int rc = -ENOTCONN;

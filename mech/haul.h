@@ -18,6 +18,7 @@ int haul_open(struct chain *, const struct mech_open *, const struct meet_kind *
 /* For limits: all but identity and cross_host. For claims: likewise, message_max and queue included. */
 void haul_limits(void *self, struct thirl_limits *);
 void haul_claims(struct thirl_limits *);
+void haul_claims_pipes(struct thirl_limits *); /* all of them */
 
 /* As in mech.h. */
 void haul_close(void *self);
@@ -47,5 +48,6 @@ int haul_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, str
     .ready = haul_ready, .look = haul_look, .arm = haul_arm, .disarm = haul_disarm, .fd = haul_fd, .peer = haul_peer,  \
     .pidfd = haul_pidfd, .send_many = haul_send_many, .recv_many = haul_recv_many
 #define HAUL_SLOTS HAUL_FLOW, .queue = HAUL_QUEUE, .close = haul_close
+#define HAUL_PIPES .limits = haul_limits, .claims = haul_claims_pipes
 
 #endif

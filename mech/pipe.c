@@ -244,15 +244,6 @@ static int hand_slot(void *self, char *address, size_t capacity) {
     return rc;
 }
 
-static void limits_slot(void *self, struct thirl_limits *limits) {
-    haul_limits(self, limits);
-}
-
-static void claims_slot(struct thirl_limits *limits) {
-    haul_claims(limits);
-    limits->queue = 262144; /* the default, as the kernel rounds it */
-}
-
 static const struct mech *form(const char *rest, const struct thirl_options *options) {
     (void)rest;
     return options->raw != 0 ? &lent_child : &mech_pipe;
@@ -280,7 +271,6 @@ const struct mech mech_pipe = {
     .close = close_slot,
     .open = open_slot,
     .hand = hand_slot,
-    .limits = limits_slot,
-    .claims = claims_slot,
+    HAUL_PIPES,
     .kin = &knell_pipe,
 };
