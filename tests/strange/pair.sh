@@ -20,7 +20,7 @@ both() {
 stays() {
     what=$1 address=$2 from=$3
     begin far /dev/null "$first" "$4" "$address"
-    until_true 100 seen "$address"
+    until_true 100 seen "$address .* [1-9][0-9]* +[^ ]+\$" # it sleeps: what is listed may not have joined yet
     timeout -s KILL 30 "$second" "$5" "$address" <"$from" >near.out 2>near.err
     code=$?
     check "$what: $5" test $code = 0
