@@ -248,7 +248,8 @@ static void a_descriptor_tells_of_what_is_counted(struct conform *c) {
     }
     while (sum < 100) { /* one read brings many: the descriptor stays lit for those that it has */
         must_be(poll(&polled, 1, 10000), 1);
-        must(take(in, &times, THIRL_NOW) < 100);
+        must(take(in, &times, THIRL_NOW) < 100 ||
+             conform_hurt(c)); /* where reads are cut short one may bring half of one */
         sum += times;
     }
     must_be(poll(&polled, 1, 50), 0);

@@ -418,7 +418,7 @@ static void any_point_may_kill(struct conform *c) {
         conform_skip("its points are those of what it runs over, and of auto_test");
     }
     stock_need(!stock_meets(c), STOCK_ONE_LISTENS);
-    stock_need(strncmp(c->with, "hurt", 4) != 0, "what is hurt on purpose comes when it likes");
+    stock_need(!conform_hurt(c), "what is hurt on purpose comes when it likes");
     unsigned killed[POINTS] = {0};
     int64_t began = conform_now();
     for (unsigned i = 0; i < 2 * POINTS && !conform_sanitized(); i++) {

@@ -221,7 +221,7 @@ static void put_late(const struct conform *c, struct peer *stage) {
 /* Under hurt it may be refused before anything is tried, and the message is gone with that. */
 static int put_at_once(const struct conform *c, thirl *end, thirl_msg **msg) {
     int rc = thirl_put(end, msg, THIRL_NOW);
-    return rc == -EAGAIN && strncmp(c->with, "hurt", 4) == 0 ? -THIRL_ECLOSED : rc;
+    return rc == -EAGAIN && conform_hurt(c) ? -THIRL_ECLOSED : rc;
 }
 
 static void is_null_after_a_failure(struct conform *c) {

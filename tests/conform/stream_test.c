@@ -134,7 +134,7 @@ static void tells_death_from_the_end(struct conform *c) {
     char data[3000];
     size_t size, at = 0;
     /* All of it waits while nobody reads; but hurt may have cut it into more pieces than there are packets in a queue. */
-    size_t early = strncmp(c->with, "hurt", 4) == 0 ? sizeof data - 5 : 10;
+    size_t early = conform_hurt(c) ? sizeof data - 5 : 10;
     for (; at < early; at += size) {
         must_be(thirl_recv(end, data + at, early - at, &size, PATIENCE), 0);
     }
