@@ -69,13 +69,13 @@ static void head_round_trip(void **state) {
         {FRAG_DATA, 1, 0, 0, 0, FRAG_SIZE_MAX, 100, 100, false},
         {FRAG_DATA, 0x1122334455667788, 5, 6, 7, 1000, 990, 10, false},
         {FRAG_NOTE, 9, 1, 2, 3, 16, 0, 16, false},
-        {FRAG_DATA, UINT64_MAX, UINT32_MAX, 0, 0, 0, 0, 0, true},
+        {FRAG_DATA, UINT64_MAX, UINT32_MAX, 0, 0, 0, 0, 1, true},
         {FRAG_DATA, 1, 0, 0, 0, FRAG_SIZE_MAX, 0, FRAG_SIZE_MAX, true},
         {FRAG_TIME_CRC, 0x1122334455667788, 0x99aabbcc, 0, 0, 1000, 0, 1000, true},
     };
     for (size_t i = 0; i < sizeof in / sizeof *in; i++) {
         unsigned char wire[FRAG_LABEL];
-        struct frag_label out;
+        struct frag_label out = {0};
         unsigned char *end = write_label(wire, &in[i]);
         assert_int_equal(frag_read(end, (size_t)(end - wire) + frag_size(&in[i]), &out), 0);
         assert_true(same_label(&in[i], &out));
@@ -85,7 +85,7 @@ static void head_round_trip(void **state) {
 /* The short way agrees with the long one, and takes nothing that that would refuse. */
 static void whole_messages(void **state) {
     unsigned char wire[FRAG_LABEL];
-    struct frag_label out, same;
+    struct frag_label out = {0}, same = {0};
     (void)state;
     for (int brief = 0; brief < 2; brief++) {
         const struct frag_label good = {FRAG_DATA, UINT64_MAX - 1, 7, brief ? 0 : 8, brief ? 0 : 9, 100, 0, 100, brief};
@@ -128,8 +128,8 @@ static void whole_messages(void **state) {
 /* Behind a large piece there may be padding, which its sender puts there as far as the packet goes; behind a small one there is none, and where it may
  * be the label is brief. */
 static void padding(void **state) {
-    unsigned char wire[FRAG_TAIL];
-    struct frag_label label = {FRAG_DATA, 1, 2, 3, 4, 0, 0, 100000, false}, out;
+    unsigned char wire[2 * FRAG_TAIL];
+    struct frag_label label = {FRAG_DATA, 1, 2, 3, 4, 0, 0, 100000, false}, out = {0};
     const uint32_t kind = frag_kind(FRAG_DATA, true);
     (void)state;
     for (size_t size = FRAG_LARGE - 70; size < FRAG_LARGE + 200; size++) {
@@ -149,8 +149,8 @@ static void padding(void **state) {
         assert_int_equal(frag_read(end, size - 1 + FRAG_LABEL, &out), -THIRL_EFORMAT);
         assert_false(frag_read_whole(end, tail, size - 1 + FRAG_LABEL, kind, &out));
         for (size_t room = 0; room < 70; room++) { /* no packet gets larger than it may be */
-            tail = frag_tail(wire, &label, size, size + FRAG_LABEL + room);
-            assert_true(tail <= FRAG_LABEL + room && tail <= pad + FRAG_LABEL);
+            size_t bound = frag_tail(wire, &label, size, size + FRAG_LABEL + room);
+            assert_true(bound <= FRAG_LABEL + room && bound <= pad + FRAG_LABEL);
         }
         label.brief = true;
         tail = frag_tail(wire, &label, size, 100000);

@@ -21,7 +21,7 @@ static inline int check(const struct frag_label *label, size_t size) {
     if (label->type < FRAG_DATA || label->type > FRAG_TIME_CRC) {
         return err_say(THIRL_EFORMAT, "a packet is of the unknown type %u", label->type);
     }
-    if (label->node == 0 || (label->piece == 0 && !label->brief) || label->total > FRAG_SIZE_MAX ||
+    if (label->node == 0 || label->piece == 0 || label->total > FRAG_SIZE_MAX ||
         (label->offset != 0 && (label->offset % label->piece != 0 || label->offset >= label->total)) ||
         (label->type == FRAG_NOTE && !frag_is_whole(label))) {
         return err_say(THIRL_EFORMAT, "a packet contradicts itself (byte %u of %u, in pieces of %u)", label->offset,
@@ -65,7 +65,8 @@ HOT int frag_read(const unsigned char *end, size_t size, struct frag_label *labe
     memcpy(&label->node, in, sizeof label->node);
     label->node = le64toh(label->node);
     if (brief) {
-        label->total = label->piece = (uint32_t)(size - FRAG_BRIEF);
+        label->total = (uint32_t)(size - FRAG_BRIEF);
+        label->piece = label->total == 0 ? 1 : label->total;
     } else {
         label->packet = fetch32(in + 12);
         label->message = fetch32(in + 16);

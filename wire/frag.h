@@ -121,7 +121,7 @@ static inline __attribute__((always_inline)) bool frag_read_whole(const unsigned
                                      .node = le64toh(*word),
                                      .end = (uint32_t)word[4],
                                      .total = (uint32_t)(size - FRAG_BRIEF),
-                                     .piece = (uint32_t)(size - FRAG_BRIEF),
+                                     .piece = size == FRAG_BRIEF ? 1 : (uint32_t)(size - FRAG_BRIEF),
                                      .brief = true};
         return label->node != 0;
     }
