@@ -252,8 +252,9 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         fd_close(&g->gram.fd);
         return rc;
     }
+    g->gram.haste.quiet = open->options->wait == THIRL_WAIT_SLEEP;
     if (g->gram.receives) {
-        gram_listen(&g->gram, g->packet, open->options->wait == THIRL_WAIT_SLEEP);
+        gram_listen(&g->gram, g->packet);
     }
     if (place != NULL) {
         memcpy(place, name, sizeof name);
@@ -285,7 +286,12 @@ SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const s
     int rc = likely(g->aimed) ? 0 : aim_again(g);
     (void)note;
     for (int i = 0; rc == 0; i++) {
-        if (likely(gram_send(&g->gram, part, parts, wait) >= 0)) {
+        struct haste_wait w = haste_begin(&g->gram.haste, wait);
+        ssize_t went;
+        do {
+            went = gram_send(&g->gram, part, parts, w.sleeps);
+        } while (haste_again(&g->gram.haste, &w, went < 0 && errno == EAGAIN));
+        if (likely(went >= 0)) {
             return 0;
         }
         switch (errno) {

@@ -7,9 +7,8 @@
 
 #include "base/fd.h"
 
-void gram_listen(struct gram *g, size_t packet, bool quiet) {
-    g->haste.quiet = quiet;
-    g->tray = tray_make(packet, quiet);
+void gram_listen(struct gram *g, size_t packet) {
+    g->tray = tray_make(packet, g->haste.quiet);
 }
 
 void gram_close(struct gram *g) {

@@ -25,7 +25,7 @@ struct gram {
     bool receives;
     bool small; /* the last packet that came was */
     struct tray *tray;
-    struct haste haste;
+    struct haste haste; /* where the peer runs on this very processor he makes room, or sends, when it is given up */
 };
 
 /* What the kernel says of a packet, where the socket was asked to say something. */
@@ -38,8 +38,8 @@ struct gram_told {
     } control;
 };
 
-/* It is about to receive packets of so many bytes at most. Without memory for a tray it does without. quiet: it sleeps at once where it waits. */
-void gram_listen(struct gram *, size_t packet, bool quiet);
+/* It is about to receive packets of so many bytes at most; its haste is as it will be. Without memory for a tray it does without. */
+void gram_listen(struct gram *, size_t packet);
 void gram_close(struct gram *);
 
 /* As the carriers' slot. */

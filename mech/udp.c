@@ -212,7 +212,8 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         done = rc != -EADDRNOTAVAIL && rc != -ENETUNREACH; /* a name may stand for more than this host can reach */
     }
     if (rc == 0 && u->gram.receives) {
-        gram_listen(&u->gram, u->packet, open->options->wait == THIRL_WAIT_SLEEP);
+        u->gram.haste.quiet = open->options->wait == THIRL_WAIT_SLEEP;
+        gram_listen(&u->gram, u->packet);
     }
     return rc;
 }
