@@ -86,6 +86,9 @@ static inline __attribute__((always_inline)) ssize_t gram_receive(struct gram *g
                                                                   unsigned parts, const void **at, bool wait,
                                                                   struct gram_told *told) {
     bool several = tray_is_due(g->tray);
+    if (at != NULL) {
+        *at = NULL; /* whatever came before, and was not wanted */
+    }
     if (unlikely(several && wait)) {
         tray_lead(g->tray);
     }

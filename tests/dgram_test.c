@@ -375,6 +375,44 @@ static void a_conversation_is_left_alone(void **state) {
     assert_int_equal(thirl_close(&two, SOON), 0);
 }
 
+/* What a stranger sends is passed over, wherever it lies between what is welcome: alone, among others that one call has brought, or as the last of them. */
+static void strangers_are_passed_over(void **state) {
+    (void)state;
+    thirl *in = NULL, *out = NULL;
+    char name[64], at[96];
+    static unsigned char evil[9000 + FRAG_LABEL]; /* a tray takes no second one of these soon */
+    struct frag_label label = {FRAG_DATA, 5, 1, 0, 0, sizeof evil - FRAG_LABEL, 0, sizeof evil - FRAG_LABEL, false};
+    if (getuid() != 0) {
+        printf("skipped: only root can become another user\n");
+        skip();
+    }
+    (void)snprintf(name, sizeof name, "@thirl-dgram-%d", (int)getpid());
+    (void)snprintf(at, sizeof at, "unix://%s?type=datagram", name);
+    memset(evil, 0xee, sizeof evil);
+    assert_int_equal(thirl_open(&in, THIRL_PULL, at, NULL), 0);
+    assert_int_equal(thirl_open(&out, THIRL_PUSH, at, NULL), 0);
+    for (uint64_t i = 0; i < 4000; i += 2) {
+        const uint64_t second = i + 1;
+        assert_int_equal(thirl_send(out, &i, sizeof i, SOON), 0);
+        label.packet = label.message = (uint32_t)i / 2;
+        frag_write(evil + sizeof evil - FRAG_LABEL, &label);
+        assert_int_equal(setreuid(65534, (uid_t)-1), 0);
+        ssize_t sent = foreign_send(name, evil, sizeof evil);
+        assert_int_equal(setreuid(0, (uid_t)-1), 0);
+        assert_int_equal(sent, sizeof evil);
+        assert_int_equal(thirl_send(out, &second, sizeof second, SOON), 0);
+        for (uint64_t wanted = i; wanted <= second; wanted++) {
+            unsigned char data[sizeof evil];
+            size_t size = 0;
+            assert_int_equal(thirl_recv(in, data, sizeof data, &size, SOON), 0);
+            assert_int_equal(size, sizeof wanted);
+            assert_memory_equal(data, &wanted, sizeof wanted);
+        }
+    }
+    assert_int_equal(thirl_close(&out, SOON), 0);
+    assert_int_equal(thirl_close(&in, SOON), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(raw_receives_from_sendto, tidy),
@@ -386,6 +424,7 @@ int main(void) {
         cmocka_unit_test_teardown(what_is_there_is_respected, tidy),
         cmocka_unit_test_teardown(a_kill_leaves_no_name_taken, tidy),
         cmocka_unit_test_teardown(abstract_names_hear_their_owner, tidy),
+        cmocka_unit_test_teardown(strangers_are_passed_over, tidy),
         cmocka_unit_test_teardown(a_giant_is_refused, tidy),
         cmocka_unit_test_teardown(a_conversation_is_left_alone, tidy),
     };
