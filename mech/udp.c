@@ -32,7 +32,7 @@ struct udp {
     struct gram gram;
     size_t packet;
     uint64_t bytes;
-    bool many; /* many: each of several receivers gets everything */
+    bool many; /* each of several receivers gets everything */
     bool whole;
     uint64_t *lost;
     uint32_t dropped; /* by the kernel: as it counts */
