@@ -11,8 +11,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -29,23 +27,10 @@
 static unsigned char *ring;
 static struct cast_head head;
 
-/* Mapped twice in a row; under TSan, which takes two mappings for two memories, one, and records that end at its edge. */
 static int make_ring(void **state) {
     (void)state;
-#if defined(__SANITIZE_THREAD__)
-    ring = aligned_alloc(CACHE_LINE, 2 * RING);
+    ring = room_ring(RING);
     return ring != NULL ? 0 : -1;
-#else
-    int fd = memfd_create("cast_test", MFD_CLOEXEC);
-    ring = mmap(NULL, 2 * RING, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (fd < 0 || ftruncate(fd, (off_t)RING) != 0 || ring == MAP_FAILED) return -1;
-    for (size_t i = 0; i < 2; i++) {
-        void *part = mmap(ring + i * RING, RING, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
-        if (part == MAP_FAILED) return -1;
-    }
-    (void)close(fd);
-    return 0;
-#endif
 }
 
 static const uint64_t starts[] = {0, RING - 8, (UINT64_C(1) << 32) - 1024, (UINT64_C(1) << 63) - 1024};

@@ -10,8 +10,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -23,22 +21,10 @@
 
 static unsigned char *small, *big; /* mirrored rings */
 
-static unsigned char *mirror(size_t size) {
-    int fd = memfd_create("lane_test", MFD_CLOEXEC);
-    unsigned char *base = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (fd < 0 || ftruncate(fd, (off_t)size) != 0 || base == MAP_FAILED) return NULL;
-    for (int i = 0; i < 2; i++) {
-        void *part = mmap(base + (size_t)i * size, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
-        if (part == MAP_FAILED) return NULL;
-    }
-    close(fd);
-    return base;
-}
-
 static int make_rings(void **state) {
     (void)state;
-    small = mirror(RING);
-    big = mirror(BIG);
+    small = room_ring(RING);
+    big = room_ring(BIG);
     return small != NULL && big != NULL ? 0 : -1;
 }
 

@@ -12,10 +12,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/clock.h"
 
 char room_path[64];
@@ -124,4 +126,20 @@ uint64_t room_dice(uint64_t below) {
 void room_sleep(int64_t ns) {
     struct timespec left = clock_spec(ns);
     while (nanosleep(&left, &left) != 0) continue;
+}
+
+unsigned char *room_ring(size_t size) {
+#if defined(__SANITIZE_THREAD__)
+    return aligned_alloc(CACHE_LINE, 2 * size);
+#else
+    int fd = memfd_create("ring", MFD_CLOEXEC);
+    unsigned char *ring = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (fd < 0 || ftruncate(fd, (off_t)size) != 0 || ring == MAP_FAILED) return NULL;
+    for (size_t i = 0; i < 2; i++) {
+        void *part = mmap(ring + i * size, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+        if (part == MAP_FAILED) return NULL;
+    }
+    (void)close(fd);
+    return ring;
+#endif
 }

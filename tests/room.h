@@ -45,4 +45,8 @@ uint64_t room_dice(uint64_t below);
 
 void room_sleep(int64_t ns);
 
+/* Memory that is mapped twice in a row, so that records may run over the end; under TSan, which takes two mappings for two
+ * memories, once, and twice as large: there they must not. NULL: there is none. */
+unsigned char *room_ring(size_t size);
+
 #endif

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -48,23 +47,6 @@ struct stage {
     uint64_t wakes[2];
     unsigned char *ring;
 };
-
-/* A ring that is mapped twice in a row, where records may run over the end; under TSan, which takes two mappings for two
- * memories, one mapping, and records that end at the edge. */
-static unsigned char *make_ring(void) {
-#if defined(__SANITIZE_THREAD__)
-    return aligned_alloc(CACHE_LINE, 2 * RING);
-#else
-    int fd = memfd_create("ring", MFD_CLOEXEC);
-    unsigned char *ring = mmap(NULL, 2 * RING, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_true(fd >= 0 && ring != MAP_FAILED);
-    assert_int_equal(ftruncate(fd, (off_t)RING), 0);
-    assert_true(mmap(ring, RING, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED);
-    assert_true(mmap(ring + RING, RING, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED);
-    (void)close(fd);
-    return ring;
-#endif
-}
 
 static uint32_t size_of(uint32_t record) {
     return record * 13 % 200;
@@ -194,7 +176,8 @@ static void pass_all(uint64_t start, bool sleeps, bool heavy, uint32_t records) 
     stage->sleeps = sleeps;
     stage->heavy = heavy && futex_fence_join();
     stage->records = records;
-    stage->ring = make_ring();
+    stage->ring = room_ring(RING);
+    assert_non_null(stage->ring);
     struct lane lane = {.ring = stage->ring, .mask = RING - 1};
     lane_begin(&lane, start);
     int64_t began = clock_now();
