@@ -6,15 +6,21 @@
 #ifndef BASE_PARTS_H
 #define BASE_PARTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/uio.h>
 
 #include "base/copy.h"
 
+/* NULL can only be where there are no bytes. */
+static inline bool parts_there(const struct iovec *part) {
+    return likely(part->iov_base != NULL) || part->iov_len == 0;
+}
+
 /* Bytes of all of them. */
-static inline size_t parts_size(const struct iovec *part, unsigned parts) {
+static inline size_t parts_size(const struct iovec *part, size_t parts) {
     size_t size = 0;
-    for (unsigned i = 0; i < parts; i++) {
+    for (size_t i = 0; i < parts; i++) {
         size += part[i].iov_len;
     }
     return size;

@@ -2,21 +2,9 @@
  *
  * Many messages in one call. Where the mechanism has nothing better, they go one by one, and come one at a time.
  */
+#include "base/parts.h"
 #include "chan/end.h"
 #include "chan/errand.h"
-
-/* How many bytes there are in all; *none, that a message may have no data. */
-static inline size_t bytes_of(const struct iovec *messages, size_t number, bool *none) {
-    size_t bytes = 0;
-    uintptr_t borrowed = 0;
-#pragma GCC unroll 8
-    for (size_t i = 0; i < number; i++) {
-        borrowed |= (uintptr_t)messages[i].iov_base - 1; /* of NULL, with the highest bit */
-        bytes += messages[i].iov_len;
-    }
-    *none = (intptr_t)borrowed < 0;
-    return bytes;
-}
 
 static inline void count_many(struct node_count *count, size_t number, size_t bytes) {
     atomic_poke(&count->messages, count->messages + number);
@@ -28,17 +16,18 @@ static inline void count_many(struct node_count *count, size_t number, size_t by
 struct sending {
     const struct iovec *messages;
     size_t count, next;
-    size_t bytes; /* of them all, from the next one on */
-    size_t done;  /* those of the next one that are on their way */
+    size_t done; /* bytes of the next one that are on their way */
 };
 
-static void count_sent(thirl *end, struct sending *sending, size_t went) {
-    bool none;
-    bool all = went == sending->count - sending->next;
-    size_t bytes = likely(all) ? sending->bytes : bytes_of(sending->messages + sending->next, went, &none);
+static void count_sent(thirl *end, struct sending *sending, size_t went, size_t bytes) {
     count_many(&end->seen->out, went, bytes);
     sending->next += went;
-    sending->bytes -= bytes;
+    sending->done = 0;
+}
+
+static int refuse_empty(const struct sending *sending) {
+    return err_say(EINVAL, "thirl_send_many: message %zu has no data (NULL), but %zu bytes of it", sending->next,
+                   sending->messages[sending->next].iov_len);
 }
 
 static int try_send_many(thirl *end, void *arguments, bool wait) {
@@ -46,14 +35,21 @@ static int try_send_many(thirl *end, void *arguments, bool wait) {
     int rc = 0;
     while (rc == 0 && sending->next < sending->count) {
         const struct iovec *messages = sending->messages + sending->next;
-        size_t went = sending->count - sending->next;
-        rc = end->mech->send_many != NULL && sending->done == 0 ? end->mech->send_many(end->state, messages, &went) : 1;
+        size_t went = sending->count - sending->next, bytes = 0;
+        if (unlikely(!parts_there(messages))) {
+            return refuse_empty(sending);
+        }
+        rc = end->mech->send_many != NULL && sending->done == 0
+                 ? end->mech->send_many(end->state, messages, &went, &bytes)
+                 : 1;
         if (rc == 1) {
             rc = end->mech->send(end->state, messages->iov_base, messages->iov_len, &sending->done, wait);
             went = rc == 0;
+            bytes = messages->iov_len;
         }
-        count_sent(end, sending, went);
-        sending->done = went != 0 ? 0 : sending->done;
+        if (likely(went != 0)) {
+            count_sent(end, sending, went, bytes);
+        }
     }
     return rc;
 }
@@ -70,20 +66,10 @@ static int settle(thirl *end, struct sending *sending, int rc) {
     const struct iovec *message = sending->messages + sending->next;
     int settled = end->mech->settle(end->state, message->iov_base, message->iov_len, sending->done);
     if (settled == 0 && !end->stream) {
-        count_sent(end, sending, 1);
+        count_sent(end, sending, 1, message->iov_len);
     }
     end_leave(end, MECH_OUT);
     return settled != 0 ? settled : sending->next == sending->count ? 0 : rc;
-}
-
-static int refuse_empty(const struct iovec *messages, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (messages[i].iov_base == NULL && messages[i].iov_len != 0) {
-            return err_say(EINVAL, "thirl_send_many: message %zu has no data (NULL), but %zu bytes of it", i,
-                           messages[i].iov_len);
-        }
-    }
-    return 0;
 }
 
 int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thirl_time until) {
@@ -93,17 +79,11 @@ int thirl_send_many(thirl *end, const struct iovec *messages, size_t *count, thi
     }
     struct sending sending = {.messages = messages, .count = *count};
     *count = 0;
-    bool none;
-    int rc;
     if (end != NULL && end->asks) {
         return end_refuse_plain(end, "thirl_send_many");
     }
-    sending.bytes = bytes_of(messages, sending.count, &none);
-    if (unlikely(none) && (rc = refuse_empty(messages, sending.count)) != 0) {
-        return rc;
-    }
     until = end != NULL ? end_patience(end, until) : until;
-    rc = settle(end, &sending, end_do_straight(end, MECH_OUT, try_send_many, &sending, until));
+    int rc = settle(end, &sending, end_do_straight(end, MECH_OUT, try_send_many, &sending, until));
     *count = sending.next;
     return rc;
 }
@@ -114,7 +94,7 @@ struct receiving {
     void *buffer;
     size_t capacity;
     struct iovec *messages;
-    size_t count, got;
+    size_t count, got, bytes;
 };
 
 static int try_recv_many(thirl *end, void *arguments, bool wait) {
@@ -123,7 +103,8 @@ static int try_recv_many(thirl *end, void *arguments, bool wait) {
     int rc;
     receiving->got = receiving->count;
     if (end->mech->recv_many != NULL) {
-        rc = end->mech->recv_many(end->state, receiving->buffer, receiving->capacity, messages, &receiving->got);
+        rc = end->mech->recv_many(end->state, receiving->buffer, receiving->capacity, messages, &receiving->got,
+                                  &receiving->bytes);
         for (size_t i = 0; end->mech->take == NULL && i < (rc == 0 ? receiving->got : 1); i++) {
             (void)end_number(end, rc);
         }
@@ -131,11 +112,11 @@ static int try_recv_many(thirl *end, void *arguments, bool wait) {
         rc = end->mech->recv(end->state, receiving->buffer, receiving->capacity, &messages->iov_len, wait);
         messages->iov_base = receiving->buffer;
         receiving->got = rc == 0;
+        receiving->bytes = messages->iov_len;
         (void)end_number(end, rc);
     }
     if (rc == 0) {
-        bool none;
-        count_many(&end->seen->in, receiving->got, bytes_of(messages, receiving->got, &none));
+        count_many(&end->seen->in, receiving->got, receiving->bytes);
     } else if (rc == -EMSGSIZE) {
         return err_say(EMSGSIZE, "%s: the message has %zu bytes, the buffer %zu: receive it again with more",
                        end->address, messages->iov_len, receiving->capacity);

@@ -7,13 +7,14 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/parts.h"
 #include "mech/pull.h"
 
 /* Puts frames together until the room is used up or one is too large for that; how many, and *size of all. */
 static size_t gather(struct link *l, const struct iovec *messages, size_t count, size_t *size) {
     size_t n = 0, at = 0;
-    while (n < count && messages[n].iov_len <= LINK_SMALL_MAX && messages[n].iov_len <= l->terms.send_max &&
-           at + FRAME_HEAD + messages[n].iov_len <= LINK_BATCH_MAX) {
+    while (n < count && parts_there(messages + n) && messages[n].iov_len <= LINK_SMALL_MAX &&
+           messages[n].iov_len <= l->terms.send_max && at + FRAME_HEAD + messages[n].iov_len <= LINK_BATCH_MAX) {
         const struct frame_head head = {
             .size = (uint32_t)messages[n].iov_len, .number = (uint16_t)(l->number_out + n), .type = FRAME_DATA};
         frame_write_head(l->small + at, &head);

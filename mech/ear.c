@@ -6,6 +6,7 @@
 #include "mech/ear.h"
 
 #include "base/err.h"
+#include "base/parts.h"
 #include "base/weave.h"
 #include "mech/tell.h"
 
@@ -97,14 +98,16 @@ HOT int ear_recv(void *self, void *buffer, size_t capacity, size_t *size, bool w
 }
 
 /* A worker gets one at a time: it has all of them in its hands, and can say of each that it is finished only by the next call. */
-int ear_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+int ear_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count, size_t *bytes) {
     struct chain *e = self;
     if (is_worker(e)) {
         messages->iov_base = buffer;
         *count = 1;
-        return ear_recv_noted(self, buffer, capacity, &messages->iov_len, NULL, false);
+        int rc = ear_recv_noted(self, buffer, capacity, &messages->iov_len, NULL, false);
+        *bytes = messages->iov_len;
+        return rc;
     }
-    int rc = haul_recv_many(self, buffer, capacity, messages, count);
+    int rc = haul_recv_many(self, buffer, capacity, messages, count, bytes);
     if (rc == 0) {
         note_message(e, NULL);
     }

@@ -13,7 +13,7 @@ int ear_open(struct chain *, const struct mech_open *, const struct meet_kind *,
 
 int ear_recv(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
 int ear_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *, bool wait);
-int ear_recv_many(void *self, void *buffer, size_t capacity, struct iovec *, size_t *count);
+int ear_recv_many(void *self, void *buffer, size_t capacity, struct iovec *, size_t *count, size_t *bytes);
 void ear_free(void *self, struct mech_piece *, enum mech_way);
 int ear_requeue(void *self, struct mech_piece *);
 void ear_close(void *self);

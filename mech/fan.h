@@ -266,7 +266,7 @@ void grasp_free(struct sub *, struct mech_piece *);
 int pub_init(struct pub *, struct fan *, const struct thirl_options *);
 void pub_joined(struct pub *);
 int pub_send(void *fan, const void *, size_t, size_t *done, bool wait); /* slots as they are */
-int pub_send_many(void *fan, const struct iovec *, size_t *count);
+int pub_send_many(void *fan, const struct iovec *, size_t *count, size_t *bytes);
 int pub_flush(struct pub *, uint64_t *left);
 bool pub_ready(struct pub *);
 int pub_look(struct pub *);
@@ -280,7 +280,7 @@ int sub_init(struct sub *, struct fan *, const struct thirl_options *);
 void sub_joined(struct sub *);
 int sub_recv(void *fan, void *, size_t, size_t *, bool wait);
 int sub_recv_noted(void *fan, void *, size_t, size_t *, struct mech_note *, bool wait);
-int sub_recv_many(void *fan, void *, size_t, struct iovec *, size_t *count);
+int sub_recv_many(void *fan, void *, size_t, struct iovec *, size_t *count, size_t *bytes);
 void sub_answer(struct sub *, struct feed *); /* a publisher that waits may go on */
 void sub_skip(struct sub *);
 int sub_look(struct sub *);

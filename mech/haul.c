@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/parts.h"
 #include "base/weave.h"
 #include "mech/batch.h"
 #include "mech/far.h"
@@ -112,7 +113,7 @@ int haul_recv_noted(void *self, void *buffer, size_t capacity, size_t *size, str
     return recv_with(self, buffer, capacity, size, note, wait);
 }
 
-int haul_send_many(void *self, const struct iovec *messages, size_t *count) {
+int haul_send_many(void *self, const struct iovec *messages, size_t *count, size_t *bytes) {
     struct chain *e = self;
     struct link *l;
     int rc = chain_find(e, MECH_OUT, &l);
@@ -122,16 +123,18 @@ int haul_send_many(void *self, const struct iovec *messages, size_t *count) {
     } else {
         *count = 0;
     }
+    *bytes = parts_size(messages, *count);
     chain_relight(e, MECH_OUT);
     return rc;
 }
 
-int haul_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+int haul_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count, size_t *bytes) {
     struct chain *e = self;
     messages->iov_base = buffer;
     int rc = haul_recv(self, buffer, capacity, &messages->iov_len, false);
     if (rc == 0) {
         batch_recv(e->way[MECH_IN].at, buffer, capacity, messages, count);
+        *bytes = parts_size(messages, *count);
         chain_relight(e, MECH_IN);
     }
     return rc;

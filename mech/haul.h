@@ -35,8 +35,8 @@ int haul_fd(void *self, enum mech_way, int *fd);
 int haul_peer(void *self, struct thirl_peer *);
 int haul_pidfd(void *self, int *fd);
 
-int haul_send_many(void *self, const struct iovec *, size_t *count);
-int haul_recv_many(void *self, void *buffer, size_t capacity, struct iovec *, size_t *count);
+int haul_send_many(void *self, const struct iovec *, size_t *count, size_t *bytes);
+int haul_recv_many(void *self, void *buffer, size_t capacity, struct iovec *, size_t *count, size_t *bytes);
 
 /* For mechanisms whose chain carries descriptors. */
 int haul_send_noted(void *self, const void *data, size_t size, size_t *done, const struct mech_note *, bool wait);

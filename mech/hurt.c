@@ -169,7 +169,7 @@ static size_t fewer(struct dice *dice, size_t count) {
     return count > 1 && dice_once(dice, HARM_SHORT) ? 1 + (size_t)dice_below(dice, count) : count;
 }
 
-static int send_many_slot(void *self, const struct iovec *messages, size_t *count) {
+static int send_many_slot(void *self, const struct iovec *messages, size_t *count, size_t *bytes) {
     struct hurt *h = self;
     struct dice *dice = &h->dice[MECH_OUT];
     if (h->base != h->limit) {
@@ -178,7 +178,7 @@ static int send_many_slot(void *self, const struct iovec *messages, size_t *coun
     }
     int rc = before(h, MECH_OUT, false);
     *count = rc != 0 ? 0 : fewer(dice, *count);
-    rc = rc != 0 ? rc : CALL(h, send_many, messages, count);
+    rc = rc != 0 ? rc : CALL(h, send_many, messages, count, bytes);
     return rc == 1 ? rc : dice_end(dice, rc); /* 1: it goes on in send */
 }
 
@@ -321,12 +321,13 @@ static int recv_noted_slot(void *self, void *buffer, size_t capacity, size_t *si
     return end_recv(h, rc);
 }
 
-static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
+                          size_t *bytes) {
     struct hurt *h = self;
     struct dice *dice = &h->dice[MECH_IN];
     int rc = before(h, MECH_IN, false);
     *count = rc != 0 ? 0 : fewer(dice, *count);
-    rc = rc != 0 ? rc : CALL(h, recv_many, buffer, capacity, messages, count);
+    rc = rc != 0 ? rc : CALL(h, recv_many, buffer, capacity, messages, count, bytes);
     if (rc == 0 && dice_due(dice, HARM_FLIP)) {
         const struct iovec *one = &messages[dice_below(dice, *count)];
         flip(h, one->iov_base, one->iov_len);

@@ -10,6 +10,7 @@
 #include "base/copy.h"
 #include "base/err.h"
 #include "base/futex.h"
+#include "base/parts.h"
 #include "base/weave.h"
 #include "mech/attend.h"
 #include "mem/pace.h"
@@ -221,16 +222,18 @@ static inline size_t recv_run(struct inlet *in, char *buffer, size_t capacity, s
     return n;
 }
 
-int inlet_recv_many(void *shm, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+int inlet_recv_many(void *shm, void *buffer, size_t capacity, struct iovec *messages, size_t *count, size_t *bytes) {
     struct inlet *in = &((struct shm *)shm)->in;
     size_t n = likely(in->straight) ? recv_run(in, buffer, capacity, messages, *count) : 0;
     if (likely(n > 0)) {
         *count = n;
+        *bytes = parts_size(messages, n);
         return publish(in);
     }
     int rc = recv_with_care(shm, buffer, capacity, &messages[0].iov_len);
     messages[0].iov_base = buffer;
     *count = rc == 0;
+    *bytes = messages[0].iov_len;
     return rc;
 }
 

@@ -192,10 +192,11 @@ struct mech {
     int (*recv)(void *self, void *buffer, size_t capacity, size_t *size, bool wait);
 
     /* As many messages as can go, or come, without waiting: *count says how many there are, or may come, and gets how many
-     * went or came. 0: at least one; else as send and recv. Received ones as thirl_recv_many has them. send_many may also say
-     * 1: the next one is better sent alone, by send. NULL where a call for each is as good. */
-    int (*send_many)(void *self, const struct iovec *, size_t *count);
-    int (*recv_many)(void *self, void *buffer, size_t capacity, struct iovec *, size_t *count);
+     * went or came, and *bytes, unless none did, how large they are together. 0: at least one; else as send and recv. Received ones as thirl_recv_many
+     * has them. send_many goes no further than to a message whose data is missing (parts_there), which the first one's is not; it
+     * may also say 1: the next one is better sent alone, by send. NULL where a call for each is as good. */
+    int (*send_many)(void *self, const struct iovec *, size_t *count, size_t *bytes);
+    int (*recv_many)(void *self, void *buffer, size_t capacity, struct iovec *, size_t *count, size_t *bytes);
 
     /* send and recv with a note: chan uses them for loans that carry one, and for all that it takes into private buffers; NULL
      * where messages carry none. Descriptors stay the caller's when sent, and become his when received; after an error

@@ -9,6 +9,7 @@
 #include "base/copy.h"
 #include "base/err.h"
 #include "base/futex.h"
+#include "base/parts.h"
 #include "base/weave.h"
 #include "mech/work.h"
 
@@ -209,14 +210,16 @@ HOT int offer_send(void *self, const void *data, size_t size, size_t *done, bool
     return 0;
 }
 
-int offer_send_many(void *self, const struct iovec *messages, size_t *count) {
+int offer_send_many(void *self, const struct iovec *messages, size_t *count, size_t *bytes) {
     struct work *w = self;
     size_t n = 0;
     int rc = 0;
-    while (n < *count && (rc = send_one(w, messages[n].iov_base, messages[n].iov_len)) == 0) {
+    while (n < *count && parts_there(messages + n) &&
+           (rc = send_one(w, messages[n].iov_base, messages[n].iov_len)) == 0) {
         n++;
     }
     *count = n;
+    *bytes = parts_size(messages, n);
     if (n > 0) {
         w->out.needed = rc == 0 ? 0 : w->out.needed;
         crew_call(w, (uint32_t)(n < ROUSE_SLEEPERS ? n : ROUSE_SLEEPERS));

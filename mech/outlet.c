@@ -9,6 +9,7 @@
 #include "base/copy.h"
 #include "base/err.h"
 #include "base/futex.h"
+#include "base/parts.h"
 #include "base/weave.h"
 #include "mech/reach.h"
 #include "mem/run.h"
@@ -225,11 +226,11 @@ static inline size_t send_run(struct outlet *out, const struct iovec *messages, 
     return n;
 }
 
-int outlet_send_many(void *shm, const struct iovec *messages, size_t *count) {
+int outlet_send_many(void *shm, const struct iovec *messages, size_t *count, size_t *bytes) {
     struct outlet *out = &((struct shm *)shm)->out;
     size_t wanted = *count, n = 0;
     int rc = 0;
-    while (n < wanted && rc == 0) {
+    while (n < wanted && rc == 0 && parts_there(messages + n)) {
         size_t some = likely(reach_is_ready(out) && out->straight != 0) ? send_run(out, messages + n, wanted - n) : 0;
         if (likely(some > 0)) {
             rc = bell_is_quiet(&out->bell) ? 0 : tell_of_run(out, &some);
@@ -241,6 +242,7 @@ int outlet_send_many(void *shm, const struct iovec *messages, size_t *count) {
         }
     }
     *count = n;
+    *bytes = parts_size(messages, n);
     return n > 0 && rc == -EAGAIN ? 0 : rc;
 }
 

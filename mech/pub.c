@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/futex.h"
+#include "base/parts.h"
 #include "base/weave.h"
 #include "mech/fan.h"
 #include "mech/seal.h"
@@ -248,11 +249,11 @@ HOT int pub_send(void *fan, const void *data, size_t size, size_t *done, bool wa
     return rc > 0 ? 0 : rc;
 }
 
-int pub_send_many(void *fan, const struct iovec *messages, size_t *count) {
+int pub_send_many(void *fan, const struct iovec *messages, size_t *count, size_t *bytes) {
     struct pub *pub = &((struct fan *)fan)->pub;
     size_t n = 0;
     int rc = 0;
-    while (n < *count && rc >= 0) {
+    while (n < *count && rc >= 0 && parts_there(messages + n)) {
         rc = send_one(pub, messages[n].iov_base, messages[n].iov_len);
         n += rc >= 0;
     }
@@ -263,6 +264,7 @@ int pub_send_many(void *fan, const struct iovec *messages, size_t *count) {
         pub_settle(pub);
     }
     *count = n;
+    *bytes = parts_size(messages, n);
     return n > 0 && rc == -EAGAIN ? 0 : rc > 0 ? 0 : rc;
 }
 

@@ -17,6 +17,7 @@
 #include "base/crc.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/parts.h"
 #include "mech/pledge.h"
 #include "mech/stamp.h"
 #include "mech/wrap.h"
@@ -185,7 +186,7 @@ static int settle_slot(void *self, const void *data, size_t size, size_t done) {
     return CALL(s, settle, s->out.data, size + s->tail, done);
 }
 
-static int send_many_slot(void *self, const struct iovec *messages, size_t *count) {
+static int send_many_slot(void *self, const struct iovec *messages, size_t *count, size_t *bytes) {
     struct seal *s = self;
     size_t wanted = *count < MANY_OUT ? *count : MANY_OUT, used = 0, n = 0;
     *count = 0;
@@ -193,7 +194,8 @@ static int send_many_slot(void *self, const struct iovec *messages, size_t *coun
     if (rc != 0) {
         return rc;
     }
-    while (n < wanted && messages[n].iov_len <= MANY_EACH && MANY_BYTES - used >= messages[n].iov_len + s->tail) {
+    while (n < wanted && parts_there(messages + n) && messages[n].iov_len <= MANY_EACH &&
+           MANY_BYTES - used >= messages[n].iov_len + s->tail) {
         s->many[n] = (struct iovec){s->out.data + used, messages[n].iov_len + s->tail};
         enclose(s, s->out.data + used, messages[n].iov_base, messages[n].iov_len);
         used += s->many[n].iov_len;
@@ -202,8 +204,8 @@ static int send_many_slot(void *self, const struct iovec *messages, size_t *coun
     if (n == 0) {
         return 1;
     }
-    rc = CALL(s, send_many, s->many, &n);
-    *count = n;
+    rc = CALL(s, send_many, s->many, &n, bytes);
+    *bytes = parts_size(messages, *count = n);
     return explain(s, rc);
 }
 
@@ -435,25 +437,31 @@ static size_t open_seals(struct seal *s, struct iovec *messages, size_t count) {
     return good;
 }
 
-static int recv_next(struct seal *s, void *buffer, size_t capacity, struct iovec *message, size_t *count) {
+static int recv_next(struct seal *s, void *buffer, size_t capacity, struct iovec *message, size_t *count,
+                     size_t *bytes) {
     message->iov_base = buffer;
     *count = 1;
-    return recv_any(s, buffer, capacity, &message->iov_len, NULL, false);
+    int rc = recv_any(s, buffer, capacity, &message->iov_len, NULL, false);
+    *bytes = message->iov_len;
+    return rc;
 }
 
-static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
+                          size_t *bytes) {
     struct seal *s = self;
     *count = *count < MANY_IN ? *count : MANY_IN;
-    int rc = s->untold_from != s->untold_to ? tell_untold(s) : CALL(s, recv_many, buffer, capacity, messages, count);
+    int rc =
+        s->untold_from != s->untold_to ? tell_untold(s) : CALL(s, recv_many, buffer, capacity, messages, count, bytes);
     if (rc == -EMSGSIZE) { /* because of its tail, perhaps */
-        return recv_next(s, buffer, capacity, messages, count);
+        return recv_next(s, buffer, capacity, messages, count, bytes);
     }
     if (rc != 0) {
         return pass_on(s, rc);
     }
     *count = open_seals(s, messages, *count);
+    *bytes = parts_size(messages, *count);
     if (*count == 0) {
-        rc = s->untold_from != s->untold_to ? tell_untold(s) : recv_next(s, buffer, capacity, messages, count);
+        rc = s->untold_from != s->untold_to ? tell_untold(s) : recv_next(s, buffer, capacity, messages, count, bytes);
     }
     wrap_bell_ring(&s->bell, s->untold_from != s->untold_to);
     return rc;

@@ -243,7 +243,7 @@ bool stow_ready(struct outlet *);
 
 int outlet_init(struct outlet *, struct shm *, const struct thirl_options *);
 int outlet_send(void *shm, const void *, size_t, size_t *done, bool wait); /* slots as they are, */
-int outlet_send_many(void *shm, const struct iovec *, size_t *count);
+int outlet_send_many(void *shm, const struct iovec *, size_t *count, size_t *bytes);
 int outlet_send_headed(struct outlet *, const void *head, size_t first, const void *data,
                        size_t size); /* one behind the other */
 int outlet_loan(struct outlet *, struct mech_piece *, size_t);
@@ -262,7 +262,7 @@ void outlet_deinit(struct outlet *);
 
 int inlet_init(struct inlet *, struct shm *, unsigned mode);
 int inlet_recv(void *shm, void *, size_t, size_t *, bool wait); /* because a call less shows */
-int inlet_recv_many(void *shm, void *, size_t, struct iovec *, size_t *count);
+int inlet_recv_many(void *shm, void *, size_t, struct iovec *, size_t *count, size_t *bytes);
 int inlet_take(struct inlet *, struct mech_piece *);
 void inlet_free(struct inlet *, struct mech_piece *);
 bool inlet_ready(struct inlet *);

@@ -265,17 +265,18 @@ static int recv_noted_slot(void *self, void *buffer, size_t capacity, size_t *si
                 got ? note->count : 0);
 }
 
-static int send_many_slot(void *self, const struct iovec *messages, size_t *count) {
+static int send_many_slot(void *self, const struct iovec *messages, size_t *count, size_t *bytes) {
     BEGIN();
     size_t wanted = *count;
-    int rc = CALL(s, send_many, messages, count);
+    int rc = CALL(s, send_many, messages, count, bytes);
     return tell(s, MECH_OUT, began, rc, "send_many", "count=%zu -> %s count=%zu", wanted, name_of(rc, number), *count);
 }
 
-static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
+                          size_t *bytes) {
     BEGIN();
     size_t wanted = *count;
-    int rc = CALL(s, recv_many, buffer, capacity, messages, count);
+    int rc = CALL(s, recv_many, buffer, capacity, messages, count, bytes);
     return tell(s, MECH_IN, began, rc, "recv_many", "capacity=%zu count=%zu -> %s count=%zu", capacity, wanted,
                 name_of(rc, number), rc == 0 ? *count : 0);
 }

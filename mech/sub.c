@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/futex.h"
+#include "base/parts.h"
 #include "base/tube.h"
 #include "base/weave.h"
 #include "mech/fan.h"
@@ -242,7 +243,7 @@ static inline bool one_more(struct sub *sub, void *buffer, size_t capacity, size
            took(sub, feed, &got, size) == 0;
 }
 
-int sub_recv_many(void *fan, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+int sub_recv_many(void *fan, void *buffer, size_t capacity, struct iovec *messages, size_t *count, size_t *bytes) {
     struct sub *sub = &((struct fan *)fan)->sub;
     struct cast_got got;
     size_t n = 0, used = 0;
@@ -260,6 +261,7 @@ int sub_recv_many(void *fan, void *buffer, size_t capacity, struct iovec *messag
         sub_settle(sub);
     }
     *count = n;
+    *bytes = parts_size(messages, n);
     return rc;
 }
 

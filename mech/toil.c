@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/futex.h"
+#include "base/parts.h"
 #include "base/weave.h"
 #include "mech/giver.h"
 #include "mech/work.h"
@@ -323,7 +324,7 @@ HOT int toil_recv(void *self, void *buffer, size_t capacity, size_t *size, bool 
     return rc;
 }
 
-int toil_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+int toil_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count, size_t *bytes) {
     struct work *w = self;
     struct job job = {.is.size = 0};
     size_t n = 0, used = 0, most = *count < WORK_MANY ? *count : WORK_MANY;
@@ -340,6 +341,7 @@ int toil_recv_many(void *self, void *buffer, size_t capacity, struct iovec *mess
         messages[0].iov_len = job.is.size;
     }
     *count = n;
+    *bytes = parts_size(messages, n);
     if (unlikely(w->lamp.fifo >= 0)) {
         toil_settle(w);
     }

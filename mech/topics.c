@@ -309,13 +309,13 @@ static inline void turn(struct topics *t) {
 /* What one receives of, whichever way: the next topic that has something to say. */
 struct ask {
     void *buffer;
-    size_t capacity, *size, *count;
+    size_t capacity, *size, *count, *bytes;
     struct mech_note *note;
     struct iovec *messages;
 };
 
 static int ask(struct fan *fan, const struct ask *ask) {
-    return ask->messages != NULL ? sub_recv_many(fan, ask->buffer, ask->capacity, ask->messages, ask->count)
+    return ask->messages != NULL ? sub_recv_many(fan, ask->buffer, ask->capacity, ask->messages, ask->count, ask->bytes)
            : ask->note != NULL   ? sub_recv_noted(fan, ask->buffer, ask->capacity, ask->size, ask->note, false)
                                  : sub_recv(fan, ask->buffer, ask->capacity, ask->size, false);
 }
@@ -375,8 +375,11 @@ static int topics_recv_noted(void *self, void *buffer, size_t capacity, size_t *
     return receive(self, &(struct ask){.buffer = buffer, .capacity = capacity, .size = size, .note = note});
 }
 
-static int topics_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
-    return receive(self, &(struct ask){.buffer = buffer, .capacity = capacity, .messages = messages, .count = count});
+static int topics_recv_many(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
+                            size_t *bytes) {
+    return receive(
+        self,
+        &(struct ask){.buffer = buffer, .capacity = capacity, .messages = messages, .count = count, .bytes = bytes});
 }
 
 /* ---- waiting ---- */

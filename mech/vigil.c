@@ -89,9 +89,10 @@ static int recv_noted_slot(void *self, void *buffer, size_t capacity, size_t *si
     return heard(v, CALL(v, recv_noted, buffer, capacity, size, note, may_wait(v, wait)));
 }
 
-static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
+static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
+                          size_t *bytes) {
     struct vigil *v = self;
-    return heard(v, CALL(v, recv_many, buffer, capacity, messages, count));
+    return heard(v, CALL(v, recv_many, buffer, capacity, messages, count, bytes));
 }
 
 static int take_slot(void *self, struct mech_piece *piece) {
@@ -184,9 +185,9 @@ static int send_noted_slot(void *self, const void *data, size_t size, size_t *do
     return said(v, CALL(v, send_noted, data, size, done, note, wait));
 }
 
-static int send_many_slot(void *self, const struct iovec *messages, size_t *count) {
+static int send_many_slot(void *self, const struct iovec *messages, size_t *count, size_t *bytes) {
     struct vigil *v = self;
-    return said(v, CALL(v, send_many, messages, count));
+    return said(v, CALL(v, send_many, messages, count, bytes));
 }
 
 static int put_slot(void *self, struct mech_piece *piece) {

@@ -165,7 +165,7 @@ void cargo_deinit(struct work *);
 
 int offer_init(struct work *, const struct thirl_options *);
 int offer_send(void *work, const void *, size_t, size_t *done, bool wait);
-int offer_send_many(void *work, const struct iovec *, size_t *count);
+int offer_send_many(void *work, const struct iovec *, size_t *count, size_t *bytes);
 int offer_loan(void *work, struct mech_piece *, size_t);
 int offer_put(void *work, struct mech_piece *);
 void offer_free(struct work *, struct mech_piece *);
@@ -178,7 +178,7 @@ void offer_deinit(struct work *);
 
 int toil_init(struct work *);
 int toil_recv(void *work, void *, size_t, size_t *, bool wait);
-int toil_recv_many(void *work, void *, size_t, struct iovec *, size_t *count);
+int toil_recv_many(void *work, void *, size_t, struct iovec *, size_t *count, size_t *bytes);
 int toil_take(void *work, struct mech_piece *);
 int toil_requeue(void *work, struct mech_piece *);
 void toil_free(struct work *, struct mech_piece *);

@@ -43,12 +43,13 @@ static int recv_slot(void *self, void *buffer, size_t capacity, size_t *size, bo
     return INNER(self)->recv(INSIDE(self), buffer, capacity, size, wait);
 }
 
-static int send_many_slot(void *self, const struct iovec *messages, size_t *count) {
-    return INNER(self)->send_many(INSIDE(self), messages, count);
+static int send_many_slot(void *self, const struct iovec *messages, size_t *count, size_t *bytes) {
+    return INNER(self)->send_many(INSIDE(self), messages, count, bytes);
 }
 
-static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count) {
-    return INNER(self)->recv_many(INSIDE(self), buffer, capacity, messages, count);
+static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
+                          size_t *bytes) {
+    return INNER(self)->recv_many(INSIDE(self), buffer, capacity, messages, count, bytes);
 }
 
 static int send_noted_slot(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note,

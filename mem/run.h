@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "base/copy.h"
+#include "base/parts.h"
 #include "base/weave.h"
 #include "base/wide.h"
 #include "mem/lane.h"
@@ -41,7 +42,7 @@ run_write_same(struct lane *lane, const struct iovec *messages, size_t count, si
         }
         at += span;
         next++;
-    } while (next != end && next->iov_len == size);
+    } while (next != end && next->iov_len == size && parts_there(next));
     const size_t n = (size_t)(next - messages);
     lane->at += n * span;
     return n;
@@ -60,7 +61,8 @@ static inline size_t run_write_uneven(struct lane *lane, const struct iovec *mes
         copy_few(lane_payload(head), messages[n].iov_base, size);
         lane->at += step;
         n++;
-    } while (n < count && messages[n].iov_len == size && lane->at < stop && !run_is_even(lane, span));
+    } while (n < count && messages[n].iov_len == size && parts_there(messages + n) && lane->at < stop &&
+             !run_is_even(lane, span));
     return n;
 }
 
@@ -96,12 +98,12 @@ static inline size_t run_write(struct lane *lane, const struct iovec *messages, 
     size_t n = 0;
     while (n < count && lane->at < end) {
         size_t size = messages[n].iov_len;
-        if (likely(n != 0 && size <= COPY_FEW && size <= most && lane->at < stop)) {
+        if (likely(n != 0 && size <= COPY_FEW && size <= most && lane->at < stop && parts_there(messages + n))) {
             n += run_write_alike(lane, messages + n, count - n, size, stop, wide);
             continue;
         }
         uint32_t span = lane_step(lane, size);
-        if (unlikely(size > most || !lane_fits(lane, span))) {
+        if (unlikely(size > most || !lane_fits(lane, span) || !parts_there(messages + n))) {
             break;
         }
         struct lane_head *head = lane_at(lane, lane->at);

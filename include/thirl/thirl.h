@@ -260,7 +260,7 @@ THIRL_API THIRL_CHECK int thirl_recv(thirl *end, void *buffer, size_t capacity, 
 /* Many messages with one passage through the library: what a call costs is shared among them.
  *
  * send_many sends messages[0] to messages[*count - 1] in order, and waits as thirl_send does. Sets *count to how many were
- * sent, whatever it returns: 0 when all were.
+ * sent, whatever it returns: 0 when all were; -EINVAL before one whose data is NULL, unless it is empty.
  * recv_many waits for one message, as thirl_recv does, and takes with it what the mechanism has at hand: at most *count, and
  * as many as fit into buffer, where they stand in order, each at a multiple of 8 bytes; messages says where and how large.
  * Sets *count to their number. -EMSGSIZE: the first does not fit; messages[0].iov_len gets what it needs.

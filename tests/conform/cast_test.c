@@ -102,6 +102,9 @@ static void many_at_once(struct conform *c) {
     size_t count = MANY;
     must_be(thirl_send_many(pub, vector, &count, PATIENCE), 0);
     must_be(count, MANY);
+    struct iovec nothing[] = {{NULL, 1}};
+    count = 1;
+    must_be(thirl_send_many(pub, nothing, &count, PATIENCE), -EINVAL);
     for (uint32_t got = 0; got < MANY;) {
         count = MANY;
         must_be(thirl_recv_many(sub, came, sizeof came, vector, &count, PATIENCE), 0);

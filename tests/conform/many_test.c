@@ -12,9 +12,9 @@
 #define TOTAL 20000
 #define LARGEST 700
 
-/* Message number i has a size of its own, small ones more often, and its number in its pattern. */
+/* Message number i has a size of its own, small ones more often, and its number in its pattern. Of each hundred many in a row are alike. */
 static size_t size_of(uint64_t i) {
-    return i % 7 == 0 ? (i * 131) % LARGEST : 8 + i % 5;
+    return i % 100 >= 60 ? 8 + i / 100 % 57 : i % 7 == 0 ? (i * 131) % LARGEST : 8 + i % 5;
 }
 
 /* Takes messages from first on, at most so many, and checks each; how many came. */
@@ -143,6 +143,93 @@ static void refuses_nonsense(struct conform *c) {
     must_be(thirl_send_many(end, &message, &count, THIRL_NOW), -EINVAL);
 }
 
+/* Those before one without data went, and that one is named. */
+static void stops_where_data_is_missing(struct conform *c) {
+    thirl *a, *b;
+    char data[] = "abcdefgh", got[64];
+    struct iovec messages[5];
+    size_t size;
+    conform_both(c, 0, NULL, &a, &b);
+    for (size_t missing = 0; missing < 5; missing++) {
+        size_t count = 5;
+        for (size_t i = 0; i < 5; i++) {
+            messages[i] = (struct iovec){i == missing ? NULL : data + i, 3 + missing % 2 * 5 * (i == 0)};
+        }
+        must_be(thirl_send_many(a, messages, &count, PATIENCE), -EINVAL);
+        must_be(count, missing);
+        char said[32];
+        snprintf(said, sizeof said, "message %zu has no data", missing);
+        must_say(said);
+        for (size_t i = 0; i < missing; i++) {
+            must_be(thirl_recv(b, got, sizeof got, &size, PATIENCE), 0);
+            must(size == messages[i].iov_len && memcmp(got, data + i, size) == 0);
+        }
+        must_be(thirl_recv(b, got, sizeof got, &size, THIRL_NOW), -EAGAIN);
+    }
+    must_be(thirl_close(&a, PATIENCE), 0);
+    must_be(thirl_close(&b, PATIENCE), 0);
+}
+
+/* What was sent by one call is received by copy, a few at a time, and in place, where it is held a while and freed in another order. */
+static void receive_in_any_way(thirl *end, uint64_t *got, uint64_t left, uint64_t turn, int fd) {
+    char buffer[LARGEST];
+    thirl_msg *held[3] = {NULL};
+    size_t size = 0;
+    int rc;
+    if (fd >= 0) {
+        struct pollfd there = {.fd = fd, .events = POLLIN};
+        must_be(poll(&there, 1, 5000), 1);
+    }
+    switch (turn % 4) {
+    case 0:
+        must_be(thirl_recv(end, buffer, sizeof buffer, &size, PATIENCE), 0);
+        must(size == size_of(*got) && conform_intact(buffer, size, *got));
+        (*got)++;
+        break;
+    case 1:
+        must_be(size_of(*got) > 0 ? thirl_recv(end, buffer, 0, &size, PATIENCE) : -EMSGSIZE, -EMSGSIZE); /* it stays */
+        *got += take_some(end, *got, 1 + turn % 5, PATIENCE, &rc);
+        must_be(rc, 0);
+        break;
+    case 2:
+        for (size_t i = 0; i < 3 && i < left; i++) {
+            must_be(thirl_take(end, &held[i], PATIENCE), 0);
+            must_be(thirl_msg_number(held[i]), *got + 1); /* conform_both has sent one */
+            must_be(thirl_msg_size(held[i]), size_of(*got));
+            (*got)++;
+        }
+        for (size_t i = 0; i < 3; i++) {
+            size_t which = (i + turn) % 3;
+            uint64_t number = held[which] != NULL ? thirl_msg_number(held[which]) - 1 : 0;
+            must(held[which] == NULL ||
+                 conform_intact(thirl_msg_data(held[which]), thirl_msg_size(held[which]), number));
+            thirl_free(&held[which]);
+        }
+        break;
+    default:
+        *got += take_some(end, *got, BATCH, PATIENCE, &rc);
+        must_be(rc, 0);
+    }
+}
+
+static void comes_in_any_way(struct conform *c) {
+    thirl *a, *b;
+    uint64_t sent = 0, got = 0, turn = 0;
+    conform_both(c, 0, NULL, &a, &b);
+    for (int round = 0; round < 80; round++) {
+        size_t count = 1 + (size_t)round * 7 % BATCH;
+        int rc = give(a, sent, &count, THIRL_NOW);
+        must(rc == 0 || rc == -EAGAIN); /* some hold few messages */
+        sent += count;
+        while (got < sent) {
+            receive_in_any_way(b, &got, sent - got, turn++, round < 40 ? -1 : thirl_fd(b));
+        }
+    }
+    must_be(take_some(b, got, BATCH, THIRL_NOW, &(int){0}), 0);
+    must_be(thirl_close(&a, PATIENCE), 0);
+    must_be(thirl_close(&b, PATIENCE), 0);
+}
+
 static void take_until_killed(const struct conform *c, struct peer *stage) {
     thirl *end = conform_open(c, THIRL_PAIR, "queue=16K");
     int rc = 0;
@@ -228,8 +315,14 @@ static void mixes_sizes(struct conform *c) {
 
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
-        CONFORM(sends_many_in_order), CONFORM(says_how_many_went), CONFORM(fits_its_buffer),
-        CONFORM(refuses_nonsense),    CONFORM(tells_of_a_death),   CONFORM(mixes_sizes),
+        CONFORM(sends_many_in_order),
+        CONFORM(says_how_many_went),
+        CONFORM(fits_its_buffer),
+        CONFORM(refuses_nonsense),
+        CONFORM(stops_where_data_is_missing),
+        CONFORM(comes_in_any_way),
+        CONFORM(tells_of_a_death),
+        CONFORM(mixes_sizes),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }
