@@ -14,6 +14,7 @@
 
 #define SIZE 64
 #define READERS 64
+#define MANY 32
 
 struct walk {
     thirl *out, *in, *more[READERS]; /* besides in; up to the first NULL */
@@ -29,6 +30,22 @@ static int copy(struct walk *walk) {
     unsigned char got[SIZE];
     size_t size;
     return thirl_send(walk->out, data, SIZE, walk->until) || thirl_recv(walk->in, got, SIZE, &size, walk->until);
+}
+
+/* What a call costs is shared among so many. */
+static int copy_many(struct walk *walk) {
+    struct iovec messages[MANY];
+    uint64_t got[MANY];
+    for (size_t i = 0; i < MANY; i++) {
+        messages[i] = (struct iovec){data, sizeof(uint64_t)};
+    }
+    size_t count = MANY;
+    int rc = thirl_send_many(walk->out, messages, &count, walk->until);
+    for (size_t left = MANY; !rc && left; left -= count) { /* the first ones come one by one */
+        count = left;
+        rc = thirl_recv_many(walk->in, got, sizeof got, messages, &count, walk->until);
+    }
+    return rc;
 }
 
 static int publish(struct walk *walk) {
@@ -74,6 +91,7 @@ static const struct path {
     const char *options; /* of the address, more of them */
 } paths[] = {
     {"lane-copy", "shm://", THIRL_PAIR, THIRL_PAIR, copy, 0, ""},
+    {"lane-many", "shm://", THIRL_PAIR, THIRL_PAIR, copy_many, 0, ""},
     {"lane-place", "shm://", THIRL_PAIR, THIRL_PAIR, place, 0, ""},
     {"publish-copy", "shm://", THIRL_PUB, THIRL_SUB, copy, 0, ""},
     {"queue-copy", "shm://", THIRL_PUSH, THIRL_PULL, copy, 0, ""},

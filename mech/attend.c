@@ -125,6 +125,7 @@ int attend_bind(struct inlet *in) {
     if (start % sizeof(struct lane_head) != 0) {
         return -THIRL_EFORMAT;
     }
+    in->run = (struct run){0};
     in->number = 0;
     in->offset = 0;
     in->held = (struct hold){.out = 0};

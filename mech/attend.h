@@ -27,9 +27,10 @@ bool attend_is_another(const struct inlet *);
 int attend_lied(struct inlet *);
 void attend_drop(struct inlet *);
 
-/* After each change of what inlet.straight depends on. */
+/* After each change of what they depend on. */
 static inline void attend_straighten(struct inlet *in) {
-    in->straight = in->bound && !in->end->stream && in->lamp.fifo < 0 && hold_empty(&in->held);
+    in->plain = in->bound && !in->end->stream && in->lamp.fifo < 0 && hold_empty(&in->held);
+    in->straight = in->plain && in->run.left == 0;
 }
 
 #endif

@@ -10,17 +10,14 @@
 #include "base/copy.h"
 #include "base/err.h"
 #include "base/futex.h"
-#include "base/parts.h"
 #include "base/weave.h"
 #include "mech/attend.h"
 #include "mem/pace.h"
-#include "mem/run.h"
 
 #define LINGER 64 /* looks, of some 20 ns each */
 
 int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
     in->end = end;
-    in->wide = wide_here();
     lamp_init(&in->lamp);
     char file[ROLL_FILE_MAX], unfinished[ROLL_FILE_MAX + 1];
     mate_file(file, &end->roll.self, "rx", &end->mate);
@@ -64,12 +61,26 @@ static inline int publish(struct inlet *in) {
     return show(in, in->lane.at, in->number);
 }
 
-/* The record at the lane's position has been read. */
-static void pass(struct inlet *in, uint32_t span) {
-    in->lane.at += span;
-    if (likely(hold_empty(&in->held))) { /* else the oldest that is out holds this back, too */
+/* Unless something is out: the oldest of that holds this back, too. */
+static inline void publish_all(struct inlet *in) {
+    if (likely(hold_empty(&in->held))) {
         (void)publish(in);
     }
+}
+
+/* The message at the lane's position is taken: on to what stands behind it. */
+static inline void step(struct inlet *in, uint32_t span) {
+    in->lane.at += span;
+    in->number++;
+    if (unlikely(in->run.left != 0 && --in->run.left == 0)) {
+        attend_straighten(in);
+    }
+}
+
+/* The same where it was copied. */
+static void pass(struct inlet *in, uint32_t span) {
+    step(in, span);
+    publish_all(in);
 }
 
 /* The reference in that record, copied. */
@@ -93,6 +104,11 @@ static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
         }
     }
     for (;;) {
+        if (unlikely(in->run.left != 0)) {
+            *span = run_span(&in->run);
+            *size = in->run.size;
+            return 0;
+        }
         int found = lane_look_away(&in->lane, span, size);
         if (likely(found == 1 && (*size & LANE_SKIP) == 0)) {
             if (unlikely((*size & LANE_AWAY) != 0 && !is_away(in, *size))) {
@@ -110,8 +126,12 @@ static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
             }
         } else if (found < 0) {
             return attend_lied(in);
+        } else if (lane_is_run(*size)) {
+            run_enter(&in->run, *size);
+            in->straight = false;
         } else {
-            pass(in, *span);
+            in->lane.at += *span;
+            publish_all(in);
         }
     }
 }
@@ -133,7 +153,6 @@ static int recv_stream(struct inlet *in, void *buffer, size_t capacity, size_t *
         in->offset += piece;
         if (in->offset == left) {
             in->offset = 0;
-            in->number++;
             pass(in, span);
         }
     }
@@ -161,14 +180,27 @@ static int recv_message(struct inlet *in, void *buffer, size_t capacity, size_t 
         return -EMSGSIZE;
     }
     copy_any(buffer, payload, *size);
-    in->number++;
     pass(in, span);
     return 0;
+}
+
+/* recv_message in the midst of a run, where nothing else is to be asked. */
+static inline int recv_of_run(struct inlet *in, void *buffer, size_t capacity, size_t *size) {
+    *size = in->run.size;
+    if (unlikely(in->run.size > capacity)) {
+        return -EMSGSIZE;
+    }
+    copy_any(buffer, lane_payload(lane_at(&in->lane, in->lane.at)), in->run.size);
+    step(in, run_span(&in->run));
+    return publish(in);
 }
 
 /* What a record may need beyond the straight way. */
 static __attribute__((noinline)) int recv_with_care(struct shm *end, void *buffer, size_t capacity, size_t *size) {
     struct inlet *in = &end->in;
+    if (likely(in->plain && in->run.left != 0)) {
+        return recv_of_run(in, buffer, capacity, size);
+    }
     int rc = in->end->stream ? recv_stream(in, buffer, capacity, size) : recv_message(in, buffer, capacity, size);
     inlet_settle(in);
     return rc;
@@ -214,20 +246,21 @@ int inlet_recv(void *shm, void *buffer, size_t capacity, size_t *size, bool wait
     return show(in, at, number);
 }
 
-static inline size_t recv_run(struct inlet *in, char *buffer, size_t capacity, struct iovec *messages, size_t count) {
+static inline size_t recv_run(struct inlet *in, char *buffer, size_t capacity, struct iovec *messages, size_t count,
+                              size_t *bytes) {
     struct lane lane = in->lane;
-    size_t n = run_read(&lane, buffer, capacity, messages, count, in->wide);
+    size_t n = run_read(&lane, &in->run, buffer, capacity, messages, count, bytes);
     in->lane.at = lane.at;
+    in->straight = in->run.left == 0;
     in->number += n;
     return n;
 }
 
 int inlet_recv_many(void *shm, void *buffer, size_t capacity, struct iovec *messages, size_t *count, size_t *bytes) {
     struct inlet *in = &((struct shm *)shm)->in;
-    size_t n = likely(in->straight) ? recv_run(in, buffer, capacity, messages, *count) : 0;
+    size_t n = likely(in->plain) ? recv_run(in, buffer, capacity, messages, *count, bytes) : 0;
     if (likely(n > 0)) {
         *count = n;
-        *bytes = parts_size(messages, n);
         return publish(in);
     }
     int rc = recv_with_care(shm, buffer, capacity, &messages[0].iov_len);
@@ -279,7 +312,6 @@ static int take_away(struct inlet *in, struct mech_piece *piece, uint32_t span) 
                                  .cookie = AWAY | slot,
                                  .owner = in->feed};
     in->feed->held++;
-    in->number++;
     pass(in, span);
     show_kept(in);
     weave("inlet.keep.after");
@@ -317,11 +349,10 @@ int inlet_take(struct inlet *in, struct mech_piece *piece) {
     *piece = (struct mech_piece){.data = payload + in->offset, .size = bytes - in->offset, .number = in->number};
     in->offset = 0;
     piece->cookie = hold_out(&in->held, in->lane.at);
-    in->lane.at += span;
-    in->number++;
+    step(in, span);
     piece->owner = in->feed;
     in->feed->held++;
-    in->straight = false;
+    in->plain = in->straight = false;
     weave("inlet.take.after");
     return 0;
 }
@@ -378,7 +409,8 @@ bool inlet_ready(struct inlet *in) {
         return rc == -THIRL_EFORMAT;
     }
     uint32_t span, size;
-    return in->dead || node_peer_changed(&in->peer.node) || (in->bound && lane_look(&in->lane, &span, &size) != 0) ||
+    return in->dead || node_peer_changed(&in->peer.node) ||
+           (in->bound && (in->run.left != 0 || lane_look(&in->lane, &span, &size) != 0)) ||
            (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0;
 }
 
@@ -424,7 +456,7 @@ void inlet_settle(struct inlet *in) {
     if (in->lamp.fifo < 0) {
         return;
     }
-    in->straight = false;
+    in->plain = in->straight = false;
     if (inlet_ready(in)) {
         lamp_light(&in->lamp);
         return;

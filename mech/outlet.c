@@ -12,7 +12,6 @@
 #include "base/parts.h"
 #include "base/weave.h"
 #include "mech/reach.h"
-#include "mem/run.h"
 
 #define STREAM_PIECE ((size_t)128 << 10) /* a stream's bytes are committed in pieces, so that the reader starts early */
 
@@ -209,12 +208,12 @@ int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wai
     return bell_is_quiet(&out->bell) ? 0 : tell(out);
 }
 
-/* Sends as many of the messages as fit in one go. Their number. */
-static inline size_t send_run(struct outlet *out, const struct iovec *messages, size_t count) {
+/* Sends as many of the messages as fit in one go. Their number, and adds their bytes. */
+static inline size_t send_run(struct outlet *out, const struct iovec *messages, size_t count, size_t *bytes) {
     struct lane lane = out->lane;
     uint64_t first = 0;
     uint64_t most = out->end->max < out->within ? out->end->max : out->within;
-    size_t n = run_write(&lane, messages, count, most, &first, out->wide);
+    size_t n = run_write(&lane, messages, count, most, bytes, &first, out->wide);
     if (n > 0) {
         weave("outlet.many.written");
         uint64_t begin = out->lane.at;
@@ -228,10 +227,11 @@ static inline size_t send_run(struct outlet *out, const struct iovec *messages, 
 
 int outlet_send_many(void *shm, const struct iovec *messages, size_t *count, size_t *bytes) {
     struct outlet *out = &((struct shm *)shm)->out;
-    size_t wanted = *count, n = 0;
+    size_t wanted = *count, n = 0, sum = 0;
     int rc = 0;
     while (n < wanted && rc == 0 && parts_there(messages + n)) {
-        size_t some = likely(reach_is_ready(out) && out->straight != 0) ? send_run(out, messages + n, wanted - n) : 0;
+        size_t some =
+            likely(reach_is_ready(out) && out->straight != 0) ? send_run(out, messages + n, wanted - n, &sum) : 0;
         if (likely(some > 0)) {
             rc = bell_is_quiet(&out->bell) ? 0 : tell_of_run(out, &some);
             n += some;
@@ -239,10 +239,11 @@ int outlet_send_many(void *shm, const struct iovec *messages, size_t *count, siz
             size_t done = 0;
             rc = send_with_care(shm, messages[n].iov_base, messages[n].iov_len, &done);
             n += rc == 0;
+            sum += rc == 0 ? messages[n - 1].iov_len : 0;
         }
     }
     *count = n;
-    *bytes = parts_size(messages, n);
+    *bytes = unlikely(rc != 0) ? parts_size(messages, n) : sum; /* of those that were taken back nothing counts */
     return n > 0 && rc == -EAGAIN ? 0 : rc;
 }
 

@@ -23,9 +23,10 @@
 #include "mem/pool.h"
 #include "mem/post.h"
 #include "mem/roll.h"
+#include "mem/run.h"
 #include "mem/seg.h"
 
-#define SHM_VERSION 2
+#define SHM_VERSION 3
 #define SHM_HEAVY 1u                             /* feature: its process has the heavy fence */
 #define SHM_LIFE_SLICE (1000 * INT64_C(1000000)) /* sleep that long where a death wakes: only against a lost wake-up */
 #define SHM_DOUBT_SLICE INT64_C(1000000)         /* and so long while a peer seems to be ending */
@@ -131,8 +132,8 @@ struct inlet {
     struct seg seg; /* .rx */
     struct shm_rx *own;
     struct feed *feed;
-    bool straight; /* a short message at the lane's position needs no further question, see straighten */
-    bool wide;
+    bool plain;    /* messages in the lane need no further question, see straighten, */
+    bool straight; /* and neither does one by itself: the reader is not in the midst of a run */
     bool bound, dead;
     int final;
     struct shm_mute { /* whom the outlet talked to and who died without a word, for the next try; node 0: nobody */
@@ -141,6 +142,7 @@ struct inlet {
     } mute;
     struct shm_peer peer;
     struct lane lane;
+    struct run run;     /* at the lane's position */
     size_t offset;      /* bytes of the record at the lane's position that a stream has taken */
     uint64_t number;    /* messages of this conversation */
     uint64_t caught_up; /* the number when there was nothing more to read */

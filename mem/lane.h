@@ -30,15 +30,19 @@
 struct lane_head {
     uint64_t
         word; /* low half, the span: bytes to the next header, this one included; high half, the size: payload bytes, and
-                    * LANE_SKIP. 0: not committed. */
+                    * what else there is to say. 0: not committed. */
 };
 LAYOUT(lane_head, 8, word, 0);
 
 #define LANE_SKIP UINT32_C(0x80000000) /* an abandoned record: go on behind it */
 #define LANE_SIZE_MAX UINT32_C(0x7fffffff)
 #define LANE_AWAY UINT32_C(0x40000000) /* the message lies elsewhere: here is only where. For those who know of it */
-#define LANE_AHEAD (48 * CACHE_LINE)   /* fetched so far ahead of the reader, */
-#define LANE_CLAIM (32 * CACHE_LINE)   /* and of the writer */
+#define LANE_RUN                                                                                                       \
+    (LANE_SKIP | LANE_AWAY) /* many messages of one size: the high half says how many, and of which (mem/run.h) */
+#define LANE_RUN_SIZE UINT32_C(255)  /* bytes of each at most */
+#define LANE_RUN_SHIFT 8             /* the number stands above the size */
+#define LANE_AHEAD (48 * CACHE_LINE) /* fetched so far ahead of the reader, */
+#define LANE_CLAIM (32 * CACHE_LINE) /* and of the writer */
 
 /* One side's view of the ring. */
 struct lane {
@@ -99,6 +103,22 @@ static inline uint64_t lane_word(uint32_t span, uint32_t size) {
     return (uint64_t)size << 32 | span;
 }
 
+static inline uint32_t lane_run(uint32_t count, uint32_t size) {
+    return LANE_RUN | count << LANE_RUN_SHIFT | size;
+}
+
+static inline bool lane_is_run(uint32_t size) {
+    return (size & LANE_RUN) == LANE_RUN;
+}
+
+static inline uint32_t lane_run_count(uint32_t size) {
+    return (size & ~LANE_RUN) >> LANE_RUN_SHIFT;
+}
+
+static inline uint32_t lane_run_size(uint32_t size) {
+    return size & LANE_RUN_SIZE;
+}
+
 static inline void lane_commit(struct lane_head *head, uint32_t span, uint32_t size) {
     atomic_store(&head->word, lane_word(span, size)); /* (1) */
 }
@@ -106,6 +126,13 @@ static inline void lane_commit(struct lane_head *head, uint32_t span, uint32_t s
 /* Reader: does that header, of a message or a gap, fit the ring? size without LANE_SKIP. */
 static inline bool lane_sound(const struct lane *lane, uint32_t span, uint32_t size) {
     return span <= lane->mask && (span & 7) == 0 && (uint64_t)size + sizeof(struct lane_head) <= span;
+}
+
+/* The same of a run, which is no longer and no shorter than its messages. */
+static inline bool lane_run_sound(const struct lane *lane, uint32_t span, uint32_t size) {
+    const uint64_t step = (lane_run_size(size) + 7) & ~UINT64_C(7);
+    return span <= lane->mask && step * lane_run_count(size) + sizeof(struct lane_head) == span && step != 0 &&
+           lane_run_count(size) != 0;
 }
 
 /* Reader: what stands at its position. 1: *span and *size are copied out and checked against the ring; 0: nothing
@@ -120,7 +147,7 @@ static inline int lane_look(const struct lane *lane, uint32_t *span, uint32_t *s
     return likely(lane_sound(lane, *span, *size & LANE_SIZE_MAX)) ? 1 : -1;
 }
 
-/* The same of a lane whose messages may lie elsewhere: what stands here is bounded, *size keeps both flags. */
+/* The same of a lane whose messages may lie elsewhere, or be many: what stands here is bounded, *size keeps both flags. */
 static inline int lane_look_away(const struct lane *lane, uint32_t *span, uint32_t *size) {
     uint64_t word = atomic_load(&lane_at(lane, lane->at)->word); /* pairs with (1) */
     *span = (uint32_t)word;
@@ -128,7 +155,9 @@ static inline int lane_look_away(const struct lane *lane, uint32_t *span, uint32
     if (*span == 0) {
         return 0;
     }
-    return likely(lane_sound(lane, *span, *size & ~(LANE_SKIP | LANE_AWAY))) ? 1 : -1;
+    bool sound =
+        unlikely(lane_is_run(*size)) ? lane_run_sound(lane, *span, *size) : lane_sound(lane, *span, *size & ~LANE_RUN);
+    return likely(sound) ? 1 : -1;
 }
 
 /* Reader, in the middle of a stream: has the lines that it will want in a moment come over while it works on these. Behind the

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Many records of a lane at once: written behind a first one that holds them all back, and copied out. Messages in a row tend to be
- * of one size, and then little is to be asked of each. The same rules as in mem/lane.h; inline, because here instructions count. `wide`
- * is wide_here's: one register then holds a cache line.
+ * Many messages at once. Those in a row that are short and of one size stand behind one header, a run, so that a line carries as many as it
+ * can: one copy takes a run out. Others have a header each, and the first one's holds all back. The same rules as in mem/lane.h; inline, because
+ * here instructions count. `wide` is wide_here's: one register then holds a cache line.
+ *
+ *     run: [span, LANE_RUN, number, size][message][message]...[message]      each rounded up to 8; the span ends with the last
+ *
+ * A reader in the midst of one shows, for each message, the position that a record of its own would have had: what stands before it is free.
  */
 #ifndef MEM_RUN_H
 #define MEM_RUN_H
@@ -17,103 +21,106 @@
 
 #define RUN_BYTES 4096 /* are committed together, or a little more: the reader can begin */
 
+static inline size_t run_step(size_t size) {
+    return (size + 7) & ~(size_t)7;
+}
+
 /* ---- writing ---- */
 
-/* Do records of that span fill the lines without a gap, from here on? Then each step is as long as the span. What divides a line is a power of two. */
-static inline bool run_is_even(const struct lane *lane, uint32_t span) {
-    return span > CACHE_LINE || ((span & (span - 1)) == 0 && (lane->at & (span - 1)) == 0);
-}
-
-/* Writes short messages of one size, end to end, the first of which fits, as far as they reach and begin before stop. Their number. Behind
- * the ring's end it stands again, so one follows the other in memory. */
-static inline __attribute__((always_inline)) size_t
-run_write_same(struct lane *lane, const struct iovec *messages, size_t count, size_t size, uint64_t stop, bool wide) {
-    const uint32_t span = lane_span(size), most = ((uint32_t)(stop - lane->at) + span - 1) / span;
-    const struct iovec *next = messages, *const end = messages + (most < count ? most : count);
-    unsigned char *at = (unsigned char *)lane_at(lane, lane->at);
-    do {
-        struct lane_head *head = (struct lane_head *)(void *)at;
-        lane_claim(head, span);
-        atomic_poke(&head->word, lane_word(span, (uint32_t)size));
-        if (wide) {
-            wide_line(lane_payload(head), next->iov_base);
-        } else {
-            copy_few(lane_payload(head), next->iov_base, size);
-        }
-        at += span;
-        next++;
-    } while (next != end && next->iov_len == size && parts_there(next));
-    const size_t n = (size_t)(next - messages);
-    lane->at += n * span;
-    return n;
-}
-
-/* The same where some steps are longer, until that is over. */
-static inline size_t run_write_uneven(struct lane *lane, const struct iovec *messages, size_t count, size_t size,
-                                      uint64_t stop) {
-    const uint32_t span = lane_span(size);
+/* Writes messages of that size end to end, as long as they are of it and have data: `most` at most. Their number. */
+static inline __attribute__((always_inline)) size_t run_fill_some(unsigned char *to, const struct iovec *messages,
+                                                                  size_t most, size_t size, bool wide) {
     size_t n = 0;
-    do {
-        const uint32_t step = lane_step(lane, size);
-        struct lane_head *head = lane_at(lane, lane->at);
-        lane_claim(head, span);
-        atomic_poke(&head->word, lane_word(step, (uint32_t)size));
-        copy_few(lane_payload(head), messages[n].iov_base, size);
-        lane->at += step;
-        n++;
-    } while (n < count && messages[n].iov_len == size && parts_there(messages + n) && lane->at < stop &&
-             !run_is_even(lane, span));
-    return n;
-}
-
-/* The sizes that are most usual, a word and a cache line, are known when this is compiled. */
-static inline size_t run_write_alike(struct lane *lane, const struct iovec *messages, size_t count, size_t size,
-                                     uint64_t stop, bool wide) {
-    if (unlikely(!run_is_even(lane, lane_span(size)))) {
-        return run_write_uneven(lane, messages, count, size, stop);
-    }
-    switch (size) {
-    case sizeof(uint64_t):
-        return run_write_same(lane, messages, count, sizeof(uint64_t), stop, false);
-    case CACHE_LINE:
-        return wide ? run_write_same(lane, messages, count, CACHE_LINE, stop, true)
-                    : run_write_same(lane, messages, count, CACHE_LINE, stop, false);
-    default:
-        return run_write_same(lane, messages, count, size, stop, false);
-    }
-}
-
-/* Where a short message may begin: not behind `end`, and so that it fits whatever is added to keep the next one whole. */
-static inline uint64_t run_last_place(const struct lane *lane, uint64_t end) {
-    const uint64_t most = lane_span(COPY_FEW) + CACHE_LINE + sizeof(struct lane_head);
-    uint64_t place = lane->limit > most ? lane->limit - most : 0;
-    return place < end ? place : end;
-}
-
-/* Writer: as many of the messages, of `most` bytes at most, as fit. Their number; 0: the first needs more than this. Nobody sees
- * them before run_commit, which gets *first. */
-static inline size_t run_write(struct lane *lane, const struct iovec *messages, size_t count, size_t most,
-                               uint64_t *first, bool wide) {
-    const uint64_t end = lane->at + RUN_BYTES, stop = run_last_place(lane, end);
-    size_t n = 0;
-    while (n < count && lane->at < end) {
-        size_t size = messages[n].iov_len;
-        if (likely(n != 0 && size <= COPY_FEW && size <= most && lane->at < stop && parts_there(messages + n))) {
-            n += run_write_alike(lane, messages + n, count - n, size, stop, wide);
-            continue;
-        }
-        uint32_t span = lane_step(lane, size);
-        if (unlikely(size > most || !lane_fits(lane, span) || !parts_there(messages + n))) {
+    atomic_claim(to + LANE_CLAIM);
+#pragma GCC unroll 8
+    for (; n < most; n++) {
+        const void *data = messages[n].iov_base;
+        if (unlikely(messages[n].iov_len != size || data == NULL)) {
             break;
         }
+        if (wide) {
+            wide_line(to + n * run_step(size), data);
+        } else {
+            copy_few(to + n * run_step(size), data, size);
+        }
+    }
+    return n;
+}
+
+/* The same, a line after the other: so many messages are in one. That and the size may be known when this is compiled. */
+static inline __attribute__((always_inline)) size_t run_fill(unsigned char *to, const struct iovec *messages,
+                                                             size_t most, size_t size, size_t of_a_line, bool wide) {
+    size_t n = 0, some = of_a_line;
+    while (most - n >= of_a_line && some == of_a_line) {
+        some = run_fill_some(to + n * run_step(size), messages + n, of_a_line, size, wide);
+        n += some;
+    }
+    return some == of_a_line ? n + run_fill_some(to + n * run_step(size), messages + n, most - n, size, wide) : n;
+}
+
+/* As many of the messages as fit behind one header, up to about that position, and are of the first one's size, which is a short one: none if that
+ * would be but one. The sizes that are most usual, a word and a cache line, are known when this is compiled. */
+static inline size_t run_write_alike(struct lane *lane, const struct iovec *messages, size_t count, uint64_t end,
+                                     uint64_t *word, bool wide) {
+    const size_t size = messages->iov_len, step = run_step(size);
+    const uint64_t heads = 2 * sizeof(struct lane_head); /* its own, and the one behind it */
+    const uint64_t room = lane->limit > lane->at + heads ? lane->limit - lane->at - heads : 0;
+    const size_t bytes = (size_t)(room < end - lane->at ? room : end - lane->at);
+    size_t most = likely(count <= RUN_BYTES / COPY_FEW && count * step <= bytes)
+                      ? count
+                      : bytes / step; /* dividing takes as long as copying some */
+    most = most < count ? most : count;
+    unsigned char *to = lane_payload(lane_at(lane, lane->at));
+    if (size == sizeof(uint64_t)) {
+        most = run_fill(to, messages, most, sizeof(uint64_t), CACHE_LINE / sizeof(uint64_t), false);
+    } else if (size == CACHE_LINE && wide) {
+        most = run_fill(to, messages, most, CACHE_LINE, 1, true);
+    } else {
+        most = run_fill(to, messages, most, size, 1, false);
+    }
+    if (unlikely(most < 2)) {
+        return 0;
+    }
+    const uint32_t span = (uint32_t)(sizeof(struct lane_head) + most * step);
+    lane->at += span;
+    *word = lane_word(span, lane_run((uint32_t)most, (uint32_t)size));
+    return most;
+}
+
+/* A message with a header of its own: 1; 0, it does not fit. */
+static inline size_t run_write_one(struct lane *lane, const struct iovec *message, uint64_t *word) {
+    const uint32_t span = lane_step(lane, message->iov_len);
+    if (unlikely(!lane_fits(lane, span) || !parts_there(message))) {
+        return 0;
+    }
+    struct lane_head *head = lane_at(lane, lane->at);
+    lane_claim(head, span);
+    copy_any(lane_payload(head), message->iov_base, message->iov_len);
+    lane->at += span;
+    *word = lane_word(span, (uint32_t)message->iov_len);
+    return 1;
+}
+
+/* Writer: as many of the messages, of `most` bytes at most, as fit. Their number, and adds their bytes; 0: the first needs more than this. Nobody
+ * sees them before run_commit, which gets *first. */
+static inline size_t run_write(struct lane *lane, const struct iovec *messages, size_t count, size_t most,
+                               size_t *bytes, uint64_t *first, bool wide) {
+    const uint64_t end = lane->at + RUN_BYTES;
+    size_t n = 0;
+    while (n < count && lane->at < end && messages[n].iov_len <= most) {
+        const size_t size = messages[n].iov_len;
         struct lane_head *head = lane_at(lane, lane->at);
-        lane_claim(head, span);
-        uint64_t word = lane_word(span, (uint32_t)size);
+        uint64_t word = 0;
+        size_t some =
+            size - 1 < COPY_FEW ? run_write_alike(lane, messages + n, count - n, end, &word, wide) : 0; /* not of 0 */
+        some = unlikely(some == 0) ? run_write_one(lane, messages + n, &word) : some;
+        if (unlikely(some == 0)) {
+            break;
+        }
         *first = n == 0 ? word : *first;
         atomic_poke(&head->word, n == 0 ? 0 : word); /* the first one's keeps them all back */
-        copy_any(lane_payload(head), messages[n].iov_base, size);
-        lane->at += span;
-        n++;
+        n += some;
+        *bytes += some * size;
     }
     if (n > 0) {
         weave("run.write.before");
@@ -129,81 +136,90 @@ static inline void run_commit(const struct lane *lane, uint64_t begin, uint64_t 
 
 /* ---- reading ---- */
 
-/* Copies messages whose header is `word`, as long as they are: `most` at most, and there is one. Their number. */
-static inline __attribute__((always_inline)) size_t
-run_read_same(struct lane *lane, uint64_t word, size_t size, char *to, struct iovec *messages, size_t most, bool wide) {
-    const uint32_t span = (uint32_t)word;
-    const size_t step = (size + 7) & ~(size_t)7;
-    const unsigned char *at = (const unsigned char *)lane_at(lane, lane->at);
-    const struct lane_head *head = (const struct lane_head *)(const void *)at;
-    struct iovec *next = messages, *const end = messages + most;
-    do {
-        lane_fetch(head, lane_span(size));
-        if (wide) {
-            wide_line(to, lane_payload(head));
-        } else {
-            copy_any(to, lane_payload(head), size);
-        }
-        *next++ = (struct iovec){to, size};
-        to += step;
-        at += span;
-        head = (const struct lane_head *)(const void *)at;
-    } while (next != end && atomic_load(&head->word) == word); /* pairs with lane_commit */
-    const size_t n = (size_t)(next - messages);
-    lane->at += n * span;
-    return n;
+struct run {             /* of a reader, in the midst of one */
+    uint32_t left, size; /* so many messages, each so large */
+};
+
+static inline void run_enter(struct run *run, uint32_t size) {
+    *run = (struct run){lane_run_count(size), lane_run_size(size)};
 }
 
-/* The sizes that are most usual, a word and a cache line, are known when this is compiled. */
-static inline size_t run_read_alike(struct lane *lane, uint64_t word, size_t size, char *to, struct iovec *messages,
-                                    size_t most, bool wide) {
-    switch (size) {
-    case sizeof(uint64_t):
-        return run_read_same(lane, word, sizeof(uint64_t), to, messages, most, false);
-    case CACHE_LINE:
-        return wide ? run_read_same(lane, word, CACHE_LINE, to, messages, most, true)
-                    : run_read_same(lane, word, CACHE_LINE, to, messages, most, false);
-    default:
-        return run_read_same(lane, word, size, to, messages, most, false);
-    }
+/* From the position of the next message to that of the one behind it, or, behind the last, of the next record. */
+static inline uint32_t run_span(const struct run *run) {
+    return (uint32_t)(run_step(run->size) + (run->left == 1 ? sizeof(struct lane_head) : 0));
 }
 
-/* How many messages of that size fit, of `most` at most. Dividing takes as long as copying some. */
-static inline size_t run_fitting(size_t size, size_t capacity, size_t most) {
-    size_t step = (size + 7) & ~(size_t)7;
-    if (unlikely(size > capacity)) {
-        return 0;
+/* Copies so many messages of the run. */
+static inline void run_empty(struct lane *lane, struct run *run, char *to, struct iovec *messages, size_t count) {
+    if (count == 0) {
+        return;
     }
-    if (likely(most <= UINT32_MAX && step <= UINT32_MAX && (uint64_t)most * step <= capacity)) {
+    const size_t size = run->size, step = run_step(size), bytes = (count - 1) * step + size;
+    const struct lane_head *head = lane_at(lane, lane->at);
+    for (size_t i = 0; i < bytes; i += CACHE_LINE) {
+        lane_fetch((const struct lane_head *)(const void *)((const char *)head + i), 0);
+    }
+    memcpy(to, lane_payload(head), bytes);
+#pragma GCC unroll 4
+    for (size_t i = 0; i < count; i++, to += step) {
+        messages[i] = (struct iovec){to, size};
+    }
+    lane->at += count * step + (count == run->left ? sizeof *head : 0);
+    run->left -= (uint32_t)count;
+}
+
+/* How many messages of the run fit into that, of `most` at most. */
+static inline size_t run_fitting(const struct run *run, size_t capacity, size_t most) {
+    const size_t step = run_step(run->size);
+    most = most < run->left ? most : run->left;
+    if (likely(most * step <= capacity)) {
         return most;
     }
-    size_t fit = step == 0 ? most : (capacity - size) / step + 1;
+    size_t fit =
+        capacity < run->size ? 0 : (capacity - run->size) / step + 1; /* dividing takes as long as copying some */
     return fit < most ? fit : most;
 }
 
-/* How many of that span a ring surely holds: one follows the other in memory, as far as it is mapped a second time. */
-static inline size_t run_within(const struct lane *lane, uint32_t span) {
-    return (size_t)((lane->mask + 1) >> (32 - __builtin_clz(span)));
+/* Copies the message at the lane's position, which has a header of its own. */
+static inline void run_copy_one(struct lane *lane, uint32_t span, uint32_t size, char *to, struct iovec *message) {
+    const struct lane_head *head = lane_at(lane, lane->at);
+    lane_fetch(head, span);
+    copy_any(to, lane_payload(head), size);
+    *message = (struct iovec){to, size};
+    lane->at += span;
 }
 
 /* Reader: copies the messages that are there, as many as fit, each 8-byte aligned in the buffer. Their number; messages says where
- * each one is. A header like the last one needs no second check, and taking the next one for where it was last time, the
- * processor need not wait for this one. */
-static inline size_t run_read(struct lane *lane, char *buffer, size_t capacity, struct iovec *messages, size_t count,
-                              bool wide) {
+ * each one is, *bytes how large they are together. What does not lie in the lane is left, and what is damaged. */
+static inline size_t run_read(struct lane *lane, struct run *run, char *buffer, size_t capacity, struct iovec *messages,
+                              size_t count, size_t *bytes) {
     size_t n = 0, used = 0;
-    while (n < count) {
-        uint64_t word = atomic_load(&lane_at(lane, lane->at)->word); /* pairs with lane_commit and run_commit */
-        size_t size = (uint32_t)(word >> 32);
-        size_t most = used > capacity ? 0 : run_fitting(size, capacity - used, count - n);
-        if (word == 0 || most == 0 || !lane_sound(lane, (uint32_t)word, (uint32_t)size)) {
+    *bytes = 0;
+    while (n < count && used <= capacity) {
+        uint32_t span = 0, size = 0;
+        size_t some = 0;
+        if (run->left == 0) {
+            if (lane_look_away(lane, &span, &size) != 1) {
+                break;
+            }
+            if (lane_is_run(size)) {
+                run_enter(run, size);
+            }
+        }
+        if (run->left != 0) {
+            size = run->size;
+            some = run_fitting(run, capacity - used, count - n);
+            run_empty(lane, run, buffer + used, messages + n, some);
+        } else if ((size & LANE_RUN) == 0 && size <= capacity - used) {
+            some = 1;
+            run_copy_one(lane, span, size, buffer + used, messages + n);
+        }
+        if (some == 0) {
             break;
         }
-        size_t within = run_within(lane, (uint32_t)word);
-        most = within < most ? within : most;
-        size_t some = run_read_alike(lane, word, size, buffer + used, messages + n, most, wide);
         n += some;
-        used += some * ((size + 7) & ~(size_t)7);
+        used += some * run_step(size);
+        *bytes += some * size;
     }
     return n;
 }

@@ -63,7 +63,8 @@ static void make_peer(struct scene *s, struct food *food) {
 
 static void put_record(struct scene *s, struct food *food) {
     size_t at = food_number(food, 2) % RING & ~(size_t)7, size;
-    const uint32_t head[2] = {(uint32_t)food_number(food, 2), (uint32_t)food_number(food, 2)};
+    const uint32_t head[2] = {(uint32_t)food_number(food, 2),
+                              (uint32_t)(food_number(food, 2) | (food_number(food, 1) << 24 & LANE_RUN))};
     const uint8_t *from = food_bytes(food, food_number(food, 1), &size);
     memcpy(s->ring + at, head, sizeof head);
     size = size < RING - at - sizeof head ? size : RING - at - sizeof head;
