@@ -10,7 +10,7 @@
 #include "pattern/answer.h"
 #include "pattern/request.h"
 
-static struct flight *make_calls(thirl *end, int *rc) {
+static __attribute__((noinline)) struct flight *make_calls(thirl *end, int *rc) {
     *rc = end_enter(end, MECH_OUT, INT64_MAX);
     if (*rc != 0) {
         return NULL;
@@ -28,7 +28,7 @@ static struct flight *make_calls(thirl *end, int *rc) {
 }
 
 /* The end's calls; made by the first that needs them. NULL: this is no CALL end, or there is no memory: it says which. */
-static struct flight *calls_of(thirl *end, const char *call, int *rc) {
+static inline struct flight *calls_of(thirl *end, const char *call, int *rc) {
     if (end == NULL || end->epoch != proc_epoch()) {
         *rc = end_refuse(end, MECH_IN);
         return NULL;
@@ -108,13 +108,16 @@ static int cancel(thirl *end, struct flight *f, uint64_t id) {
     }
     flight_lock(f);
     struct call *call = flight_find(f, id);
-    bool out = call != NULL && call->state == CALL_OUT;
+    bool out = call != NULL && call->state == CALL_OUT, leaving = call != NULL && call->state == CALL_LEAVING;
     struct mech_note note;
     mech_note_call(&note, MECH_CANCEL, id, call != NULL ? call->whom : 0);
     if (call != NULL) {
         flight_end(f, call);
     }
     flight_unlock(end, f);
+    if (leaving) {
+        end_hand(end, MECH_OUT); /* whoever waits to send it has not to wait any more */
+    }
     size_t done = 0;
     if (out) {
         /* It is told when it can be: whether it listens is no concern of the caller's any more. */

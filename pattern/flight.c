@@ -12,7 +12,6 @@
 #include "base/clock.h"
 
 #define ID(serial, place) ((serial) << 16 | (place))
-#define PLACE(id) ((unsigned)((id) & (FLIGHT_MOST - 1)))
 
 /* The first moment at which something is to be answered, or looked for. */
 static int64_t first(const struct flight *f) {
@@ -49,7 +48,7 @@ struct flight *flight_make(void) {
     f->earliest = INT64_MAX;
     uint64_t chance = 0; /* so that no two ends of a machine count the same calls: a circle is found by them */
     (void)getrandom(&chance, sizeof chance, GRND_NONBLOCK);
-    f->serial = chance >> 18;
+    f->serial = chance >> 22; /* numbers of calls stay below 2^60 */
     gate_init(&f->gate);
     return f;
 }
@@ -99,7 +98,7 @@ struct call *flight_begin(struct flight *f, const char *address, int64_t deadlin
         return NULL;
     }
     f->count++;
-    call->id = ID(++f->serial, PLACE(call->id));
+    call->id = ID(++f->serial, flight_place(call->id));
     call->whom = 0;
     call->deadline = deadline;
     call->state = CALL_LEAVING;
@@ -108,11 +107,6 @@ struct call *flight_begin(struct flight *f, const char *address, int64_t deadlin
     call->code = 0;
     call->before = call->after = NULL;
     return call;
-}
-
-struct call *flight_find(struct flight *f, uint64_t id) {
-    struct call *call = PLACE(id) < f->places ? f->place[PLACE(id)] : NULL;
-    return call != NULL && call->id == id && call->state != CALL_FREE ? call : NULL;
 }
 
 static void hide(struct flight *f, struct call *call) {

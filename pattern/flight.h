@@ -87,7 +87,16 @@ int64_t flight_deadline(const thirl *, thirl_time until);
 
 /* A call that nobody has yet, or NULL with a sentence: too many, or no memory. */
 struct call *flight_begin(struct flight *, const char *address, int64_t deadline);
-struct call *flight_find(struct flight *, uint64_t id); /* NULL: there is none, or none any more */
+static inline unsigned flight_place(uint64_t id) {
+    return (unsigned)(id & (FLIGHT_MOST - 1));
+}
+
+/* NULL: there is none, or none any more. */
+static inline struct call *flight_find(const struct flight *f, uint64_t id) {
+    struct call *call = flight_place(id) < f->places ? f->place[flight_place(id)] : NULL;
+    return call != NULL && call->id == id && call->state != CALL_FREE ? call : NULL;
+}
+
 void flight_end(struct flight *, struct call *);
 
 /* Keeps an answer for later. -ENOMEM with a sentence. */

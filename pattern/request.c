@@ -12,21 +12,40 @@
 
 struct asking {
     struct flight *f;
-    struct call *call;
-    uint64_t id; /* the call's: its place may be another's as soon as the request is gone */
+    struct call *call; /* NULL: there is none yet */
+    uint64_t id;       /* the call's: its place may be another's as soon as the request is gone */
+    uint64_t *named;   /* where the user finds that, from its beginning on */
+    int64_t deadline;
+    unsigned wanted;
     const void *data;
     size_t size, done;     /* done: it counts as sent, but a part of it has not left yet */
     struct mech_note note; /* of the last try */
 };
 
-static void begin(struct asking *asking, struct flight *f, struct call *call, uint64_t id, const void *data,
-                  size_t size) {
+static void begin(struct asking *asking, struct flight *f, struct call *call, const void *data, size_t size) {
     asking->f = f;
     asking->call = call;
-    asking->id = id;
+    asking->id = call != NULL ? call->id : 0;
     asking->data = data;
     asking->size = size;
     asking->done = 0;
+}
+
+/* The call itself, under the gate of the calls. */
+static inline int begin_call(const thirl *end, struct asking *asking) {
+    struct flight *f = asking->f;
+    struct call *call = flight_begin(f, end->address, asking->deadline);
+    if (unlikely(call == NULL)) {
+        return -EBUSY;
+    }
+    call->wanted = asking->wanted;
+    asking->call = call;
+    asking->id = call->id;
+    atomic_store(asking->named, call->id); /* another thread may cancel it by that */
+    if (asking->deadline < f->earliest) {
+        atomic_poke(&f->earliest, asking->deadline);
+    }
+    return 0;
 }
 
 /* The request has gone, or it has not: what is the call now? */
@@ -50,19 +69,25 @@ static int go_on(thirl *end, struct asking *asking) {
 
 static int try_ask(thirl *end, void *arguments, bool wait) {
     struct asking *asking = arguments;
-    struct call *call = asking->call;
     (void)wait;
     while (likely(asking->done == 0)) {
         struct mech_note *note = &asking->note;
         uint64_t whom = 0;
         int rc = end->mech->choose(end->state, &whom);
-        if (rc != 0) {
-            return rc;
-        }
         flight_lock(asking->f);
+        int begun = asking->call == NULL ? begin_call(end, asking) : 0;
+        struct call *call = asking->call;
+        if (unlikely(begun != 0)) {
+            flight_unlock(end, asking->f);
+            return begun;
+        }
         if (unlikely(call->id != asking->id || call->state != CALL_LEAVING)) {
             flight_unlock(end, asking->f);
             return err_say(ECANCELED, "%s: the call was cancelled by another thread", end->address);
+        }
+        if (unlikely(rc != 0)) {
+            flight_unlock(end, asking->f);
+            return rc;
         }
         call->whom = whom;
         call->lost = false;
@@ -99,7 +124,16 @@ static int do_ask(thirl *end, struct asking *asking, thirl_time until) {
     return rc != 0 && asking->done != 0 ? 0 : rc;
 }
 
-static int keep_request(thirl *end, struct call *call, const void *data, size_t size) {
+/* With ?retry: the call, and a copy of its request. */
+static int keep_request(thirl *end, struct asking *asking) {
+    const size_t size = asking->size;
+    flight_lock(asking->f);
+    int rc = begin_call(end, asking);
+    flight_unlock(end, asking->f);
+    if (rc != 0) {
+        return rc;
+    }
+    struct call *call = asking->call; /* nobody else knows of it */
     if (call->room < size) {
         void *larger = realloc(call->request, size);
         if (larger == NULL) {
@@ -109,10 +143,20 @@ static int keep_request(thirl *end, struct call *call, const void *data, size_t 
         call->room = size;
     }
     if (size != 0) {
-        memcpy(call->request, data, size);
+        memcpy(call->request, asking->data, size);
     }
     call->size = size;
     return 0;
+}
+
+static __attribute__((noinline)) void give_up(thirl *end, struct asking *asking) {
+    flight_lock(asking->f);
+    struct call *call = flight_find(asking->f, asking->id); /* another thread may have cancelled it */
+    if (call != NULL) {
+        flight_end(asking->f, call);
+    }
+    flight_unlock(end, asking->f);
+    atomic_store(asking->named, 0); /* as in begin_call */
 }
 
 int request_send(thirl *end, struct flight *f, const void *data, size_t size, thirl_time until, unsigned wanted,
@@ -121,28 +165,15 @@ int request_send(thirl *end, struct flight *f, const void *data, size_t size, th
     if (data == NULL && size != 0) {
         return err_say(EINVAL, "thirl_call: there is no data (NULL), but %zu bytes of it", size);
     }
-    flight_lock(f);
-    struct call *call = flight_begin(f, end->address, deadline);
-    if (call != NULL) {
-        call->wanted = wanted;
-        *id = call->id;
-    }
-    if (deadline < f->earliest) {
-        atomic_poke(&f->earliest, deadline);
-    }
-    flight_unlock(end, f);
-    if (call == NULL) {
-        return -EBUSY;
-    }
-    int rc = end->retry ? keep_request(end, call, data, size) : 0;
     struct asking asking;
-    begin(&asking, f, call, *id, data, size);
+    begin(&asking, f, NULL, data, size);
+    asking.deadline = deadline;
+    asking.wanted = wanted;
+    asking.named = id;
+    int rc = end->retry ? keep_request(end, &asking) : 0;
     rc = rc != 0 ? rc : do_ask(end, &asking, until);
-    if (rc != 0) {
-        flight_lock(f);
-        flight_end(f, call);
-        flight_unlock(end, f);
-        *id = 0;
+    if (unlikely(rc != 0)) {
+        give_up(end, &asking);
     }
     return rc;
 }
@@ -160,7 +191,7 @@ bool request_again(thirl *end, struct flight *f, uint64_t id) {
     }
     struct asking asking;
     if (homeless) {
-        begin(&asking, f, call, call->id, call->request, call->size);
+        begin(&asking, f, call, call->request, call->size);
     }
     flight_unlock(end, f);
     if (!homeless) {

@@ -193,10 +193,61 @@ static void opens_in_many_threads(struct conform *c) {
     }
 }
 
+/* ---- calls that are cancelled before anybody has them ---- */
+
+struct asker { /* one who waits for a server */
+    thirl *end;
+    uint64_t id;
+    int rc;
+    pthread_t thread;
+};
+
+static void *ask_in_vain(void *arguments) {
+    struct asker *asker = arguments;
+    asker->rc = thirl_ask(asker->end, "x", 1, &asker->id, PATIENCE);
+    return NULL;
+}
+
+/* There is no server: the number of the call is there as soon as it waits for one. */
+static uint64_t begin_to_ask(struct asker *asker, thirl *end) {
+    uint64_t id = 0;
+    *asker = (struct asker){.end = end};
+    must_be(pthread_create(&asker->thread, NULL, ask_in_vain, asker), 0);
+    while ((id = __atomic_load_n(&asker->id, __ATOMIC_ACQUIRE)) == 0) {
+        conform_sleep(MS);
+    }
+    return id;
+}
+
+static void a_call_is_cancelled_before_it_leaves(struct conform *c) {
+    thirl *end = conform_open(c, THIRL_CALL, NULL);
+    for (int round = 0; round < 3; round++) {
+        struct asker asker[2];
+        uint64_t id[2];
+        for (int i = 0; i < 2; i++) {
+            id[i] = begin_to_ask(&asker[i], end);
+        }
+        must(id[0] != id[1]);
+        for (int i = 0; i < 2; i++) {
+            must_be(thirl_cancel(end, id[i]), 0);
+            must_be(thirl_cancel(end, id[i]), -ENOENT);
+            must_be(pthread_join(asker[i].thread, NULL), 0);
+            must_be(asker[i].rc, -ECANCELED);
+            must_be(asker[i].id, 0);
+        }
+    }
+    must_be(thirl_close(&end, THIRL_NOW), 0);
+}
+
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
-        CONFORM(carries_from_thread_to_thread), CONFORM(shares_between_receivers), CONFORM(joins_senders),
-        CONFORM(goes_back_and_forth),           CONFORM(answers_while_it_works),   CONFORM(opens_in_many_threads),
+        CONFORM(carries_from_thread_to_thread),
+        CONFORM(shares_between_receivers),
+        CONFORM(joins_senders),
+        CONFORM(goes_back_and_forth),
+        CONFORM(answers_while_it_works),
+        CONFORM(opens_in_many_threads),
+        CONFORM_FOR(a_call_is_cancelled_before_it_leaves, CONFORM_CALL),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }
