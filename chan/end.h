@@ -193,7 +193,8 @@ static inline bool end_may_wait(const thirl *end, enum mech_way way, thirl_time 
 
 /* As end_do, the first try on the spot: most calls need no other, and behind a sleep in the kernel each return costs 20 ns. Who goes on is
  * counted before the gate opens, so that a close waits for it. */
-static inline int end_do_straight(thirl *end, enum mech_way way, end_try *try, void *arguments, thirl_time until) {
+static inline __attribute__((always_inline)) int end_do_straight(thirl *end, enum mech_way way, end_try *try,
+                                                                 void *arguments, thirl_time until) {
     if (unlikely(end == NULL || !end_is_direct(end, until)) || unlikely(end_enter(end, way, 0) != 0)) {
         return end_do(end, way, try, arguments, until);
     }

@@ -20,7 +20,7 @@ static __attribute__((noinline)) void close_descriptors(struct mech_note *note) 
     note->count = 0;
 }
 
-static struct thirl_msg *slot_take(thirl *end, enum mech_way at) {
+static inline struct thirl_msg *slot_take(thirl *end, enum mech_way at) {
     struct end_way *way = &end->way[at];
     if (unlikely(way->slots == UINT64_MAX)) {
         (void)err_say(EBUSY, "%s: %d messages are held already: put or free one of them first", end->address,
@@ -155,7 +155,7 @@ int thirl_put(thirl *end, thirl_msg **slot, thirl_time until) {
 }
 
 /* Receives into the slot's own buffer, growing it to what the message needs. */
-static int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
+static __attribute__((noinline)) int recv_private(thirl *end, struct thirl_msg *msg, bool wait) {
     int rc = grow(msg, end->stream ? STREAM_PIECE : msg->room);
     if (rc == 0 && end->mech->topics && msg->topic == NULL) {
         msg->topic = calloc(1, THIRL_TOPIC_MAX);
@@ -194,7 +194,7 @@ int end_take(thirl *end, struct thirl_msg **taken, bool wait) {
     }
     msg->note.failure = 0;
     int rc = end->mech->take != NULL         ? end->mech->take(end->state, &msg->piece)
-             : end->mech->take_noted != NULL ? end->mech->take_noted(end->state, &msg->piece, &msg->note)
+             : end->mech->take_noted != NULL ? end->mech->take_noted(end->state, &msg->piece, &msg->note, wait)
                                              : recv_private(end, msg, wait);
     if (rc != 0) {
         slot_free(msg);
@@ -261,14 +261,34 @@ int thirl_take(thirl *end, thirl_msg **msg, thirl_time until) {
 }
 
 /* The slot of a message that is no longer out, under the gate of its way, which it leaves. */
-static void let_go(struct thirl_msg *msg) {
-    thirl *end = msg->end;
-    enum mech_way way = (enum mech_way)msg->way;
+static inline void let_go(thirl *end, struct thirl_msg *msg, enum mech_way way) {
     slot_free(msg);
     bool closed = end->pieces != 0;
     gate_leave(&end->way[way].gate);
     if (closed && atomic_sub(&end->pieces, 1) == 1) {
         end_destroy(end);
+    }
+}
+
+/* Under the gate, which it leaves. */
+static inline void free_within(thirl *end, struct thirl_msg *msg, enum mech_way way) {
+    if (end->mech->free != NULL && (way == MECH_IN || msg->lent)) {
+        end->mech->free(end->state, &msg->piece, way);
+    }
+    if (way == MECH_IN && end->due != NULL) {
+        due_done(end->due, msg->slot);
+    }
+    let_go(end, msg, way);
+}
+
+/* Likewise; its caller is told that there will be no answer, unless he is told that there is no server any more. */
+static __attribute__((noinline)) void free_owed(thirl *end, struct thirl_msg *msg) {
+    const uint64_t call = msg->note.call, whom = msg->note.whom;
+    const int failure = msg->note.failure;
+    const bool closed = end->pieces != 0;
+    free_within(end, msg, MECH_IN);
+    if (!closed) {
+        due_owe(end, call, whom, failure);
     }
 }
 
@@ -282,22 +302,13 @@ void thirl_free(thirl_msg **slot) {
     if (end->epoch != proc_epoch()) {
         return; /* the parent's: it will free it */
     }
-    const uint64_t call = msg->note.call, whom = msg->note.whom;
-    const int failure = msg->note.failure;
-    const bool owed = msg->owed;
     enum mech_way way = (enum mech_way)msg->way;
     (void)gate_enter(&end->way[way].gate, INT64_MAX);
-    if (end->mech->free != NULL && (way == MECH_IN || msg->lent)) {
-        end->mech->free(end->state, &msg->piece, way);
+    if (unlikely(msg->owed)) {
+        free_owed(end, msg);
+        return;
     }
-    bool closed = end->pieces != 0;
-    if (way == MECH_IN && end->due != NULL) {
-        due_done(end->due, msg->slot);
-    }
-    let_go(msg);
-    if (unlikely(owed && !closed)) {
-        due_owe(end, call, whom, failure);
-    }
+    free_within(end, msg, way);
 }
 
 static int check_taken(thirl_msg **slot, const char *call) {
@@ -336,7 +347,7 @@ int thirl_requeue(thirl_msg **slot) {
         return rc;
     }
     *slot = NULL;
-    let_go(msg);
+    let_go(end, msg, MECH_IN);
     return 0;
 }
 

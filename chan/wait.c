@@ -451,11 +451,13 @@ void end_vacate(thirl *end, enum mech_way way) {
 }
 
 int end_linger(thirl *end, enum mech_way way, end_try *try, void *arguments) {
-    int rc = -EAGAIN;
-    if (end->mech->spin(end->state, way)) {
-        for (uint32_t left = atomic_peek(&end->way[way].keen); rc == -EAGAIN && left != 0; left--) {
-            rc = try(end, arguments, false);
-        }
+    uint32_t left = atomic_peek(&end->way[way].keen);
+    if (!end->mech->spin(end->state, way)) {
+        return -EAGAIN;
+    }
+    int rc = try(end, arguments, true); /* it may look for a moment by itself */
+    while (rc == -EAGAIN && left-- != 0) {
+        rc = try(end, arguments, false);
     }
     return rc;
 }

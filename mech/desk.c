@@ -67,7 +67,7 @@ static int desk_open(void *self, const struct mech_open *open) {
         ring *= 2;
     }
     uint64_t within = ring - 2 * sizeof(struct lane_head), away = pool_most(d->options.pool);
-    uint64_t most = (within > away ? within : away) - sizeof(struct desk_head);
+    uint64_t most = (within > away ? within : away) - DESK_HEAD;
     d->max = open->options.max < most ? open->options.max : most;
     int rc = roll_begin(&d->roll, "shm", open->rest,
                         ROLL_CALL | ROLL_LAYOUT(SHM_VERSION) | seal_kind(&open->options) * ROLL_CRC, !d->serves,
@@ -212,20 +212,15 @@ static uint64_t load_of(struct desk *d, struct talk *t) {
     return own + t->others;
 }
 
-static int desk_choose(void *self, uint64_t *whom) {
-    struct desk *d = self;
+static __attribute__((noinline)) int choose_with_care(struct desk *d, uint64_t *whom) {
     if (unlikely(atomic_load(&d->overs) != 0)) {
         clear(d);
     }
     struct talk *best = NULL;
     uint64_t least = UINT64_MAX;
     int failed = -EAGAIN;
-    uint32_t top = atomic_load(&d->top);
-    if (top == 2) {
-        best = is_fit(d, d->out[1], &failed) ? d->out[1] : NULL;
-    }
-    uint32_t first = (uint32_t)++d->choices;
-    for (uint32_t i = 0; top > 2 && i < top; i++) {
+    uint32_t top = atomic_load(&d->top), first = (uint32_t)++d->choices;
+    for (uint32_t i = 0; i < top; i++) {
         struct talk *t = atomic_load(&d->out[(i + first) % top]); /* pairs with the release in talk_make */
         if (is_fit(d, t, &failed)) {
             uint64_t load = load_of(d, t);
@@ -246,6 +241,19 @@ static int desk_choose(void *self, uint64_t *whom) {
         return rc == -EAGAIN ? failed : rc;
     }
     *whom = best->whom;
+    return 0;
+}
+
+/* Mostly there is one server, he is well, and nobody has come or gone. */
+static int desk_choose(void *self, uint64_t *whom) {
+    struct desk *d = self;
+    struct talk *only =
+        atomic_load(&d->top) == 2 ? atomic_load(&d->out[1]) : NULL; /* pairs with the release in talk_make */
+    if (unlikely(only == NULL || atomic_load(&d->overs) != 0 || atomic_load(d->roll.change) + 1 != d->change ||
+                 atomic_load(&only->over) != 0 || atomic_peek(&only->broken) != 0 || !reach_is_ready(&only->shm.out))) {
+        return choose_with_care(d, whom);
+    }
+    *whom = only->whom;
     return 0;
 }
 
@@ -288,15 +296,16 @@ static int send_one(struct desk *d, const void *data, size_t size, const struct 
     if (unlikely(t == NULL || t->whom != note->whom || atomic_load(&t->over) != 0 || atomic_peek(&t->broken) != 0)) {
         return say_over(d, t != NULL && t->whom == note->whom ? t : NULL);
     }
-    if (unlikely(size > d->max || size + sizeof(struct desk_head) > t->shm.max)) {
+    if (unlikely(size > d->max || size + DESK_HEAD > t->shm.max)) {
         return err_say(EMSGSIZE,
                        "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
                        d->address, size, (unsigned long long)d->max,
-                       (unsigned long long)(size + sizeof(struct desk_head) + 2 * sizeof(struct lane_head)));
+                       (unsigned long long)(size + DESK_HEAD + 2 * sizeof(struct lane_head)));
     }
-    struct desk_head head = {note->call,
-                             ((uint64_t)note->deadline & ~UINT64_C(15)) | note->kind | (note->again ? DESK_AGAIN : 0)};
-    int rc = outlet_send_headed(&t->shm.out, &head, sizeof head, data, size);
+    const bool more = note->kind == MECH_REQUEST && (note->deadline != INT64_MAX || note->again);
+    const uint64_t head[] = {note->call | (uint64_t)note->kind << DESK_KIND_SHIFT | (more ? DESK_LONG : 0),
+                             ((uint64_t)note->deadline & ~UINT64_C(15)) | (note->again ? DESK_AGAIN : 0)};
+    int rc = outlet_send_headed(&t->shm.out, head, 1 + more, data, size);
     weave("desk.send.after");
     if (likely(rc == 0)) {
         bool counts = note->kind == MECH_REQUEST || note->kind == MECH_REPLY || note->kind == MECH_FAILED;
@@ -489,7 +498,7 @@ static void desk_limits(void *self, struct thirl_limits *limits) {
 }
 
 static void desk_claims(struct thirl_limits *limits) {
-    const uint64_t max = DESK_POOL / 4 - sizeof(struct desk_head);
+    const uint64_t max = DESK_POOL / 4 - DESK_HEAD;
     limits->message_max = max;
     limits->queue = DESK_QUEUE;
     limits->reliable = 1;

@@ -40,13 +40,14 @@ struct desk_page { /* written by its end only */
 };
 LAYOUT(desk_page, 192, polled, 72);
 
-struct desk_head { /* of each message, before its bytes */
-    uint64_t call;
-    uint64_t deadline; /* its lowest four bits: enum mech_kind, and DESK_AGAIN */
-};
-LAYOUT(desk_head, 16, deadline, 8);
-#define DESK_AGAIN 8u
-#define DESK_KIND 7u
+/* Before the bytes of each message stands a word: the call, and in its highest bits what the message is. Before those of a request that has a
+ * deadline, or was given to another server before, stands a second one. So a message of 48 bytes takes a cache line. */
+#define DESK_CALL ((UINT64_C(1) << 60) - 1)
+#define DESK_KIND_SHIFT 60 /* enum mech_kind */
+#define DESK_KINDS 7u
+#define DESK_LONG (UINT64_C(1) << 63)
+#define DESK_AGAIN UINT64_C(1)           /* in the second word, whose other bits are the deadline */
+#define DESK_HEAD (2 * sizeof(uint64_t)) /* bytes of both */
 
 struct desk;
 
@@ -126,9 +127,6 @@ static inline bool desk_same(const struct roll_end *a, const struct roll_end *b)
 /* Begins one with that end: its files are there when this returns. 0; -EAGAIN: the other is not there; or an error. */
 int talk_make(struct desk *, const struct roll_end *mate);
 
-/* As take_noted, of one conversation; an error other than -EAGAIN and -EBUSY ends it. */
-int talk_take(struct talk *, struct mech_piece *, struct mech_note *);
-
 /* Is the other end no more? 0, or how it ended. Of a way whose lane it has not met, for which nothing else tells. */
 uint32_t talk_lost(const struct talk *);
 
@@ -155,7 +153,7 @@ void talk_note(struct desk *);
 /* ---- hark.c ---- */
 
 /* The slots of the way IN. */
-int hark_take(void *self, struct mech_piece *, struct mech_note *);
+int hark_take(void *self, struct mech_piece *, struct mech_note *, bool wait);
 void hark_free(void *self, struct mech_piece *, enum mech_way);
 int hark_look(struct desk *);
 int hark_arm(struct desk *, struct mech_watch *);

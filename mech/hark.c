@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/weave.h"
+#include "mem/pace.h"
 #include "mem/place.h"
 
 #define LIVES_EACH 16 /* conversations that are not polled: so many are asked for their life in a review */
@@ -120,7 +121,8 @@ static void warm(struct desk *d, struct talk *t) {
 }
 
 /* It is over: the way IN lets go of it, and says so. */
-static int say_gone(struct desk *d, struct talk *t, int code, struct mech_piece *piece, struct mech_note *note) {
+static __attribute__((noinline)) int say_gone(struct desk *d, struct talk *t, int code, struct mech_piece *piece,
+                                              struct mech_note *note) {
     if (t->hot) {
         cool(d, t);
     }
@@ -144,9 +146,77 @@ static void show_busy(struct desk *d) {
     atomic_poke(&d->own->busy, (uint32_t)(d->taken - atomic_peek(&d->answered)));
 }
 
+/* ---- messages ---- */
+
+static int lied(struct talk *t, struct mech_piece *piece, const char *what) {
+    inlet_free(&t->shm.in, piece);
+    return err_say(THIRL_EFORMAT, "%s: the peer, %s, sent %s; it is not listened to any more", t->shm.address,
+                   t->shm.in.peer.who, what);
+}
+
+static bool may_come(const struct desk *d, unsigned kind) {
+    return d->serves ? kind == MECH_REQUEST || kind == MECH_CANCEL
+                     : kind == MECH_PART || kind == MECH_REPLY || kind == MECH_FAILED;
+}
+
+/* How many bytes of the message are its head, and what the note gets of it; 0: it has none. */
+static inline size_t read_head(const char *data, size_t size, uint64_t *head, struct mech_note *note) {
+    note->again = false;
+    note->deadline = INT64_MAX;
+    if (unlikely(size < sizeof *head)) {
+        return 0;
+    }
+    memcpy(head, data, sizeof *head);
+    if ((*head & DESK_LONG) == 0) {
+        return sizeof *head;
+    }
+    uint64_t more;
+    if (unlikely(size < DESK_HEAD)) {
+        return 0;
+    }
+    memcpy(&more, data + sizeof *head, sizeof more);
+    int64_t deadline = (int64_t)(more & ~UINT64_C(15));
+    note->again = (more & DESK_AGAIN) != 0;
+    note->deadline = deadline >= (INT64_MAX & ~INT64_C(15)) ? INT64_MAX : deadline < 0 ? 0 : deadline;
+    return DESK_HEAD;
+}
+
+static inline __attribute__((always_inline)) int hear(struct talk *t, struct mech_piece *piece,
+                                                      struct mech_note *note) {
+    int rc = inlet_take(&t->shm.in, piece);
+    if (rc == 0) {
+        const char *data = piece->data;
+        uint64_t head = 0;
+        size_t first = read_head(data, piece->size, &head, note);
+        if (unlikely(first == 0)) {
+            return lied(t, piece, "a message without its head");
+        }
+        unsigned kind = (unsigned)(head >> DESK_KIND_SHIFT) & DESK_KINDS;
+        if (!may_come(t->desk, kind)) {
+            return lied(t, piece, "a message of a kind that it may not send");
+        }
+        note->kind = (enum mech_kind)kind;
+        note->call = head & DESK_CALL;
+        note->whom = t->whom;
+        piece->data = (void *)(uintptr_t)(data + first);
+        piece->size -= first;
+        piece->via = t;
+        t->held++;
+        return 0;
+    }
+    uint32_t broken = atomic_load(&t->broken); /* pairs with the release in desk's send */
+    if (rc == -EAGAIN && unlikely(broken != 0)) {
+        const char *who = t->shm.in.feed != NULL ? t->shm.in.peer.who : t->who;
+        rc = err_say((int)broken, "%s: the peer, %s, %s", t->shm.address, who,
+                     broken == THIRL_EPEERDIED ? "died" : "closed its end");
+    }
+    return rc;
+}
+
 /* A try at one conversation: 0, -EAGAIN, or an error of this end. */
-static int try_one(struct desk *d, struct talk *t, struct mech_piece *piece, struct mech_note *note) {
-    int rc = talk_take(t, piece, note);
+static inline __attribute__((always_inline)) int try_one(struct desk *d, struct talk *t, struct mech_piece *piece,
+                                                         struct mech_note *note) {
+    int rc = hear(t, piece, note);
     if (likely(rc == 0)) {
         if (d->serves && note->kind == MECH_REQUEST) {
             t->finals++;
@@ -241,8 +311,20 @@ static inline int take(struct desk *d, struct mech_piece *piece, struct mech_not
     return door_heard(&d->door) ? try_others(d, piece, note) : -EAGAIN;
 }
 
-int hark_take(void *self, struct mech_piece *piece, struct mech_note *note) {
+/* There is one that is listened to, and he will speak in a moment. */
+static void linger(struct desk *d) {
+    struct inlet *in = &d->hot[0]->shm.in;
+    if (in->bound && in->run.left == 0) {
+        in->caught_up = in->number;
+        pace_linger(&in->lane);
+    }
+}
+
+int hark_take(void *self, struct mech_piece *piece, struct mech_note *note, bool wait) {
     struct desk *d = self;
+    if (wait && d->warm == 1) {
+        linger(d);
+    }
     int rc = take(d, piece, note);
     if (unlikely(d->lamp.fifo >= 0)) {
         hark_settle(d);

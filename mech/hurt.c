@@ -349,7 +349,7 @@ static int recv_taken_slot(void *self, void *buffer, size_t capacity, size_t *si
     int rc = t->out ? 0 : before(h, MECH_IN, false);
     if (rc == 0 && !t->out) {
         t->note = (struct mech_note){.failure = 0};
-        rc = CALL(h, take_noted, &t->piece, &t->note);
+        rc = CALL(h, take_noted, &t->piece, &t->note, wait);
         t->out = rc == 0;
     }
     if (rc == 0) {
@@ -368,10 +368,10 @@ static int recv_taken_slot(void *self, void *buffer, size_t capacity, size_t *si
     return end_recv(h, rc);
 }
 
-static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note) {
+static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note, bool wait) {
     struct hurt *h = self;
     int rc = before(h, MECH_IN, false);
-    return dice_end(&h->dice[MECH_IN], rc != 0 ? rc : CALL(h, take_noted, piece, note));
+    return dice_end(&h->dice[MECH_IN], rc != 0 ? rc : CALL(h, take_noted, piece, note, wait));
 }
 
 /* ---- waiting ---- */

@@ -90,7 +90,7 @@ struct mech_note {
     char *topic;     /* in, set before the call where `topics`: gets the topic, THIRL_TOPIC_MAX bytes */
     /* Of CALL and SERVE: */
     enum mech_kind kind;
-    uint64_t call; /* the caller's number; other callers may use the same */
+    uint64_t call; /* the caller's number, below 2^60; other callers may use the same */
     uint64_t whom; /* the conversation, as this end knows it: it is not transmitted */
     int64_t
         deadline; /* CLOCK_MONOTONIC, ns, INT64_MAX: none; rounded down to 16 ns. Whoever carries it to another host, or into another
@@ -216,13 +216,14 @@ struct mech {
 
     /* CALL and SERVE. They send with send_noted, to note->whom, always whole; -THIRL_EPEERDIED, -THIRL_ECLOSED, -THIRL_EFORMAT:
      * that conversation is over or will be, nothing was sent, and IN says GONE when all has been received that came before.
-     * take_noted is take with a note, and gives the events, which have no bytes; a piece goes back by free all the same. NULL: recv_noted
+     * take_noted is take with a note, and gives the events, which have no bytes; a piece goes back by free all the same; wait: the peer has answered
+     * at once of late, and may be looked for a moment for what he says. NULL: recv_noted
      * does it into private buffers, and there -EMSGSIZE is answered by the same message again.
      * choose, of a CALL end, way OUT: the conversation that the next request is best sent to, by what the servers have to do. A server that
      * is dead or leaving is none. -EAGAIN: there is none now, arm OUT and try again.
      * wake: all threads that have armed that way come up and try again, also those that are about to sleep; may be called under the gate
      * of either way. NULL where it arms descriptors: chan has one of its own for that. */
-    int (*take_noted)(void *self, struct mech_piece *, struct mech_note *);
+    int (*take_noted)(void *self, struct mech_piece *, struct mech_note *, bool wait);
     int (*choose)(void *self, uint64_t *whom);
     void (*wake)(void *self, enum mech_way);
 

@@ -341,9 +341,10 @@ void outlet_free(struct outlet *out, struct mech_piece *piece) {
 }
 
 /* By a loan, which may lie in the pool. */
-static __attribute__((noinline)) int send_lent(struct outlet *out, const void *head, size_t first, const void *data,
+static __attribute__((noinline)) int send_lent(struct outlet *out, const uint64_t *head, size_t words, const void *data,
                                                size_t size) {
     struct mech_piece piece;
+    const size_t first = words * sizeof *head;
     int rc = outlet_loan(out, &piece, first + size);
     if (rc != 0) {
         return rc;
@@ -354,16 +355,19 @@ static __attribute__((noinline)) int send_lent(struct outlet *out, const void *h
     return outlet_put(out, &piece);
 }
 
-int outlet_send_headed(struct outlet *out, const void *head, size_t first, const void *data, size_t size) {
-    const size_t whole = first + size;
+int outlet_send_headed(struct outlet *out, const uint64_t *head, size_t words, const void *data, size_t size) {
+    const size_t first = words * sizeof *head, whole = first + size;
     uint32_t span = lane_step(&out->lane, whole);
     if (unlikely(!reach_is_ready(out) || !lane_fits(&out->lane, span) || whole >= out->lends || whole > out->within)) {
-        return send_lent(out, head, first, data, size);
+        return send_lent(out, head, words, data, size);
     }
     weave("outlet.headed.before");
     struct lane_head *record = lane_reserve(&out->lane, span);
     char *payload = lane_payload(record);
-    memcpy(payload, head, first);
+    memcpy(payload, head, sizeof *head);
+    if (words > 1) {
+        memcpy(payload + sizeof *head, head + 1, sizeof *head);
+    }
     copy_any(payload + first, data, size);
     weave("outlet.headed.written");
     lane_commit(record, span, (uint32_t)whole);

@@ -180,9 +180,9 @@ static int recv_noted_slot(void *self, void *buffer, size_t capacity, size_t *si
     return rc;
 }
 
-static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note) {
+static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note, bool wait) {
     struct pledge *p = self;
-    int rc = CALL(p, take_noted, piece, note);
+    int rc = CALL(p, take_noted, piece, note, wait);
     if (likely(rc == 0)) {
         judge(p, piece->data, &piece->size, note);
     }

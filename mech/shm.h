@@ -246,8 +246,8 @@ bool stow_ready(struct outlet *);
 int outlet_init(struct outlet *, struct shm *, const struct thirl_options *);
 int outlet_send(void *shm, const void *, size_t, size_t *done, bool wait); /* slots as they are, */
 int outlet_send_many(void *shm, const struct iovec *, size_t *count, size_t *bytes);
-int outlet_send_headed(struct outlet *, const void *head, size_t first, const void *data,
-                       size_t size); /* one behind the other */
+int outlet_send_headed(struct outlet *, const uint64_t *head, size_t words, const void *,
+                       size_t); /* one or two words before the message */
 int outlet_loan(struct outlet *, struct mech_piece *, size_t);
 int outlet_put(struct outlet *, struct mech_piece *);
 void outlet_free(struct outlet *, struct mech_piece *);

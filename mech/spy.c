@@ -301,9 +301,9 @@ static int take_slot(void *self, struct mech_piece *piece) {
                 rc == 0 ? piece->size : 0, (unsigned long long)(rc == 0 ? piece->number : 0));
 }
 
-static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note) {
+static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note, bool wait) {
     BEGIN();
-    int rc = CALL(s, take_noted, piece, note);
+    int rc = CALL(s, take_noted, piece, note, wait);
     bool got = rc == 0;
     return tell(s, MECH_IN, began, rc, "take_noted", "-> %s size=%zu kind=%d call=%llu whom=%llu", name_of(rc, number),
                 got ? piece->size : 0, got ? (int)note->kind : 0, (unsigned long long)(got ? note->call : 0),

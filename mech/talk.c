@@ -106,7 +106,7 @@ static struct talk *prepare(struct desk *d, const struct roll_end *mate) {
     end->sends = end->receives = true;
     end->heavy = d->heavy;
     end->mode = d->mode;
-    end->max = d->max + sizeof(struct desk_head);
+    end->max = d->max + DESK_HEAD;
     end->mate = *mate;
     end->door = &t->door;
     memcpy(end->address, d->address, sizeof end->address);
@@ -197,52 +197,6 @@ void talk_note(struct desk *d) {
     }
     node_end_peer(d->seen, 0, text);
     (void)pthread_mutex_unlock(&d->noting);
-}
-
-/* ---- messages ---- */
-
-static int lied(struct talk *t, struct mech_piece *piece, const char *what) {
-    inlet_free(&t->shm.in, piece);
-    return err_say(THIRL_EFORMAT, "%s: the peer, %s, sent %s; it is not listened to any more", t->shm.address,
-                   t->shm.in.peer.who, what);
-}
-
-static bool may_come(const struct desk *d, unsigned kind) {
-    return d->serves ? kind == MECH_REQUEST || kind == MECH_CANCEL
-                     : kind == MECH_PART || kind == MECH_REPLY || kind == MECH_FAILED;
-}
-
-int talk_take(struct talk *t, struct mech_piece *piece, struct mech_note *note) {
-    int rc = inlet_take(&t->shm.in, piece);
-    if (rc == 0) {
-        struct desk_head head;
-        if (piece->size < sizeof head) {
-            return lied(t, piece, "a message without its head");
-        }
-        memcpy(&head, piece->data, sizeof head);
-        unsigned kind = head.deadline & DESK_KIND;
-        if (!may_come(t->desk, kind)) {
-            return lied(t, piece, "a message of a kind that it may not send");
-        }
-        note->kind = (enum mech_kind)kind;
-        note->call = head.call;
-        note->whom = t->whom;
-        note->again = (head.deadline & DESK_AGAIN) != 0;
-        int64_t deadline = (int64_t)(head.deadline & ~(uint64_t)15);
-        note->deadline = deadline >= (INT64_MAX & ~INT64_C(15)) ? INT64_MAX : deadline < 0 ? 0 : deadline;
-        piece->data = (char *)piece->data + sizeof head;
-        piece->size -= sizeof head;
-        piece->via = t;
-        t->held++;
-        return 0;
-    }
-    uint32_t broken = atomic_load(&t->broken); /* pairs with the release in desk's send */
-    if (rc == -EAGAIN && unlikely(broken != 0)) {
-        const char *who = t->shm.in.feed != NULL ? t->shm.in.peer.who : t->who;
-        rc = err_say((int)broken, "%s: the peer, %s, %s", t->shm.address, who,
-                     broken == THIRL_EPEERDIED ? "died" : "closed its end");
-    }
-    return rc;
 }
 
 void talk_arm(struct talk *t) {

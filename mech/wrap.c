@@ -77,8 +77,8 @@ static void free_slot(void *self, struct mech_piece *piece, enum mech_way way) {
     INNER(self)->free(INSIDE(self), piece, way);
 }
 
-static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note) {
-    return INNER(self)->take_noted(INSIDE(self), piece, note);
+static int take_noted_slot(void *self, struct mech_piece *piece, struct mech_note *note, bool wait) {
+    return INNER(self)->take_noted(INSIDE(self), piece, note, wait);
 }
 
 static int choose_slot(void *self, uint64_t *whom) {

@@ -12,11 +12,21 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "mem/lane.h"
 
 #define PACE_RUN 4                /* records without waiting that make a stream of them */
 #define PACE_LEAST (2 * CLOCK_US) /* a writer gets ahead by so much time, */
 #define PACE_MOST (8 * CLOCK_US)  /* and up to this after a long run, */
 #define PACE_EACH 80              /* by so many ns for each record of it */
+#define PACE_LOOKS 64             /* of some 20 ns each, before anything else is looked at */
+
+/* Nothing is there, but will be in a moment: between the looks is nothing else, for whoever comes back by a longer way answers later. */
+static inline void pace_linger(const struct lane *lane) {
+    const struct lane_head *head = lane_at(lane, lane->at);
+    for (unsigned left = PACE_LOOKS; left != 0 && atomic_load(&head->word) == 0; left--) {
+        atomic_look_again();
+    }
+}
 
 /* Nothing is there to read, after `number` records in all; *caught_up is how many those were when that was so last. elsewhere: the
  * writer runs on another processor, and only then is there something to gain. */
