@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sealing and opening messages, see seal.h. What is sent by copy is put together in a buffer that grows, or, if it is large and the
- * mechanism lends room, there; a loan is sealed where it lies. What is received by copy goes straight to where the caller wants it if
- * the CRC fits there too, else through another such buffer; either way it is checked where no other process can change it. Damage in
- * the middle of many messages is told by the calls after the one that brings the others.
+ * Opening sealed messages, see seal.h, and the end that does it; enclose.c seals. What is received by copy goes straight to where the caller wants
+ * it if the CRC fits there too, else through a buffer that grows; either way it is checked where no other process can change it. Damage in the middle
+ * of many messages is told by the calls after the one that brings the others.
  */
 #include "mech/seal.h"
 
@@ -18,221 +17,11 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/parts.h"
+#include "mech/enclose.h"
 #include "mech/pledge.h"
-#include "mech/stamp.h"
-#include "mech/wrap.h"
-#include "mem/node.h"
 
-#define ROOM_FIRST ((size_t)4096)  /* of each buffer */
-#define LENT_FROM ((size_t)4096)   /* larger messages are written where they are sent from */
-#define MANY_EACH ((size_t)4096)   /* larger ones go alone; */
-#define MANY_BYTES ((size_t)65536) /* so many bytes go at once, */
-#define MANY_OUT 64                /* so many messages, */
-#define MANY_IN 256                /* and so many come */
-#define STALE_MOST 4096            /* so many old ones are passed over before whoever calls looks at his deadline */
-
-struct box {
-    unsigned char *data;
-    size_t room;
-};
-
-struct damage {
-    enum stamp_verdict verdict;
-    uint64_t number;
-    size_t size;
-    uint32_t brought, computed;
-    int64_t age, allowed; /* of a stale one, ns */
-};
-
-struct seal {
-    struct wrap wrap;
-    struct node_end *seen;
-    struct box out, in;
-    bool lends;     /* OUT: what is sent by copy may be lent as well, to the same effect */
-    bool under_way; /* OUT: out holds a message of which a part has left */
-    struct iovec many[MANY_OUT];
-    unsigned kind; /* seal_kind */
-    size_t tail;   /* so many bytes of a message inside are not the user's */
-    struct stamp stamp;
-    bool jobs;       /* IN: what grew old is told, not passed over */
-    uint64_t number; /* IN: of the next message of this peer */
-    uint64_t passed; /* IN: passed over since the last one, where the mechanism does not keep that itself */
-    struct damage untold[MANY_IN];   /* IN: for the next calls */
-    unsigned untold_from, untold_to; /* alike: none */
-    struct wrap_bell bell;           /* thirl_fd, where something untold is to light it */
-    char address[NODE_ADDRESS_MAX];
-};
-
-#define CALL(self, slot, ...) ((self)->wrap.inner->slot((self)->wrap.inside, ##__VA_ARGS__))
-
-static int reserve(const struct seal *s, struct box *box, size_t size) {
-    if (likely(size <= box->room)) {
-        return 0;
-    }
-    unsigned char *larger = realloc(box->data, size);
-    if (larger == NULL) {
-        return err_say(ENOMEM, "%s: no memory for a message of %zu bytes", s->address, size);
-    }
-    box->data = larger;
-    box->room = size;
-    return 0;
-}
-
-/* ---- sending ---- */
-
-static inline void close_seal(const struct seal *s, unsigned char *data, size_t size) {
-    if ((s->kind & SEAL_TIME) != 0) {
-        stamp_write(&s->stamp, data + size);
-        size += STAMP;
-    }
-    if ((s->kind & SEAL_CRC) != 0) {
-        const uint32_t crc = htole32(crc_add(0, data, size));
-        memcpy(data + size, &crc, SEAL_SUM);
-    }
-}
-
-static inline void enclose(const struct seal *s, unsigned char *to, const void *data, size_t size) {
-    if (size != 0) {
-        memcpy(to, data, size);
-    }
-    close_seal(s, to, size);
-}
-
-static void limits_slot(void *self, struct thirl_limits *limits) {
-    struct seal *s = self;
-    CALL(s, limits, limits);
-    limits->message_max -= limits->message_max < s->tail ? limits->message_max : s->tail;
-    limits->atomic_max -= limits->atomic_max < s->tail ? limits->atomic_max : s->tail;
-}
-
-static const char *const names[] = {"", "CRC", "time", "time and CRC"};
-
-/* What the mechanism says of sizes is of sealed messages. */
-static int explain(struct seal *s, int rc) {
-    struct thirl_limits limits = {.size = sizeof limits};
-    if (likely(rc != -EMSGSIZE)) {
-        return rc;
-    }
-    limits_slot(s, &limits);
-    return err_add(rc, "%zu of these bytes are its %s, so that %llu are left for the message", s->tail, names[s->kind],
-                   (unsigned long long)limits.message_max);
-}
-
-/* Before memory is taken for it: can it be sent at all? */
-static int check_size(struct seal *s, size_t size) {
-    struct thirl_limits limits = {.size = sizeof limits};
-    limits_slot(s, &limits);
-    if (size <= limits.message_max) {
-        return 0;
-    }
-    return err_say(
-        EMSGSIZE, "%s: a message of %zu bytes is larger than the %llu that it can carry with a %s: see ?max and ?queue",
-        s->address, size, (unsigned long long)limits.message_max, names[s->kind]);
-}
-
-static int send_lent(struct seal *s, const void *data, size_t size) {
-    struct mech_piece piece = {.data = NULL};
-    int rc = CALL(s, loan, &piece, size + s->tail);
-    if (rc == 0) {
-        enclose(s, piece.data, data, size);
-        piece.size = size + s->tail;
-        rc = CALL(s, put, &piece);
-    }
-    return rc;
-}
-
-static int send_any(struct seal *s, const void *data, size_t size, size_t *done, const struct mech_note *note,
-                    bool wait) {
-    int rc = 0;
-    if (unlikely(s->under_way && *done == 0)) {
-        return -EAGAIN; /* another thread's message is in the buffer */
-    }
-    if (unlikely(size > s->out.room - s->tail)) {
-        rc = check_size(s, size);
-    }
-    if (rc == 0 && *done == 0 && s->lends && size > LENT_FROM && note == NULL) {
-        rc = send_lent(s, data, size);
-        if (rc != -EBUSY) { /* all that it lends is lent */
-            return explain(s, rc);
-        }
-        rc = 0;
-    }
-    rc = rc == 0 ? reserve(s, &s->out, size + s->tail) : rc;
-    if (unlikely(rc != 0)) {
-        return rc;
-    }
-    if (likely(*done == 0)) {
-        enclose(s, s->out.data, data, size);
-    }
-    rc = note == NULL ? CALL(s, send, s->out.data, size + s->tail, done, wait)
-                      : CALL(s, send_noted, s->out.data, size + s->tail, done, note, wait);
-    s->under_way = rc == -EAGAIN && *done != 0;
-    return explain(s, rc);
-}
-
-static int send_slot(void *self, const void *data, size_t size, size_t *done, bool wait) {
-    return send_any(self, data, size, done, NULL, wait);
-}
-
-static int send_noted_slot(void *self, const void *data, size_t size, size_t *done, const struct mech_note *note,
-                           bool wait) {
-    return send_any(self, data, size, done, note, wait);
-}
-
-static int settle_slot(void *self, const void *data, size_t size, size_t done) {
-    struct seal *s = self;
-    (void)data;
-    s->under_way = false;
-    return CALL(s, settle, s->out.data, size + s->tail, done);
-}
-
-static int send_many_slot(void *self, const struct iovec *messages, size_t *count, size_t *bytes) {
-    struct seal *s = self;
-    size_t wanted = *count < MANY_OUT ? *count : MANY_OUT, used = 0, n = 0;
-    *count = 0;
-    int rc = s->under_way ? -EAGAIN : reserve(s, &s->out, MANY_BYTES);
-    if (rc != 0) {
-        return rc;
-    }
-    while (n < wanted && parts_there(messages + n) && messages[n].iov_len <= MANY_EACH &&
-           MANY_BYTES - used >= messages[n].iov_len + s->tail) {
-        s->many[n] = (struct iovec){s->out.data + used, messages[n].iov_len + s->tail};
-        enclose(s, s->out.data + used, messages[n].iov_base, messages[n].iov_len);
-        used += s->many[n].iov_len;
-        n++;
-    }
-    if (n == 0) {
-        return 1;
-    }
-    rc = CALL(s, send_many, s->many, &n, bytes);
-    *bytes = parts_size(messages, *count = n);
-    return explain(s, rc);
-}
-
-static int loan_slot(void *self, struct mech_piece *piece, size_t size) {
-    struct seal *s = self;
-    if (size > SIZE_MAX - s->tail) {
-        return check_size(s, size);
-    }
-    int rc = CALL(s, loan, piece, size + s->tail);
-    piece->capacity -= rc == 0 ? s->tail : 0;
-    return explain(s, rc);
-}
-
-static int put_slot(void *self, struct mech_piece *piece) {
-    struct seal *s = self;
-    close_seal(s, piece->data, piece->size);
-    piece->size += s->tail;
-    piece->capacity += s->tail;
-    return CALL(s, put, piece);
-}
-
-static void free_slot(void *self, struct mech_piece *piece, enum mech_way way) {
-    struct seal *s = self;
-    piece->size += s->tail;
-    piece->capacity += way == MECH_OUT ? s->tail : 0;
-    CALL(s, free, piece, way);
-}
+#define ROOM_FIRST ((size_t)4096) /* of each buffer */
+#define STALE_MOST 4096           /* so many old ones are passed over before whoever calls looks at his deadline */
 
 /* ---- receiving ---- */
 
@@ -261,7 +50,7 @@ static int tell(struct seal *s, const struct damage *d) {
     if (d->size < s->tail) {
         return err_say(EBADMSG,
                        "%s: message %llu%s%s is damaged: it has %zu bytes, and its %s alone %zu; it was passed over",
-                       s->address, (unsigned long long)d->number, from, who, d->size, names[s->kind], s->tail);
+                       s->address, (unsigned long long)d->number, from, who, d->size, enclose_names[s->kind], s->tail);
     }
     if ((s->kind & SEAL_CRC) == 0 || d->brought == d->computed) {
         return err_say(EBADMSG, "%s: message %llu%s%s is damaged: its time is no time; it was passed over", s->address,
@@ -305,7 +94,7 @@ static inline enum stamp_verdict judge(struct seal *s, const unsigned char *data
 /* An old message is passed over, and what it told as lost with it: what its sender sends next says so. */
 static void skip(struct seal *s, uint64_t lost) {
     if (s->wrap.inner->skip != NULL) {
-        CALL(s, skip);
+        SEALED_CALL(s, skip);
     } else {
         s->passed += lost + 1;
     }
@@ -334,13 +123,13 @@ static void drop(struct seal *s, struct mech_note *note) {
     note->count = 0;
     if (note->keeps && s->wrap.inner->free != NULL) {
         struct mech_piece piece = {.cookie = note->cookie};
-        CALL(s, free, &piece, MECH_IN);
+        SEALED_CALL(s, free, &piece, MECH_IN);
     }
 }
 
 static int recv_inner(struct seal *s, void *to, size_t room, size_t *got, struct mech_note *note, bool wait) {
-    return note != NULL && s->wrap.inner->recv_noted != NULL ? CALL(s, recv_noted, to, room, got, note, wait)
-                                                             : CALL(s, recv, to, room, got, wait);
+    return note != NULL && s->wrap.inner->recv_noted != NULL ? SEALED_CALL(s, recv_noted, to, room, got, note, wait)
+                                                             : SEALED_CALL(s, recv, to, room, got, wait);
 }
 
 /* One message, whatever it is worth: 0 and *verdict; or what there is else. */
@@ -368,7 +157,7 @@ static int recv_one(struct seal *s, void *buffer, size_t capacity, size_t *size,
         if (rc != -EMSGSIZE || *size > capacity) {
             return pass_on(s, rc);
         }
-        rc = reserve(s, &s->in, got);
+        rc = enclose_reserve(s, &s->in, got);
         if (rc != 0) {
             return rc;
         }
@@ -449,9 +238,9 @@ static int recv_next(struct seal *s, void *buffer, size_t capacity, struct iovec
 static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iovec *messages, size_t *count,
                           size_t *bytes) {
     struct seal *s = self;
-    *count = *count < MANY_IN ? *count : MANY_IN;
-    int rc =
-        s->untold_from != s->untold_to ? tell_untold(s) : CALL(s, recv_many, buffer, capacity, messages, count, bytes);
+    *count = *count < SEAL_MANY_IN ? *count : SEAL_MANY_IN;
+    int rc = s->untold_from != s->untold_to ? tell_untold(s)
+                                            : SEALED_CALL(s, recv_many, buffer, capacity, messages, count, bytes);
     if (rc == -EMSGSIZE) { /* because of its tail, perhaps */
         return recv_next(s, buffer, capacity, messages, count, bytes);
     }
@@ -470,7 +259,7 @@ static int recv_many_slot(void *self, void *buffer, size_t capacity, struct iove
 static int requeue_slot(void *self, struct mech_piece *piece) {
     struct seal *s = self;
     piece->size += s->tail;
-    return CALL(s, requeue, piece);
+    return SEALED_CALL(s, requeue, piece);
 }
 
 static int take_slot(void *self, struct mech_piece *piece) {
@@ -480,7 +269,7 @@ static int take_slot(void *self, struct mech_piece *piece) {
         return tell_untold(s);
     }
     for (unsigned stale = 0; stale < STALE_MOST; stale++) {
-        int rc = CALL(s, take, piece);
+        int rc = SEALED_CALL(s, take, piece);
         if (unlikely(rc != 0)) {
             return pass_on(s, rc);
         }
@@ -490,13 +279,20 @@ static int take_slot(void *self, struct mech_piece *piece) {
             return 0;
         }
         d.number = piece->number;
-        CALL(s, free, piece, MECH_IN);
+        SEALED_CALL(s, free, piece, MECH_IN);
         if (d.verdict != STAMP_STALE || s->jobs) {
             return tell(s, &d);
         }
         skip(s, piece->lost);
     }
     return -EAGAIN;
+}
+
+static void free_slot(void *self, struct mech_piece *piece, enum mech_way way) {
+    struct seal *s = self;
+    piece->size += s->tail;
+    piece->capacity += way == MECH_OUT ? s->tail : 0;
+    SEALED_CALL(s, free, piece, way);
 }
 
 /* ---- waiting ---- */
@@ -507,22 +303,22 @@ static bool holds(const struct seal *s, enum mech_way way) {
 
 static int arm_slot(void *self, enum mech_way way, struct mech_watch *watch) {
     struct seal *s = self;
-    return holds(s, way) ? 1 : CALL(s, arm, way, watch);
+    return holds(s, way) ? 1 : SEALED_CALL(s, arm, way, watch);
 }
 
 static bool ready_slot(void *self, enum mech_way way) {
     struct seal *s = self;
-    return holds(s, way) || CALL(s, ready, way);
+    return holds(s, way) || SEALED_CALL(s, ready, way);
 }
 
 static int look_slot(void *self, enum mech_way way) {
     struct seal *s = self;
-    return holds(s, way) ? 0 : CALL(s, look, way);
+    return holds(s, way) ? 0 : SEALED_CALL(s, look, way);
 }
 
 static int fd_slot(void *self, enum mech_way way, int *fd) {
     struct seal *s = self;
-    int rc = CALL(s, fd, way, fd);
+    int rc = SEALED_CALL(s, fd, way, fd);
     if (rc != 0 || way == MECH_OUT || s->wrap.inner->recv_many == NULL) {
         return rc;
     }
@@ -558,9 +354,9 @@ static int open_slot(void *self, const struct mech_open *open) {
     s->lends =
         open->role == THIRL_PAIR && s->wrap.inner->loan != NULL; /* elsewhere a full queue may drop what is sent */
     copy.options.max += s->tail;
-    int rc = reserve(s, &s->out, ROOM_FIRST);
-    rc = rc == 0 ? reserve(s, &s->in, ROOM_FIRST) : rc;
-    rc = rc == 0 ? CALL(s, open, &copy) : rc;
+    int rc = enclose_reserve(s, &s->out, ROOM_FIRST);
+    rc = rc == 0 ? enclose_reserve(s, &s->in, ROOM_FIRST) : rc;
+    rc = rc == 0 ? SEALED_CALL(s, open, &copy) : rc;
     if (rc != 0) {
         empty_boxes(s);
     }
@@ -570,12 +366,12 @@ static int open_slot(void *self, const struct mech_open *open) {
 static void close_slot(void *self) {
     struct seal *s = self;
     wrap_bell_close(&s->bell);
-    CALL(s, close);
+    SEALED_CALL(s, close);
 }
 
 static void deinit_slot(void *self) {
     struct seal *s = self;
-    CALL(s, deinit);
+    SEALED_CALL(s, deinit);
     empty_boxes(s);
 }
 
@@ -597,17 +393,18 @@ int seal_wrap(const struct mech **mech, const char *address, const struct thirl_
         return -ENOMEM;
     }
 #define SEALED(slot) outer->slot = outer->slot == NULL ? NULL : slot##_slot
+#define ENCLOSED(slot) outer->slot = outer->slot == NULL ? NULL : enclose_##slot
     SEALED(close);
     SEALED(deinit);
-    SEALED(send);
-    SEALED(settle);
+    ENCLOSED(send);
+    ENCLOSED(settle);
     SEALED(recv);
-    SEALED(send_many);
+    ENCLOSED(send_many);
     SEALED(recv_many);
-    SEALED(send_noted);
+    ENCLOSED(send_noted);
     SEALED(recv_noted);
-    SEALED(loan);
-    SEALED(put);
+    ENCLOSED(loan);
+    ENCLOSED(put);
     SEALED(take);
     SEALED(free);
     SEALED(requeue);
@@ -615,8 +412,9 @@ int seal_wrap(const struct mech **mech, const char *address, const struct thirl_
     SEALED(look);
     SEALED(arm);
     SEALED(fd);
-    SEALED(limits);
+    ENCLOSED(limits);
 #undef SEALED
+#undef ENCLOSED
     if (options->lifespan != 0 && outer->take == NULL) {
         outer->recv_noted = recv_noted_slot; /* so that a gap shows in the numbers */
         outer->numbers = true;
