@@ -21,6 +21,8 @@
 #include "mech/far.h"
 #include "mech/pull.h"
 
+#define REFUSALS 4 /* times that all who wait are answered, before something else is done */
+
 /* All ends of this process: one that calls another of the same process finds nobody awake there but itself. */
 static pthread_mutex_t ends_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct chain *ends;
@@ -179,6 +181,18 @@ int chain_advance(struct chain *e) {
     return rc == 1 ? adopt(e, &match) : rc;
 }
 
+/* Whoever else wants to join is told that it cannot. He is let in first, and then the peer is looked at: who comes as that one dies takes its place.
+ * false: there is no peer any more. */
+static bool refuse_others(struct chain *e) {
+    for (int i = 0; i < REFUSALS && meet_called(&e->meet); i++) {
+        if (!chain_peered(e) || e->final) {
+            return false;
+        }
+        meet_refuse(&e->meet, e->last->who.pid);
+    }
+    return true;
+}
+
 /* When who listens is an end of this process, our thread may be the only one: lets it answer. */
 static bool help_neighbour(struct chain *e) {
     const struct meet_kind *kind = e->meet.kind;
@@ -194,7 +208,7 @@ static bool help_neighbour(struct chain *e) {
             if (other->serve) {
                 (void)other->serve(other); /* not chain_advance, which would look at the list again */
             } else if (chain_peered(other)) {
-                meet_refuse(&other->meet, other->last->who.pid);
+                (void)refuse_others(other);
             } else {
                 (void)chain_advance(other);
             }
@@ -295,8 +309,10 @@ static void cut_lost(struct chain *e) {
 void chain_attend(struct chain *e) {
     (void)pthread_mutex_lock(&e->lock);
     if (chain_peered(e) && !e->final) {
-        meet_refuse(&e->meet, e->last->who.pid);
-        cut_lost(e);
+        weave("chain.attend.peered");
+        if (refuse_others(e)) {
+            cut_lost(e);
+        }
     }
     (void)pthread_mutex_unlock(&e->lock);
 }

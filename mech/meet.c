@@ -376,6 +376,17 @@ static int hear_guest(struct meet *m, unsigned which, struct meet_match *match) 
     return rc;
 }
 
+/* Lets the next caller in. 0, -ECONNREFUSED or -EAGAIN, as admit. */
+static int let_in(struct meet *m) {
+    struct meet_line line;
+    int rc = admit(m, &line);
+    if (rc == 0) {
+        m->guest[m->guests++] = line;
+        meet_attend(m, line.in, EPOLLIN);
+    }
+    return rc;
+}
+
 static int receive_guests(struct meet *m, struct meet_match *match) {
     listen_again(m);
     for (unsigned i = 0; i < m->guests;) {
@@ -386,14 +397,11 @@ static int receive_guests(struct meet *m, struct meet_match *match) {
         }
     }
     for (int i = 0; i < ACCEPTS && has_room(m); i++) {
-        struct meet_line line;
-        int rc = admit(m, &line);
+        int rc = let_in(m);
         if (rc == -EAGAIN) {
             break;
         }
         if (rc == 0) {
-            m->guest[m->guests++] = line;
-            meet_attend(m, line.in, EPOLLIN);
             rc = hear_guest(m, m->guests - 1, match);
             if (rc != 0 && rc != -EAGAIN) {
                 return rc;
@@ -430,25 +438,19 @@ static void refuse(struct meet *m, struct meet_line *line, int64_t pid) {
     (void)greet_say(m, line, FRAME_HELLO_BUSY, EBUSY, pid);
 }
 
-void meet_refuse(struct meet *m, int64_t pid) {
+bool meet_called(struct meet *m) {
     if (m->listener < 0) {
-        return;
+        return false;
     }
     listen_again(m);
+    for (int i = 0; i < ACCEPTS && has_room(m) && let_in(m) != -EAGAIN; i++) {}
+    return m->guests != 0;
+}
+
+void meet_refuse(struct meet *m, int64_t pid) {
     while (m->guests) {
         refuse(m, &m->guest[0], pid);
         dismiss(m, 0);
-    }
-    for (int i = 0; i < ACCEPTS; i++) {
-        struct meet_line line;
-        int rc = admit(m, &line);
-        if (rc == -EAGAIN) {
-            break;
-        }
-        if (rc == 0) {
-            refuse(m, &line, pid);
-            drop(m, &line);
-        }
     }
 }
 

@@ -109,7 +109,9 @@ void meet_play(struct meet *, enum meet_part);
  * another step tries anew. */
 int meet_step(struct meet *, struct meet_match *);
 
-/* Answers all who wait to be let in that both ends are taken, by this process and by pid. */
+/* Does anybody wait to be let in? Whoever does is in, to be heard by the next step, or: answers them all that both ends are taken, by this process
+ * and by pid. */
+bool meet_called(struct meet *);
 void meet_refuse(struct meet *, int64_t pid);
 
 /* Stops listening, frees the address for others, hangs up. */

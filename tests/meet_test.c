@@ -301,6 +301,52 @@ static void die_at(void) {
     _exit(0);
 }
 
+/* ---- who comes as the peer dies ---- */
+
+static void take_until_y(void) {
+    size_t size;
+    (void)setenv("THIRL_WEAVE_AT", "chain.attend.peered:1:stop", 1);
+    thirl *end = peer_open(THIRL_PAIR);
+    unsigned char byte = 0;
+    while (byte != 'y') {
+        int rc = thirl_recv(end, &byte, 1, &size, LONG);
+        must(rc == 0 || rc == -THIRL_EPEERDIED);
+    }
+    ok(thirl_close(&end, THIRL_NOW));
+    _exit(0);
+}
+
+static void send_x_and_stay(void) {
+    thirl *end = peer_open(THIRL_PAIR);
+    ok(thirl_send(end, "x", 1, LONG));
+    (void)pause();
+}
+
+static void send_y(void) {
+    thirl *end = peer_open(THIRL_PAIR);
+    ok(thirl_send(end, "y", 1, LONG));
+    must(thirl_close(&end, LONG) >= 0);
+    _exit(0);
+}
+
+/* The one who listens has just looked at his peer, who lives. Before he answers those who wait to be let in the peer is dead, and another one
+ * there: he is not to hear of the dead one, but takes his place. */
+static void who_comes_as_the_peer_dies_is_let_in(void **state) {
+    int status;
+    peer_use(*state);
+    pid_t host = peer_start(take_until_y);
+    pid_t first = peer_start(send_x_and_stay);
+    assert_int_equal(waitpid(host, &status, WUNTRACED), host);
+    assert_true(WIFSTOPPED(status));
+    peer_slay(first);
+    pid_t second = peer_start(send_y);
+    struct timespec moment = clock_spec(100 * CLOCK_MS);
+    (void)nanosleep(&moment, NULL);
+    assert_int_equal(kill(host, SIGCONT), 0);
+    peer_reap(second);
+    peer_reap(host);
+}
+
 /* Killed at each named point, as the first to come and as the second: the survivor or the next one gets through. */
 static void killed_anywhere(void **state) {
     peer_use(*state);
@@ -355,8 +401,15 @@ static void killed_anywhere(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        OVER_ALL(deaths),           OVER_ALL(strangers), OVER_ALL(liars),           OVER_ALL(third_is_refused),
-        OVER_ALL(stopped_listener), OVER_ALL(together),  OVER_ALL(killed_anywhere), OVER_ALL(death_with_heirs),
+        OVER_ALL(deaths),
+        OVER_ALL(strangers),
+        OVER_ALL(liars),
+        OVER_ALL(third_is_refused),
+        OVER_ALL(stopped_listener),
+        OVER_ALL(together),
+        OVER_ALL(who_comes_as_the_peer_dies_is_let_in),
+        OVER_ALL(killed_anywhere),
+        OVER_ALL(death_with_heirs),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
