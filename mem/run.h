@@ -149,6 +149,15 @@ static inline uint32_t run_span(const struct run *run) {
     return (uint32_t)(run_step(run->size) + (run->left == 1 ? sizeof(struct lane_head) : 0));
 }
 
+/* A line at a time: beside that memcpy, which begins to move as many bytes at once by another way, was a fifth slower where the lines come from another processor. */
+static inline void run_copy_out(char *to, const char *from, size_t bytes) {
+    size_t at = 0;
+    for (; bytes - at > COPY_FEW; at += COPY_FEW) {
+        copy_few(to + at, from + at, COPY_FEW);
+    }
+    copy_few(to + at, from + at, bytes - at);
+}
+
 /* Copies so many messages of the run. */
 static inline void run_empty(struct lane *lane, struct run *run, char *to, struct iovec *messages, size_t count) {
     if (count == 0) {
@@ -159,7 +168,7 @@ static inline void run_empty(struct lane *lane, struct run *run, char *to, struc
     for (size_t i = 0; i < bytes; i += CACHE_LINE) {
         lane_fetch((const struct lane_head *)(const void *)((const char *)head + i), 0);
     }
-    memcpy(to, lane_payload(head), bytes);
+    run_copy_out(to, lane_payload(head), bytes);
 #pragma GCC unroll 4
     for (size_t i = 0; i < count; i++, to += step) {
         messages[i] = (struct iovec){to, size};
