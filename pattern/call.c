@@ -57,7 +57,7 @@ int thirl_ask(thirl *end, const void *data, size_t size, uint64_t *id, thirl_tim
     if (id == NULL) {
         return err_say(EINVAL, "thirl_ask: there is no place for the number of the call (NULL)");
     }
-    *id = 0;
+    atomic_store(id, UINT64_C(0)); /* another thread may look for it, see request.c */
     struct flight *f = calls_of(end, "thirl_ask", &rc);
     if (f == NULL) {
         return rc;

@@ -35,7 +35,7 @@ static int join(struct once *o) {
 static int own(struct once *o, const struct party *me, int64_t until, const void *site) {
     int rc = until == 0 ? owner_take(&o->word, NULL, me, 0) : owner_spin(&o->word, me);
     if (rc == -EAGAIN && until != 0) {
-        rest_begin(me, o->tag, o, site);
+        rest_begin(me, atomic_peek(&o->tag), o, site);
         rc = owner_take(&o->word, NULL, me, until);
         slip_waited(me->slip);
     }
@@ -57,7 +57,7 @@ int once_begin(struct once *o, int64_t until, const void *site) {
     if (is_mine(o, me)) {
         return err_say(EDEADLK, "this thread is doing already what is to be done once");
     }
-    if (slip_hold(me->slip, o->tag, o, site) != 0 && until != 0) {
+    if (slip_hold(me->slip, atomic_peek(&o->tag), o, site) != 0 && until != 0) {
         rank_note(me);
     }
     weave("once.begin.listed");
@@ -67,7 +67,7 @@ int once_begin(struct once *o, int64_t until, const void *site) {
         atomic_poke(&o->thread, me->number);
         return rc == 0 ? THIRL_ONCE_YOURS : rc;
     }
-    slip_drop(me->slip, o->tag);
+    slip_drop(me->slip, atomic_peek(&o->tag));
     return rc == -ENOTRECOVERABLE ? 0
            : rc == -EAGAIN
                ? err_say(EAGAIN, "somebody else is doing what is to be done once")
@@ -92,6 +92,6 @@ int thirl_once_end(thirl_once *once, int done) {
         owner_give(&o->word, me);
     }
     weave("once.end.after");
-    slip_drop(me->slip, o->tag);
+    slip_drop(me->slip, atomic_peek(&o->tag));
     return 0;
 }
