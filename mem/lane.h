@@ -52,6 +52,11 @@ struct lane {
     uint64_t limit; /* writer: records must end here, as far as it knows */
 };
 
+/* Bytes that a payload takes up. */
+static inline size_t lane_round(size_t size) {
+    return (size + 7) & ~(size_t)7;
+}
+
 static inline uint32_t lane_span(size_t size) {
     return (uint32_t)((sizeof(struct lane_head) + size + 7) & ~(size_t)7);
 }
@@ -130,7 +135,7 @@ static inline bool lane_sound(const struct lane *lane, uint32_t span, uint32_t s
 
 /* The same of a run, which is no longer and no shorter than its messages. */
 static inline bool lane_run_sound(const struct lane *lane, uint32_t span, uint32_t size) {
-    const uint64_t step = (lane_run_size(size) + 7) & ~UINT64_C(7);
+    const uint64_t step = lane_round(lane_run_size(size));
     return span <= lane->mask && step * lane_run_count(size) + sizeof(struct lane_head) == span && step != 0 &&
            lane_run_count(size) != 0;
 }

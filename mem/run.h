@@ -21,10 +21,6 @@
 
 #define RUN_BYTES 4096 /* are committed together, or a little more: the reader can begin */
 
-static inline size_t run_step(size_t size) {
-    return (size + 7) & ~(size_t)7;
-}
-
 /* ---- writing ---- */
 
 /* Writes messages of that size end to end, as long as they are of it and have data: `most` at most. Their number. */
@@ -39,9 +35,9 @@ static inline __attribute__((always_inline)) size_t run_fill_some(unsigned char 
             break;
         }
         if (wide) {
-            wide_line(to + n * run_step(size), data);
+            wide_line(to + n * lane_round(size), data);
         } else {
-            copy_few(to + n * run_step(size), data, size);
+            copy_few(to + n * lane_round(size), data, size);
         }
     }
     return n;
@@ -52,17 +48,17 @@ static inline __attribute__((always_inline)) size_t run_fill(unsigned char *to, 
                                                              size_t most, size_t size, size_t of_a_line, bool wide) {
     size_t n = 0, some = of_a_line;
     while (most - n >= of_a_line && some == of_a_line) {
-        some = run_fill_some(to + n * run_step(size), messages + n, of_a_line, size, wide);
+        some = run_fill_some(to + n * lane_round(size), messages + n, of_a_line, size, wide);
         n += some;
     }
-    return some == of_a_line ? n + run_fill_some(to + n * run_step(size), messages + n, most - n, size, wide) : n;
+    return some == of_a_line ? n + run_fill_some(to + n * lane_round(size), messages + n, most - n, size, wide) : n;
 }
 
 /* As many of the messages as fit behind one header, up to about that position, and are of the first one's size, which is a short one: none if that
  * would be but one. The sizes that are most usual, a word and a cache line, are known when this is compiled. */
 static inline size_t run_write_alike(struct lane *lane, const struct iovec *messages, size_t count, uint64_t end,
                                      uint64_t *word, bool wide) {
-    const size_t size = messages->iov_len, step = run_step(size);
+    const size_t size = messages->iov_len, step = lane_round(size);
     const uint64_t heads = 2 * sizeof(struct lane_head); /* its own, and the one behind it */
     const uint64_t room = lane->limit > lane->at + heads ? lane->limit - lane->at - heads : 0;
     const size_t bytes = (size_t)(room < end - lane->at ? room : end - lane->at);
@@ -146,10 +142,10 @@ static inline void run_enter(struct run *run, uint32_t size) {
 
 /* From the position of the next message to that of the one behind it, or, behind the last, of the next record. */
 static inline uint32_t run_span(const struct run *run) {
-    return (uint32_t)(run_step(run->size) + (run->left == 1 ? sizeof(struct lane_head) : 0));
+    return (uint32_t)(lane_round(run->size) + (run->left == 1 ? sizeof(struct lane_head) : 0));
 }
 
-/* A line at a time: beside that memcpy, which begins to move as many bytes at once by another way, was a fifth slower where the lines come from another processor. */
+/* A line at a time: memcpy moves so many bytes by another way, and was a fifth slower where their lines come from another processor. */
 static inline void run_copy_out(char *to, const char *from, size_t bytes) {
     size_t at = 0;
     for (; bytes - at > COPY_FEW; at += COPY_FEW) {
@@ -163,7 +159,7 @@ static inline void run_empty(struct lane *lane, struct run *run, char *to, struc
     if (count == 0) {
         return;
     }
-    const size_t size = run->size, step = run_step(size), bytes = (count - 1) * step + size;
+    const size_t size = run->size, step = lane_round(size), bytes = (count - 1) * step + size;
     const struct lane_head *head = lane_at(lane, lane->at);
     for (size_t i = 0; i < bytes; i += CACHE_LINE) {
         lane_fetch((const struct lane_head *)(const void *)((const char *)head + i), 0);
@@ -179,7 +175,7 @@ static inline void run_empty(struct lane *lane, struct run *run, char *to, struc
 
 /* How many messages of the run fit into that, of `most` at most. */
 static inline size_t run_fitting(const struct run *run, size_t capacity, size_t most) {
-    const size_t step = run_step(run->size);
+    const size_t step = lane_round(run->size);
     most = most < run->left ? most : run->left;
     if (likely(most * step <= capacity)) {
         return most;
@@ -227,7 +223,7 @@ static inline size_t run_read(struct lane *lane, struct run *run, char *buffer, 
             break;
         }
         n += some;
-        used += some * run_step(size);
+        used += some * lane_round(size);
         *bytes += some * size;
     }
     return n;

@@ -177,11 +177,11 @@ static void as_many_as_fit(void **state) {
         for (size_t i = 0; i < MOST; i++) sizes[i] = size;
         size_t there = 0, some;
         while ((some = put(sizes, MOST)) != 0) {
-            assert_true(some * run_step(size) <= RUN_BYTES + CACHE_LINE);
+            assert_true(some * lane_round(size) <= RUN_BYTES + CACHE_LINE);
             there += some;
         }
         assert_true(model.writer.limit - model.writer.at < 2 * sizeof(struct lane_head) + lane_span(size) + CACHE_LINE);
-        assert_true(there >= (RING - 64) / (run_step(size) + 8));
+        assert_true(there >= (RING - 64) / (lane_round(size) + 8));
         while (model.got != model.sent) assert_true(look());
         assert_false(look());
         empties();
@@ -242,9 +242,9 @@ static void finds_damage(void **state) {
         begin(0, false);
         uint32_t span = (uint32_t)room_dice(UINT64_C(1) << (1 + room_dice(32)));
         uint32_t each = (uint32_t)room_dice(256), count = (uint32_t)room_dice(UINT64_C(1) << room_dice(23));
-        span = room_dice(2) == 0 ? (uint32_t)(8 + count * run_step(each)) : span;
+        span = room_dice(2) == 0 ? (uint32_t)(8 + count * lane_round(each)) : span;
         uint32_t size = lane_run(count, each);
-        bool sound = span < RING && each != 0 && count != 0 && 8 + (uint64_t)count * run_step(each) == span;
+        bool sound = span < RING && each != 0 && count != 0 && 8 + (uint64_t)count * lane_round(each) == span;
         atomic_poke(&lane_at(&model.reader, 0)->word, lane_word(span, size));
         uint32_t seen_span, seen_size;
         assert_int_equal(lane_look_away(&model.reader, &seen_span, &seen_size), span == 0 ? 0 : sound ? 1 : -1);
@@ -252,7 +252,7 @@ static void finds_damage(void **state) {
         size_t n = run_read(&model.reader, &model.run, buffer, sizeof buffer, messages, 4, &bytes);
         assert_true(n == 0 || sound);
         assert_int_equal(model.run.left, sound ? count - n : 0);
-        assert_int_equal(model.reader.at, n == 0 ? 0 : n * run_step(each) + (n == count ? 8 : 0));
+        assert_int_equal(model.reader.at, n == 0 ? 0 : n * lane_round(each) + (n == count ? 8 : 0));
     }
     for (uint32_t flag = LANE_SKIP; flag != 0;
          flag ^= LANE_SKIP ^ LANE_AWAY) { /* gaps, and what lies elsewhere, are for others */
