@@ -24,51 +24,13 @@
 
 #include "include/thirl/thirl.h"
 #include "mem/claim.h"
+#include "tests/large.h"
 #include "tests/member.h"
 
-#define SOON thirl_in_ms(20000)
+#define SOON LARGE_SOON
 #define MIB ((size_t)1 << 20)
 #define ADDRESS "shm://cargo"
 #define POOL "?pool=16M&queue=64K"
-
-static void fill(unsigned char *data, size_t size, uint64_t seed) {
-    for (size_t i = 0; i + 8 <= size; i += 4088) {
-        memcpy(data + i, &(uint64_t){seed * 1000003 + i}, 8);
-    }
-}
-
-static bool intact(const unsigned char *data, size_t size, uint64_t seed) {
-    for (size_t i = 0; i + 8 <= size; i += 4088) {
-        if (memcmp(data + i, &(uint64_t){seed * 1000003 + i}, 8) != 0) return false;
-    }
-    return true;
-}
-
-static uint64_t seed_of(thirl_msg *msg) {
-    uint64_t word;
-    memcpy(&word, thirl_msg_data(msg), sizeof word);
-    return word / 1000003;
-}
-
-static int put(thirl *end, size_t size, uint64_t seed, thirl_time until) {
-    thirl_msg *msg;
-    int rc = thirl_loan(end, &msg, size, until);
-    if (rc != 0) return rc;
-    fill(thirl_msg_data(msg), size, seed);
-    return thirl_put(end, &msg, until);
-}
-
-static bool take(thirl *end, thirl_msg **msg, size_t size, uint64_t seed) {
-    return thirl_take(end, msg, SOON) == 0 && thirl_msg_size(*msg) == size && intact(thirl_msg_data(*msg), size, seed);
-}
-
-static thirl *open_as(enum thirl_role role, const char *options) {
-    char address[200];
-    thirl *end = NULL;
-    (void)snprintf(address, sizeof address, ADDRESS "%s", options);
-    if (thirl_open(&end, role, address, NULL) != 0) (void)fprintf(stderr, "%s\n", thirl_why());
-    return end;
-}
 
 /* All of the pool can be lent: nothing of it has leaked. */
 static bool is_all_there(thirl *push) {
@@ -98,25 +60,26 @@ static struct thirl_left left(void) {
 static int share(void *argument) {
     (void)argument;
     enum { WORKERS = 2, HOLD = 5 };
-    thirl *push = open_as(THIRL_PUSH, POOL), *pull[WORKERS] = {open_as(THIRL_PULL, ""), open_as(THIRL_PULL, "")};
+    thirl *push = large_open(ADDRESS, THIRL_PUSH, POOL),
+          *pull[WORKERS] = {large_open(ADDRESS, THIRL_PULL, ""), large_open(ADDRESS, THIRL_PULL, "")};
     CHECK(push != NULL && pull[0] != NULL && pull[1] != NULL);
     thirl_msg *held[WORKERS][HOLD] = {{NULL}}, *small;
     uint64_t seed[WORKERS][HOLD] = {{0}};
     for (uint64_t n = 0; n < 400; n++) {
         unsigned who = (unsigned)room_dice(WORKERS), slot = (unsigned)room_dice(HOLD);
         thirl_msg **at = &held[who][slot];
-        CHECK(*at == NULL || intact(thirl_msg_data(*at), thirl_msg_size(*at), seed[who][slot]));
+        CHECK(*at == NULL || large_intact(thirl_msg_data(*at), thirl_msg_size(*at), seed[who][slot]));
         thirl_free(at);
-        CHECK(put(push, MIB, n, SOON) == 0);
-        CHECK(put(push, 100, n, SOON) == 0);
-        CHECK(take(pull[who], at, MIB, n));
+        CHECK(large_put(push, MIB, n, SOON) == 0);
+        CHECK(large_put(push, 100, n, SOON) == 0);
+        CHECK(large_take(pull[who], at, MIB, n));
         CHECK(thirl_msg_number(*at) == 2 * n && thirl_msg_again(*at) == 0);
-        CHECK(take(pull[1 - who], &small, 100, n));
+        CHECK(large_take(pull[1 - who], &small, 100, n));
         CHECK(thirl_done(&small) == 0);
         seed[who][slot] = n;
         if (n % 5 == 4) { /* the other one gets it, as it was */
             CHECK(thirl_requeue(at) == 0);
-            CHECK(take(pull[1 - who], &small, MIB, n) && thirl_msg_again(small) == 1);
+            CHECK(large_take(pull[1 - who], &small, MIB, n) && thirl_msg_again(small) == 1);
             CHECK(thirl_done(&small) == 0);
         }
     }
@@ -136,26 +99,26 @@ static void held_in_any_order(void **state) {
 
 static int copy(void *argument) {
     (void)argument;
-    thirl *push = open_as(THIRL_PUSH, POOL), *pull = open_as(THIRL_PULL, "");
+    thirl *push = large_open(ADDRESS, THIRL_PUSH, POOL), *pull = large_open(ADDRESS, THIRL_PULL, "");
     CHECK(push != NULL && pull != NULL);
     unsigned char *data = malloc(5 * MIB);
     struct iovec many[8];
     size_t size, count = 8;
     CHECK(data != NULL);
-    fill(data, 4 * MIB, 1);
+    large_fill(data, 4 * MIB, 1);
     CHECK(thirl_send(push, data, 4 * MIB, SOON) == 0);
     CHECK(thirl_send(push, data, 4 * MIB + 1, SOON) == -EMSGSIZE && strstr(thirl_why(), "?pool=") != NULL);
     CHECK(thirl_recv(pull, data, 10, &size, SOON) == -EMSGSIZE && size == 4 * MIB);
     memset(data, 0, 4 * MIB);
-    CHECK(thirl_recv(pull, data, 4 * MIB, &size, SOON) == 0 && size == 4 * MIB && intact(data, size, 1));
+    CHECK(thirl_recv(pull, data, 4 * MIB, &size, SOON) == 0 && size == 4 * MIB && large_intact(data, size, 1));
     CHECK(left().messages == 1 && left().bytes == 4 * MIB); /* done with the next call */
     CHECK(thirl_recv(pull, NULL, 0, NULL, THIRL_NOW) == -EAGAIN && left().messages == 0);
     for (uint64_t i = 0; i < 4; i++) { /* more of one size than its chunks are one after the other */
-        fill(data, MIB, i);
+        large_fill(data, MIB, i);
         CHECK(thirl_send(push, data, MIB + 8 * i, SOON) == 0);
     }
     CHECK(thirl_recv_many(pull, data, 5 * MIB, many, &count, SOON) == 0 && count == 4);
-    for (uint64_t i = 0; i < 4; i++) CHECK(many[i].iov_len == MIB + 8 * i && intact(many[i].iov_base, MIB, i));
+    for (uint64_t i = 0; i < 4; i++) CHECK(many[i].iov_len == MIB + 8 * i && large_intact(many[i].iov_base, MIB, i));
     free(data);
     CHECK(thirl_close(&pull, SOON) == 0 && left().messages == 0 && is_all_there(push));
     return thirl_close(&push, SOON);
@@ -170,22 +133,23 @@ static void large_ones_are_copied(void **state) {
 
 static int drop(void *argument) {
     (void)argument;
-    thirl *push = open_as(THIRL_PUSH, POOL "&full=drop-newest"), *pull = open_as(THIRL_PULL, "");
+    thirl *push = large_open(ADDRESS, THIRL_PUSH, POOL "&full=drop-newest"),
+          *pull = large_open(ADDRESS, THIRL_PULL, "");
     thirl_msg *msg;
     static unsigned char data[1 << 20];
     CHECK(push != NULL && pull != NULL);
     for (uint64_t i = 0; i < 20; i++) {
-        fill(data, sizeof data, i);
+        large_fill(data, sizeof data, i);
         CHECK(thirl_send(push, data, sizeof data, SOON) == 0);
     }
     for (uint64_t i = 0; i < 16; i++) {
-        CHECK(take(pull, &msg, MIB, i) && thirl_msg_lost(msg) == 0);
+        CHECK(large_take(pull, &msg, MIB, i) && thirl_msg_lost(msg) == 0);
         thirl_free(&msg);
     }
     CHECK(thirl_take(pull, &msg, THIRL_NOW) == -EAGAIN);
     for (unsigned way = 0; way < 3; way++) { /* what tells of the gap is sent, lent, or small */
-        int rc = way == 0 ? thirl_send(push, data, sizeof data, SOON) : put(push, way == 1 ? MIB : 100, 19, SOON);
-        CHECK(rc == 0 && take(pull, &msg, way == 2 ? 100 : MIB, 19));
+        int rc = way == 0 ? thirl_send(push, data, sizeof data, SOON) : large_put(push, way == 1 ? MIB : 100, 19, SOON);
+        CHECK(rc == 0 && large_take(pull, &msg, way == 2 ? 100 : MIB, 19));
         CHECK(thirl_msg_lost(msg) == (way == 0 ? 4 : 1) && left().bytes == thirl_msg_size(msg));
         thirl_free(&msg);
         thirl_msg *all[16];
@@ -194,11 +158,11 @@ static int drop(void *argument) {
         for (unsigned i = 0; i < 16; i++) thirl_free(&all[i]);
     }
     CHECK(thirl_close(&push, SOON) == 0);
-    CHECK((push = open_as(THIRL_PUSH, POOL "&full=fail")) != NULL);
-    for (uint64_t i = 0; i < 16; i++) CHECK(put(push, MIB, i, SOON) == 0);
-    CHECK(put(push, MIB, 16, SOON) == -EAGAIN &&
+    CHECK((push = large_open(ADDRESS, THIRL_PUSH, POOL "&full=fail")) != NULL);
+    for (uint64_t i = 0; i < 16; i++) CHECK(large_put(push, MIB, i, SOON) == 0);
+    CHECK(large_put(push, MIB, 16, SOON) == -EAGAIN &&
           strstr(thirl_why(), "no place for a message of 1048576 bytes") != NULL);
-    CHECK(put(push, 100, 16, SOON) == 0);
+    CHECK(large_put(push, 100, 16, SOON) == 0);
     return 0;
 }
 
@@ -209,28 +173,30 @@ static void full_is_a_matter_of_choice(void **state) {
 
 static int hoard(void *argument) {
     (void)argument;
-    thirl *push = open_as(THIRL_PUSH, POOL), *pull = open_as(THIRL_PULL, ""), *other = open_as(THIRL_PULL, "");
+    thirl *push = large_open(ADDRESS, THIRL_PUSH, POOL), *pull = large_open(ADDRESS, THIRL_PULL, ""),
+          *other = large_open(ADDRESS, THIRL_PULL, "");
     thirl_msg *held[12], *rest[4], *msg;
     CHECK(push != NULL && pull != NULL && other != NULL);
-    for (unsigned i = 0; i < 12; i++) CHECK(put(push, MIB, i, SOON) == 0 && take(pull, &held[i], MIB, i));
-    for (unsigned i = 12; i < 16; i++) CHECK(put(push, MIB, i, SOON) == 0);
+    for (unsigned i = 0; i < 12; i++) CHECK(large_put(push, MIB, i, SOON) == 0 && large_take(pull, &held[i], MIB, i));
+    for (unsigned i = 12; i < 16; i++) CHECK(large_put(push, MIB, i, SOON) == 0);
     CHECK(thirl_take(pull, &msg, SOON) == -EBUSY);
     CHECK(strstr(thirl_why(), "holds 12 messages, 12582912 bytes") != NULL && strstr(thirl_why(), "?pool=") != NULL);
-    CHECK(put(push, MIB, 16, thirl_in_ms(30)) == -ETIMEDOUT);
+    CHECK(large_put(push, MIB, 16, thirl_in_ms(30)) == -ETIMEDOUT);
     CHECK(strstr(thirl_why(), "holds 12 messages, 12582912 bytes") != NULL && strstr(thirl_why(), "?pool=") != NULL);
-    CHECK(put(push, 100, 99, SOON) == 0);                                       /* small ones have room */
-    for (unsigned i = 0; i < 4; i++) CHECK(take(other, &rest[i], MIB, 12 + i)); /* for others it is none too many */
-    CHECK(take(pull, &msg, 100, 99));
+    CHECK(large_put(push, 100, 99, SOON) == 0); /* small ones have room */
+    for (unsigned i = 0; i < 4; i++)
+        CHECK(large_take(other, &rest[i], MIB, 12 + i)); /* for others it is none too many */
+    CHECK(large_take(pull, &msg, 100, 99));
     thirl_free(&msg);
     struct thirl_limits limits = {.size = sizeof limits};
     CHECK(thirl_limits(push, &limits) == 0 && limits.pool == 16 * MIB && limits.message_max == 4 * MIB);
     thirl_free(&rest[2]);
-    CHECK(put(push, MIB, 16, SOON) == 0);
+    CHECK(large_put(push, MIB, 16, SOON) == 0);
     CHECK(thirl_take(pull, &msg, SOON) == -EBUSY);
     CHECK(thirl_requeue(&held[3]) == 0);
-    CHECK(take(pull, &held[3], MIB, 3)); /* the older one again */
+    CHECK(large_take(pull, &held[3], MIB, 3)); /* the older one again */
     thirl_free(&held[7]);
-    CHECK(take(pull, &msg, MIB, 16));
+    CHECK(large_take(pull, &msg, MIB, 16));
     thirl_free(&msg);
     for (unsigned i = 0; i < 12; i++) thirl_free(&held[i]);
     for (unsigned i = 0; i < 4; i++) thirl_free(&rest[i]);
@@ -245,26 +211,26 @@ static void all_are_told_who_holds_too_many(void **state) {
 
 static int works_slowly(void *argument) {
     (void)argument;
-    thirl *pull = open_as(THIRL_PULL, "?wait=sleep");
+    thirl *pull = large_open(ADDRESS, THIRL_PULL, "?wait=sleep");
     thirl_msg *held[12];
     CHECK(pull != NULL);
-    for (unsigned i = 0; i < 12; i++) CHECK(take(pull, &held[i], MIB, i));
+    for (unsigned i = 0; i < 12; i++) CHECK(large_take(pull, &held[i], MIB, i));
     room_sleep(200000000);
     for (unsigned i = 12; i-- > 0;) {
         thirl_free(&held[i]); /* the newest first */
         room_sleep(5000000);
     }
-    for (unsigned i = 12; i < 60; i++) CHECK(take(pull, &held[0], MIB, i) && thirl_done(&held[0]) == 0);
+    for (unsigned i = 12; i < 60; i++) CHECK(large_take(pull, &held[0], MIB, i) && thirl_done(&held[0]) == 0);
     return thirl_close(&pull, SOON);
 }
 
 static int is_woken(void *argument) {
-    thirl *push = open_as(THIRL_PUSH, POOL "&wait=sleep");
+    thirl *push = large_open(ADDRESS, THIRL_PUSH, POOL "&wait=sleep");
     CHECK(push != NULL);
     pid_t other = room_fork(works_slowly, NULL);
     for (unsigned i = 0; i < 60; i++) {
         struct thirl_want want = {.end = push, .wanted = THIRL_WANT_ROOM, .fd = -1};
-        int rc = put(push, MIB, i, argument != NULL ? THIRL_NOW : SOON);
+        int rc = large_put(push, MIB, i, argument != NULL ? THIRL_NOW : SOON);
         if (rc == -EAGAIN && argument != NULL) { /* an event loop */
             CHECK(thirl_wait(&want, 1, SOON) >= 0);
             i--;
@@ -285,12 +251,12 @@ static void what_is_done_wakes(void **state) {
 /* ---- whoever is gone ---- */
 
 static int leaves(void *argument) {
-    thirl *push = open_as(THIRL_PUSH, POOL);
+    thirl *push = large_open(ADDRESS, THIRL_PUSH, POOL);
     CHECK(push != NULL);
-    for (uint64_t i = 0; i < 6; i++) CHECK(put(push, i % 2 == 0 ? 2 * MIB : 100, i, SOON) == 0);
+    for (uint64_t i = 0; i < 6; i++) CHECK(large_put(push, i % 2 == 0 ? 2 * MIB : 100, i, SOON) == 0);
     thirl_msg *never;
     CHECK(thirl_loan(push, &never, 3 * MIB, SOON) == 0);
-    CHECK(put(push, MIB, 6, SOON) == 0); /* behind one that is never put */
+    CHECK(large_put(push, MIB, 6, SOON) == 0); /* behind one that is never put */
     if (argument != NULL) (void)raise(SIGKILL);
     return thirl_close(&push, SOON);
 }
@@ -307,14 +273,14 @@ static uint64_t taken(void) {
 static int inherits(void *argument) {
     CHECK(room_run(leaves, argument) == (argument != NULL ? 128 + SIGKILL : 0));
     CHECK(left().messages == 7 && left().bytes == 7 * MIB + 300);
-    thirl *pull = open_as(THIRL_PULL, "");
+    thirl *pull = large_open(ADDRESS, THIRL_PULL, "");
     thirl_msg *held[7];
     CHECK(pull != NULL);
-    for (uint64_t i = 0; i < 7; i++) CHECK(take(pull, &held[i], i == 6 ? MIB : i % 2 == 0 ? 2 * MIB : 100, i));
+    for (uint64_t i = 0; i < 7; i++) CHECK(large_take(pull, &held[i], i == 6 ? MIB : i % 2 == 0 ? 2 * MIB : 100, i));
     CHECK(thirl_recv(pull, NULL, 0, NULL, thirl_in_ms(60)) == -ETIMEDOUT);
     CHECK(left().messages == 7 && taken() > 7 * MIB);
     for (uint64_t i = 7; i-- > 0;) {
-        CHECK(intact(thirl_msg_data(held[i]), thirl_msg_size(held[i]), i));
+        CHECK(large_intact(thirl_msg_data(held[i]), thirl_msg_size(held[i]), i));
         CHECK(thirl_done(&held[i]) == 0);
     }
     CHECK(thirl_recv(pull, NULL, 0, NULL, thirl_in_ms(60)) == -ETIMEDOUT);
@@ -331,10 +297,10 @@ static void jobs_outlive_their_pusher(void **state) {
 /* What is left of one who closed takes no more space than its messages. */
 static int closes(void *argument) {
     (void)argument;
-    thirl *push = open_as(THIRL_PUSH, POOL), *pull = open_as(THIRL_PULL, "");
+    thirl *push = large_open(ADDRESS, THIRL_PUSH, POOL), *pull = large_open(ADDRESS, THIRL_PULL, "");
     thirl_msg *held[12];
     CHECK(push != NULL && pull != NULL);
-    for (unsigned i = 0; i < 12; i++) CHECK(put(push, MIB, i, SOON) == 0 && take(pull, &held[i], MIB, i));
+    for (unsigned i = 0; i < 12; i++) CHECK(large_put(push, MIB, i, SOON) == 0 && large_take(pull, &held[i], MIB, i));
     for (unsigned i = 0; i < 12; i++) {
         if (i != 5) CHECK(thirl_done(&held[i]) == 0);
     }
@@ -342,7 +308,7 @@ static int closes(void *argument) {
     CHECK(thirl_close(&push, SOON) == 0);
     CHECK(taken() > MIB && taken() < 2 * MIB);
     CHECK(thirl_close(&pull, SOON) == 0); /* it stays this worker's */
-    CHECK(intact(thirl_msg_data(held[5]), MIB, 5));
+    CHECK(large_intact(thirl_msg_data(held[5]), MIB, 5));
     CHECK(thirl_done(&held[5]) == 0);
     CHECK(room_entries("chan") == 0);
     return 0;
@@ -377,15 +343,15 @@ static size_t size_of(uint64_t job) {
 /* Takes, holds up to five, gives some back, and is done with the rest in any order. */
 static int works(void *argument) {
     if (argument != NULL) setenv("THIRL_WEAVE_AT", argument, 1);
-    thirl *pull = open_as(THIRL_PULL, "");
+    thirl *pull = large_open(ADDRESS, THIRL_PULL, "");
     thirl_msg *held[5] = {NULL};
     static unsigned char data[1 << 18];
     CHECK(pull != NULL);
     for (unsigned turn = 0; !get(&board->stop); turn++) {
         unsigned slot = (unsigned)room_dice(5);
         if (held[slot] != NULL) {
-            uint64_t job = seed_of(held[slot]);
-            CHECK(job < TRIAL && intact(thirl_msg_data(held[slot]), size_of(job), job));
+            uint64_t job = large_number(thirl_msg_data(held[slot]));
+            CHECK(job < TRIAL && large_intact(thirl_msg_data(held[slot]), size_of(job), job));
             (void)__atomic_fetch_add(&board->done[job], 1, __ATOMIC_ACQ_REL);
             CHECK(thirl_done(&held[slot]) == 0);
         }
@@ -394,19 +360,18 @@ static int works(void *argument) {
                                : thirl_take(pull, &held[slot], thirl_in_ms(5));
         CHECK(rc == 0 || rc == -ETIMEDOUT || rc == -EBUSY);
         if (rc == 0 && turn % 5 == 4) {
-            uint64_t job;
-            memcpy(&job, data, sizeof job);
-            job /= 1000003;
-            CHECK(job < TRIAL && size == size_of(job) && intact(data, size, job));
+            uint64_t job = large_number(data);
+            CHECK(job < TRIAL && size == size_of(job) && large_intact(data, size, job));
             (void)__atomic_fetch_add(&board->done[job], 1, __ATOMIC_ACQ_REL);
         } else if (rc == 0) {
-            CHECK(seed_of(held[slot]) < TRIAL && thirl_msg_size(held[slot]) == size_of(seed_of(held[slot])));
+            CHECK(large_number(thirl_msg_data(held[slot])) < TRIAL &&
+                  thirl_msg_size(held[slot]) == size_of(large_number(thirl_msg_data(held[slot]))));
             if (turn % 7 == 6 && !thirl_msg_again(held[slot])) CHECK(thirl_requeue(&held[slot]) == 0);
         }
     }
     for (unsigned i = 0; i < 5; i++) {
         if (held[i] == NULL) continue;
-        (void)__atomic_fetch_add(&board->done[seed_of(held[i])], 1, __ATOMIC_ACQ_REL);
+        (void)__atomic_fetch_add(&board->done[large_number(thirl_msg_data(held[i]))], 1, __ATOMIC_ACQ_REL);
         thirl_free(&held[i]);
     }
     return thirl_close(&pull, SOON);
@@ -414,17 +379,18 @@ static int works(void *argument) {
 
 static int pushes(void *argument) {
     if (argument != NULL) setenv("THIRL_WEAVE_AT", argument, 1);
-    thirl *push = open_as(THIRL_PUSH, "?pool=1M&queue=4K");
+    thirl *push = large_open(ADDRESS, THIRL_PUSH, "?pool=1M&queue=4K");
     static unsigned char data[1 << 18];
     thirl_msg *unused;
     CHECK(push != NULL);
     for (uint64_t job = 0; job < TRIAL; job++) {
-        fill(data, size_of(job), job);
+        large_fill(data, size_of(job), job);
         if (job % 9 == 5) {
             CHECK(thirl_loan(push, &unused, 30000, SOON) == 0);
             thirl_free(&unused);
         }
-        CHECK((job % 2 == 0 ? thirl_send(push, data, size_of(job), SOON) : put(push, size_of(job), job, SOON)) == 0);
+        CHECK((job % 2 == 0 ? thirl_send(push, data, size_of(job), SOON) : large_put(push, size_of(job), job, SOON)) ==
+              0);
         __atomic_store_n(&board->sent[job], 1, __ATOMIC_RELEASE);
     }
     if (argument == NULL) { /* it lives on: all that it lent and sent comes back */
@@ -458,12 +424,12 @@ static int one_dies(void *argument) {
     CHECK(room_reap(worker) == 0);
     CHECK(pushed == 0 || (death->pushes && pushed == 128 + SIGKILL));
     CHECK(worked == 0 || (!death->pushes && worked == 128 + SIGKILL));
-    thirl *pull = open_as(THIRL_PULL, ""); /* what was in the hands of the last */
+    thirl *pull = large_open(ADDRESS, THIRL_PULL, ""); /* what was in the hands of the last */
     thirl_msg *msg;
     CHECK(pull != NULL);
     for (int rc; (rc = thirl_take(pull, &msg, thirl_in_ms(60))) != -ETIMEDOUT;) {
-        CHECK(rc == 0 && intact(thirl_msg_data(msg), thirl_msg_size(msg), seed_of(msg)));
-        board->done[seed_of(msg)]++;
+        CHECK(rc == 0 && large_intact(thirl_msg_data(msg), thirl_msg_size(msg), large_number(thirl_msg_data(msg))));
+        board->done[large_number(thirl_msg_data(msg))]++;
         thirl_free(&msg);
     }
     CHECK(thirl_close(&pull, SOON) == 0);
@@ -517,8 +483,8 @@ static void any_point_may_kill(void **state) {
 static int believes(void *argument) {
     struct pool_ref ref = {.size = MIB, .at = 0, .units = MIB / POOL_UNIT};
     unsigned which = *(unsigned *)argument;
-    thirl *liar = open_as(THIRL_PUSH, POOL), *pull = open_as(THIRL_PULL, ""), *push;
-    CHECK(liar != NULL && pull != NULL && put(liar, MIB, 0, SOON) == 0);
+    thirl *liar = large_open(ADDRESS, THIRL_PUSH, POOL), *pull = large_open(ADDRESS, THIRL_PULL, ""), *push;
+    CHECK(liar != NULL && pull != NULL && large_put(liar, MIB, 0, SOON) == 0);
     char file[ROLL_FILE_MAX], path[200];
     roll_file(file, (struct roll_end){node_id(), 1}, "tx");
     (void)snprintf(path, sizeof path, "%s/chan/cargo/%s", room_path, file);
@@ -536,8 +502,9 @@ static int believes(void *argument) {
     CHECK(which == 0 ? rc == 0 && thirl_msg_size(msg) == MIB : rc == -THIRL_EFORMAT);
     CHECK(which == 0 || strstr(thirl_why(), "impossible record") != NULL);
     thirl_free(&msg);
-    CHECK((push = open_as(THIRL_PUSH, POOL)) != NULL && put(push, MIB, 1, SOON) == 0); /* others are heard */
-    CHECK(take(pull, &msg, MIB, 1));
+    CHECK((push = large_open(ADDRESS, THIRL_PUSH, POOL)) != NULL &&
+          large_put(push, MIB, 1, SOON) == 0); /* others are heard */
+    CHECK(large_take(pull, &msg, MIB, 1));
     thirl_free(&msg);
     return 0;
 }
@@ -558,22 +525,22 @@ static int goes_on(void *argument) {
         mount("none", room_path, "tmpfs", 0, "size=6m") != 0) {
         return 77;
     }
-    thirl *push = open_as(THIRL_PUSH, POOL), *pull = open_as(THIRL_PULL, "");
+    thirl *push = large_open(ADDRESS, THIRL_PUSH, POOL), *pull = large_open(ADDRESS, THIRL_PULL, "");
     thirl_msg *held[6], *msg;
     unsigned sent = 0;
     int rc;
     CHECK(push != NULL && pull != NULL);
-    while ((rc = put(push, MIB, sent, THIRL_NOW)) == 0) {
-        CHECK(take(pull, &held[sent], MIB, sent));
+    while ((rc = large_put(push, MIB, sent, THIRL_NOW)) == 0) {
+        CHECK(large_take(pull, &held[sent], MIB, sent));
         sent++;
     }
     CHECK(rc == -EAGAIN && sent >= 3 && sent <= 5);
     CHECK(strstr(thirl_why(), "file system") != NULL && strstr(thirl_why(), "holds ") != NULL);
     CHECK(thirl_done(&held[1]) == 0);
-    CHECK(put(push, MIB, 77, SOON) == 0); /* what is done is used again */
-    CHECK(take(pull, &held[1], MIB, 77));
+    CHECK(large_put(push, MIB, 77, SOON) == 0); /* what is done is used again */
+    CHECK(large_take(pull, &held[1], MIB, 77));
     for (unsigned i = 0; i < sent; i++) CHECK(thirl_done(&held[i]) == 0);
-    CHECK(thirl_close(&push, SOON) == 0 && (push = open_as(THIRL_PUSH, POOL)) != NULL);
+    CHECK(thirl_close(&push, SOON) == 0 && (push = large_open(ADDRESS, THIRL_PUSH, POOL)) != NULL);
     CHECK(thirl_recv(pull, NULL, 0, NULL, THIRL_NOW) == -EAGAIN); /* lets the other one's file go */
     char path[128];
     static char block[65536];
@@ -582,12 +549,12 @@ static int goes_on(void *argument) {
     CHECK(ballast >= 0);
     while (write(ballast, block, sizeof block) > 0) {}
     close(ballast);
-    CHECK(put(push, MIB, 0, SOON) == -ENOSPC && strstr(thirl_why(), "THIRL_DIR") != NULL);
-    CHECK(put(push, 20000, 1, SOON) == 0); /* in the queue */
-    CHECK(take(pull, &msg, 20000, 1));
+    CHECK(large_put(push, MIB, 0, SOON) == -ENOSPC && strstr(thirl_why(), "THIRL_DIR") != NULL);
+    CHECK(large_put(push, 20000, 1, SOON) == 0); /* in the queue */
+    CHECK(large_take(pull, &msg, 20000, 1));
     thirl_free(&msg);
     CHECK(unlink(path) == 0);
-    CHECK(put(push, MIB, 2, SOON) == 0 && take(pull, &msg, MIB, 2));
+    CHECK(large_put(push, MIB, 2, SOON) == 0 && large_take(pull, &msg, MIB, 2));
     thirl_free(&msg);
     return 0;
 }
@@ -615,11 +582,11 @@ static int see(void *context, const struct thirl_seen *seen) {
 
 static int is_listed(void *argument) {
     (void)argument;
-    thirl *push = open_as(THIRL_PUSH, POOL), *pull = open_as(THIRL_PULL, "");
+    thirl *push = large_open(ADDRESS, THIRL_PUSH, POOL), *pull = large_open(ADDRESS, THIRL_PULL, "");
     thirl_msg *held[2], *msg;
     CHECK(push != NULL && pull != NULL);
-    CHECK(put(push, MIB, 0, SOON) == 0 && put(push, 2 * MIB, 1, SOON) == 0);
-    CHECK(take(pull, &held[0], MIB, 0) && take(pull, &held[1], 2 * MIB, 1));
+    CHECK(large_put(push, MIB, 0, SOON) == 0 && large_put(push, 2 * MIB, 1, SOON) == 0);
+    CHECK(large_take(pull, &held[0], MIB, 0) && large_take(pull, &held[1], 2 * MIB, 1));
     struct thirl_seen sum = {0};
     CHECK(thirl_list(see, &sum) == 0);
     CHECK(sum.pool == 16 * MIB && sum.pool_bytes == 3 * MIB && sum.held == 2 && sum.held_bytes == 3 * MIB);
@@ -629,9 +596,9 @@ static int is_listed(void *argument) {
     CHECK(thirl_list(see, &sum) == 0 && sum.held == 0 && sum.held_bytes == 0);
     CHECK(thirl_close(&push, SOON) == 0);
     for (int i = 0; i < 2; i++) { /* a small pool beside a large queue, and none */
-        CHECK((push = open_as(THIRL_PUSH, i == 0 ? "?pool=64K" : "?pool=1")) != NULL);
+        CHECK((push = large_open(ADDRESS, THIRL_PUSH, i == 0 ? "?pool=64K" : "?pool=1")) != NULL);
         for (size_t size = 64; size <= MIB; size *= 4) {
-            CHECK(put(push, size, 3, SOON) == 0 && take(pull, &msg, size, 3));
+            CHECK(large_put(push, size, 3, SOON) == 0 && large_take(pull, &msg, size, 3));
             thirl_free(&msg);
         }
         CHECK(thirl_close(&push, SOON) == 0);

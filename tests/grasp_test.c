@@ -18,44 +18,13 @@
 #include <cmocka.h>
 
 #include "include/thirl/thirl.h"
+#include "tests/large.h"
 #include "tests/member.h"
 
-#define SOON thirl_in_ms(20000)
+#define SOON LARGE_SOON
 #define MIB ((size_t)1 << 20)
 #define ADDRESS "shm://grasp"
 #define POOL "pool=16M"
-
-/* Every word says which message it is: a torn one shows. */
-static void fill(uint64_t *data, size_t size, uint64_t seed) {
-    for (size_t i = 0; i < size / 8; i += 64) data[i] = seed * 1000003 + i;
-}
-
-static bool intact(const uint64_t *data, size_t size, uint64_t seed) {
-    for (size_t i = 0; i < size / 8; i += 64) {
-        if (data[i] != seed * 1000003 + i) return false;
-    }
-    return true;
-}
-
-static int put(thirl *end, size_t size, uint64_t seed, thirl_time until) {
-    thirl_msg *msg;
-    int rc = thirl_loan(end, &msg, size, until);
-    if (rc != 0) return rc;
-    fill(thirl_msg_data(msg), size, seed);
-    return thirl_put(end, &msg, until);
-}
-
-static bool take(thirl *end, thirl_msg **msg, size_t size, uint64_t seed) {
-    return thirl_take(end, msg, SOON) == 0 && thirl_msg_size(*msg) == size && intact(thirl_msg_data(*msg), size, seed);
-}
-
-static thirl *open_as(enum thirl_role role, const char *options) {
-    char address[200];
-    thirl *end = NULL;
-    (void)snprintf(address, sizeof address, ADDRESS "%s", options);
-    if (thirl_open(&end, role, address, NULL) != 0) (void)fprintf(stderr, "%s\n", thirl_why());
-    return end;
-}
 
 static int see(void *context, const struct thirl_seen *seen) {
     struct thirl_seen *sum = context;
@@ -69,23 +38,23 @@ static int see(void *context, const struct thirl_seen *seen) {
 static int share(void *argument) {
     (void)argument;
     enum { SUBS = 3, HOLD = 5 };
-    thirl *pub = open_as(THIRL_PUB, "?full=block&" POOL), *sub[SUBS];
+    thirl *pub = large_open(ADDRESS, THIRL_PUB, "?full=block&" POOL), *sub[SUBS];
     CHECK(pub != NULL);
-    for (int i = 0; i < SUBS; i++) CHECK((sub[i] = open_as(THIRL_SUB, "")) != NULL);
+    for (int i = 0; i < SUBS; i++) CHECK((sub[i] = large_open(ADDRESS, THIRL_SUB, "")) != NULL);
     thirl_msg *held[SUBS][HOLD] = {{NULL}}, *small;
     uint64_t seed[HOLD] = {0};
     for (uint64_t n = 0; n < 200; n++) {
         unsigned slot = (unsigned)room_dice(HOLD);
         for (int i = 0; i < SUBS; i++) {
-            CHECK(held[i][slot] == NULL || intact(thirl_msg_data(held[i][slot]), MIB, seed[slot]));
+            CHECK(held[i][slot] == NULL || large_intact(thirl_msg_data(held[i][slot]), MIB, seed[slot]));
             thirl_free(&held[i][slot]);
         }
-        CHECK(put(pub, MIB, n, SOON) == 0);
-        CHECK(put(pub, 100, n, SOON) == 0);
+        CHECK(large_put(pub, MIB, n, SOON) == 0);
+        CHECK(large_put(pub, 100, n, SOON) == 0);
         for (int i = 0; i < SUBS; i++) {
-            CHECK(take(sub[i], &held[i][slot], MIB, n));
+            CHECK(large_take(sub[i], &held[i][slot], MIB, n));
             CHECK(thirl_msg_number(held[i][slot]) == 2 * n);
-            CHECK(take(sub[i], &small, 100, n));
+            CHECK(large_take(sub[i], &small, 100, n));
             thirl_free(&small);
         }
         seed[slot] = n;
@@ -94,22 +63,22 @@ static int share(void *argument) {
     CHECK(thirl_list(see, &sum) == 0 && sum.pool_bytes <= 16 * MIB && sum.held != 0);
     for (unsigned k = 0; k < HOLD; k++) {
         for (int i = 0; i < SUBS; i++) {
-            CHECK(held[i][k] == NULL || intact(thirl_msg_data(held[i][k]), MIB, seed[k]));
+            CHECK(held[i][k] == NULL || large_intact(thirl_msg_data(held[i][k]), MIB, seed[k]));
             thirl_free(&held[i][k]);
         }
     }
     unsigned char *copy = malloc(4 * MIB);
     size_t size;
-    CHECK(copy != NULL && put(pub, 4 * MIB, 7, SOON) == 0);
+    CHECK(copy != NULL && large_put(pub, 4 * MIB, 7, SOON) == 0);
     for (int i = 0; i < SUBS; i++) {
         CHECK(thirl_recv(sub[i], copy, 10, &size, SOON) == -EMSGSIZE && size == 4 * MIB);
-        CHECK(thirl_recv(sub[i], copy, 4 * MIB, &size, SOON) == 0 && intact((uint64_t *)(void *)copy, size, 7));
+        CHECK(thirl_recv(sub[i], copy, 4 * MIB, &size, SOON) == 0 && large_intact((uint64_t *)(void *)copy, size, 7));
     }
-    fill((uint64_t *)(void *)copy, 3 * MIB, 8); /* too large for the ring: by copy */
+    large_fill((uint64_t *)(void *)copy, 3 * MIB, 8); /* too large for the ring: by copy */
     CHECK(thirl_send(pub, copy, 3 * MIB, SOON) == 0);
     for (int i = 0; i < SUBS; i++) {
         thirl_msg *msg;
-        CHECK(take(sub[i], &msg, 3 * MIB, 8));
+        CHECK(large_take(sub[i], &msg, 3 * MIB, 8));
         thirl_free(&msg);
         CHECK(thirl_close(&sub[i], SOON) == 0);
     }
@@ -126,33 +95,33 @@ static void several_hold_one(void **state) {
 
 static int run_ahead(void *argument) {
     (void)argument;
-    thirl *pub = open_as(THIRL_PUB, "?" POOL), *sub = open_as(THIRL_SUB, ""), *late;
+    thirl *pub = large_open(ADDRESS, THIRL_PUB, "?" POOL), *sub = large_open(ADDRESS, THIRL_SUB, ""), *late;
     CHECK(pub != NULL && sub != NULL);
     thirl_msg *old, *msg;
-    CHECK(put(pub, MIB, 0, SOON) == 0);
-    CHECK(take(sub, &old, MIB, 0));
-    for (uint64_t n = 1; n <= 100; n++) CHECK(put(pub, MIB, n, THIRL_NOW) == 0);
-    CHECK(intact(thirl_msg_data(old), MIB, 0));
+    CHECK(large_put(pub, MIB, 0, SOON) == 0);
+    CHECK(large_take(sub, &old, MIB, 0));
+    for (uint64_t n = 1; n <= 100; n++) CHECK(large_put(pub, MIB, n, THIRL_NOW) == 0);
+    CHECK(large_intact(thirl_msg_data(old), MIB, 0));
     CHECK(thirl_take(sub, &msg, SOON) == 0);
     uint64_t number = thirl_msg_number(msg);
-    CHECK(number > 80 && thirl_msg_lost(msg) == number - 1 && intact(thirl_msg_data(msg), MIB, number));
+    CHECK(number > 80 && thirl_msg_lost(msg) == number - 1 && large_intact(thirl_msg_data(msg), MIB, number));
     thirl_free(&msg);
     while (thirl_take(sub, &msg, THIRL_NOW) == 0) {
         number++;
-        CHECK(thirl_msg_lost(msg) == 0 && intact(thirl_msg_data(msg), MIB, number));
+        CHECK(thirl_msg_lost(msg) == 0 && large_intact(thirl_msg_data(msg), MIB, number));
         thirl_free(&msg);
     }
-    CHECK(number == 100 && intact(thirl_msg_data(old), MIB, 0));
-    CHECK((late = open_as(THIRL_SUB, "?history=3")) != NULL);
+    CHECK(number == 100 && large_intact(thirl_msg_data(old), MIB, 0));
+    CHECK((late = large_open(ADDRESS, THIRL_SUB, "?history=3")) != NULL);
     for (uint64_t n = 98; n <= 100; n++) {
-        CHECK(take(late, &msg, MIB, n));
+        CHECK(large_take(late, &msg, MIB, n));
         thirl_free(&msg);
     }
     CHECK(thirl_close(&sub, SOON) == 0); /* what it held stays */
-    for (uint64_t n = 101; n <= 200; n++) CHECK(put(pub, MIB, n, THIRL_NOW) == 0);
-    CHECK(intact(thirl_msg_data(old), MIB, 0));
+    for (uint64_t n = 101; n <= 200; n++) CHECK(large_put(pub, MIB, n, THIRL_NOW) == 0);
+    CHECK(large_intact(thirl_msg_data(old), MIB, 0));
     CHECK(thirl_close(&pub, SOON) == 0);
-    CHECK(intact(thirl_msg_data(old), MIB, 0));
+    CHECK(large_intact(thirl_msg_data(old), MIB, 0));
     thirl_free(&old);
     CHECK(thirl_close(&late, SOON) == 0);
     return 0;
@@ -165,7 +134,7 @@ static void nobody_is_waited_for(void **state) {
 
 static int listens(void *argument) {
     bool copies = argument != NULL;
-    thirl *sub = open_as(THIRL_SUB, "");
+    thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
     CHECK(sub != NULL);
     static uint64_t copy[MIB / sizeof(uint64_t)];
     uint64_t got = 0, last = 0;
@@ -178,8 +147,8 @@ static int listens(void *argument) {
         CHECK(rc == 0);
         const uint64_t *data = copies ? copy : thirl_msg_data(msg);
         size = copies ? size : thirl_msg_size(msg);
-        uint64_t seed = data[0] / 1000003;
-        CHECK(seed > last && intact(data, size, seed)); /* not torn, and in order */
+        uint64_t seed = large_number(data);
+        CHECK(seed > last && large_intact(data, size, seed)); /* not torn, and in order */
         last = seed;
         got++;
         thirl_free(&msg);
@@ -190,11 +159,11 @@ static int listens(void *argument) {
 
 static int outruns(void *argument) {
     (void)argument;
-    thirl *pub = open_as(THIRL_PUB, "?pool=256K&queue=64K");
+    thirl *pub = large_open(ADDRESS, THIRL_PUB, "?pool=256K&queue=64K");
     CHECK(pub != NULL);
     pid_t one = room_fork(listens, NULL), two = room_fork(listens, (void *)"copies");
     for (uint64_t n = 1, begin = (uint64_t)time(NULL); n < 1000 || (uint64_t)time(NULL) < begin + 2; n++) {
-        int rc = put(pub, 20000 + (size_t)room_dice(40000), n, THIRL_NOW);
+        int rc = large_put(pub, 20000 + (size_t)room_dice(40000), n, THIRL_NOW);
         CHECK(rc == 0 || (rc == -EBUSY && strstr(thirl_why(), "?pool=") != NULL));
         if (n % 64 == 0) usleep(100);
     }
@@ -212,36 +181,37 @@ static void nothing_torn_is_believed(void **state) {
 
 static int hoard(void *argument) {
     (void)argument;
-    thirl *pub = open_as(THIRL_PUB, "?full=block&" POOL), *sub = open_as(THIRL_SUB, "");
+    thirl *pub = large_open(ADDRESS, THIRL_PUB, "?full=block&" POOL), *sub = large_open(ADDRESS, THIRL_SUB, "");
     CHECK(pub != NULL && sub != NULL);
     thirl_msg *held[12], *msg;
-    for (unsigned i = 0; i < 12; i++) CHECK(put(pub, MIB, i, SOON) == 0 && take(sub, &held[i], MIB, i));
-    for (unsigned i = 12; i < 16; i++) CHECK(put(pub, MIB, i, SOON) == 0);
+    for (unsigned i = 0; i < 12; i++) CHECK(large_put(pub, MIB, i, SOON) == 0 && large_take(sub, &held[i], MIB, i));
+    for (unsigned i = 12; i < 16; i++) CHECK(large_put(pub, MIB, i, SOON) == 0);
     CHECK(thirl_take(sub, &msg, SOON) == -EBUSY);
     CHECK(strstr(thirl_why(), "holds 12 messages") != NULL && strstr(thirl_why(), "?pool=") != NULL);
-    CHECK(put(pub, MIB, 16, thirl_in_ms(30)) == -ETIMEDOUT);
+    CHECK(large_put(pub, MIB, 16, thirl_in_ms(30)) == -ETIMEDOUT);
     CHECK(strstr(thirl_why(), "12 messages") != NULL && strstr(thirl_why(), "?pool=") != NULL);
-    CHECK(put(pub, 100, 99, SOON) == 0); /* small ones have room */
+    CHECK(large_put(pub, 100, 99, SOON) == 0); /* small ones have room */
     thirl_free(&held[3]);
-    CHECK(put(pub, MIB, 16, SOON) == 0);
+    CHECK(large_put(pub, MIB, 16, SOON) == 0);
     for (unsigned i = 0; i < 12; i++) thirl_free(&held[i]);
     CHECK(thirl_close(&pub, THIRL_NOW) >= 0);
     CHECK(thirl_close(&sub, SOON) == 0);
 
     thirl *subs[2];
-    CHECK((pub = open_as(THIRL_PUB, "?" POOL)) != NULL);
-    CHECK((subs[0] = open_as(THIRL_SUB, "")) != NULL && (subs[1] = open_as(THIRL_SUB, "")) != NULL);
+    CHECK((pub = large_open(ADDRESS, THIRL_PUB, "?" POOL)) != NULL);
+    CHECK((subs[0] = large_open(ADDRESS, THIRL_SUB, "")) != NULL &&
+          (subs[1] = large_open(ADDRESS, THIRL_SUB, "")) != NULL);
     thirl_msg *all[16];
     for (unsigned i = 0; i < 16; i++) {
-        CHECK(put(pub, MIB, i, THIRL_NOW) == 0);
-        CHECK(take(subs[i / 8], &all[i], MIB, i));
-        CHECK(take(subs[1 - i / 8], &msg, MIB, i));
+        CHECK(large_put(pub, MIB, i, THIRL_NOW) == 0);
+        CHECK(large_take(subs[i / 8], &all[i], MIB, i));
+        CHECK(large_take(subs[1 - i / 8], &msg, MIB, i));
         thirl_free(&msg);
     }
-    CHECK(put(pub, MIB, 16, THIRL_NOW) == -EBUSY);
+    CHECK(large_put(pub, MIB, 16, THIRL_NOW) == -EBUSY);
     CHECK(strstr(thirl_why(), "hold 16 messages, 16777216 bytes") != NULL && strstr(thirl_why(), "?pool=") != NULL);
     thirl_free(&all[4]);
-    CHECK(put(pub, MIB, 16, THIRL_NOW) == 0);
+    CHECK(large_put(pub, MIB, 16, THIRL_NOW) == 0);
     for (unsigned i = 0; i < 16; i++) thirl_free(&all[i]);
     return 0;
 }
@@ -253,14 +223,14 @@ static void all_are_told_who_holds_too_many(void **state) {
 
 static int frees_late(void *argument) {
     int *ready = argument;
-    thirl *sub = open_as(THIRL_SUB, "");
+    thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
     CHECK(sub != NULL && write(ready[1], "", 1) == 1);
     thirl_msg *held[12];
-    for (unsigned i = 0; i < 12; i++) CHECK(take(sub, &held[i], MIB, i));
+    for (unsigned i = 0; i < 12; i++) CHECK(large_take(sub, &held[i], MIB, i));
     usleep(200000);
     for (unsigned i = 0; i < 12; i++) thirl_free(&held[i]);
     for (unsigned i = 12; i < 30; i++) {
-        CHECK(take(sub, &held[0], MIB, i));
+        CHECK(large_take(sub, &held[0], MIB, i));
         thirl_free(&held[0]);
     }
     return thirl_close(&sub, SOON);
@@ -270,11 +240,11 @@ static int is_woken(void *argument) {
     (void)argument;
     int ready[2];
     char byte;
-    thirl *pub = open_as(THIRL_PUB, "?full=block&" POOL);
+    thirl *pub = large_open(ADDRESS, THIRL_PUB, "?full=block&" POOL);
     CHECK(pub != NULL && pipe(ready) == 0);
     pid_t other = room_fork(frees_late, ready);
     CHECK(read(ready[0], &byte, 1) == 1);
-    for (unsigned i = 0; i < 30; i++) CHECK(put(pub, MIB, i, SOON) == 0);
+    for (unsigned i = 0; i < 30; i++) CHECK(large_put(pub, MIB, i, SOON) == 0);
     CHECK(thirl_close(&pub, SOON) == 0);
     return room_reap(other);
 }
@@ -294,7 +264,7 @@ struct death {
 static int dies(void *argument) {
     struct death *death = argument;
     setenv("THIRL_WEAVE_AT", death->at, 1);
-    thirl *sub = open_as(THIRL_SUB, "");
+    thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
     CHECK(sub != NULL && write(death->ready[1], "", 1) == 1);
     thirl_msg *held[12];
     static unsigned char copy[1 << 20];
@@ -315,13 +285,13 @@ static int outlives(void *argument) {
     struct death death = {.at = argument};
     char byte;
     for (int waits = 0; waits < 2; waits++) {
-        thirl *pub = open_as(THIRL_PUB, waits ? "?full=block&" POOL : "?" POOL);
+        thirl *pub = large_open(ADDRESS, THIRL_PUB, waits ? "?full=block&" POOL : "?" POOL);
         CHECK(pub != NULL && pipe(death.ready) == 0);
         for (int round = 0; round < 2; round++) {
             pid_t other = room_fork(dies, &death);
             CHECK(read(death.ready[0], &byte, 1) == 1);
             for (uint64_t i = 0; i < 60; i++) {
-                CHECK(put(pub, MIB, i, SOON) == 0);
+                CHECK(large_put(pub, MIB, i, SOON) == 0);
                 if (!waits) usleep(2000);
             }
             CHECK(room_reap(other) == 128 + SIGKILL);
@@ -348,10 +318,10 @@ static void the_dead_hold_nothing(void **state) {
 static int feeds(void *argument) {
     struct death *death = argument;
     setenv("THIRL_WEAVE_AT", death->at, 1);
-    thirl *pub = open_as(THIRL_PUB, "?" POOL);
+    thirl *pub = large_open(ADDRESS, THIRL_PUB, "?" POOL);
     CHECK(pub != NULL);
     for (uint64_t i = 0;; i++) {
-        if (put(pub, MIB, i, SOON) != 0) return 2;
+        if (large_put(pub, MIB, i, SOON) != 0) return 2;
         usleep(1000);
     }
 }
@@ -359,14 +329,14 @@ static int feeds(void *argument) {
 static int mourns(void *argument) {
     struct death death = {.at = argument};
     for (int round = 0; round < 2; round++) {
-        thirl *sub = open_as(THIRL_SUB, "");
+        thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
         CHECK(sub != NULL);
         pid_t other = room_fork(feeds, &death);
         thirl_msg *held = NULL, *msg;
         uint64_t number = 0;
         int rc;
         while ((rc = thirl_take(sub, &msg, SOON)) == 0) {
-            CHECK(intact(thirl_msg_data(msg), MIB, thirl_msg_number(msg)));
+            CHECK(large_intact(thirl_msg_data(msg), MIB, thirl_msg_number(msg)));
             if (held == NULL) {
                 held = msg;
                 number = thirl_msg_number(msg);
@@ -376,7 +346,7 @@ static int mourns(void *argument) {
         }
         CHECK(rc == -THIRL_EPEERDIED);
         CHECK(room_reap(other) == 128 + SIGKILL);
-        CHECK(held != NULL && intact(thirl_msg_data(held), MIB, number)); /* it outlives its publisher */
+        CHECK(held != NULL && large_intact(thirl_msg_data(held), MIB, number)); /* it outlives its publisher */
         thirl_free(&held);
         CHECK(thirl_close(&sub, SOON) == 0);
     }
@@ -400,10 +370,10 @@ static int is_small(void *argument) {
     thirl *pub, *sub;
     thirl_msg *msg;
     for (int i = 0; i < 2; i++) { /* a small pool beside a large queue, and none */
-        CHECK((pub = open_as(THIRL_PUB, i == 0 ? "?full=block&pool=64K" : "?full=block&pool=1")) != NULL);
-        CHECK((sub = open_as(THIRL_SUB, "")) != NULL);
+        CHECK((pub = large_open(ADDRESS, THIRL_PUB, i == 0 ? "?full=block&pool=64K" : "?full=block&pool=1")) != NULL);
+        CHECK((sub = large_open(ADDRESS, THIRL_SUB, "")) != NULL);
         for (size_t size = 64; size <= MIB; size *= 4)
-            CHECK(put(pub, size, 3, SOON) == 0 && free_after(take(sub, &msg, size, 3), &msg));
+            CHECK(large_put(pub, size, 3, SOON) == 0 && free_after(large_take(sub, &msg, size, 3), &msg));
         CHECK(thirl_close(&pub, SOON) == 0 && thirl_close(&sub, SOON) == 0);
     }
     return 0;

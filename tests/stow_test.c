@@ -20,36 +20,12 @@
 
 #include "include/thirl/thirl.h"
 #include "mem/pool.h"
+#include "tests/large.h"
 #include "tests/member.h"
 
-#define SOON thirl_in_ms(20000)
+#define SOON LARGE_SOON
 #define MIB ((size_t)1 << 20)
 #define ADDRESS "shm://pool?pool=16M"
-
-static void fill(unsigned char *data, size_t size, uint64_t seed) {
-    for (size_t i = 0; i + 8 <= size; i += 4088) {
-        memcpy(data + i, &(uint64_t){seed * 1000003 + i}, 8);
-    }
-}
-
-static bool intact(const unsigned char *data, size_t size, uint64_t seed) {
-    for (size_t i = 0; i + 8 <= size; i += 4088) {
-        if (memcmp(data + i, &(uint64_t){seed * 1000003 + i}, 8) != 0) return false;
-    }
-    return true;
-}
-
-static int put(thirl *end, size_t size, uint64_t seed, thirl_time until) {
-    thirl_msg *msg;
-    int rc = thirl_loan(end, &msg, size, until);
-    if (rc != 0) return rc;
-    fill(thirl_msg_data(msg), size, seed);
-    return thirl_put(end, &msg, until);
-}
-
-static bool take(thirl *end, thirl_msg **msg, size_t size, uint64_t seed) {
-    return thirl_take(end, msg, SOON) == 0 && thirl_msg_size(*msg) == size && intact(thirl_msg_data(*msg), size, seed);
-}
 
 /* ---- a receiver ---- */
 
@@ -58,23 +34,23 @@ static int echo(void *argument) {
     thirl *end;
     CHECK(thirl_open(&end, THIRL_PAIR, ADDRESS, NULL) == 0);
     thirl_msg *old, *msg;
-    CHECK(take(end, &old, MIB, 0)); /* held to the end */
+    CHECK(large_take(end, &old, MIB, 0)); /* held to the end */
     for (uint64_t i = 1; i <= 300; i += 3) {
         thirl_msg *three[3];
-        for (unsigned k = 0; k < 3; k++) CHECK(take(end, &three[k], MIB, i + k));
+        for (unsigned k = 0; k < 3; k++) CHECK(large_take(end, &three[k], MIB, i + k));
         for (unsigned k = 0; k < 3; k++) {
             unsigned which = (k + (unsigned)i) % 3;
-            CHECK(intact(thirl_msg_data(three[which]), MIB, i + which));
+            CHECK(large_intact(thirl_msg_data(three[which]), MIB, i + which));
             thirl_free(&three[which]);
         }
     }
-    CHECK(take(end, &msg, 4 * MIB, 7));
+    CHECK(large_take(end, &msg, 4 * MIB, 7));
     thirl_free(&msg);
-    CHECK(intact(thirl_msg_data(old), MIB, 0));
+    CHECK(large_intact(thirl_msg_data(old), MIB, 0));
     thirl_free(&old);
     static unsigned char copy[4 << 20];
     size_t size;
-    CHECK(thirl_recv(end, copy, sizeof copy, &size, SOON) == 0 && size == 4 * MIB && intact(copy, size, 8));
+    CHECK(thirl_recv(end, copy, sizeof copy, &size, SOON) == 0 && size == 4 * MIB && large_intact(copy, size, 8));
     CHECK(thirl_send(end, "", 0, SOON) == 0);
     return thirl_close(&end, SOON);
 }
@@ -84,11 +60,11 @@ static int hands_over(void *argument) {
     thirl *end;
     CHECK(thirl_open(&end, THIRL_PAIR, ADDRESS "&queue=64K", NULL) == 0);
     pid_t other = room_fork(echo, NULL);
-    for (uint64_t i = 0; i <= 300; i++) CHECK(put(end, MIB, i, SOON) == 0);
-    CHECK(put(end, 4 * MIB, 7, SOON) == 0);
+    for (uint64_t i = 0; i <= 300; i++) CHECK(large_put(end, MIB, i, SOON) == 0);
+    CHECK(large_put(end, 4 * MIB, 7, SOON) == 0);
     unsigned char *data = malloc(4 * MIB);
     CHECK(data != NULL);
-    fill(data, 4 * MIB, 8);
+    large_fill(data, 4 * MIB, 8);
     CHECK(thirl_send(end, data, 4 * MIB, SOON) == 0);
     free(data);
     size_t size;
@@ -111,7 +87,7 @@ static int hoards(void *argument) {
     thirl *end;
     CHECK(thirl_open(&end, THIRL_PAIR, ADDRESS, NULL) == 0);
     thirl_msg *held[16], *more;
-    for (unsigned i = 0; i < 12; i++) CHECK(take(end, &held[i], MIB, i));
+    for (unsigned i = 0; i < 12; i++) CHECK(large_take(end, &held[i], MIB, i));
     CHECK(thirl_take(end, &more, SOON) == -EBUSY);
     CHECK(strstr(thirl_why(), "holds 12 messages") != NULL && strstr(thirl_why(), "?pool=") != NULL);
     CHECK(thirl_send(end, "", 0, SOON) == 0);
@@ -119,7 +95,7 @@ static int hoards(void *argument) {
     usleep(300000);
     thirl_free(&held[5]);
     for (unsigned i = 12; i < 17; i++) {
-        CHECK(take(end, &more, MIB, i));
+        CHECK(large_take(end, &more, MIB, i));
         thirl_free(&more);
     }
     for (unsigned i = 0; i < 12; i++) thirl_free(&held[i]);
@@ -132,12 +108,12 @@ static int is_told(void *argument) {
     thirl *end;
     CHECK(thirl_open(&end, THIRL_PAIR, ADDRESS, NULL) == 0);
     pid_t other = room_fork(hoards, NULL);
-    for (unsigned i = 0; i < 16; i++) CHECK(put(end, MIB, i, SOON) == 0);
+    for (unsigned i = 0; i < 16; i++) CHECK(large_put(end, MIB, i, SOON) == 0);
     size_t size;
     CHECK(thirl_recv(end, NULL, 0, &size, SOON) == 0);
-    CHECK(put(end, MIB, 16, thirl_in_ms(50)) == -ETIMEDOUT);
+    CHECK(large_put(end, MIB, 16, thirl_in_ms(50)) == -ETIMEDOUT);
     CHECK(strstr(thirl_why(), "holds 12 messages, 12582912 bytes") != NULL && strstr(thirl_why(), "?pool=") != NULL);
-    CHECK(put(end, MIB, 16, SOON) == 0); /* woken by what is freed */
+    CHECK(large_put(end, MIB, 16, SOON) == 0); /* woken by what is freed */
     CHECK(thirl_send(end, "", 0, SOON) == 0);
     CHECK(thirl_close(&end, SOON) == 0);
     return room_reap(other);
@@ -156,7 +132,7 @@ static int dies(void *argument) {
     CHECK(thirl_open(&end, THIRL_PAIR, ADDRESS, NULL) == 0);
     for (unsigned i = 0; i < 12; i++) {
         thirl_msg *msg;
-        CHECK(take(end, &msg, MIB, i));
+        CHECK(large_take(end, &msg, MIB, i));
         if (i % 3 == 2) thirl_free(&msg);
     }
     (void)raise(SIGKILL);
@@ -170,7 +146,7 @@ static int outlives(void *argument) {
         pid_t other = room_fork(dies, argument);
         int rc = 0;
         uint64_t sent = 0;
-        while ((rc = put(end, MIB, sent, SOON)) == 0) sent++;
+        while ((rc = large_put(end, MIB, sent, SOON)) == 0) sent++;
         CHECK(rc == -THIRL_EPEERDIED);
         CHECK(room_reap(other) == 128 + SIGKILL);
         thirl_msg *none;
@@ -201,8 +177,8 @@ static int feeds(void *argument) {
     unsigned char *data = calloc(1, 2 * MIB);
     CHECK(data != NULL);
     for (uint64_t i = 0;; i += 2) {
-        fill(data, 2 * MIB, i + 1);
-        if (put(end, MIB, i, SOON) != 0 || thirl_send(end, data, 2 * MIB, SOON) != 0) return 2;
+        large_fill(data, 2 * MIB, i + 1);
+        if (large_put(end, MIB, i, SOON) != 0 || thirl_send(end, data, 2 * MIB, SOON) != 0) return 2;
     }
 }
 
@@ -214,7 +190,7 @@ static int mourns(void *argument) {
         thirl_msg *held = NULL, *msg;
         int rc;
         for (uint64_t i = 0; (rc = thirl_take(end, &msg, SOON)) == 0; i++) {
-            CHECK(intact(thirl_msg_data(msg), thirl_msg_size(msg), i));
+            CHECK(large_intact(thirl_msg_data(msg), thirl_msg_size(msg), i));
             if (held == NULL) {
                 held = msg;
             } else {
@@ -223,7 +199,7 @@ static int mourns(void *argument) {
         }
         CHECK(rc == -THIRL_EPEERDIED);
         CHECK(room_reap(other) == 128 + SIGKILL);
-        CHECK(held == NULL || intact(thirl_msg_data(held), MIB, 0)); /* it outlives its sender */
+        CHECK(held == NULL || large_intact(thirl_msg_data(held), MIB, 0)); /* it outlives its sender */
         thirl_free(&held);
     }
     return thirl_close(&end, SOON);
@@ -246,7 +222,7 @@ static int holds_all(void *argument) {
     unsigned count = 0;
     size_t size;
     while (thirl_take(end, &held[count], SOON) == 0 && thirl_msg_size(held[count]) != 0) {
-        CHECK(count < 15 && intact(thirl_msg_data(held[count]), thirl_msg_size(held[count]), count));
+        CHECK(count < 15 && large_intact(thirl_msg_data(held[count]), thirl_msg_size(held[count]), count));
         count++;
     }
     thirl_free(&held[count]);
@@ -254,10 +230,10 @@ static int holds_all(void *argument) {
     CHECK(thirl_recv(end, NULL, 0, &size, SOON) == 0);
     usleep(100000);
     for (unsigned i = 0; i < count; i++) {
-        CHECK(intact(thirl_msg_data(held[i]), thirl_msg_size(held[i]), i));
+        CHECK(large_intact(thirl_msg_data(held[i]), thirl_msg_size(held[i]), i));
         thirl_free(&held[i]);
     }
-    CHECK(take(end, &held[0], MIB, 77));
+    CHECK(large_take(end, &held[0], MIB, 77));
     thirl_free(&held[0]);
     return thirl_close(&end, SOON);
 }
@@ -274,14 +250,14 @@ static int goes_on(void *argument) {
     unsigned sent = 0;
     size_t size;
     int rc;
-    while ((rc = put(end, MIB, sent, sent == 0 ? SOON : THIRL_NOW)) == 0) sent++;
+    while ((rc = large_put(end, MIB, sent, sent == 0 ? SOON : THIRL_NOW)) == 0) sent++;
     CHECK(rc == -EAGAIN && sent >= 3 && sent <= 5);
     CHECK(thirl_send(end, "", 0, SOON) == 0);
     CHECK(thirl_recv(end, NULL, 0, &size, SOON) == 0);
-    CHECK(put(end, MIB, 77, thirl_in_ms(20)) == -ETIMEDOUT);
+    CHECK(large_put(end, MIB, 77, thirl_in_ms(20)) == -ETIMEDOUT);
     CHECK(strstr(thirl_why(), "file system") != NULL && strstr(thirl_why(), "holds ") != NULL);
     CHECK(thirl_send(end, "", 0, SOON) == 0);
-    CHECK(put(end, MIB, 77, SOON) == 0); /* what it frees is used again */
+    CHECK(large_put(end, MIB, 77, SOON) == 0); /* what it frees is used again */
     CHECK(thirl_close(&end, SOON) == 0);
     CHECK(room_reap(other) == 0);
 
@@ -296,14 +272,14 @@ static int goes_on(void *argument) {
         if (fwrite(block, 1, sizeof block, ballast) == 0) break;
     }
     (void)fclose(ballast);
-    CHECK(put(end, MIB, 0, SOON) == -ENOSPC && strstr(thirl_why(), "THIRL_DIR") != NULL);
-    CHECK(put(end, 20000, 1, SOON) == 0); /* in the lane */
+    CHECK(large_put(end, MIB, 0, SOON) == -ENOSPC && strstr(thirl_why(), "THIRL_DIR") != NULL);
+    CHECK(large_put(end, 20000, 1, SOON) == 0); /* in the lane */
     thirl_msg *msg;
-    CHECK(take(other_end, &msg, 20000, 1));
+    CHECK(large_take(other_end, &msg, 20000, 1));
     thirl_free(&msg);
     CHECK(unlink(path) == 0);
-    CHECK(put(end, MIB, 2, SOON) == 0);
-    CHECK(take(other_end, &msg, MIB, 2));
+    CHECK(large_put(end, MIB, 2, SOON) == 0);
+    CHECK(large_take(other_end, &msg, MIB, 2));
     thirl_free(&msg);
     return 0;
 }
@@ -332,17 +308,17 @@ static int counts_chunks(void *argument) {
         CHECK(thirl_put(end, &msg, SOON) == 0);
         CHECK(thirl_take(other, &held[i], SOON) == 0 && thirl_msg_size(held[i]) == 100);
     }
-    CHECK(put(end, MIB, 9, SOON) == 0);
+    CHECK(large_put(end, MIB, 9, SOON) == 0);
     CHECK(thirl_take(other, &held[3], SOON) == -EBUSY);
     CHECK(strstr(thirl_why(), "holds 3 messages, 12582912 bytes") != NULL);
-    CHECK(put(end, 4 * MIB, 0, THIRL_NOW) == -EAGAIN);
+    CHECK(large_put(end, 4 * MIB, 0, THIRL_NOW) == -EAGAIN);
     CHECK(thirl_send(end, "small", 5, THIRL_NOW) == 0); /* has room all the same */
     static char block[1000];
     int rc;
     while ((rc = thirl_send(end, block, sizeof block, THIRL_NOW)) == 0) {}
     CHECK(rc == -EAGAIN && strstr(thirl_why(), "queue") != NULL); /* and now it is this that is wanting */
     thirl_free(&held[1]);
-    CHECK(take(other, &msg, MIB, 9));
+    CHECK(large_take(other, &msg, MIB, 9));
     thirl_free(&msg);
     size_t size;
     CHECK(thirl_recv(other, block, sizeof block, &size, SOON) == 0 && size == 5);
@@ -372,8 +348,8 @@ static int is_listed(void *argument) {
     thirl_msg *held[2];
     CHECK(thirl_open(&end, THIRL_PAIR, ADDRESS, NULL) == 0);
     CHECK(thirl_open(&other, THIRL_PAIR, ADDRESS, NULL) == 0);
-    CHECK(put(end, MIB, 0, SOON) == 0 && put(end, 2 * MIB, 1, SOON) == 0);
-    CHECK(take(other, &held[0], MIB, 0) && take(other, &held[1], 2 * MIB, 1));
+    CHECK(large_put(end, MIB, 0, SOON) == 0 && large_put(end, 2 * MIB, 1, SOON) == 0);
+    CHECK(large_take(other, &held[0], MIB, 0) && large_take(other, &held[1], 2 * MIB, 1));
     struct thirl_seen sum = {0};
     CHECK(thirl_list(see, &sum) == 0);
     CHECK(sum.pool == 16 * MIB && sum.pool_bytes == 3 * MIB && sum.held == 2 && sum.held_bytes == 3 * MIB);
@@ -405,7 +381,7 @@ static int is_small(void *argument) {
         const char *address = i == 0 ? "shm://small?pool=64K" : "shm://none?pool=1";
         CHECK(thirl_open(&end, THIRL_PAIR, address, NULL) == 0 && thirl_open(&other, THIRL_PAIR, address, NULL) == 0);
         for (size_t size = 64; size <= MIB; size *= 4)
-            CHECK(put(end, size, i, SOON) == 0 && free_after(take(other, &msg, size, i), &msg));
+            CHECK(large_put(end, size, i, SOON) == 0 && free_after(large_take(other, &msg, size, i), &msg));
         CHECK(thirl_close(&end, SOON) == 0 && thirl_close(&other, SOON) == 0);
     }
     return 0;
