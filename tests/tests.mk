@@ -32,7 +32,7 @@ TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(if $(EXTRA),$(FUZZERS))
 
-.PHONY: tests check arrows models soak flood peers chaos histories wake tide fails strange strange-rooms coverage conform-all fuzz fuzzers
+.PHONY: tests check arrows models soak flood peers chaos histories wake tide fails strange strange-rooms coverage conform-all fuzz fuzzers corpora
 
 # ---- how they are made ----------------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ tide: tests
 # is passed over: remove it to begin anew. Most of it waits, so eight run side by side.
 fails: tests
 	@printf '%s\n' $(or $(FAILS:%='%'),pair writer reader push pull pub sub call serve notify watch) | sed '/ /!s/^/* /' | \
-		FAULT_ONE_IN=1 FAULT_DONE='$(CURDIR)/$(B)/fails.done' CONFORM_SECONDS=86400 xargs -P 8 -I{} $(B)/tests/fault/fault_test '{}'
+		FAULT_ONE_IN=$(or $(ONE_IN),1) FAULT_DONE='$(CURDIR)/$(B)/fails.done' CONFORM_SECONDS=86400 xargs -P 8 -I{} $(B)/tests/fault/fault_test '{}'
 	@wc -l <'$(B)/fails.done' | sed 's/$$/ scenes are done/'
 
 # Rooms that are not like ours: 32 bits, another C library, another processor, limits, clocks, namespaces; STRANGE='bits limits' for some. What this
@@ -126,13 +126,20 @@ strange: strange-rooms
 	@TIMEOUT=1800 JOBS=2 $(TEST_ENVIRONMENT) sh tests/run.sh $(or $(STRANGE:%=tests/strange/%.sh), \
 		$(filter-out %/build.sh %/pair.sh,$(wildcard tests/strange/*.sh)))
 
-# Which branches the tests take, in build/coverage: a table, the poorest room first. Takes long; MORE=1 counts on from the last time.
+# Which branches the tests and a part of the campaigns take, in build/coverage: a table, the poorest room first. Without optimization, and nothing inlined: so
+# that a branch there is one in the source. Takes long; MORE=1 counts on from the last time.
 COVERED := build/coverage
+COVER = $(MAKE) B=$(COVERED) BRIEF=1 SPEED=-O0 CFLAGS_ADD='--coverage -fprofile-update=atomic -Dalways_inline=' \
+	LDFLAGS_ADD='--coverage -Wl,--wrap=_exit $(CURDIR)/$(COVERED)/exit.o'
 coverage:
 	@mkdir -p $(COVERED)
-	@$(if $(MORE),,find $(COVERED) -name '*.gcda' -delete)
+	@$(if $(MORE),,find $(COVERED) -name '*.gcda' -delete; rm -f $(COVERED)/fails.done)
 	$(CC) -O1 -c -o $(COVERED)/exit.o tests/coverage.c
-	-$(MAKE) B=$(COVERED) BRIEF=1 CFLAGS_ADD='--coverage -fprofile-update=atomic' LDFLAGS_ADD='--coverage -Wl,--wrap=_exit $(CURDIR)/$(COVERED)/exit.o' check
+	-$(COVER) check
+	-$(COVER) fails ONE_IN=3
+	-$(COVER) chaos SECONDS=1
+	-$(COVER) conform-all
+	-$(COVER) corpora
 	@sh tests/coverage.sh $(COVERED)
 
 # The whole conformance suite under each wrapper, but wrap_test, which puts them on itself; `check` has a part of it.
@@ -158,3 +165,7 @@ fuzz:
 	@SECONDS='$(SECONDS)' MAKE='$(MAKE)' sh tests/fuzz/fuzz.sh $(TARGET)
 
 fuzzers: $(FUZZERS)
+
+# What has been found stays: each parser with its corpus, and what the dice make of it.
+corpora: fuzzers
+	@$(TEST_ENVIRONMENT) sh tests/run.sh $(FUZZERS)
