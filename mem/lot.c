@@ -294,7 +294,7 @@ void lot_sweep(void) {
     DIR *list = open_all();
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
         size_t base = strcspn(entry->d_name, "+");
-        if (base < LOT_NAME_MAX && entry->d_name[base] == '+' && is_left_over(dirfd(list), entry->d_name, base)) {
+        if (entry->d_name[base] == '+' && is_left_over(dirfd(list), entry->d_name, base)) {
             weave("lot.sweep.before");
             (void)unlinkat(dirfd(list), entry->d_name, 0);
         }
