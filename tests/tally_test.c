@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table of events: how large it gets, what is none, and counts that have an end.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "mem/tally.h"
+#include "tests/member.h"
+
+#define LEAST 64 /* words of the smallest */
+
+static int open_of(struct tally *tally, uint64_t bytes) {
+    return tally_open(tally, room_dir, bytes, 0600, "shm://x");
+}
+
+static bool said(const char *text) {
+    return strstr(thirl_why(), text) != NULL;
+}
+
+static void is_as_large_as_was_asked_for(void **state) {
+    static const struct { uint64_t bytes; uint32_t slots; } each[] = {
+        {0, LEAST}, {LEAST * 8, LEAST}, {LEAST * 8 + 1, 2 * LEAST}, {UINT64_MAX, 1 << 20}};
+    struct tally tally;
+    (void)state;
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+        assert_int_equal(open_of(&tally, each[i].bytes), 0);
+        assert_int_equal(tally.slots, each[i].slots);
+        tally_close(&tally);
+        tally_close(&tally);
+        assert_int_equal(open_of(&tally, 0), 0); /* as it is */
+        assert_int_equal(tally.slots, each[i].slots);
+        tally_close(&tally);
+        assert_int_equal(unlinkat(room_dir, "tally", 0), 0);
+    }
+}
+
+static void what_is_no_table_is_refused(void **state) {
+    struct tally tally;
+    (void)state;
+    unsigned before = room_descriptors();
+    const struct { uint32_t slots, version; size_t size; int answer; } each[] = {
+        {LEAST / 2, TALLY_VERSION, 4096, -THIRL_EFORMAT},
+        {1 << 21, TALLY_VERSION, 4096, -THIRL_EFORMAT},
+        {LEAST + 1, TALLY_VERSION, 4096, -THIRL_EFORMAT},
+        {LEAST, TALLY_VERSION, sizeof(struct tally_head) + LEAST * 8 - 1, -THIRL_EFORMAT},
+        {LEAST, TALLY_VERSION + 1, 4096, -THIRL_EVERSION},
+    };
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+        assert_int_equal(open_of(&tally, 0), 0);
+        tally.head->slots = each[i].slots;
+        tally.head->version = each[i].version;
+        tally_close(&tally);
+        int fd = openat(room_dir, "tally", O_RDWR | O_CLOEXEC);
+        assert_int_equal(ftruncate(fd, (off_t)each[i].size), 0);
+        assert_int_equal(close(fd), 0);
+        assert_int_equal(open_of(&tally, 0), each[i].answer);
+        assert_null(tally.head);
+        assert_int_equal(unlinkat(room_dir, "tally", 0), 0);
+    }
+    assert_int_equal(mkfifoat(room_dir, "tally", 0600), 0);
+    assert_int_equal(open_of(&tally, 0), -THIRL_EFORMAT);
+    assert_int_equal(unlinkat(room_dir, "tally", 0), 0);
+    assert_int_equal(mkdirat(room_dir, "tally", 0700), 0);
+    assert_int_equal(open_of(&tally, 0), -EISDIR);
+    assert_true(said("shm://x: the table of events cannot be opened"));
+    assert_int_equal(room_descriptors(), before);
+}
+
+static void what_was_told_too_often_is_told_twice(void **state) {
+    struct tally tally;
+    uint32_t event, count;
+    (void)state;
+    assert_int_equal(open_of(&tally, 0), 0);
+    assert_int_equal(tally_add(&tally, 7), 0);
+    assert_true(tally_see(&tally, &event, &count));
+    uint64_t *word = &tally.word[tally.at];
+    *word |= UINT32_MAX;
+    assert_int_equal(tally_add(&tally, 7), 0);
+    assert_int_equal(tally_add(&tally, 7), 0);
+    uint64_t sum = 0;
+    while (tally_see(&tally, &event, &count)) {
+        assert_int_equal(event, 7);
+        tally_take(&tally, &count);
+        sum += count;
+    }
+    assert_true(sum == UINT64_C(2) + UINT32_MAX);
+    for (uint32_t i = 0; i < LEAST; i++) assert_int_equal(tally_add(&tally, i), 0);
+    assert_int_equal(tally_add(&tally, LEAST), -EAGAIN);
+    assert_int_equal(tally_add(&tally, 7), 0);
+    assert_false(tally_has_room(&tally));
+    tally_close(&tally);
+}
+
+static int do_a_process_may_make_no_larger_file(void *nothing) {
+    struct rlimit usual, limit;
+    struct tally tally;
+    (void)nothing;
+    CHECK(getrlimit(RLIMIT_FSIZE, &usual) == 0);
+    limit = (struct rlimit){LEAST * 8, usual.rlim_max};
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK(open_of(&tally, 0) == -EFBIG && tally.head == NULL && said("ulimit -f"));
+    CHECK(faccessat(room_dir, "tally", F_OK, 0) != 0);
+    CHECK(setrlimit(RLIMIT_FSIZE, &usual) == 0);
+    CHECK(open_of(&tally, 0) == 0);
+    tally_close(&tally);
+    return 0;
+}
+IN_A_CHILD(a_process_may_make_no_larger_file)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(is_as_large_as_was_asked_for, member_clear),
+        cmocka_unit_test_setup(what_is_no_table_is_refused, member_clear),
+        cmocka_unit_test_setup(what_was_told_too_often_is_told_twice, member_clear),
+        cmocka_unit_test_setup(a_process_may_make_no_larger_file, member_clear),
+    };
+    return cmocka_run_group_tests(tests, member_begin, room_end);
+}
