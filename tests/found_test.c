@@ -12,7 +12,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -22,6 +24,7 @@
 #include "mem/sweep.h"
 #include "tests/member.h"
 #include "tests/point.h"
+#include "tests/refuse.h"
 
 #define NOBODY 65534
 #define ENTRIES 4 /* of a channel with one end: card, roll, tx, rx */
@@ -141,12 +144,74 @@ static int do_a_directory_without_a_roll_gets_one(void *nothing) {
 }
 IN_A_CHILD(a_directory_without_a_roll_gets_one)
 
+/* ---- a kernel that says no ---- */
+
+#define IN_A_CHILD_THAT_IS_REFUSED(name)                                                                               \
+    static void name(void **state) {                                                                                   \
+        (void)state;                                                                                                   \
+        int rc = room_run(do_##name, NULL);                                                                            \
+        if (rc == REFUSE_SKIP) skip();                                                                                 \
+        assert_int_equal(rc, 0);                                                                                       \
+    }
+
+/* Its directory is there when it is to get its name, and then it is not: that is to be tried again, and leaves nothing. */
+static int do_who_comes_and_goes_is_no_error(void *nothing) {
+    (void)nothing;
+    CHECK(node_join() == 0);
+    int rc = refuse(SYS_renameat, EEXIST);
+    if (rc != 0) return rc;
+    CHECK(found_channel("chan/x", 0600, "shm://x") == 0);
+    CHECK(room_entries("chan") == 0);
+    return 0;
+}
+IN_A_CHILD_THAT_IS_REFUSED(who_comes_and_goes_is_no_error)
+
+/* Somebody took what was not finished for a dead one's: likewise. */
+static int do_what_was_swept_is_made_again(void *nothing) {
+    (void)nothing;
+    CHECK(node_join() == 0);
+    int rc = refuse(SYS_renameat, ENOENT);
+    if (rc != 0) return rc;
+    CHECK(found_channel("chan/x", 0600, "shm://x") == 0);
+    CHECK(room_entries("chan") == 0);
+    return 0;
+}
+IN_A_CHILD_THAT_IS_REFUSED(what_was_swept_is_made_again)
+
+static int do_what_gets_no_name_is_told(void *nothing) {
+    (void)nothing;
+    CHECK(node_join() == 0);
+    int rc = refuse(SYS_renameat, EROFS);
+    if (rc != 0) return rc;
+    CHECK(found_channel("chan/x", 0600, "shm://x") == -EROFS);
+    CHECK(strstr(thirl_why(), "the channel shm://x cannot be made") != NULL);
+    CHECK(room_entries("chan") == 0);
+    return 0;
+}
+IN_A_CHILD_THAT_IS_REFUSED(what_gets_no_name_is_told)
+
+/* A roll is not lent to those who may not enter. */
+static int do_what_gets_no_mode_is_not_lent(void *nothing) {
+    (void)nothing;
+    CHECK(node_join() == 0 && mkdirat(room_dir, "chan/x", 0700) == 0 && mkdirat(room_dir, "chan/x/foreign", 0700) == 0);
+    int rc = refuse(SYS_fchmodat, EPERM);
+    if (rc != 0) return rc;
+    CHECK(found_channel("chan/x", 0600, "shm://x") == 0);
+    CHECK(room_entries("chan") == 1 && room_entries("chan/x") == 1);
+    return 0;
+}
+IN_A_CHILD_THAT_IS_REFUSED(what_gets_no_mode_is_not_lent)
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(the_umask_is_nothing, member_clear),
         cmocka_unit_test_setup(a_dead_maker_is_in_nobodys_way, member_clear),
         cmocka_unit_test_setup(who_was_faster_has_made_it, member_clear),
         cmocka_unit_test_setup(a_directory_without_a_roll_gets_one, member_clear),
+        cmocka_unit_test_setup(who_comes_and_goes_is_no_error, member_clear),
+        cmocka_unit_test_setup(what_was_swept_is_made_again, member_clear),
+        cmocka_unit_test_setup(what_gets_no_name_is_told, member_clear),
+        cmocka_unit_test_setup(what_gets_no_mode_is_not_lent, member_clear),
     };
     return cmocka_run_group_tests(tests, member_begin, room_end);
 }

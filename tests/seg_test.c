@@ -168,6 +168,38 @@ static int grow_beyond_limit(void *nothing) {
     return unlinkat(room_dir, "fits", 0) == 0 ? 0 : 6;
 }
 
+/* What lies behind the ring is no reason to make nothing: there is as much of it as may be. */
+static int grow_pool_up_to_limit(void *nothing) {
+    struct seg own, other;
+    struct rlimit usual, limit;
+    (void)nothing;
+    if (getrlimit(RLIMIT_FSIZE, &usual) != 0) return 1;
+    limit = (struct rlimit){8 * page, usual.rlim_max};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 2;
+    if (seg_make_pooled(&own, room_dir, "some", page, page, 16 * page, 0600, "a segment") != 0) return 3;
+    if (own.pool == 0 || own.pool % (2 * page) != 0 || own.pool > 6 * page) return 4;
+    if (seg_map(&other, room_dir, "some", page, "a segment") != -THIRL_EFORMAT) return 5; /* it wants none with a pool */
+    if (seg_map_pooled(&other, room_dir, "some", page, "a segment") != 0 || other.pool != own.pool) return 6;
+    seg_unmap(&other);
+    seg_unmap(&own);
+    limit.rlim_cur = 2 * page;
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 7;
+    if (seg_make_pooled(&own, room_dir, "none", page, page, 16 * page, 0600, "a segment") != 0 || own.pool != 0) return 8;
+    seg_unmap(&own);
+    if (setrlimit(RLIMIT_FSIZE, &usual) != 0) return 9;
+    return unlinkat(room_dir, "some", 0) == 0 && unlinkat(room_dir, "none", 0) == 0 ? 0 : 10;
+}
+
+static void a_pool_is_as_large_as_may_be(void **state) {
+    struct seg own;
+    (void)state;
+    assert_int_equal(room_run(grow_pool_up_to_limit, NULL), 0);
+    int rc = seg_make_pooled(&own, room_dir, "a", page, page, UINT64_MAX, 0600, "a segment");
+    assert_true(rc == -ENOMEM || rc == -EFBIG); /* there is no such address space, or no such file */
+    assert_null(own.base);
+    assert_int_equal(faccessat(room_dir, "a", F_OK, 0), -1);
+}
+
 static void respects_the_limit_of_file_sizes(void **state) {
     (void)state;
     assert_int_equal(room_run(grow_beyond_limit, NULL), 0);
@@ -238,6 +270,9 @@ static void refuses_what_is_no_segment(void **state) {
     assert_true(seg_map(&seg, room_dir, "a", page, "a segment") < 0);
     assert_null(seg.base);
     remove_file("a");
+    make_file("a", (off_t)(2 * page) + ((off_t)1 << 62)); /* likewise, with a pool that none has */
+    assert_int_equal(seg_map_pooled(&seg, room_dir, "a", page, "a segment"), -THIRL_EFORMAT);
+    remove_file("a");
     assert_int_equal(mkdirat(room_dir, "a", 0700), 0);
     assert_int_equal(seg_map(&seg, room_dir, "a", page, "a segment"), -THIRL_EFORMAT);
     assert_int_equal(unlinkat(room_dir, "a", AT_REMOVEDIR), 0);
@@ -301,6 +336,7 @@ int main(void) {
         cmocka_unit_test(gives_everything_back),
         cmocka_unit_test(mode_is_what_was_asked_for),
         cmocka_unit_test(is_not_inherited_nor_written_by_others),
+        cmocka_unit_test(a_pool_is_as_large_as_may_be),
         cmocka_unit_test(respects_the_limit_of_file_sizes),
         cmocka_unit_test(takes_its_space_at_once),
         cmocka_unit_test(refuses_what_is_no_segment),
