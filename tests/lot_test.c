@@ -91,9 +91,12 @@ static int settle(void) {
 /* ---- names ---- */
 
 static void names_become_files_and_names_again(void **state) {
-    static const struct { const char *name, *file; } each[] = {
-        {"plant", "plant"},      {"shm://plant", "plant"}, {"plant/area", "plant%2Farea"}, {".x.y", "%2Ex.y"},
-        {"a b\x7f", "a%20b%7F"}, {"50%?", "50%25%3F"},     {"a+b", "a%2Bb"},               {"\xc3\xa4", "%C3%A4"},
+    static const struct {
+        const char *name, *file;
+    } each[] = {
+        {"plant", "plant"}, {"shm://plant", "plant"}, {"plant/area", "plant%2Farea"},
+        {".x.y", "%2Ex.y"}, {"a b\x7f", "a%20b%7F"},  {"50%?", "50%25%3F"},
+        {"a+b", "a%2Bb"},   {"\xc3\xa4", "%C3%A4"},
     };
     char file[LOT_NAME_MAX], shown[LOT_SHOWN_MAX];
     (void)state;
@@ -265,7 +268,10 @@ static int do_other_layouts_are_told(void *nothing) {
 IN_A_CHILD(other_layouts_are_told)
 
 static void options_say_how_large_they_are(void **state) {
-    struct { size_t size; int one, two; } own = {sizeof own, 1, 2}, given = {sizeof given, 5, 6};
+    struct {
+        size_t size;
+        int one, two;
+    } own = {sizeof own, 1, 2}, given = {sizeof given, 5, 6};
     (void)state;
     assert_int_equal(lot_options(&own, sizeof own, NULL, "call"), 0);
     assert_int_equal(own.one, 1);

@@ -63,9 +63,15 @@ static void a_name_may_be_as_long_as_a_directory(void **state) {
 }
 
 static void only_files_of_ends_are_taken_apart(void **state) {
-    static const char *const none[] = {"card",          "0123456789abcdef",     "0123456789abcdef.",
-                                       "12.3.tx",       "0123456789abcdef.3",   "0123456789abcdef.3x.tx",
-                                       "0123456789abcdeg.3.tx", "0000000000000000.3.tx", "0123456789abcdef..tx"};
+    static const char *const none[] = {"card",
+                                       "0123456789abcdef",
+                                       "0123456789abcdef.",
+                                       "12.3.tx",
+                                       "0123456789abcdef.3",
+                                       "0123456789abcdef.3x.tx",
+                                       "0123456789abcdeg.3.tx",
+                                       "0000000000000000.3.tx",
+                                       "0123456789abcdef..tx"};
     struct roll_end end;
     const char *kind;
     char file[ROLL_FILE_MAX];

@@ -113,15 +113,14 @@ static void sizes_that_do_not_fit_are_told(void **state) {
     (void)state;
     struct shelf_head *head = shelf.head, right = *head;
     struct shelf copy;
-    const struct { uint64_t size, bytes, buckets; uint32_t seats; } wrong[] = {
-        {BYTES, BYTES + 1, BUCKETS, SEATS},
-        {UINT64_MAX, ARENA_MOST + 64, BUCKETS, SEATS},
-        {BYTES, BYTES, SIEVE_GHOST_WAYS / 2, SEATS},
-        {BYTES, BYTES, 2 * BYTES, SEATS},
-        {BYTES, BYTES, BUCKETS + 1, SEATS},
-        {BYTES, BYTES, BUCKETS, 0},
-        {BYTES, BYTES, BUCKETS, UINT32_MAX},
-        {BYTES, BYTES, BUCKETS, BYTES / sizeof(struct pin_seat)},
+    const struct {
+        uint64_t size, bytes, buckets;
+        uint32_t seats;
+    } wrong[] = {
+        {BYTES, BYTES + 1, BUCKETS, SEATS},          {UINT64_MAX, ARENA_MOST + 64, BUCKETS, SEATS},
+        {BYTES, BYTES, SIEVE_GHOST_WAYS / 2, SEATS}, {BYTES, BYTES, 2 * BYTES, SEATS},
+        {BYTES, BYTES, BUCKETS + 1, SEATS},          {BYTES, BYTES, BUCKETS, 0},
+        {BYTES, BYTES, BUCKETS, UINT32_MAX},         {BYTES, BYTES, BUCKETS, BYTES / sizeof(struct pin_seat)},
         {BYTES, BYTES, BUCKETS, SEATS + 1}, /* its blocks would begin elsewhere */
         {sizeof *head - 1, BYTES, BUCKETS, SEATS},
     };
@@ -150,7 +149,9 @@ static void each_word_that_lies_is_found(void **state) {
     uint64_t empty = 0;
     while (shelf.bucket[empty].first != 0) empty++;
     assert_true(queue->items == KEYS && queue->newest != at && queue->oldest != at);
-    const struct { uint64_t *word, value; } lies[] = {
+    const struct {
+        uint64_t *word, value;
+    } lies[] = {
         {&queue->newest, 8},
         {&queue->newest, shelf.end},
         {&queue->newest, at},
@@ -401,18 +402,12 @@ static void who_is_to_go_is_not_known(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup(name, clear)
     const struct CMUnitTest tests[] = {
-        T(sizes_that_do_not_fit_are_told),
-        T(each_word_that_lies_is_found),
-        T(what_is_not_counted_is_found),
-        T(what_is_gone_and_still_found_is_told),
-        T(who_goes_in_a_circle_is_told),
-        T(what_lies_about_its_size_is_not_found),
-        T(who_is_always_too_late_gives_up),
-        T(what_has_not_expired_stays),
-        T(what_has_expired_goes_first),
-        T(nothing_is_put_into_what_is_torn),
-        T(no_item_enters_a_queue_that_lies),
-        T(what_cannot_be_freed_is_told),
+        T(sizes_that_do_not_fit_are_told),   T(each_word_that_lies_is_found),
+        T(what_is_not_counted_is_found),     T(what_is_gone_and_still_found_is_told),
+        T(who_goes_in_a_circle_is_told),     T(what_lies_about_its_size_is_not_found),
+        T(who_is_always_too_late_gives_up),  T(what_has_not_expired_stays),
+        T(what_has_expired_goes_first),      T(nothing_is_put_into_what_is_torn),
+        T(no_item_enters_a_queue_that_lies), T(what_cannot_be_freed_is_told),
         T(who_is_to_go_is_not_known),
     };
     return cmocka_run_group_tests(tests, begin, room_end);

@@ -30,8 +30,10 @@ static bool said(const char *text) {
 }
 
 static void is_as_large_as_was_asked_for(void **state) {
-    static const struct { uint64_t bytes; uint32_t slots; } each[] = {
-        {0, LEAST}, {LEAST * 8, LEAST}, {LEAST * 8 + 1, 2 * LEAST}, {UINT64_MAX, 1 << 20}};
+    static const struct {
+        uint64_t bytes;
+        uint32_t slots;
+    } each[] = {{0, LEAST}, {LEAST * 8, LEAST}, {LEAST * 8 + 1, 2 * LEAST}, {UINT64_MAX, 1 << 20}};
     struct tally tally;
     (void)state;
     for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
@@ -50,7 +52,11 @@ static void what_is_no_table_is_refused(void **state) {
     struct tally tally;
     (void)state;
     unsigned before = room_descriptors();
-    const struct { uint32_t slots, version; size_t size; int answer; } each[] = {
+    const struct {
+        uint32_t slots, version;
+        size_t size;
+        int answer;
+    } each[] = {
         {LEAST / 2, TALLY_VERSION, 4096, -THIRL_EFORMAT},
         {1 << 21, TALLY_VERSION, 4096, -THIRL_EFORMAT},
         {LEAST + 1, TALLY_VERSION, 4096, -THIRL_EFORMAT},

@@ -216,7 +216,9 @@ static void each_word_that_lies_is_found(void **state) {
     struct arena *arena = t.view.arena;
     struct arena_block *first = block_of(t.at[0]), *free = block_of(t.at[1]), *other = block_of(t.at[3]);
     unsigned list = (unsigned)(list_head(&t) - arena->list);
-    const struct { uint64_t *word, value; } lies[] = {
+    const struct {
+        uint64_t *word, value;
+    } lies[] = {
         {&arena->top, BYTES + 64},
         {&arena->top, t.at[5]},
         {&arena->top, t.at[5] + 32},

@@ -392,7 +392,12 @@ static uint32_t next_descriptor(void) {
 
 /* Each step of making it is refused once: in a child of its own, for it is refused for ever. */
 static int do_refused(void *which) {
-    const struct { long call; int error; unsigned argument; uint32_t mask, value; } step[] = {
+    const struct {
+        long call;
+        int error;
+        unsigned argument;
+        uint32_t mask, value;
+    } step[] = {
         {SYS_mkdirat, EROFS, 0, 0, 0},
         {SYS_openat, EMFILE, 2, O_DIRECTORY | O_NOFOLLOW, O_DIRECTORY},
         {SYS_mkdirat, ENOSPC, 0, UINT32_MAX, 0}, /* of what lies in it: by its descriptor */
@@ -409,8 +414,8 @@ static int do_refused(void *which) {
     JOINED;
     uint32_t next = next_descriptor();
     bool lies_in_it = step[i].call == SYS_mkdirat && step[i].mask != 0;
-    CHECK_REFUSED(refuse_where(step[i].call, step[i].error, step[i].argument, step[i].mask,
-                               lies_in_it ? next : step[i].value));
+    CHECK_REFUSED(
+        refuse_where(step[i].call, step[i].error, step[i].argument, step[i].mask, lies_in_it ? next : step[i].value));
     int rc = make(&wish, 7);
     CHECK(rc == (step[i].call == SYS_mmap ? -ENOMEM : -step[i].error));
     CHECK(said("shm://cam*: what it wishes to hear cannot be written") && wish.news == NULL && wish.dir == -1);
