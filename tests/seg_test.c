@@ -178,13 +178,15 @@ static int grow_pool_up_to_limit(void *nothing) {
     if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 2;
     if (seg_make_pooled(&own, room_dir, "some", page, page, 16 * page, 0600, "a segment") != 0) return 3;
     if (own.pool == 0 || own.pool % (2 * page) != 0 || own.pool > 6 * page) return 4;
-    if (seg_map(&other, room_dir, "some", page, "a segment") != -THIRL_EFORMAT) return 5; /* it wants none with a pool */
+    if (seg_map(&other, room_dir, "some", page, "a segment") != -THIRL_EFORMAT)
+        return 5; /* it wants none with a pool */
     if (seg_map_pooled(&other, room_dir, "some", page, "a segment") != 0 || other.pool != own.pool) return 6;
     seg_unmap(&other);
     seg_unmap(&own);
     limit.rlim_cur = 2 * page;
     if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 7;
-    if (seg_make_pooled(&own, room_dir, "none", page, page, 16 * page, 0600, "a segment") != 0 || own.pool != 0) return 8;
+    if (seg_make_pooled(&own, room_dir, "none", page, page, 16 * page, 0600, "a segment") != 0 || own.pool != 0)
+        return 8;
     seg_unmap(&own);
     if (setrlimit(RLIMIT_FSIZE, &usual) != 0) return 9;
     return unlinkat(room_dir, "some", 0) == 0 && unlinkat(room_dir, "none", 0) == 0 ? 0 : 10;
