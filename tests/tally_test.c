@@ -12,12 +12,14 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "mem/tally.h"
 #include "tests/member.h"
+#include "tests/refuse.h"
 
 #define LEAST 64 /* words of the smallest */
 
@@ -125,12 +127,44 @@ static int do_a_process_may_make_no_larger_file(void *nothing) {
 }
 IN_A_CHILD(a_process_may_make_no_larger_file)
 
+/* What was made so far is nobody's, and the next one makes it anew. */
+static int do_what_gets_no_mode_is_no_table(void *nothing) {
+    struct tally tally;
+    (void)nothing;
+    int rc = refuse(SYS_fchmod, EROFS);
+    if (rc != 0) return rc;
+    CHECK(open_of(&tally, 0) == -EROFS && tally.head == NULL && said("cannot get the mode 0600"));
+    CHECK(faccessat(room_dir, "tally", F_OK, 0) != 0);
+    return 0;
+}
+
+static int do_what_cannot_be_looked_at_is_no_table(void *nothing) {
+    struct tally tally;
+    (void)nothing;
+    CHECK(open_of(&tally, 0) == 0);
+    tally_close(&tally);
+    int rc = refuse_fstat(EIO);
+    if (rc != 0) return rc;
+    CHECK(open_of(&tally, 0) == -THIRL_EFORMAT && tally.head == NULL);
+    return 0;
+}
+
+static void a_kernel_may_say_no(void **state) {
+    (void)state;
+    int first = room_run(do_what_gets_no_mode_is_no_table, NULL);
+    int second = room_run(do_what_cannot_be_looked_at_is_no_table, NULL);
+    if (first == REFUSE_SKIP || second == REFUSE_SKIP) skip();
+    assert_int_equal(first, 0);
+    assert_int_equal(second, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(is_as_large_as_was_asked_for, member_clear),
         cmocka_unit_test_setup(what_is_no_table_is_refused, member_clear),
         cmocka_unit_test_setup(what_was_told_too_often_is_told_twice, member_clear),
         cmocka_unit_test_setup(a_process_may_make_no_larger_file, member_clear),
+        cmocka_unit_test_setup(a_kernel_may_say_no, member_clear),
     };
     return cmocka_run_group_tests(tests, member_begin, room_end);
 }
