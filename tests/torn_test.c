@@ -282,6 +282,9 @@ static uint64_t *before_third(const struct torn *t) {
 static uint64_t *size_of_second(const struct torn *t) {
     return &block_of(t->at[1])->size;
 }
+static uint64_t *size_of_third(const struct torn *t) {
+    return &block_of(t->at[2])->size;
+}
 static uint64_t *last_of_fourth(const struct torn *t) {
     return &block_of(t->at[3])->last;
 }
@@ -292,6 +295,9 @@ static uint64_t *seal_of_fourth(const struct torn *t) {
 static void what_is_torn_is_not_freed(void **state) {
     (void)state;
     expect_no_free(top_of, BYTES + 64, -EINVAL);
+    expect_no_free(size_of_third, 32 | ARENA_USED, -EINVAL); /* none is so small, */
+    expect_no_free(size_of_third, 136 | ARENA_USED, -EINVAL);
+    expect_no_free(size_of_third, BYTES | ARENA_USED, -EINVAL); /* and none ends behind the last */
     expect_no_free(before_third, BYTES, -THIRL_EFORMAT);
     expect_no_free(before_third, 16, -THIRL_EFORMAT);
     expect_no_free(before_third, 2 * 144, -THIRL_EFORMAT); /* there is a block, but it does not reach to here */
