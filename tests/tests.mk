@@ -49,6 +49,10 @@ comma := ,
 # What a villain sends is damaged on the way: these calls pass through tests/conform/villain.c.
 $(B)/tests/conform/chaos_test: private LINK += $(addprefix -Wl$(comma)--wrap=,send sendmsg write pwritev2 mq_timedsend msgsnd)
 
+# What the wing of locks asks of libc passes through tests/lone.h.
+LONE := $(addprefix $(B)/tests/,lone_test neighbour_test knot_test)
+$(LONE): private LINK += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc mmap getrandom syscall)
+
 # Between it and libc there is what fails on purpose; before the archive, in which others wrap some of the same calls.
 $(B)/tests/fault/fault_test: private QUICK += $(B)/tests/fault/fault.o -Wl,--wrap=free -Wl,--wrap=syscall \
 	$(shell sed -n 's/^    CALL.\([a-z0-9_]*\),.*/-Wl,--wrap=\1/p' tests/fault/calls.h)
