@@ -89,7 +89,9 @@ int party_join(void) {
         atomic_store(&slip->thread, (int32_t)syscall(SYS_gettid));
         party_own = (struct party){
             .id = all.host.id, .number = all.numbers, .slip = slip, .epoch = epoch, .fences = futex_fence_join()};
-        (void)pthread_setspecific(all.key, &party_own);
+        if (all.watched) { /* else the key may be somebody else's */
+            (void)pthread_setspecific(all.key, &party_own);
+        }
     }
     (void)pthread_mutex_unlock(&all.lock);
     return rc;

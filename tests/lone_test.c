@@ -92,6 +92,18 @@ static int do_without_dice_things_have_names_still(void *nothing) {
 }
 IN_A_CHILD(without_dice_things_have_names_still)
 
+/* Others may have the program's own values under the numbers of keys. */
+static int do_a_key_that_is_not_to_be_had_is_not_written(void *nothing) {
+    (void)nothing;
+    pthread_key_t key;
+    const void *first = pthread_getspecific(0);
+    while (pthread_key_create(&key, NULL) == 0) {}
+    CHECK(make(0) && thirl_mutex_lock(&mutex, THIRL_NEVER) == 0 && thirl_mutex_unlock(&mutex) == 0);
+    CHECK(pthread_getspecific(0) == first);
+    return 0;
+}
+IN_A_CHILD(a_key_that_is_not_to_be_had_is_not_written)
+
 static void *lock_and_leave(void *keeps) {
     intptr_t rc = thirl_mutex_lock(&mutex, THIRL_NEVER);
     if (rc == 0 && keeps == NULL) rc = thirl_mutex_unlock(&mutex);
@@ -544,6 +556,7 @@ int main(void) {
         cmocka_unit_test(who_has_no_page_for_fork_is_told),
         cmocka_unit_test(no_thread_has_the_number_zero),
         cmocka_unit_test(without_dice_things_have_names_still),
+        cmocka_unit_test(a_key_that_is_not_to_be_had_is_not_written),
         cmocka_unit_test(slips_come_back_from_threads_that_hold_nothing),
         cmocka_unit_test(who_has_no_slip_locks_all_the_same),
         cmocka_unit_test(who_has_no_slip_waits_for_his_first_lock),
