@@ -141,7 +141,7 @@ static int wait_once(struct cond *c, struct mutex *m, const struct party *me, st
     }
     weave("cond.wait.held");
     if (rc != 0) {
-        rc = ought(c, m, seen) || *told == THIRL_OWNER_DIED ? 0 : rc;
+        rc = ought(c, m, seen) ? 0 : rc; /* of a death that it was told of, too: it has counted that itself */
     }
     return rc;
 }

@@ -183,7 +183,8 @@ static inline int lock_listed(struct mutex *m, const struct party *me, int64_t u
 /* The thread holds something else. */
 __attribute__((noinline)) static int lock_another(struct mutex *m, int64_t until, const void *site) {
     const struct party *me = party_me();
-    if (slip_hold(me->slip, m->tag, m, site) != 0 && until != 0) {
+    slip_hold(me->slip, m->tag, m, site);
+    if (until != 0) {
         rank_note(me);
     }
     return lock_listed(m, me, until, site);

@@ -38,10 +38,10 @@ static int attempt(uint64_t *word, const struct party *me, uint64_t *seen, uint6
     return died != 0 ? THIRL_OWNER_DIED : 0;
 }
 
-/* Its owner may be dead: then it is this process's. */
+/* Somebody owns it as it was seen. He may be dead: then it is this process's. */
 static int inherit(uint64_t *word, const struct party *me, uint64_t seen, uint64_t flags) {
     uint64_t died = (seen & OWNER_PASSING) != 0 ? seen & OWNER_DIED : OWNER_DIED;
-    if ((seen & PARTY_ID) == 0 || party_alive(seen & PARTY_ID)) {
+    if (party_alive(seen & PARTY_ID)) {
         return -EAGAIN;
     }
     weave("owner.inherit.before");
