@@ -170,11 +170,11 @@ static void who_is_not_known_may_come_to_help(void **state) {
             assert_int_equal(stuck(), unknown == 0 && count == KNOT_BLOCKERS ? count + 1 : 0);
         }
     }
-    knot.idle = false; /* a picture without those that neither hold nor wait knows of nobody that he is all there is */
+    knot.idle = false; /* in a picture without those that neither hold nor wait nobody knows that he sees all */
+    web_free(&knot.web);
     assert_int_equal(knot_tie(&knot), 0);
     assert_int_equal(stuck(), 0);
-    knot = (struct knot){
-        .process = knot.process, .thread = knot.thread, .processes = knot.processes, .idle = true, .all = true};
+    knot.idle = true;
 }
 
 /* Two threads of one process have all permits, and wait for a lock of who wants one: he is stuck, unless anybody there might give one back. */

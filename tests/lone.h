@@ -31,6 +31,7 @@ static struct {
     int refusal;                        /* of who would join */
     bool no_slips, no_pairs, only_each; /* what there is not */
     bool no_page, no_fence, no_random;  /* what the kernel has not */
+    bool no_many;                       /* nor waits for several words */
     int lends;                          /* the next wait in the kernel for a mutex that lends priority fails so */
     unsigned fails;                     /* the allocation that does, counted from 1; 0: none */
     const char *point;                  /* when a thread next comes there, it does that */
@@ -171,6 +172,7 @@ long __wrap_syscall(long number, ...) {
     for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
     va_end(list);
     if (number == SYS_membarrier && lone.no_fence) return lone_refuse(EPERM);
+    if (number == 449 /* futex_waitv */ && lone.no_many) return lone_refuse(ENOSYS);
     if (number == SYS_futex && (int)a[1] == 13 /* FUTEX_LOCK_PI2 */ && lone.lends != 0) {
         int error = lone.lends;
         lone.lends = 0;
