@@ -414,6 +414,16 @@ static int wait_for_a_moment(void) {
     return rc;
 }
 
+/* Until somebody has come to that point. */
+static int wait_past(const char *point, void (*act)(void)) {
+    int rc = -ETIMEDOUT;
+    for (bool met = false; rc == -ETIMEDOUT && !met; met = lone.act != act) {
+        lone_at(point, act);
+        rc = wait_for_a_moment();
+    }
+    return rc;
+}
+
 static void make_it_anew(void) {
     c->tag = party_tag(SLIP_COND);
 }
@@ -425,10 +435,9 @@ static void somebody_dies(void) {
 static int do_who_waits_looks_when_something_has_happened(void *nothing) {
     (void)nothing;
     CHECK(make(0) && wait_for_a_moment() == -ETIMEDOUT);
-    lone_at("cond.wait.awake", somebody_dies);
-    CHECK(wait_for_a_moment() == 0);
-    lone_at("cond.wait.awake", make_it_anew);
-    CHECK(wait_for_a_moment() == -EINVAL && says("no condition variable") && thirl_mutex_unlock(&mutex) == 0);
+    CHECK(wait_past("cond.wait.awake", somebody_dies) == 0);
+    CHECK(wait_past("cond.wait.awake", make_it_anew) == -EINVAL && says("no condition variable") &&
+          thirl_mutex_unlock(&mutex) == 0);
     return 0;
 }
 IN_A_CHILD(who_waits_looks_when_something_has_happened)
@@ -447,8 +456,7 @@ static void take_it_without_a_name(void) {
 static int do_who_was_about_to_say_his_name_is_not_dead(void *nothing) {
     (void)nothing;
     CHECK(make(THIRL_LOCK_INHERIT));
-    lone_at("cond.wait.awake", take_it_without_a_name);
-    CHECK(wait_for_a_moment() == -ETIMEDOUT && lone.act == NULL);
+    CHECK(wait_past("cond.wait.awake", take_it_without_a_name) == -ETIMEDOUT && lone.act == NULL);
     return 0;
 }
 IN_A_CHILD(who_was_about_to_say_his_name_is_not_dead)

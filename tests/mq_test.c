@@ -132,6 +132,11 @@ static int count_left(void *context, const struct thirl_left *left) {
     return 0;
 }
 
+static int stop_left(void *count, const struct thirl_left *left) {
+    (void)left;
+    return ++*(int *)count;
+}
+
 static void raw_takes_a_foreign_queue_as_it_is(void **state) {
     (void)state;
     assert_int_equal(foreign(foreign_create), 0);
@@ -177,6 +182,8 @@ static void says_what_a_queue_is_called(void **state) {
     assert_int_equal(thirl_recv(other, NULL, 0, NULL, thirl_in_ms(20)), -ETIMEDOUT);
     assert_int_equal(thirl_close(&other, SOON), 0);
     assert_int_equal(thirl_close(&end, SOON), 0);
+    int left = 4; /* answers 5 of the first, and no other is shown */
+    assert_int_equal(thirl_left(stop_left, &left), 5);
     assert_int_equal(thirl_clean("mq://thirl-test/a%25b"), 1);
 }
 
