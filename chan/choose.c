@@ -164,7 +164,7 @@ static void doze(struct side *side) {
 static void arm(struct side *side) {
     const struct mech *mech = side->end->mech;
     int rc = 1;
-    if (side->ready || enter(side) != 0) {
+    if (enter(side) != 0) {
         return;
     }
     if (has_aside(side)) {
@@ -266,12 +266,12 @@ static size_t count_words(const struct choice *choice) {
     return words;
 }
 
-/* Arms all. true: they are to be slept on in poll. */
+/* Arms all, none of which was ready before. true: they are to be slept on in poll. */
 static bool arm_all(struct choice *choice) {
     bool polls = choice->polls_only || choice->descriptors != 0;
     for (size_t i = 0; i < choice->sides; i++) {
         struct side *side = &choice->side[i];
-        side->ready = side->ready || atomic_load(&side->end->closing) != 0;
+        side->ready = atomic_load(&side->end->closing) != 0;
         if (!side->ready && !side->lamp) {
             arm(side);
         }
@@ -306,7 +306,7 @@ static int64_t next_due(const struct choice *choice) {
     int64_t due = choice->until;
     for (size_t i = 0; i < choice->sides; i++) {
         const struct side *side = &choice->side[i];
-        due = side->state != SIDE_IDLE && side->due < due ? side->due : due;
+        due = side->due < due ? side->due : due;
         due = side->aside < due ? side->aside : due;
     }
     return due;
@@ -377,7 +377,7 @@ static void sleep_on_words(struct choice *choice, uint32_t closings) {
 /* What its descriptors say. While there is no peer they tell of the way there, which ready goes. */
 static bool has_fired(struct side *side) {
     const struct pollfd *polled = side->polled;
-    if (side->state != SIDE_FD || polled == NULL || (polled[0].revents | polled[1].revents) == 0) {
+    if (side->state != SIDE_FD || (polled[0].revents | polled[1].revents) == 0) {
         return false;
     }
     return side->end->mech->ready == NULL || atomic_peek(&side->end->seen->state) != NODE_END_WAITING || is_ready(side);
@@ -427,7 +427,7 @@ static int tell(struct choice *choice) {
     }
     for (size_t i = 0; i < choice->count; i++) {
         struct thirl_want *want = &choice->wants[i];
-        if (want->end == NULL && want->fd >= 0 && choice->polls != 0) {
+        if (want->end == NULL && want->fd >= 0) { /* then it was in poll */
             want->ready = (uint16_t)choice->polled[polled++].revents;
         }
         ready += want->ready != 0;

@@ -15,10 +15,10 @@ static const struct party *join(void) {
     return me != NULL || node_id() == 0 || party_join() != 0 ? me : party_me();
 }
 
-/* The number of its line, from 1; 0: that is private memory. */
+/* The number of its line, from 1; 0: that is private memory. Who has joined the wing of locks has a file. */
 static uint64_t line_of(const thirl *end) {
     const struct node_file *file = node_file();
-    bool listed = file != NULL && end->seen >= file->end && end->seen < file->end + NODE_ENDS;
+    bool listed = end->seen >= file->end && end->seen < file->end + NODE_ENDS;
     return listed ? (uint64_t)(end->seen - file->end) + 1 : 0;
 }
 

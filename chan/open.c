@@ -57,7 +57,7 @@ static bool knows_full(const struct mech *mech, enum thirl_role role, const stru
                                 (full == THIRL_FULL_FAIL && (waits & 1u << role) != 0 && claims->reliable)));
 }
 
-/* Fills in what neither the address nor the caller has said. */
+/* Fills in what neither the address nor the caller has said; addr_parse has seen to the range of each. */
 static int complete(struct thirl_options *options, const struct mech *mech, enum thirl_role role, const char *address) {
     struct thirl_limits claims = {.size = sizeof claims};
     mech->claims(&claims);
@@ -76,10 +76,6 @@ static int complete(struct thirl_options *options, const struct mech *mech, enum
     if (options->queue < QUEUE_MIN || options->queue > QUEUE_MAX) {
         return err_say(EINVAL, "%s: a queue of %llu bytes is not possible: %u to %llu", address,
                        (unsigned long long)options->queue, QUEUE_MIN, (unsigned long long)QUEUE_MAX);
-    }
-    if (options->wait > THIRL_WAIT_SLEEP || options->mode > 0777 || options->timeout < 0 ||
-        options->type > THIRL_DATAGRAM || options->full > THIRL_FULL_DISCONNECT) {
-        return err_say(EINVAL, "%s: an option is out of its range (wait, mode, timeout, type or full)", address);
     }
     if (options->full != THIRL_FULL_USUAL && !knows_full(mech, role, &claims, options->full)) {
         return err_say(EOPNOTSUPP, "%s: in this role %s has no ?full=%s", address, mech->scheme,
