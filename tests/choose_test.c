@@ -152,6 +152,10 @@ static int do_what_cannot_ring_is_looked_at(void *nothing) {
 }
 IN_A_CHILD(what_cannot_ring_is_looked_at)
 
+static void begin_to_close(void) {
+    atomic_store(&a->closing, 1);
+}
+
 static int do_without_descriptors_waits_are_bounded(void *nothing) {
     (void)nothing;
     struct rlimit old, few;
@@ -165,6 +169,9 @@ static int do_without_descriptors_waits_are_bounded(void *nothing) {
     CHECK(thirl_wait(wants, 2, thirl_in_ms(5)) == -ETIMEDOUT && a->kick < 0);
     lone_at("choose.sleep.before", send_to_a);
     CHECK(thirl_wait(wants, 2, THIRL_NEVER) == 1 && wants[0].ready == THIRL_WANT_MESSAGE && take_from_a() == 0);
+    lone_at("choose.sleep.before", begin_to_close); /* which has nothing to wake it by */
+    CHECK(thirl_wait(wants, 2, THIRL_NEVER) == 1 && wants[0].ready == THIRL_WANT_GONE);
+    a->closing = 0;
     CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
     return close_both();
 }

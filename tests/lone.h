@@ -48,7 +48,7 @@ static struct {
 
 static bool lone_alive(uint64_t id) {
     if (lone.asked != NULL) lone.asked();
-    return id != LONE_DEAD;
+    return id != LONE_DEAD && id != 0;
 }
 
 static struct slip *lone_take(void) {

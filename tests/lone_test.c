@@ -530,7 +530,7 @@ static int do_a_number_in_use_again_is_not_the_holder(void *nothing) {
         {LONE_DEAD | low, parent, NULL, THIRL_OWNER_DIED},
     };
     for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
-        m->futex = tries[i].thread;
+        m->futex = tries[i].thread | FUTEX_WAITERS;
         m->holder = tries[i].holder;
         lone.asked = tries[i].asked;
         CHECK(thirl_mutex_lock(&mutex, THIRL_NOW) == tries[i].wanted);
