@@ -473,8 +473,6 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
         return rc != 0 ? rc : -ENOMEM;
     }
 #define HURT(slot) outer->slot = outer->slot == NULL ? NULL : slot##_slot
-    HURT(close);
-    HURT(deinit);
     HURT(send);
     HURT(recv);
     HURT(send_many);
@@ -485,10 +483,6 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
     HURT(take);
     HURT(take_noted);
     HURT(ready);
-    HURT(look);
-    HURT(arm);
-    HURT(fd);
-    HURT(limits);
 #undef HURT
     outer->settle = settle_slot; /* even where the inner one never stops half-way */
     if (harm_copies(&harm)) {
@@ -505,6 +499,12 @@ int hurt_wrap(const struct mech **mech, const char *address, const struct thirl_
         outer->recv_many = NULL;
     }
     outer->open = open_slot;
+    outer->close = close_slot;
+    outer->deinit = deinit_slot;
+    outer->look = look_slot;
+    outer->arm = arm_slot;
+    outer->fd = fd_slot;
+    outer->limits = limits_slot;
     *mech = outer;
     return 0;
 }

@@ -69,9 +69,9 @@ static __attribute__((format(printf, 5, 0))) void print(struct spy *s, int64_t b
     uint32_t lost = atomic_load(&s->lost);
     int used = snprintf(line, most, "%lld.%09lld %d %d %s %s ", (long long)(began / CLOCK_S),
                         (long long)(began % CLOCK_S), (int)getpid(), (int)gettid(), s->who, op);
-    size_t at = used < 0 ? 0 : (size_t)used < most ? (size_t)used : most - 1;
+    size_t at = (size_t)used < most ? (size_t)used : most - 1;
     used = vsnprintf(line + at, most - at, format, list);
-    at += used < 0 ? 0 : (size_t)used < most - at ? (size_t)used : most - at - 1;
+    at += (size_t)used < most - at ? (size_t)used : most - at - 1;
     used = snprintf(line + at, sizeof line - at, " ns=%lld", (long long)ns);
     at += (size_t)used;
     if (lost != 0) {
@@ -404,8 +404,6 @@ int spy_wrap(const struct mech **mech) {
         return -ENOMEM;
     }
 #define SPY(slot) outer->slot = outer->slot == NULL ? NULL : slot##_slot
-    SPY(close);
-    SPY(deinit);
     SPY(flush);
     SPY(send);
     SPY(settle);
@@ -421,17 +419,19 @@ int spy_wrap(const struct mech **mech) {
     SPY(choose);
     SPY(free);
     SPY(requeue);
-    SPY(look);
-    SPY(arm);
-    SPY(disarm);
     SPY(spin);
-    SPY(fd);
-    SPY(limits);
-    SPY(peer);
     SPY(pidfd);
     SPY(hand);
 #undef SPY
     outer->open = open_slot;
+    outer->close = close_slot;
+    outer->deinit = deinit_slot;
+    outer->look = look_slot;
+    outer->arm = arm_slot;
+    outer->disarm = disarm_slot;
+    outer->fd = fd_slot;
+    outer->limits = limits_slot;
+    outer->peer = peer_slot;
     *mech = outer;
     return 0;
 }

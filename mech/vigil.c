@@ -227,7 +227,6 @@ int vigil_wrap(const struct mech **mech, const char *address) {
         return -ENOMEM;
     }
 #define WATCHED(slot) outer->slot = outer->slot == NULL ? NULL : slot##_slot
-    WATCHED(close);
     WATCHED(send);
     WATCHED(send_noted);
     WATCHED(send_many);
@@ -237,11 +236,12 @@ int vigil_wrap(const struct mech **mech, const char *address) {
     WATCHED(recv_many);
     WATCHED(take);
     WATCHED(ready);
-    WATCHED(look);
-    WATCHED(arm);
-    WATCHED(fd);
 #undef WATCHED
     outer->open = open_slot;
+    outer->close = close_slot;
+    outer->look = look_slot;
+    outer->arm = arm_slot;
+    outer->fd = fd_slot;
     *mech = outer;
     return 0;
 }

@@ -151,11 +151,16 @@ struct mech *wrap_make(const struct mech *inner, size_t own) {
     outer->inner = inner;
     outer->state_size = round_up(own) + inner->state_size;
     outer->open = NULL;
+    outer->close = wrap_close;
+    outer->deinit = wrap_deinit;
+    outer->limits = wrap_limits;
+    outer->look = look_slot;
+    outer->arm = arm_slot;
+    outer->disarm = disarm_slot;
+    outer->fd = fd_slot;
+    outer->peer = peer_slot;
 #define PASS(slot, on) outer->slot = inner->slot == NULL ? NULL : (on)
-    PASS(close, wrap_close);
-    PASS(deinit, wrap_deinit);
     PASS(flush, wrap_flush);
-    PASS(limits, wrap_limits);
     PASS(send, send_slot);
     PASS(settle, settle_slot);
     PASS(recv, recv_slot);
@@ -174,12 +179,7 @@ struct mech *wrap_make(const struct mech *inner, size_t own) {
     PASS(ready, ready_slot);
     PASS(requeue, requeue_slot);
     PASS(skip, skip_slot);
-    PASS(look, look_slot);
-    PASS(arm, arm_slot);
-    PASS(disarm, disarm_slot);
     PASS(spin, spin_slot);
-    PASS(fd, fd_slot);
-    PASS(peer, peer_slot);
     PASS(pidfd, pidfd_slot);
     PASS(hand, hand_slot);
 #undef PASS
