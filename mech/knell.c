@@ -128,7 +128,7 @@ HOT int knell_recv(void *self, void *buffer, size_t capacity, size_t *size, bool
 
 /* Is there room for an event: in the pair, or in the table? */
 static bool has_room(struct knell *k) {
-    return push(k) != -EAGAIN || (!is_alone(k) && toll_any(&k->toll) && !toll_is_full(&k->toll));
+    return push(k) != -EAGAIN || (!is_alone(k) && !toll_is_full(&k->toll));
 }
 
 bool knell_ready(void *self, enum mech_way way) {
