@@ -32,6 +32,8 @@
 #define PASSES 8 /* by then who lets it through unblocks it himself, time and again: the handler copes */
 #define PAUSE_NS (200 * CLOCK_US) /* between two looks at a thread that has to run first */
 #define PAUSES 2500               /* until it is sent another mark */
+#define STATUS 2048               /* of /proc/self/task/N/status at once */
+#define BLOCKED 25                /* "SigBlk:", and 16 digits; with what is around them */
 
 static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
 
@@ -68,11 +70,11 @@ struct masks {
     uint64_t blocked, awaited; /* what sigwait awaits is blocked, too, but not shown as that for so long */
 };
 
-static void slurp(const char *task, const char *file, char *text, size_t size) {
+static void slurp(const char *task, const char *file, size_t from, char *text, size_t size) {
     char path[64];
     (void)snprintf(path, sizeof path, "/proc/self/task/%.20s/%s", task, file);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : fd_read_at(fd, text, size - 1, 0);
+    ssize_t got = fd < 0 ? -1 : fd_read_at(fd, text, size - 1, (off_t)from);
     fd_close(&fd);
     text[got > 0 ? got : 0] = '\0';
 }
@@ -90,7 +92,7 @@ static bool is_sigwait(long call) {
 static uint64_t read_awaited(const char *task) {
     char text[256], *at = NULL;
     uint64_t set = 0;
-    slurp(task, "syscall", text, sizeof text);
+    slurp(task, "syscall", 0, text, sizeof text);
     long call = strtol(text, &at, 10);
     if (at == text || !is_sigwait(call)) {
         return 0;
@@ -99,15 +101,30 @@ static uint64_t read_awaited(const char *task) {
     return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)sizeof set ? set : 0;
 }
 
+/* Who is in many groups has a long status, and what is blocked stands behind them. */
+static bool read_blocked(const char *task, char text[STATUS], uint64_t *set) {
+    static const char title[] = "\nSigBlk:\t";
+    for (size_t from = 0; text[0] != '\0'; slurp(task, "status", from, text, STATUS)) {
+        const char *line = strstr(text, title);
+        if (line != NULL && strlen(line) > BLOCKED) {
+            *set = strtoull(line + sizeof title - 1, NULL, 16);
+            return true;
+        }
+        from += STATUS - 1 - BLOCKED; /* a line that was cut is whole there */
+    }
+    return false;
+}
+
 static int read_masks(const char *task, struct masks *masks) {
-    char text[2048];
-    slurp(task, "status", text, sizeof text);
-    const char *state = strstr(text, "\nState:\t"), *blocked = strstr(text, "\nSigBlk:\t");
-    if (state == NULL || blocked == NULL || state[8] == 'Z' || state[8] == 'X') {
+    char text[STATUS];
+    slurp(task, "status", 0, text, sizeof text);
+    const char *state = strstr(text, "\nState:\t");
+    bool lives = state != NULL && state[8] != 'Z' && state[8] != 'X';
+    if (!lives || !read_blocked(task, text, &masks->blocked)) {
         return -ESRCH; /* it has ended meanwhile */
     }
     masks->awaited = read_awaited(task);
-    masks->blocked = strtoull(blocked + 9, NULL, 16) | masks->awaited;
+    masks->blocked |= masks->awaited;
     return 0;
 }
 
@@ -121,7 +138,7 @@ struct ask {
 static int each_thread(int (*seen)(pid_t, const struct masks *, struct ask *), struct ask *ask) {
     DIR *list = opendir("/proc/self/task");
     int rc = list == NULL ? -errno : 0;
-    for (struct dirent *entry; rc == 0 && list != NULL && (entry = readdir(list)) != NULL;) {
+    for (struct dirent *entry; rc == 0 && (entry = readdir(list)) != NULL;) {
         struct masks masks;
         if (entry->d_name[0] != '.' && read_masks(entry->d_name, &masks) == 0) {
             rc = seen((pid_t)strtol(entry->d_name, NULL, 10), &masks, ask);
