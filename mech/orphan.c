@@ -8,28 +8,27 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/weave.h"
 #include "mem/claim.h"
+#include "wire/addr.h"
 
-/* The address of the channel whose directory has that name: %XX are the characters that could not stand in it. */
-static void address_of(char address[NODE_ADDRESS_MAX], const char *name) {
-    size_t n = (size_t)snprintf(address, NODE_ADDRESS_MAX, "shm://");
-    for (; *name != '\0' && n < NODE_ADDRESS_MAX - 1; name++) {
-        char hex[3] = {0};
-        if (*name == '%' && name[1] != '\0' && name[2] != '\0') {
-            memcpy(hex, name + 1, 2);
-            address[n++] = (char)strtoul(hex, NULL, 16);
-            name += 2;
-        } else {
-            address[n++] = *name;
-        }
+/* The address of the channel whose directory has that name, as it can be opened; false: no channel has. */
+static bool address_of(char address[NODE_ADDRESS_MAX], const char *channel) {
+    char name[256];
+    if (*channel == '.' || !roll_decode(channel, name)) {
+        return false;
     }
-    address[n] = '\0';
+    size_t n = (size_t)snprintf(address, NODE_ADDRESS_MAX, "shm://");
+    for (const char *c = name; *c != '\0' && n + 3 < NODE_ADDRESS_MAX; c++) {
+        bool plain = *c != '%' && *c != '?';
+        n += (size_t)snprintf(address + n, NODE_ADDRESS_MAX - n, plain ? "%c" : "%%%02X", (unsigned char)*c);
+    }
+    return true;
 }
 
 /* What is in one channel. */
@@ -80,16 +79,16 @@ int orphan_list(int (*seen)(void *context, const struct kept_line *), void *cont
     DIR *list = fd < 0 ? NULL : fdopendir(fd);
     int rc = 0;
     for (struct dirent *entry; list != NULL && rc == 0 && (entry = readdir(list)) != NULL;) {
-        int dir =
-            *entry->d_name == '.' ? -1 : openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        char address[NODE_ADDRESS_MAX];
+        int dir = !address_of(address, entry->d_name)
+                      ? -1
+                      : openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (dir < 0) {
             continue;
         }
         struct found found = look_through(dir);
         fd_close(&dir);
         if (found.left.packets != 0) {
-            char address[NODE_ADDRESS_MAX];
-            address_of(address, entry->d_name);
             const struct kept_line line = {address, found.left, found.ends};
             rc = seen(context, &line);
         }
@@ -136,21 +135,12 @@ static int clean_channel(const char *name, int64_t until, uint64_t *thrown) {
 }
 
 int orphan_clean(const char *address, int64_t until, uint64_t *thrown) {
-    int fd = node_dir() < 0 ? -1 : openat(node_dir(), "chan", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *list = fd < 0 ? NULL : fdopendir(fd);
-    int rc = -ENOENT;
+    struct addr addr;
+    char channel[256];
     *thrown = 0;
-    for (struct dirent *entry; list != NULL && rc == -ENOENT && (entry = readdir(list)) != NULL;) {
-        char shown[NODE_ADDRESS_MAX];
-        address_of(shown, entry->d_name);
-        if (*entry->d_name != '.' && strcmp(shown, address) == 0) {
-            rc = clean_channel(entry->d_name, until, thrown);
-        }
+    if (strncmp(address, "shm://", 6) != 0 || addr_parse(&addr, address, NULL) != 0 ||
+        roll_encode(channel, "shm", addr.rest) != 0) {
+        return -ENOENT;
     }
-    if (list != NULL) {
-        (void)closedir(list);
-    } else {
-        fd_close(&fd);
-    }
-    return rc;
+    return clean_channel(channel, until, thrown);
 }
