@@ -25,6 +25,7 @@
 #include "mech/hurt.h"
 #include "mech/spy.h"
 #include "mech/vigil.h"
+#include "tests/famine.h"
 #include "tests/puppet.h"
 #include "tests/room.h"
 
@@ -106,37 +107,17 @@ static void every_mechanism_can_be_wrapped(void **state) {
 
 static void without_memory_nothing_is_put_around(void **state) {
     struct thirl_options options = THIRL_OPTIONS;
-    struct rlimit before, none;
-    volatile char deep[1 << 16]; /* the stack is not to grow meanwhile */
-    void **list = NULL, **next;
+    const struct mech *outer[] = {&puppet_mech, &puppet_mech, &puppet_mech};
     int rc[3];
     (void)state;
-#ifdef __SANITIZE_ADDRESS__
-    skip(); /* its allocator ends the process */
-#endif
-    for (size_t i = 0; i < sizeof deep; i += 1024) {
-        deep[i] = 0;
-    }
     options.hurt = "1:again";
-    const struct mech *outer[] = {&puppet_mech, &puppet_mech, &puppet_mech};
-    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
-    none = before;
-    none.rlim_cur = 0;
-    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
-    for (size_t each = sizeof(struct mech); each > 0; each = each > 64 ? 64 : 0) {
-        while ((next = malloc(each)) != NULL) {
-            *next = list;
-            list = next;
-        }
+    if (!famine_begin()) {
+        skip();
     }
     rc[0] = spy_wrap(&outer[0]);
     rc[1] = hurt_wrap(&outer[1], "x://y", &options);
     rc[2] = vigil_wrap(&outer[2], "x://y");
-    for (; list != NULL; list = next) {
-        next = *list;
-        free(list);
-    }
-    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    famine_end();
     for (int i = 0; i < 3; i++) {
         says(rc[i], -ENOMEM, "no memory for what is to be put around puppet");
         assert_ptr_equal(outer[i], &puppet_mech);

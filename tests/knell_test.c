@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "mech/knell.h"
+#include "tests/famine.h"
 #include "tests/puppet.h"
 
 static int open_slot(void *self, const struct mech_open *open) {
@@ -164,6 +165,19 @@ static void has_places_for_a_part_of_the_queue(void **state) {
     }
 }
 
+static void without_memory_there_is_no_room(void **state) {
+    struct toll toll = {.places = TOLL_MIN};
+    (void)state;
+    if (!famine_begin()) {
+        skip();
+    }
+    bool takes = toll_takes(&toll, 5);
+    famine_end();
+    assert_false(takes);
+    assert_true(toll_takes(&toll, 5));
+    toll_free(&toll);
+}
+
 static void an_event_stays_until_all_its_times_are_taken(void **state) {
     struct toll toll = {.places = TOLL_MIN};
     uint64_t times;
@@ -193,6 +207,7 @@ int main(void) {
         TEST(whoever_is_gone_needs_none_of_it),
         TEST(what_is_no_event_is_passed_over),
         TEST(has_places_for_a_part_of_the_queue),
+        TEST(without_memory_there_is_no_room),
         TEST(an_event_stays_until_all_its_times_are_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
