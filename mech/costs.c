@@ -271,9 +271,7 @@ void costs_find(const struct costs *costs, enum costs_mech mech, enum costs_patt
     if (!beside(costs, &wanted, &low, &high)) {
         return;
     }
-    double part = high->size == low->size || size <= low->size
-                      ? 0
-                      : (double)(size - low->size) / (double)(high->size - low->size);
+    double part = high->size == low->size ? 0 : (double)(size - low->size) / (double)(high->size - low->size);
     figure->p50 = between((double)low->p50, (double)high->p50, part);
     figure->p99 = between((double)low->p99, (double)high->p99, part);
     figure->cpu = between((double)low->cpu, (double)high->cpu, part);

@@ -287,12 +287,10 @@ static bool cannot_count(const struct thirl_wish *wish, struct grade_line *line,
     const char *from = wish->role == THIRL_CALL || wish->role == THIRL_PUB ? froms[wish->role] : "sender";
     const char *to = wish->role == THIRL_CALL ? "server" : wish->role == THIRL_PUB ? "subscriber" : "receiver";
     if (claims->senders != 0 && wish->senders > claims->senders) {
-        return lose(line, "has at most %u %s%s, and %u are wanted", claims->senders, from,
-                    claims->senders == 1 ? "" : "s", wish->senders);
+        return lose(line, "has at most %u %s, and %u are wanted", claims->senders, from, wish->senders);
     }
     if (claims->receivers != 0 && wish->receivers > claims->receivers) {
-        return lose(line, "has at most %u %s%s, and %u are wanted", claims->receivers, to,
-                    claims->receivers == 1 ? "" : "s", wish->receivers);
+        return lose(line, "has at most %u %s, and %u are wanted", claims->receivers, to, wish->receivers);
     }
     return false;
 }
@@ -477,7 +475,7 @@ const struct grade_line *grade_named(const struct grade *grade) {
 
 const char *grade_reason(const struct grade *grade, enum costs_mech mech) {
     size_t i = 0;
-    while (i + 1 < COSTS_MECH_COUNT && grade->line[i].kind->cost != mech) {
+    while (grade->line[i].kind->cost != mech) { /* each has a line */
         i++;
     }
     return grade->line[i].reason;

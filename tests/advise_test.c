@@ -21,6 +21,7 @@
 #include "base/fd.h"
 #include "include/thirl/advise.h"
 #include "mech/costs.h"
+#include "tests/famine.h"
 #include "tests/quota.h"
 #include "tests/room.h"
 
@@ -49,7 +50,10 @@ static void between_what_was_measured(void **state) {
              "cost dove rtt 64 adaptive copy 1 1 1 1 1 1 1\n"
              "cost unix rtt 64 tired copy 1 1 1 1 1 1 1\n"
              "cost unix rtt -64 adaptive copy 1 1 1 1 1 1 1\n"
-             "cost unix rtt 64 adaptive copy 1 1 1\n";
+             "cost unix rtt 64 adaptive copy 1 1 1\n"
+             "cost unix hop 64 adaptive copy 1 1 1 1 1 1 1\ncost unix rtt 64 adaptive pigeon 1 1 1 1 1 1 1\n"
+             "cost unix rtt 64 adaptive copy x 1 1 1 1 1 1\ncost unix rtt 64 adaptive copy 1 - 1 1 1 1 1\n"
+             "cost unix rtt 64 adaptive copy 1 1 1 1x 1 1 1\ncost unix rtt /4 adaptive copy 1 1 1 1 1 1 1\n";
     struct costs costs;
     struct costs_figure figure;
     (void)state;
@@ -76,6 +80,37 @@ static void between_what_was_measured(void **state) {
     assert_false(figure.known);
     costs_find(&costs, COSTS_TCP, COSTS_RTT, THIRL_WAIT_ADAPTIVE, false, 64, &figure);
     assert_false(figure.known);
+    costs_free(&costs);
+}
+
+/* What a file says of its machine is shown on terminals. */
+static void what_the_machine_says_is_plain(void **state) {
+    static const char text[] = HEAD "machine cpu A\tpro\033[1mces\177sor\xc3\xa9\nmachine cpus 4\nmachine whenever\n"
+                                    "cost unix rtt 64 adaptive copy 1000 5000 9000 0 100 4000 900\n";
+    struct costs costs;
+    (void)state;
+    assert_int_equal(costs_read(&costs, text, sizeof text - 1, "text"), 0);
+    assert_string_equal(costs.about, "measured on A?pro?[1mces?sor\xc3\xa9");
+    costs_free(&costs);
+}
+
+/* More lines than there was room for at first, and some of them twice, or with nothing to say. */
+static void many_lines_are_kept(void **state) {
+    static char text[64 * 800];
+    struct costs costs;
+    struct costs_figure figure;
+    int used = snprintf(text, sizeof text, HEAD);
+    (void)state;
+    for (int i = 0; i < 700; i++) {
+        used += snprintf(text + used, sizeof text - (size_t)used, "cost %s rtt 64 spin copy %d 9 9 0 1 1 1\n",
+                         i % 2 == 0 ? "unix" : "tcp", i % 2 == 0 ? 500 : 0);
+    }
+    assert_int_equal(costs_read(&costs, text, (size_t)used, "text"), 0);
+    assert_int_equal(costs.count, 700);
+    costs_find(&costs, COSTS_UNIX, COSTS_RTT, THIRL_WAIT_SPIN, false, 100, &figure);
+    assert_true(figure.known && fabs(figure.p50 - 500) < 1);
+    costs_find(&costs, COSTS_TCP, COSTS_RTT, THIRL_WAIT_SPIN, false, 100, &figure);
+    assert_false(figure.known); /* neither how long nor how many */
     costs_free(&costs);
 }
 
@@ -144,6 +179,85 @@ static void finds_its_file(void **state) {
     costs_free(&costs);
 }
 
+static void is_not_measured(const char *why) {
+    struct costs costs;
+    assert_int_equal(costs_open(&costs), 0);
+    if (costs.here || strstr(costs.about, why) == NULL) {
+        fail_msg("%s: %s", why, costs.about);
+    }
+    costs_free(&costs);
+}
+
+/* Where no file is meant, or it cannot be read, what is usual stands for it, and it is said why. */
+static void what_is_usual_stands_for_it(void **state) {
+    char *long_path = malloc(5000);
+    char other[200];
+    (void)state;
+    assert_non_null(long_path);
+    memset(long_path, 'x', 4999);
+    long_path[4999] = '\0';
+    assert_int_equal(setenv("THIRL_COSTS", long_path, 1), 0);
+    is_not_measured("not measured here, but");
+    free(long_path);
+    (void)snprintf(other, sizeof other, "%s/loop", room_path);
+    assert_int_equal(symlink("loop", other), 0);
+    assert_int_equal(setenv("THIRL_COSTS", other, 1), 0);
+    is_not_measured("cannot be opened");
+    say_costs(HEAD "cost unix rtt 64 adaptive copy 1000 5000 9000 0 100 4000 900\n");
+    (void)snprintf(other, sizeof other, "%s/below", path);
+    assert_int_equal(setenv("THIRL_COSTS", other, 1), 0);
+    is_not_measured("not measured here, but");
+    assert_int_equal(setenv("THIRL_COSTS", path, 1), 0);
+    assert_int_equal(truncate(path, (4 << 20) + 1), 0);
+    is_not_measured("is larger than 4 MiB");
+    assert_int_equal(setenv("THIRL_COSTS", "", 1), 0); /* as if it were not there */
+    is_not_measured("not measured here, but");
+}
+
+static void without_memory_nothing_is_advised(void **state) {
+    struct costs costs = {.count = 0};
+    (void)state;
+    say_costs(HEAD "cost unix rtt 64 adaptive copy 1000 5000 9000 0 100 4000 900\n");
+    if (!famine_begin()) {
+        skip();
+    }
+    int rc = costs_open(&costs);
+    famine_end();
+    assert_int_equal(rc, -ENOMEM);
+    assert_true(costs.line == NULL && costs.count == 0);
+}
+
+static void looks_in_the_home_directory(void **state) {
+    char *home = getenv("HOME") == NULL ? NULL : strdup(getenv("HOME"));
+    struct costs costs;
+    char other[220];
+    (void)state;
+    say_costs(HEAD "cost unix rtt 64 adaptive copy 1000 5000 9000 0 100 4000 900\n");
+    assert_int_equal(unsetenv("THIRL_COSTS"), 0);
+    (void)snprintf(other, sizeof other, "%s/.cache", room_path);
+    assert_true(mkdir(other, 0700) == 0 || errno == EEXIST);
+    (void)snprintf(other, sizeof other, "%s/.cache/thirl", room_path);
+    assert_true(mkdir(other, 0700) == 0 || errno == EEXIST);
+    (void)snprintf(other, sizeof other, "%s/.cache/thirl/costs", room_path);
+    assert_int_equal(rename(path, other), 0);
+    assert_int_equal(setenv("HOME", room_path, 1), 0);
+    for (int relative = 0; relative < 2; relative++) { /* a cache that is no path is no cache */
+        assert_int_equal(costs_open(&costs), 0);
+        assert_true(costs.here && strstr(costs.about, other) != NULL);
+        costs_free(&costs);
+        assert_int_equal(setenv("XDG_CACHE_HOME", "relative", 1), 0);
+    }
+    assert_int_equal(setenv("HOME", "relative", 1), 0);
+    is_not_measured("not measured here, but");
+    assert_int_equal(unsetenv("HOME"), 0);
+    is_not_measured("not measured here, but");
+    assert_int_equal(unlink(other), 0);
+    if (home != NULL) {
+        assert_int_equal(setenv("HOME", home, 1), 0);
+    }
+    free(home);
+}
+
 /* ---- advice ---- */
 
 struct list {
@@ -208,6 +322,86 @@ static void each_has_its_reason(void **state) {
     }
 }
 
+static void what_fits_is_no_reason(void **state) {
+    static const struct {
+        struct thirl_wish wish;
+        const char *mechanism, *piece; /* of its address */
+        bool fits;
+    } cases[] = {{{.child = 1}, "pipe", "pipe://", true},
+                 {{.role = THIRL_PUSH, .lossy = 1}, "udp", "udp://", true},
+                 {{.role = THIRL_PUSH, .kept = 1}, "shm", "shm://", true},
+                 {{.role = THIRL_PUSH, .kept = 1}, "mq", "mq://", true},
+                 {{.role = THIRL_PUSH, .kept = 1}, "tcp", "", false},
+                 {{.role = THIRL_PAIR, .kept = 1}, "mq", "", false},
+                 {{.role = THIRL_PUSH, .levels = 8}, "mq", "mq://", true},
+                 {{.role = THIRL_PUSH, .levels = 1 << 20}, "mq", "", false},
+                 {{.largest = 100 << 20}, "shm", "pool=419430400&max=104857600", true},
+                 {{.largest = 100 << 20}, "unix", "?max=104857600", true},
+                 {{.largest = UINT64_MAX}, "unix", "", false},
+                 {{.largest = UINT64_MAX, .role = THIRL_WRITE}, "tcp", "tcp://", true}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct list list = {.count = 0};
+        struct thirl_wish wish = cases[i].wish;
+        wish.size = sizeof wish;
+        assert_int_equal(thirl_advise(&wish, keep, &list), 0);
+        size_t at = place_of(&list, cases[i].mechanism);
+        if ((list.choice[at].place != 0) != cases[i].fits || strstr(list.address[at], cases[i].piece) == NULL) {
+            fail_msg("case %zu: %s has place %u: %s", i, list.address[at], list.choice[at].place, list.reason[at]);
+        }
+    }
+}
+
+/* What was measured of one pattern, or of one way, stands for others that were not, as far as it can. */
+static void figures_stand_for_others(void **state) {
+    static const char text[] = HEAD
+        "cost unix oneway 64 adaptive copy 0 0 0 1000000 10 30 0\ncost shm oneway 64 adaptive copy 0 0 0 2000000 10 30 0\n"
+        "cost udp oneway 64 adaptive copy 0 0 0 500000 10 30 0\ncost tcp rtt 64 adaptive copy 0 0 0 70 10 30 0\n"
+        "cost mq oneway 64 adaptive copy 700 900 0 300000 10 30 0\ncost mq rtt 64 adaptive copy 9000 9000 0 0 10 30 0\n"
+        "cost mq fanin 64 adaptive copy 0 0 0 250000 10 30 0\ncost mq fanout 64 adaptive copy 0 0 0 200000 10 30 0\n"
+        "cost shm rtt 64 adaptive place 0 0 0 5 10 30 0\n";
+    static const struct {
+        struct thirl_wish wish;
+        const char *mechanism;
+        uint64_t per_second;
+        int64_t p50;
+        bool in_place;
+    } cases[] = {{{.role = THIRL_PUB, .receivers = 4}, "unix", 250000, 0, false}, /* it sends to each */
+                 {{.role = THIRL_PUB, .receivers = 4}, "shm", 2000000, 0, false},
+                 {{.role = THIRL_PUB, .receivers = 4, .lossy = 1}, "udp", 500000, 0, false},
+                 {{.role = THIRL_PUSH}, "mq", 300000, 700, false},
+                 {{.role = THIRL_PUSH, .senders = 3}, "mq", 250000, 4500, false},
+                 {{.role = THIRL_PUSH, .senders = 3, .receivers = 3}, "mq", 250000, 4500, false},
+                 {{.role = THIRL_PUSH, .receivers = 3}, "mq", 200000, 4500, false},
+                 {{.role = THIRL_PAIR}, "tcp", 0, 0, false},
+                 {{.role = THIRL_PAIR}, "mq", 300000, 9000, false},
+                 {{.role = THIRL_PAIR}, "shm", 2000000, 0, false}};
+    (void)state;
+    say_costs(text);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct list list = {.count = 0};
+        struct thirl_wish wish = cases[i].wish;
+        wish.size = sizeof wish;
+        assert_int_equal(thirl_advise(&wish, keep, &list), 0);
+        const struct thirl_choice *choice = &list.choice[place_of(&list, cases[i].mechanism)];
+        if (choice->per_second != cases[i].per_second || choice->p50_ns != cases[i].p50 ||
+            choice->in_place != cases[i].in_place) {
+            fail_msg("case %zu: %s: %lu a second, %ld ns%s", i, cases[i].mechanism, (unsigned long)choice->per_second,
+                     (long)choice->p50_ns, choice->in_place ? ", in place" : "");
+        }
+    }
+    say_costs(HEAD "cost shm rtt 64 adaptive place 600 900 0 0 900 0 0\n");
+    struct list list = {.count = 0};
+    struct thirl_wish wish = THIRL_WISH;
+    wish.child = 1;
+    assert_int_equal(thirl_advise(&wish, keep, &list), 0);
+    assert_string_equal(list.choice[0].mechanism, "shm"); /* the only one of which anything is known */
+    assert_true(list.choice[0].in_place);
+    assert_true(place_of(&list, "unix") < place_of(&list, "pipe")); /* of the others: what asks for less, */
+    assert_true(place_of(&list, "pipe") < place_of(&list, "fifo"));
+    assert_true(place_of(&list, "fifo") < place_of(&list, "tcp"));
+}
+
 static void order_is_that_of_the_priority(void **state) {
     static const char text[] = HEAD
         "cost shm rtt 64 sleep copy 9000 9000 0 0 900 0 0\ncost unix rtt 64 sleep copy 5000 9000 0 0 700 0 0\n"
@@ -265,6 +459,19 @@ static void a_wish_may_be_wrong(void **state) {
     wish.size = 3;
     assert_int_equal(thirl_advise(&wish, keep, &list), -EINVAL);
     assert_non_null(strstr(thirl_why(), "THIRL_WISH"));
+    wish.size = 65537;
+    assert_int_equal(thirl_advise(&wish, keep, &list), -EINVAL);
+    wish = THIRL_WISH;
+    wish.priority = THIRL_PRIORITY_SIMPLICITY + 1;
+    assert_int_equal(thirl_advise(&wish, keep, &list), -EINVAL);
+    wish = THIRL_WISH;
+    wish.wait = THIRL_WAIT_SLEEP + 1;
+    assert_int_equal(thirl_advise(&wish, keep, &list), -EINVAL);
+    wish = THIRL_WISH;
+    wish.child = 1;
+    wish.across = THIRL_ACROSS_HOSTS;
+    assert_int_equal(thirl_advise(&wish, keep, &list), -EINVAL);
+    assert_non_null(strstr(thirl_why(), "a child is never on another host"));
     later.wish.size = sizeof later;
     assert_int_equal(thirl_advise(&later.wish, keep, &list), 0);
     list.count = 0;
@@ -341,9 +548,21 @@ static int alone(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup(name, alone)
     const struct CMUnitTest tests[] = {
-        TEST(between_what_was_measured), TEST(refuses_what_is_none),          TEST(finds_its_file),
-        TEST(each_has_its_reason),       TEST(order_is_that_of_the_priority), TEST(a_wish_may_be_wrong),
-        TEST(it_ends_when_told),         TEST(addresses_can_be_opened),
+        TEST(between_what_was_measured),
+        TEST(what_the_machine_says_is_plain),
+        TEST(many_lines_are_kept),
+        TEST(refuses_what_is_none),
+        TEST(finds_its_file),
+        TEST(what_is_usual_stands_for_it),
+        TEST(without_memory_nothing_is_advised),
+        TEST(looks_in_the_home_directory),
+        TEST(each_has_its_reason),
+        TEST(what_fits_is_no_reason),
+        TEST(figures_stand_for_others),
+        TEST(order_is_that_of_the_priority),
+        TEST(a_wish_may_be_wrong),
+        TEST(it_ends_when_told),
+        TEST(addresses_can_be_opened),
     };
     return cmocka_run_group_tests(tests, set_up, room_end);
 }
