@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/weave.h"
 #include "include/thirl/advise.h"
+#include "mech/auto.h"
 #include "mem/sweep.h"
 #include "tests/member.h"
 
@@ -249,6 +250,74 @@ static int do_foreign_notes_are_told_of(void *nothing) {
 }
 IN_A_CHILD(foreign_notes_are_told_of)
 
+static int do_half_a_note_is_none(void *nothing) {
+    char path[160];
+    (void)nothing;
+    thirl *a = have(THIRL_PAIR, "auto://half"), *b = NULL;
+    (void)snprintf(path, sizeof path, "%s/chan/%%auto.half/choice", room_path);
+    CHECK(a != NULL && truncate(path, 100) == 0);
+    CHECK(thirl_open(&b, THIRL_PAIR, "auto://half", NULL) == -THIRL_EFORMAT);
+    CHECK(strstr(thirl_why(), "is damaged") != NULL);
+    drop(a);
+    return 0;
+}
+IN_A_CHILD(half_a_note_is_none)
+
+static int die_there(void *nothing) {
+    (void)nothing;
+    return have(THIRL_PAIR, "shm://died") == NULL ? 1 : kill(getpid(), SIGKILL);
+}
+
+/* What the dead have left of a pair is no channel that anybody is in. */
+static int do_the_dead_are_not_joined(void *nothing) {
+    (void)nothing;
+    thirl *other = have(THIRL_PAIR, "shm://other"); /* who joins the registry sweeps it, but only then */
+    CHECK(room_run(die_there, NULL) == 128 + SIGKILL && room_entries("chan") == 2);
+    thirl *a = have(THIRL_PAIR, "auto://died?mode=0660");
+    CHECK(is_over(a, "unix"));
+    drop(other);
+    drop(a);
+    return 0;
+}
+IN_A_CHILD(the_dead_are_not_joined)
+
+static int die_with_a_job(void *nothing) {
+    (void)nothing;
+    thirl *end = have(THIRL_PUSH, "shm://jobs");
+    return end == NULL || thirl_send(end, "hello", 6, PATIENCE) != 0 ? 1 : kill(getpid(), SIGKILL);
+}
+
+/* But what they have sent waits for whoever comes. */
+static int do_jobs_of_the_dead_are_joined(void *nothing) {
+    char text[8] = "";
+    (void)nothing;
+    thirl *other = have(THIRL_PAIR, "shm://other");
+    CHECK(room_run(die_with_a_job, NULL) == 128 + SIGKILL);
+    thirl *end = have(THIRL_PULL, "auto://jobs?mode=0660");
+    CHECK(is_over(end, "shm://jobs") && thirl_recv(end, text, sizeof text, NULL, PATIENCE) == 0);
+    CHECK(strcmp(text, "hello") == 0);
+    drop(end);
+    drop(other);
+    return 0;
+}
+IN_A_CHILD(jobs_of_the_dead_are_joined)
+
+/* Addresses of others stand in the registry as they wrote them. */
+static int do_looks_at_any_address(void *nothing) {
+    static const char *const none[] = {"shm://known", "auto://", "auto://%zz", "auto://nobody", "auto", ""};
+    char over[ADDR_MAX], why[256];
+    (void)nothing;
+    thirl *a = have(THIRL_PAIR, "auto://known?mode=0660");
+    CHECK(auto_look("auto://known", over, why) && strcmp(over, "unix") == 0 && strstr(why, "trust") != NULL);
+    CHECK(auto_look("auto://known?queue=64K", over, why) && strcmp(over, "unix") == 0);
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        CHECK(!auto_look(none[i], over, why));
+    }
+    drop(a);
+    return 0;
+}
+IN_A_CHILD(looks_at_any_address)
+
 /* ---- places ---- */
 
 static int do_deep_registries_have_sockets(void *nothing) {
@@ -462,6 +531,10 @@ int main(void) {
         TEST(what_is_there_is_joined),
         TEST(refusals_say_what_to_do),
         TEST(foreign_notes_are_told_of),
+        TEST(half_a_note_is_none),
+        TEST(the_dead_are_not_joined),
+        TEST(jobs_of_the_dead_are_joined),
+        TEST(looks_at_any_address),
         TEST(deep_registries_have_sockets),
         TEST(topics_are_names),
         TEST(users_meet),
