@@ -51,13 +51,14 @@ static void note_message(struct chain *e, struct mech_note *note) {
 
 /* The number on this connection of the message with that cookie; -1: it came over another one, which is gone. */
 static int64_t number_of(const struct link *l, uint64_t cookie) {
-    return l && cookie != 0 && cookie >> 40 == l->serial ? (int64_t)(cookie & ((UINT64_C(1) << 40) - 1)) - 1 : -1;
+    return l && cookie >> 40 == l->serial ? (int64_t)(cookie & ((UINT64_C(1) << 40) - 1)) - 1 : -1;
 }
 
 void ear_free(void *self, struct mech_piece *piece, enum mech_way way) {
     struct chain *e = self;
     struct link *l = e->way[MECH_IN].at;
-    int64_t number = way == MECH_IN && is_worker(e) ? number_of(l, piece->cookie) : -1;
+    int64_t number = number_of(l, piece->cookie);
+    (void)way; /* a worker lends nothing */
     if (number >= 0) {
         weave("ear.done.before");
         (void)tell_send(l, FRAME_DONE,

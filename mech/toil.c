@@ -192,12 +192,11 @@ static void turn_to(const struct feed *f, bool here) {
     }
 }
 
+/* To the next pusher; there is one. */
 static void change(struct toil *t) {
     t->turn = 0;
     t->current = t->current + 1 < t->count ? t->current + 1 : 0;
-    if (t->count != 0) {
-        turn_to(t->feed[t->current], true);
-    }
+    turn_to(t->feed[t->current], true);
 }
 
 /* In the midst of work: has a pusher come, or gone, and is it another one's turn? Changing costs the lines that were fetched ahead, which
@@ -411,7 +410,7 @@ int toil_requeue(void *self, struct mech_piece *piece) {
     f->held--;
     (void)claim_return(&f->claim, piece->cookie, w->in.worker);
     crew_call(w, 1);
-    if (unlikely(w->lamp.fifo >= 0 && !w->closed)) {
+    if (unlikely(w->lamp.fifo >= 0)) { /* not once it is closed */
         toil_settle(w);
     }
     return 0;
