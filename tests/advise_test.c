@@ -355,7 +355,8 @@ static void what_fits_is_no_reason(void **state) {
 /* What was measured of one pattern, or of one way, stands for others that were not, as far as it can. */
 static void figures_stand_for_others(void **state) {
     static const char text[] = HEAD
-        "cost unix oneway 64 adaptive copy 0 0 0 1000000 10 30 0\ncost shm oneway 64 adaptive copy 0 0 0 2000000 10 30 0\n"
+        "cost unix oneway 64 adaptive copy 0 0 0 1000000 10 30 0\ncost shm oneway 64 adaptive copy 0 0 0 2000000 10 30 "
+        "0\n"
         "cost udp oneway 64 adaptive copy 0 0 0 500000 10 30 0\ncost tcp rtt 64 adaptive copy 0 0 0 70 10 30 0\n"
         "cost mq oneway 64 adaptive copy 700 900 0 300000 10 30 0\ncost mq rtt 64 adaptive copy 9000 9000 0 0 10 30 0\n"
         "cost mq fanin 64 adaptive copy 0 0 0 250000 10 30 0\ncost mq fanout 64 adaptive copy 0 0 0 200000 10 30 0\n"

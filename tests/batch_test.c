@@ -160,7 +160,8 @@ static void the_rest_of_one_is_kept_where_there_is_memory(void **state) {
 /* ---- received ---- */
 
 static size_t frame(char *at, uint16_t number, size_t size, enum frame_type type) {
-    frame_write_head((unsigned char *)at, &(struct frame_head){.size = (uint32_t)size, .number = number, .type = (uint8_t)type});
+    frame_write_head((unsigned char *)at,
+                     &(struct frame_head){.size = (uint32_t)size, .number = number, .type = (uint8_t)type});
     memset(at + FRAME_HEAD, 'f', size);
     return FRAME_HEAD + size;
 }

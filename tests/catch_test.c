@@ -93,7 +93,8 @@ static int do_a_signal_that_the_program_uses_is_refused(void *nothing) {
     action.sa_handler = SIG_IGN;
     CHECK(sigaction(NUMBER, &action, NULL) == 0);
     CHECK(take_now() == -EBUSY && strstr(thirl_why(), "ignores signal 50") != NULL);
-    CHECK(take(SIGRTMIN - 1, CLOCK_S) == -EINVAL && strstr(thirl_why(), "cannot be used") != NULL); /* the C library's */
+    CHECK(take(SIGRTMIN - 1, CLOCK_S) == -EINVAL &&
+          strstr(thirl_why(), "cannot be used") != NULL); /* the C library's */
     CHECK(mine.number == 0 && !blocks());
     return 0;
 }
@@ -151,7 +152,8 @@ static int do_a_thread_that_blocks_it_wants_it(void *nothing) {
     static gid_t groups[GROUPS];
     (void)nothing;
     pthread_t thread = start(blocking);
-    for (size_t many = 0; many <= GROUPS; many += many == 0 ? 100 : 2) { /* wherever it is cut when it is read in pieces */
+    for (size_t many = 0; many <= GROUPS;
+         many += many == 0 ? 100 : 2) { /* wherever it is cut when it is read in pieces */
         for (size_t i = 0; i < many; i++) {
             groups[i] = (gid_t)(1000000000 + i);
         }

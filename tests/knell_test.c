@@ -201,14 +201,10 @@ static void an_event_stays_until_all_its_times_are_taken(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup(name, is_new)
     const struct CMUnitTest tests[] = {
-        TEST(an_event_that_is_half_on_its_way_is_sent),
-        TEST(without_a_watcher_nothing_is_counted),
-        TEST(the_table_has_room_until_it_is_full),
-        TEST(whoever_is_gone_needs_none_of_it),
-        TEST(what_is_no_event_is_passed_over),
-        TEST(has_places_for_a_part_of_the_queue),
-        TEST(without_memory_there_is_no_room),
-        TEST(an_event_stays_until_all_its_times_are_taken),
+        TEST(an_event_that_is_half_on_its_way_is_sent), TEST(without_a_watcher_nothing_is_counted),
+        TEST(the_table_has_room_until_it_is_full),      TEST(whoever_is_gone_needs_none_of_it),
+        TEST(what_is_no_event_is_passed_over),          TEST(has_places_for_a_part_of_the_queue),
+        TEST(without_memory_there_is_no_room),          TEST(an_event_stays_until_all_its_times_are_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

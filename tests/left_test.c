@@ -231,7 +231,10 @@ static int do_a_damaged_note_is_no_note(void *nothing) {
         other = kept;
         other.magic[0] = i == 0 ? 'x' : other.magic[0];
         other.version += i == 1;
-        (void)strcpy(other.address, i == 2 ? "dove://x" : i == 3 ? "shm://x" : i == 4 ? "udp://127.0.0.1:1" : kept.address);
+        (void)strcpy(other.address, i == 2   ? "dove://x"
+                                    : i == 3 ? "shm://x"
+                                    : i == 4 ? "udp://127.0.0.1:1"
+                                             : kept.address);
         CHECK(rewrite(address, &other, i == 5 ? sizeof other - 1 : sizeof other) == 0);
         CHECK(left().count == 0);
         CHECK(cleans(address, -ENOENT, "has left nothing") == 0);
@@ -240,7 +243,8 @@ static int do_a_damaged_note_is_no_note(void *nothing) {
     (void)snprintf(path, sizeof path, "%s", in_chan(beside(address, "kept")));
     CHECK(unlink(path) == 0 && symlink("/dev/null", path) == 0); /* whoever follows it would be led astray */
     CHECK(left().count == 0);
-    thirl *end = NULL; /* an end that comes makes its queue anew, or finds it: where it is stands in the note, not in the link */
+    thirl *end =
+        NULL; /* an end that comes makes its queue anew, or finds it: where it is stands in the note, not in the link */
     (void)!thirl_open(&end, THIRL_PULL, address, NULL);
     if (end != NULL) {
         CHECK(thirl_close(&end, THIRL_NOW) >= 0);

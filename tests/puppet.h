@@ -37,8 +37,7 @@ void puppet_new(void);
 
 /* What the next tries answer, in turn; 0 from then on. */
 void puppet_answers(unsigned count, const int *answers);
-#define PUPPET_SAYS(...)                                                                                               \
-    puppet_answers(sizeof((const int[]){__VA_ARGS__}) / sizeof(int), (const int[]){__VA_ARGS__})
+#define PUPPET_SAYS(...) puppet_answers(sizeof((const int[]){__VA_ARGS__}) / sizeof(int), (const int[]){__VA_ARGS__})
 
 /* Opens an end of such a mechanism, with what is put around it. Its state, or NULL and *rc is why; puppet_close gives it back. */
 void *puppet_open(const struct mech *, enum thirl_role, const char *address, const struct thirl_options *, int *rc);

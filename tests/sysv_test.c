@@ -4,6 +4,7 @@
  * framed one, foreign queues under its key; sleepers that are woken; and the kernel's limits, which are said with what raises
  * them. Whatever a test leaves in the kernel is removed, also when it is killed.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -22,6 +23,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "mech/kept.h"
 #include "tests/room.h"
 #include "wire/frag.h"
 
@@ -459,6 +461,86 @@ static void mode_is_obeyed(void **state) {
     assert_true(msgget(key_of("thirl:"), 0) < 0); /* it was empty */
 }
 
+/* The identifier of the only inbox there, by the note of it in the registry; -1: there is none. */
+static int inbox(void) {
+    char path[400];
+    struct kept kept = {.version = 0};
+    int id = -1;
+    (void)snprintf(path, sizeof path, "%s/chan/%%sysv.%s", room_path, name);
+    DIR *list = opendir(path);
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        if (strncmp(entry->d_name, "kept.", 5) == 0) {
+            (void)snprintf(path, sizeof path, "%s/chan/%%sysv.%s/%.100s", room_path, name, entry->d_name);
+            FILE *note = fopen(path, "re");
+            assert_non_null(note);
+            assert_int_equal(fread(&kept, sizeof kept, 1, note), 1);
+            assert_int_equal(fclose(note), 0);
+            const char *dot = strchr(kept.place, '.');
+            id = dot != NULL ? (int)strtol(dot + 1, NULL, 10) : -1;
+        }
+    }
+    if (list != NULL) {
+        (void)closedir(list);
+    }
+    return id;
+}
+
+/* Whoever sends without having joined holds up nobody for long: so many are thrown away by one call, and all by a few. */
+static void strangers_are_thrown_away_a_part_at_a_time(void **state) {
+    enum { STRANGERS = 200 };
+    thirl *end = NULL;
+    char data[64];
+    (void)state;
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, address(""), NULL), 0);
+    int id = inbox();
+    struct pollfd polled = {.fd = thirl_fd(end), .events = POLLIN};
+    assert_true(id >= 0 && polled.fd >= 0);
+    for (uint32_t i = 0; i < STRANGERS; i++) {
+        unsigned char wire[FRAG_LABEL + 8] = {0};
+        const struct frag_label label = {FRAG_DATA, 5 + i, 1, 1, 1, 8, 0, 8, false};
+        frag_write(wire + 8, &label);
+        put_packet(id, wire, sizeof wire);
+    }
+    assert_int_equal(thirl_recv(end, data, sizeof data, NULL, THIRL_NOW), -EAGAIN);
+    assert_int_equal(poll(&polled, 1, 5000), 1); /* there is more to be thrown away */
+    uint64_t some = 0, all = 0;
+    assert_int_equal(thirl_list(refused_of, &some), 0);
+    assert_true(some >= 32 && some < STRANGERS);
+    for (int i = 0; i < 100 && all < STRANGERS; i++) {
+        all = 0;
+        assert_int_equal(thirl_recv(end, data, sizeof data, NULL, thirl_in_ms(20)), -ETIMEDOUT);
+        assert_int_equal(thirl_list(refused_of, &all), 0);
+    }
+    assert_int_equal(all, STRANGERS);
+    assert_int_equal(thirl_close(&end, SOON), 0);
+}
+
+/* Who only listened, and went: the half that sends hears of it first, and the one that receives knows it, too. */
+static void a_goodbye_is_known_to_both_halves(void **state) {
+    thirl *a = NULL, *b = NULL;
+    char data[64];
+    int rc = -EAGAIN;
+    (void)state;
+    assert_int_equal(thirl_open(&a, THIRL_PAIR, address(""), NULL), 0);
+    assert_int_equal(thirl_open(&b, THIRL_PAIR, address(""), NULL), 0);
+    for (int i = 0; rc != 0 && i < 2000; i++) {
+        rc = thirl_send(a, "one", 3, thirl_in_ms(1));
+    }
+    assert_int_equal(rc, 0);
+    assert_int_equal(thirl_recv(b, data, sizeof data, NULL, SOON), 0);
+    assert_int_equal(thirl_close(&b, SOON), 0);
+    assert_int_equal(thirl_send(a, "two", 3, SOON), -THIRL_ECLOSED);
+    struct pollfd polled = {.fd = thirl_fd(a), .events = POLLIN};
+    struct thirl_want want = {.end = a, .wanted = THIRL_WANT_MESSAGE};
+    for (int i = 0; i < 3; i++) { /* however one waits for it, and again and again */
+        assert_int_equal(poll(&polled, 1, 5000), 1);
+        assert_int_equal(thirl_wait(&want, 1, SOON), 1);
+        assert_int_equal(thirl_recv(a, data, sizeof data, NULL, SOON), -THIRL_ECLOSED);
+        assert_non_null(strstr(thirl_why(), "closed its end"));
+    }
+    assert_int_equal(thirl_close(&a, SOON), 0);
+}
+
 static void queue_is_as_large_as_wished(void **state) {
     (void)state;
     thirl *end = NULL;
@@ -482,6 +564,8 @@ int main(void) {
         cmocka_unit_test_teardown(knows_that_a_queue_is_another, tidy),
         cmocka_unit_test_teardown(a_kill_leaves_no_queue, tidy),
         cmocka_unit_test_teardown(framed_refuses_foreign_packets, tidy),
+        cmocka_unit_test_teardown(strangers_are_thrown_away_a_part_at_a_time, tidy),
+        cmocka_unit_test_teardown(a_goodbye_is_known_to_both_halves, tidy),
         cmocka_unit_test_teardown(a_sleeper_is_woken, tidy),
         cmocka_unit_test_teardown(mode_is_obeyed, tidy),
         cmocka_unit_test_teardown(queue_is_as_large_as_wished, tidy),

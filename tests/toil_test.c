@@ -82,9 +82,7 @@ IN_A_CHILD(nobody_is_followed_beyond_all_numbers)
 
 /* What does not fit behind the first ones, rounded up, waits for the next call. */
 static int do_many_come_as_far_as_they_fit(void *nothing) {
-    static const struct {
-        size_t room, come;
-    } cases[] = {{5, 1}, {8, 1}, {12, 1}, {13, 2}, {24, 3}};
+    static const struct { size_t room, come; } cases[] = {{5, 1}, {8, 1}, {12, 1}, {13, 2}, {24, 3}};
     struct iovec many[4];
     char buffer[64];
     thirl *push, *pull;
@@ -224,7 +222,8 @@ static int loans_beyond_the_pool(const char *options, bool private) {
 /* A publisher that waits is told when there is a place, and does not take it by asking; one for whom a new subscriber comes that
  * it has no memory for says so. */
 static int do_a_place_that_was_waited_for_is_found(void *nothing) {
-    thirl *pub = large_open("shm://toil", THIRL_PUB, "?full=block&pool=2M"), *sub = large_open("shm://toil", THIRL_SUB, "");
+    thirl *pub = large_open("shm://toil", THIRL_PUB, "?full=block&pool=2M"),
+          *sub = large_open("shm://toil", THIRL_SUB, "");
     thirl_msg *held[4], *lent[4] = {NULL};
     unsigned count = 0, loans = 0;
     (void)nothing;
@@ -280,8 +279,7 @@ static int do_a_full_file_system_lends_what_the_ring_has(void *nothing) {
     (void)snprintf(path, sizeof path, "%s/ballast", room_path);
     int ballast = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     CHECK(pub != NULL && ballast >= 0);
-    while (write(ballast, block, sizeof block) > 0) {
-    }
+    while (write(ballast, block, sizeof block) > 0) {}
     CHECK(close(ballast) == 0);
     CHECK(thirl_loan(pub, &small, MIB / 8, THIRL_NOW) == 0);
     CHECK(thirl_loan(pub, &large, 4 * MIB, THIRL_NOW) == -ENOSPC && strstr(thirl_why(), "THIRL_DIR") != NULL);
