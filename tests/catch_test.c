@@ -157,7 +157,7 @@ static int do_a_thread_that_blocks_it_wants_it(void *nothing) {
         for (size_t i = 0; i < many; i++) {
             groups[i] = (gid_t)(1000000000 + i);
         }
-        if (many != 0 && syscall(SYS_setgroups, many, groups) != 0) {
+        if (many != 0 && setgroups(many, groups) != 0) {
             CHECK(many == 100); /* not ours to say */
             break;
         }
