@@ -26,18 +26,14 @@ int caller_choose(void *self, uint64_t *whom) {
     struct caller *c = self;
     struct chain *e = &c->chain;
     struct link *l;
-    for (int i = 0; i <= CHAIN_LINKS_MAX; i++) {
-        int rc = chain_find(e, MECH_OUT, &l);
-        if (rc != 0) {
-            return rc;
-        }
-        if (likely(link_code(l) == 0)) {
-            *whom = whom_of(l);
-            return 0;
-        }
+    int rc;
+    while ((rc = chain_find(e, MECH_OUT, &l)) == 0 && unlikely(link_code(l) != 0)) {
         leave(e, MECH_OUT, l);
     }
-    return -EAGAIN;
+    if (likely(rc == 0)) {
+        *whom = whom_of(l);
+    }
+    return rc;
 }
 
 static int say_over(const struct chain *e) {
@@ -78,11 +74,10 @@ int caller_settle(void *self, const void *data, size_t size, size_t done) {
 }
 
 /* The conversation is over, and has been heard out. */
-static int say_gone(struct caller *c, struct link *l, int rc, size_t *size, struct mech_note *note) {
+static int say_gone(struct caller *c, struct link *l, size_t *size, struct mech_note *note) {
     struct chain *e = &c->chain;
-    int code = link_code(l);
     note->whom = whom_of(l);
-    letter_gone(&c->letter, e->meet.address, l, code != 0 ? code : rc, note);
+    letter_gone(&c->letter, e->meet.address, l, link_code(l), note);
     char why[256];
     (void)snprintf(why, sizeof why, "%s", thirl_why());
     leave(e, MECH_IN, l);
@@ -113,7 +108,7 @@ int caller_recv(void *self, void *buffer, size_t capacity, size_t *size, struct 
         chain_attend(e);
     }
     if (unlikely(rc != 0 && rc != -EAGAIN && rc != -EMSGSIZE && rc != -ENOMEM)) {
-        rc = say_gone(c, l, rc, size, note);
+        rc = say_gone(c, l, size, note);
     }
     if (unlikely(++e->way[MECH_IN].calls % CALLS_PER_LOOK == 0)) {
         chain_attend(e);

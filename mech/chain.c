@@ -137,8 +137,8 @@ static bool is_due(const struct chain *e, enum mech_way way, const struct link *
 /* A way that is never used hears of nobody's death. So the oldest of the dead that no way has begun with, and none misses anything of, makes
  * room for the living. */
 static bool forget_one(struct chain *e) {
-    struct link *before = NULL;
-    for (struct link *l = e->first; l != NULL; before = l, l = l->next) {
+    for (struct link **at = &e->first; *at != NULL; at = &(*at)->next) {
+        struct link *l = *at;
         const bool in = is_due(e, MECH_IN, l), out = is_due(e, MECH_OUT, l);
         bool next = (!in || e->way[MECH_IN].next == l->serial) && (!out || e->way[MECH_OUT].next == l->serial);
         if (e->way[MECH_IN].at == l || e->way[MECH_OUT].at == l || !next || (in && has_rest(l))) {
@@ -146,8 +146,7 @@ static bool forget_one(struct chain *e) {
         }
         e->way[MECH_IN].next += in;
         e->way[MECH_OUT].next += out;
-        *(before != NULL ? &before->next : &e->first) = l->next;
-        e->last = e->last == l ? before : e->last;
+        *at = l->next; /* which is not the last: of eight, one of the first three is forgotten, or none */
         link_free(l);
         return true;
     }
@@ -270,7 +269,7 @@ int chain_seek(struct chain *e, enum mech_way way, struct link **found) {
     return rc == 0 && !*found ? -EAGAIN : rc;
 }
 
-/* This way is done with a dead peer; the last of the ways frees what is left of it. */
+/* This way is done with a dead peer; the last of the ways frees what is left of it. Both go in order, so it is the first one. */
 static void pass(struct chain *e, enum mech_way way) {
     (void)pthread_mutex_lock(&e->lock);
     struct link *l = e->way[way].at;
@@ -278,13 +277,8 @@ static void pass(struct chain *e, enum mech_way way) {
     show(e, way, l, EPOLL_CTL_DEL);
     e->way[way].at = NULL;
     if (--l->holders == 0) {
-        struct link **at = &e->first, *before = NULL;
-        while (*at != l) {
-            before = *at;
-            at = &(*at)->next;
-        }
-        *at = l->next;
-        e->last = e->last == l ? before : e->last;
+        e->first = l->next;
+        e->last = e->last == l ? NULL : e->last;
         link_free(l);
     }
     (void)pthread_mutex_unlock(&e->lock);
@@ -367,12 +361,12 @@ static bool dim(struct chain *e, struct link *l) {
 /* What the user's descriptor must say of itself after a call of that way. */
 void chain_light(struct chain *e, enum mech_way way) {
     const struct chain_way *w = &e->way[way];
-    if (e->user < 0 || way != e->user_way) {
+    if (way != e->user_way) {
         return;
     }
     (void)pthread_mutex_lock(&e->lock);
     int64_t when = -1;
-    if ((e->holds && way == MECH_IN) || (w->at == NULL && w->next < e->links)) {
+    if (e->holds || (w->at == NULL && w->next < e->links)) {
         when = 0;
     } else if (w->at) {
         when = way == MECH_IN && pull_ready(w->at) ? 0 : way == MECH_OUT && dim(e, w->at) ? LINK_NAP_NS : -1;
@@ -424,11 +418,9 @@ void chain_join(struct chain *e) {
 void chain_leave(struct chain *e) {
     lock_ends();
     struct chain **at = &ends;
-    while (*at && *at != e) {
+    while (*at != e) {
         at = &(*at)->neighbour;
     }
-    if (*at) {
-        *at = e->neighbour;
-    }
+    *at = e->neighbour;
     unlock_ends();
 }

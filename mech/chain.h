@@ -44,7 +44,7 @@ struct chain {
     bool carries; /* descriptors can go over its connections */
     bool quiet;   /* ?wait=sleep */
     bool final;   /* the peer said goodbye; to a caller of a hub that is none: the next one may come */
-    bool holds;   /* the end has something for its user besides what is in its connection */
+    bool holds;   /* of a WATCH: it has something for its user besides what is in its connection */
     bool near;    /* while joining: who listens is an end of this process */
     struct node_end *seen;
     int came;        /* an eventfd in the watch: readable while there is a peer, for who waits on the other way */

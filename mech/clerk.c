@@ -74,11 +74,9 @@ static struct spoke *find(const struct clerk *c, uint64_t whom) {
 /* ---- requests ---- */
 
 /* The conversation is over, and has been heard out. */
-static int say_gone(struct clerk *c, struct spoke *s, int rc, size_t *size, struct mech_note *note) {
-    int code = link_code(s->link);
+static int say_gone(struct clerk *c, struct spoke *s, size_t *size, struct mech_note *note) {
     note->whom = s->whom;
-    letter_gone(&c->letter, c->hub.chain.meet.address, s->link, code != 0 ? code : rc, note);
-    link_decide(s->link, LINK_DIED);
+    letter_gone(&c->letter, c->hub.chain.meet.address, s->link, link_code(s->link), note);
     hub_drop(&c->hub, s);
     *size = 0;
     return 0;
@@ -104,13 +102,12 @@ static int judge(struct clerk *c, struct spoke *s, int rc, const void *buffer, s
             return 0;
         }
     }
-    if (rc == -THIRL_EFORMAT || rc == PULL_TOLD) {
+    if (rc == -THIRL_EFORMAT) {
         struct node_count *in = &c->hub.chain.seen->in;
         atomic_poke(&in->refused, in->refused + 1);
         link_decide(s->link, LINK_BROKEN);
-        rc = -THIRL_EFORMAT;
     }
-    return say_gone(c, s, rc, size, note);
+    return say_gone(c, s, size, note);
 }
 
 /* From the first in line that has something. */

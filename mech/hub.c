@@ -149,7 +149,7 @@ static bool hear(struct hub *h, struct spoke *s) {
         if (rc != PULL_TOLD) {
             return false; /* an end in order, a death, or a message: nobody sends messages to a hub */
         }
-        if (!h->kind->told || !h->kind->told(h, s, (enum frame_type)s->link->told_type, s->link->told)) {
+        if (!h->kind->told(h, s, (enum frame_type)s->link->told_type, s->link->told)) {
             link_decide(s->link, LINK_BROKEN);
             return false;
         }
@@ -160,7 +160,7 @@ void hub_drop(struct hub *h, struct spoke *s) {
     struct chain *e = &h->chain;
     struct link *l = s->link, **at = &e->first;
     weave("hub.drop.before");
-    if (h->kind->told && !h->kind->stirs && link_code(l) != -THIRL_EFORMAT) {
+    if (h->kind->told && link_code(l) != -THIRL_EFORMAT) {
         (void)hear(h, s); /* what it said before it went, which a send that fails learns first */
     }
     h->kind->left(h, s);

@@ -56,10 +56,10 @@ struct hub_kind {
     void (*joined)(struct hub *, struct spoke *);
     /* It is gone; its link goes with it. */
     void (*left)(struct hub *, struct spoke *);
-    /* It has told a number. false: a lie. NULL: nobody tells any. */
+    /* It has told a number, of a kind that the pattern hears. false: a lie. NULL: it hears none. */
     bool (*told)(struct hub *, struct spoke *, enum frame_type, uint64_t value);
     /* It has sent something, has gone, or is lost: the pattern receives it, pushes, and lets go of it. NULL: the hub hears numbers, and lets
-     * go of who sends anything else. */
+     * go of who sends anything else. One of both is NULL. */
     void (*stirs)(struct hub *, struct spoke *);
     uint32_t hears;
     bool lives; /* the death of a process matters even while another holds its socket; costs a descriptor each */

@@ -85,8 +85,6 @@ void link_free(struct link *l) {
 
 int link_verdict(const struct link *l) {
     switch (atomic_load(&l->fate)) { /* pairs with the store in link_decide */
-    case LINK_LIVE:
-        return 0;
     case LINK_CLOSED:
         return -THIRL_ECLOSED;
     case LINK_DIED:
@@ -322,7 +320,7 @@ static int push_tail(struct link *l, bool wait) {
 static void widen_pipe(struct link *l) {
     size_t size = tube_size(l->out);
     if (tube_resize(l->out, size + frame_box_held(&l->tail) + PIPE_SLACK) > size) {
-        l->usual = l->usual ? l->usual : size;
+        l->usual = size; /* nothing was begun since it was that of another */
         (void)push_tail(l, false);
     }
 }

@@ -186,7 +186,7 @@ void link_bye(struct link *);
  * something to receive. A peer that is dead while others hold its socket is cut off. */
 bool link_look(struct link *, bool *readable);
 
-/* The code for this fate, 0 while it is live. */
+/* The code for the fate; 0 while it is live, which the first one has not to be asked then. */
 int link_verdict(const struct link *);
 static inline int link_code(const struct link *l) {
     return likely(atomic_load(&l->fate) == LINK_LIVE) ? 0 : link_verdict(l); /* pairs with the store in link_decide */
