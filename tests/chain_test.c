@@ -480,6 +480,45 @@ static void a_widened_pipe_is_dark(void **state) {
     close_end(from);
 }
 
+/* It is for receiving, and sending does not change it. */
+static void a_pairs_descriptor_tells_of_one_way(void **state) {
+    (void)state;
+    thirl *a = open_at(THIRL_PAIR, "unix://%s/%s", "way"), *b = open_at(THIRL_PAIR, "unix://%s/%s", "way");
+    int fd = thirl_fd(a);
+    assert_true(fd >= 0);
+    assert_int_equal(send_one(a), 0);
+    assert_int_equal(receive(a), -EAGAIN);
+    assert_int_equal(send_one(a), 0);
+    assert_false(is_lit(fd, 0));
+    assert_int_equal(send_one(b), 0);
+    assert_int_equal(send_one(a), 0);
+    assert_true(is_lit(fd, 1000));
+    assert_int_equal(receive(a), 0);
+    assert_int_equal(receive(a), -EAGAIN);
+    assert_false(is_lit(fd, 0));
+    close_end(a);
+    close_end(b);
+}
+
+/* Two events came with one read. */
+static void an_event_that_waits_lights_the_descriptor(void **state) {
+    (void)state;
+    thirl *watch = open_at(THIRL_WATCH, "unix://%s/%s", "event"), *notify = open_at(THIRL_NOTIFY, "unix://%s/%s", "event");
+    uint32_t event = 1;
+    assert_int_equal(thirl_send(notify, &event, sizeof event, LONG), 0);
+    event = 2;
+    assert_int_equal(thirl_send(notify, &event, sizeof event, LONG), 0);
+    int fd = thirl_fd(watch);
+    assert_true(fd >= 0 && is_lit(fd, 1000));
+    assert_int_equal(thirl_recv(watch, &event, sizeof event, &size, LONG), 0);
+    assert_true(is_lit(fd, 1000));
+    assert_int_equal(thirl_recv(watch, &event, sizeof event, &size, THIRL_NOW), 0);
+    assert_int_equal(thirl_recv(watch, &event, sizeof event, &size, THIRL_NOW), -EAGAIN);
+    assert_false(is_lit(fd, 0));
+    close_end(watch);
+    close_end(notify);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_only_sends_forgets_the_oldest_dead),
@@ -498,6 +537,8 @@ int main(void) {
         cmocka_unit_test(a_hub_buries_silent_hosts),
         cmocka_unit_test(a_server_learns_of_silent_callers),
         cmocka_unit_test(a_widened_pipe_is_dark),
+        cmocka_unit_test(a_pairs_descriptor_tells_of_one_way),
+        cmocka_unit_test(an_event_that_waits_lights_the_descriptor),
     };
     return cmocka_run_group_tests_name("chain", tests, peer_setup, peer_teardown);
 }

@@ -27,6 +27,11 @@ static size_t take(size_t size) {
     if (sparing.nap != 0) {
         room_sleep(sparing.nap);
     }
+    if (sparing.none != 0) {
+        sparing.none--;
+        errno = EAGAIN;
+        return SIZE_MAX;
+    }
     if (sparing.some != 0) {
         sparing.some--;
         return size < sparing.most ? size : sparing.most;
@@ -62,6 +67,14 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
     part.msg_iov = parts;
     part.msg_iovlen = parts[1].iov_len != 0 ? 2 : 1;
     return syscall(SYS_sendmsg, fd, &part, flags);
+}
+
+int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
+    if (sparing.slow != 0 && level == SOL_SOCKET && name == SO_RCVTIMEO && --sparing.slow == 0) {
+        errno = ENOBUFS;
+        return -1;
+    }
+    return (int)syscall(SYS_setsockopt, fd, level, name, value, length);
 }
 
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict length) {
