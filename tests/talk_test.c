@@ -152,6 +152,8 @@ static int do_whom_nobody_knows_is_no_more(void) {
     CHECK(meet("") == 0);
     CHECK(thirl_peer(server, &peer) == 0 && peer.pid == getpid());
     CHECK(thirl_peer(client, &peer) == 0 && peer.pid == getpid());
+    desk_of(client)->turn = 5; /* there were more */
+    CHECK(thirl_peer(client, &peer) == 0 && peer.pid == getpid());
     const uint64_t whom = whom_of(client), node = client->mech->server(client->state, MECH_IN, whom);
     CHECK(node != 0 && client->mech->server(client->state, MECH_OUT, 0) == node);
     CHECK(client->mech->server(client->state, MECH_IN, whom + (1 << 16)) == 0); /* that seat, another conversation */
@@ -219,13 +221,65 @@ static int do_who_dies_before_it_accepts_is_dead(void) {
     struct talk *t = desk_of(client)->in[1];
     CHECK(t != NULL && talk_lost(t) == 0);
     CHECK(talk_post(t) == 0); /* asked twice is asked */
+    const struct mech_note note = note_of(MECH_REQUEST, t->whom);
+    int fd = -1;
+    CHECK(send_note(client, "x", 1, &note) == -EAGAIN);
+    CHECK(client->mech->fd(client->state, MECH_OUT, &fd) == 0 && !is_lit(fd, 0));
     const struct roll_end mate = t->shm.mate;
     (void)kill(pid, SIGKILL);
     (void)room_reap(pid);
     CHECK(talk_lost(t) == THIRL_EPEERDIED);
+    CHECK(send_note(client, "x", 1, &note) == -THIRL_EPEERDIED && strstr(thirl_why(), "died") != NULL);
     CHECK(talk_make(desk_of(client), &mate) < 0); /* nobody to talk to */
     CHECK(thirl_ask(client, "x", 1, &id, thirl_in_ms(20)) == -ETIMEDOUT);
     return thirl_close(&client, THIRL_NOW) < 0;
+}
+
+static int answer_once(void *nothing) {
+    (void)nothing;
+    CHECK(serves("?queue=4K") == 0 && thirl_take(server, &request, SOON) == 0);
+    CHECK(thirl_reply(server, &request, "y", 1, SOON) == 0);
+    room_sleep(20 * CLOCK_S);
+    return 0;
+}
+
+/* Whose queue is full: a look finds it out, which a try does not. */
+static int do_who_dies_while_he_is_full_is_found(void) {
+    static char text[500];
+    pid_t pid = room_fork(answer_once, NULL);
+    CHECK(calls("?queue=4K") == 0 && thirl_call(client, "x", 1, &reply, SOON) == 0);
+    thirl_free(&reply);
+    const struct mech_note note = note_of(MECH_REQUEST, whom_of(client));
+    int rc;
+    while ((rc = send_note(client, text, sizeof text, &note)) == 0) {}
+    CHECK(rc == -EAGAIN && client->mech->look(client->state, MECH_OUT) == -EAGAIN);
+    (void)kill(pid, SIGKILL);
+    (void)room_reap(pid);
+    CHECK(client->mech->look(client->state, MECH_OUT) == 0);
+    CHECK(send_note(client, text, sizeof text, &note) == -THIRL_EPEERDIED);
+    return thirl_close(&client, THIRL_NOW) < 0;
+}
+
+/* One has spoken, the other one only come. */
+static int do_the_descriptor_tells_of_who_was_silent(void) {
+    thirl *silent;
+    uint64_t other;
+    CHECK(meet("") == 0);
+    CHECK(thirl_open(&silent, THIRL_CALL, ADDRESS, NULL) == 0);
+    for (int i = 0; atomic_load(&desk_of(server)->count) != 2; i++) {
+        CHECK(i < 1000 && thirl_ask(silent, "z", 1, &other, THIRL_NOW) == -EAGAIN);
+        CHECK(thirl_take(server, &request, THIRL_NOW) == -EAGAIN);
+    }
+    int fd = thirl_fd(server);
+    CHECK(fd >= 0);
+    while (thirl_take(server, &request, THIRL_NOW) != -EAGAIN) CHECK(false);
+    CHECK(!is_lit(fd, 0));
+    CHECK(thirl_ask(silent, "z", 1, &other, SOON) == 0 && is_lit(fd, 1000));
+    CHECK(thirl_take(server, &request, SOON) == 0 && thirl_reply(server, &request, "y", 1, SOON) == 0);
+    CHECK(thirl_answer(silent, &other, &reply, SOON) == 0);
+    thirl_free(&reply);
+    CHECK(thirl_close(&silent, THIRL_NOW) >= 0);
+    return part();
 }
 
 /* ---- what is full, and what is too large ---- */
@@ -238,6 +292,7 @@ static int do_who_has_no_seat_left_accepts_later(void) {
     CHECK(server->seen->in.refused != 0 && atomic_load(&desk_of(server)->count) == 0);
     memset(desk_of(server)->used, 0, sizeof desk_of(server)->used);
     for (int i = 0; thirl_ask(client, "x", 1, &id, thirl_in_ms(5)) != 0; i++) {
+        door_mark(&desk_of(server)->door, 0); /* somebody knocks, who has no seat */
         CHECK(i < 1000 && thirl_take(server, &request, THIRL_NOW) == -EAGAIN);
     }
     CHECK(thirl_take(server, &request, SOON) == 0 && thirl_reply(server, &request, "y", 1, SOON) == 0);
@@ -252,8 +307,8 @@ static int do_who_holds_the_most_gets_no_more(void) {
     struct mech_note came = {.count = 0};
     CHECK(meet("") == 0);
     const struct mech_note note = note_of(MECH_REQUEST, whom_of(client));
+    for (int i = 0; i < HOLD_MAX; i++) CHECK(send_note(client, "z", 1, &note) == 0);
     for (int i = 0; i < HOLD_MAX; i++) {
-        CHECK(send_note(client, "z", 1, &note) == 0);
         CHECK(server->mech->take_noted(server->state, &piece[i], &came, true) == 0);
         CHECK(piece[i].size == 1 && came.kind == MECH_REQUEST && came.call == 7);
     }
@@ -272,9 +327,9 @@ static int do_queues_and_pools_have_their_bounds(void) {
     CHECK(serves("?queue=2G") == -EINVAL && strstr(thirl_why(), "1 GiB") != NULL);
     CHECK(thirl_open(&push, THIRL_PUSH, "shm://work?queue=2G", NULL) == -EINVAL);
     CHECK(strstr(thirl_why(), "1 GiB") != NULL);
-    CHECK(thirl_open(&push, THIRL_PUSH, "shm://work?pool=0", NULL) == 0);
+    CHECK(thirl_open(&push, THIRL_PUSH, "shm://work?pool=4K", NULL) == 0);
     CHECK(thirl_limits(push, &limits) == 0 && limits.lends == 0 && thirl_close(&push, SOON) == 0);
-    CHECK(meet("?pool=0&queue=64K") == 0);
+    CHECK(meet("?pool=4K&queue=64K") == 0);
     CHECK(thirl_limits(client, &limits) == 0 && limits.lends == 0);
     static char large[100000];
     const struct mech_note note = note_of(MECH_REQUEST, whom_of(client));
@@ -347,6 +402,8 @@ TALK(whom_nobody_knows_is_no_more)
 TALK(of_several_servers_none_is_the_one)
 TALK(the_one_that_is_left_is_the_one)
 TALK(who_dies_before_it_accepts_is_dead)
+TALK(who_dies_while_he_is_full_is_found)
+TALK(the_descriptor_tells_of_who_was_silent)
 TALK(who_has_no_seat_left_accepts_later)
 TALK(who_holds_the_most_gets_no_more)
 TALK(queues_and_pools_have_their_bounds)
@@ -361,6 +418,8 @@ int main(void) {
         cmocka_unit_test_setup(of_several_servers_none_is_the_one, member_clear),
         cmocka_unit_test_setup(the_one_that_is_left_is_the_one, member_clear),
         cmocka_unit_test_setup(who_dies_before_it_accepts_is_dead, member_clear),
+        cmocka_unit_test_setup(who_dies_while_he_is_full_is_found, member_clear),
+        cmocka_unit_test_setup(the_descriptor_tells_of_who_was_silent, member_clear),
         cmocka_unit_test_setup(who_has_no_seat_left_accepts_later, member_clear),
         cmocka_unit_test_setup(who_holds_the_most_gets_no_more, member_clear),
         cmocka_unit_test_setup(queues_and_pools_have_their_bounds, member_clear),

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Ducts as their mechanism, over both kinds of message queues: who is there, what a damaged page of the other end is answered with, and
+ * descriptors.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "chan/end.h"
+#include "mech/carried.h"
+#include "tests/member.h"
+
+#define SOON thirl_in_ms(20000)
+
+static const char *const schemes[] = {"mq", "sysv"};
+static const char *scheme;
+static char byte;
+static size_t size;
+
+static int open_end(thirl **end, enum thirl_role role, const char *options) {
+    char address[80];
+    (void)snprintf(address, sizeof address, "%s://duct-%d%s", scheme, (int)getpid(), options);
+    return thirl_open(end, role, address, NULL);
+}
+
+static struct duct *duct_of(thirl *end) {
+    return &((struct carried *)end->state)->as.duct;
+}
+
+static int do_who_is_there_is_named(void) {
+    struct thirl_peer peer = {.size = sizeof peer};
+    thirl *to, *from;
+    CHECK(open_end(&to, THIRL_WRITE, "") == 0 && thirl_peer(to, &peer) == -ENOTCONN);
+    CHECK(open_end(&from, THIRL_READ, "") == 0);
+    CHECK(thirl_send(to, "x", 1, SOON) == 0 && thirl_recv(from, &byte, 1, &size, SOON) == 0);
+    CHECK(thirl_peer(to, &peer) == 0 && peer.pid == getpid());
+    CHECK(thirl_peer(from, &peer) == 0 && peer.pid == getpid());
+    CHECK(thirl_close(&from, SOON) >= 0);
+    CHECK(thirl_send(to, "x", 1, SOON) == -THIRL_ECLOSED && thirl_send(to, "x", 1, SOON) == -THIRL_ECLOSED);
+    CHECK(thirl_close(&to, THIRL_NOW) >= 0);
+    CHECK(open_end(&to, THIRL_PAIR, "") == 0 && open_end(&from, THIRL_PAIR, "") == 0);
+    CHECK(thirl_send(to, "x", 1, SOON) == 0 && thirl_recv(from, &byte, 1, &size, SOON) == 0);
+    CHECK(thirl_peer(to, &peer) == 0 && peer.pid == getpid());
+    CHECK(thirl_close(&from, SOON) >= 0);
+    CHECK(thirl_send(to, "x", 1, SOON) == -THIRL_ECLOSED && thirl_send(to, "x", 1, SOON) == -THIRL_ECLOSED);
+    CHECK(thirl_recv(to, &byte, 1, &size, SOON) == -THIRL_ECLOSED);
+    CHECK(thirl_close(&to, THIRL_NOW) >= 0);
+    return 0;
+}
+
+static int do_of_a_queue_nobody_is_named(void) {
+    struct thirl_peer peer = {.size = sizeof peer};
+    thirl *push, *pull, *pair = NULL;
+    CHECK(open_end(&push, THIRL_PUSH, "") == 0 && open_end(&pull, THIRL_PULL, "") == 0);
+    CHECK(thirl_send(push, "x", 1, SOON) == 0 && thirl_recv(pull, &byte, 1, &size, SOON) == 0);
+    CHECK(thirl_peer(push, &peer) == -ENOTCONN && thirl_peer(pull, &peer) == -ENOTCONN);
+    CHECK(thirl_close(&push, SOON) >= 0 && thirl_close(&pull, SOON) >= 0);
+    CHECK(open_end(&pair, THIRL_PAIR, "?raw") == -EOPNOTSUPP && strstr(thirl_why(), "push and pull") != NULL);
+    return 0;
+}
+
+/* A note of a pair has nothing that it carries. */
+static int do_a_noted_message_is_one_like_any_other(void) {
+    struct mech_note note = {.priority = 0};
+    size_t done = 0;
+    thirl *a, *b;
+    CHECK(open_end(&a, THIRL_PAIR, "") == 0 && open_end(&b, THIRL_PAIR, "") == 0);
+    CHECK(thirl_send(a, "x", 1, SOON) == 0 && thirl_recv(b, &byte, 1, &size, SOON) == 0);
+    CHECK(a->mech->send_noted(a->state, "n", 1, &done, &note, false) == 0);
+    CHECK(b->mech->recv_noted(b->state, &byte, 1, &size, &note, false) == 0 && size == 1 && byte == 'n');
+    CHECK(thirl_close(&a, SOON) >= 0 && thirl_close(&b, SOON) >= 0);
+    return 0;
+}
+
+enum lie { MAGIC, NODE, NUMBER, VERSION, SIZE, LIES };
+
+/* The page of the other end says something else than its name, or is of another version. */
+static int tell(enum lie lie) {
+    thirl *to, *from;
+    CHECK(open_end(&from, THIRL_READ, "") == 0);
+    struct duct_page *page = duct_of(from)->page;
+    const struct duct_page was = *page;
+    page->magic[0] ^= lie == MAGIC;
+    page->node += lie == NODE;
+    page->number += lie == NUMBER;
+    page->version += lie == VERSION;
+    page->size += lie == SIZE;
+    CHECK(open_end(&to, THIRL_WRITE, "") == 0);
+    CHECK(thirl_send(to, "x", 1, THIRL_NOW) == (lie < VERSION ? -THIRL_EFORMAT : -THIRL_EVERSION));
+    CHECK(strstr(thirl_why(), lie < VERSION ? "damaged" : "layout") != NULL);
+    *page = was;
+    CHECK(thirl_close(&to, THIRL_NOW) >= 0 && thirl_close(&from, THIRL_NOW) >= 0);
+    return 0;
+}
+
+static int do_a_page_that_lies_is_told_of(void) {
+    for (enum lie lie = 0; lie < LIES; lie++) CHECK(tell(lie) == 0);
+    return 0;
+}
+
+static bool is_lit(int fd, int ms) {
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    return poll(&polled, 1, ms) == 1;
+}
+
+static int do_descriptors_tell_of_either_way(void) {
+    thirl *to, *from;
+    CHECK(open_end(&to, THIRL_WRITE, "") == 0 && open_end(&from, THIRL_READ, "") == 0);
+    int out = thirl_fd(to), in = thirl_fd(from);
+    CHECK(out >= 0 && in >= 0);
+    CHECK(thirl_send(to, "x", 1, SOON) == 0 && is_lit(in, 1000) && is_lit(out, 1000));
+    CHECK(thirl_recv(from, &byte, 1, &size, SOON) == 0);
+    CHECK(thirl_recv(from, &byte, 1, &size, THIRL_NOW) == -EAGAIN);
+    CHECK(thirl_fd(to) == out && thirl_fd(from) == in);
+    CHECK(thirl_send(to, "y", 1, SOON) == 0 && is_lit(in, 1000));
+    CHECK(thirl_close(&to, THIRL_NOW) >= 0 && thirl_close(&from, THIRL_NOW) >= 0);
+    return 0;
+}
+
+static int run(void *body) {
+    thirl *end;
+    if (open_end(&end, THIRL_PAIR, "") != 0 || thirl_close(&end, THIRL_NOW) < 0) {
+        return 77;
+    }
+    return (*(int (*const *)(void))body)();
+}
+
+/* Over each kind, in a child, as a process joins the registry once. */
+#define DUCT(name)                                                                                                     \
+    static void name(void **state) {                                                                                   \
+        int (*body)(void) = do_##name;                                                                                 \
+        for (unsigned i = 0; i < 2; i++) {                                                                             \
+            scheme = schemes[i];                                                                                       \
+            int rc = member_clear(state) == 0 ? room_run(run, &body) : 1;                                              \
+            if (rc == 77) {                                                                                            \
+                print_message("skip: there is no %s here\n", scheme);                                                  \
+                continue;                                                                                              \
+            }                                                                                                          \
+            assert_int_equal(rc, 0);                                                                                   \
+        }                                                                                                              \
+    }
+
+DUCT(who_is_there_is_named)
+DUCT(of_a_queue_nobody_is_named)
+DUCT(a_noted_message_is_one_like_any_other)
+DUCT(a_page_that_lies_is_told_of)
+DUCT(descriptors_tell_of_either_way)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_is_there_is_named),
+        cmocka_unit_test(of_a_queue_nobody_is_named),
+        cmocka_unit_test(a_noted_message_is_one_like_any_other),
+        cmocka_unit_test(a_page_that_lies_is_told_of),
+        cmocka_unit_test(descriptors_tell_of_either_way),
+    };
+    return cmocka_run_group_tests_name("duct", tests, member_begin, room_end);
+}
