@@ -167,6 +167,7 @@ struct sub {
     unsigned streak, idle;
     bool doubt;       /* somebody seems to have left or died */
     bool joined;      /* the .rx has its name */
+    bool lacks;       /* this process lacked something when it met a publisher, such as a descriptor: to be tried again */
     uint32_t posts;   /* of the roll, when what was posted to it was looked for last */
     uint32_t senders; /* of the hail, when they were looked for, plus one */
     uint64_t history;

@@ -325,7 +325,9 @@ int feed_refresh(struct sub *sub) {
     int rc = meet_posts(sub), met = meet_there(sub);
     sub->doubt = true;
     show(sub);
-    return rc != 0 ? rc : met;
+    rc = rc != 0 ? rc : met;
+    sub->lacks = rc != 0 && rc != -THIRL_EFORMAT && rc != -THIRL_EVERSION;
+    return rc;
 }
 
 /* Has it left, or died? */

@@ -199,6 +199,10 @@ static inline int next(struct sub *sub, void *buffer, size_t capacity, size_t *s
         }
         turn(sub);
     }
+    if (unlikely(sub->lacks)) { /* what the others have sent goes first; the next call looks for him again */
+        sub->lacks = false;
+        sub->senders = 0;
+    }
     return none(sub);
 }
 
