@@ -54,8 +54,8 @@ int carried_look(void *self, enum mech_way way) {
     struct carried *c = self;
     int rc = c->is_queue ? queue_look(&c->as, way) : -EAGAIN;
     struct queue *q = c->is_queue ? &c->as.queue : duct_queue(&c->as.duct, way);
-    bool stands = q != NULL && q->carried != NULL && q->carrier->stands != NULL && q->carrier->stands(q->carried);
-    return rc == -EAGAIN && stands ? 0 : rc;
+    bool stands = q != NULL && q->carrier->stands != NULL && q->carrier->stands(q->carried);
+    return stands ? 0 : rc;
 }
 
 int carried_arm(void *self, enum mech_way way, struct mech_watch *watch) {

@@ -269,12 +269,12 @@ static void ends_of_one_process_find_each_other(void **state) {
     }
     end[7] = open_at(THIRL_PAIR, "unix://%s/%s", "here");
     assert_int_equal(thirl_peer(end[7], &peer), 0);
-    assert_int_equal(send_one(end[7]), 0);
-    assert_int_equal(receive(end[0]), 0);
+    assert_int_equal(thirl_send(end[7], "x", 1, LONG), 0);
+    assert_int_equal(thirl_recv(end[0], &byte, 1, &size, LONG), 0);
     assert_int_equal(receive(end[2]), -EAGAIN);
     for (unsigned i = 3; i < 7; i += 2) {
-        assert_int_equal(send_one(end[i]), 0);
-        assert_int_equal(receive(end[i + 1]), 0);
+        assert_int_equal(thirl_send(end[i], "x", 1, LONG), 0);
+        assert_int_equal(thirl_recv(end[i + 1], &byte, 1, &size, LONG), 0);
     }
     for (unsigned i = 8; i-- > 0;) { /* also from within the list */
         close_end(end[i ^ 1]);

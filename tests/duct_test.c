@@ -40,7 +40,7 @@ static int do_who_is_there_is_named(void) {
     struct thirl_peer peer = {.size = sizeof peer};
     thirl *to, *from;
     CHECK(open_end(&to, THIRL_WRITE, "") == 0 && thirl_peer(to, &peer) == -ENOTCONN);
-    CHECK(open_end(&from, THIRL_READ, "") == 0);
+    CHECK(open_end(&from, THIRL_READ, "") == 0 && thirl_peer(from, &peer) == -ENOTCONN);
     CHECK(thirl_send(to, "x", 1, SOON) == 0 && thirl_recv(from, &byte, 1, &size, SOON) == 0);
     CHECK(thirl_peer(to, &peer) == 0 && peer.pid == getpid());
     CHECK(thirl_peer(from, &peer) == 0 && peer.pid == getpid());
@@ -126,6 +126,27 @@ static int do_descriptors_tell_of_either_way(void) {
     return 0;
 }
 
+/* Where there is nothing to sleep on, a look tells of what is there without taking it. */
+static int do_a_look_takes_nothing(void) {
+    const bool silent = strcmp(scheme, "sysv") == 0;
+    static const enum thirl_role roles[][2] = {{THIRL_WRITE, THIRL_READ}, {THIRL_PUSH, THIRL_PULL}};
+    for (unsigned i = 0; i < 2; i++) {
+        thirl *to, *from;
+        CHECK(open_end(&to, roles[i][0], "") == 0);
+        CHECK(i != 0 || to->mech->look(to->state, MECH_OUT) == -EAGAIN); /* nobody is there */
+        CHECK(open_end(&from, roles[i][1], "") == 0);
+        CHECK(thirl_send(to, "x", 1, SOON) == 0 && thirl_recv(from, &byte, 1, &size, SOON) == 0);
+        CHECK(thirl_recv(from, &byte, 1, &size, THIRL_NOW) == -EAGAIN);
+        CHECK(from->mech->look(from->state, MECH_IN) == -EAGAIN);
+        CHECK(thirl_send(to, "x", 1, SOON) == 0);
+        CHECK(from->mech->look(from->state, MECH_IN) == (silent ? 0 : -EAGAIN));
+        CHECK(to->mech->look(to->state, MECH_OUT) == (silent ? 0 : -EAGAIN));
+        CHECK(thirl_recv(from, &byte, 1, &size, SOON) == 0);
+        CHECK(thirl_close(&to, THIRL_NOW) >= 0 && thirl_close(&from, THIRL_NOW) >= 0);
+    }
+    return 0;
+}
+
 static int run(void *body) {
     thirl *end;
     if (open_end(&end, THIRL_PAIR, "") != 0 || thirl_close(&end, THIRL_NOW) < 0) {
@@ -154,6 +175,7 @@ DUCT(of_a_queue_nobody_is_named)
 DUCT(a_noted_message_is_one_like_any_other)
 DUCT(a_page_that_lies_is_told_of)
 DUCT(descriptors_tell_of_either_way)
+DUCT(a_look_takes_nothing)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -162,6 +184,7 @@ int main(void) {
         cmocka_unit_test(a_noted_message_is_one_like_any_other),
         cmocka_unit_test(a_page_that_lies_is_told_of),
         cmocka_unit_test(descriptors_tell_of_either_way),
+        cmocka_unit_test(a_look_takes_nothing),
     };
     return cmocka_run_group_tests_name("duct", tests, member_begin, room_end);
 }
