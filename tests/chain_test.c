@@ -503,7 +503,8 @@ static void a_pairs_descriptor_tells_of_one_way(void **state) {
 /* Two events came with one read. */
 static void an_event_that_waits_lights_the_descriptor(void **state) {
     (void)state;
-    thirl *watch = open_at(THIRL_WATCH, "unix://%s/%s", "event"), *notify = open_at(THIRL_NOTIFY, "unix://%s/%s", "event");
+    thirl *watch = open_at(THIRL_WATCH, "unix://%s/%s", "event"),
+          *notify = open_at(THIRL_NOTIFY, "unix://%s/%s", "event");
     uint32_t event = 1;
     assert_int_equal(thirl_send(notify, &event, sizeof event, LONG), 0);
     event = 2;

@@ -333,7 +333,8 @@ static int do_queues_and_pools_have_their_bounds(void) {
     CHECK(thirl_limits(client, &limits) == 0 && limits.lends == 0);
     static char large[100000];
     const struct mech_note note = note_of(MECH_REQUEST, whom_of(client));
-    CHECK(send_note(client, large, limits.message_max + 1, &note) == -EMSGSIZE && strstr(thirl_why(), "?queue=") != NULL);
+    CHECK(send_note(client, large, limits.message_max + 1, &note) == -EMSGSIZE &&
+          strstr(thirl_why(), "?queue=") != NULL);
     CHECK(send_note(client, large, limits.message_max, &note) == 0);
     CHECK(thirl_take(server, &request, SOON) == 0 && thirl_msg_size(request) == limits.message_max);
     CHECK(thirl_reply(server, &request, "y", 1, SOON) == 0);

@@ -3,7 +3,7 @@
 # The tests, which of them a sanitizer has, and the campaigns, which take longer.
 
 TEST := $(wildcard tests/fault/*_test.c tests/crash/*_test.c tests/conform/*_test.c tests/race/*_test.c tests/peer/*_test.c tests/*_test.c)
-TEST_SUPPORT := $(filter-out %_test.c tests/coverage.c tests/fuzz/% tests/fault/% tests/strange/%,$(wildcard tests/*.c tests/*/*.c))
+TEST_SUPPORT := $(filter-out %_test.c tests/coverage.c tests/sparing.c tests/fuzz/% tests/fault/% tests/strange/%,$(wildcard tests/*.c tests/*/*.c))
 FUZZ := $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))
 # Of the strange rooms only the users take no compiler, and no time.
 STRANGERS := $(filter-out %/users.sh,$(wildcard tests/strange/*.sh))
@@ -28,7 +28,7 @@ SCRIPT :=
 FUZZ :=
 endif
 
-TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B)/%.o) $(B)/tests/fuzz/replay.o
+TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B)/%.o) $(B)/tests/fuzz/replay.o $(B)/tests/sparing.o
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(if $(EXTRA),$(FUZZERS))
 
@@ -58,6 +58,9 @@ $(B)/tests/fault/fault_test: private QUICK += $(B)/tests/fault/fault.o -Wl,--wra
 	$(shell sed -n 's/^    CALL.\([a-z0-9_]*\),.*/-Wl,--wrap=\1/p' tests/fault/calls.h)
 $(B)/tests/fault/fault_test: | $(B)/tests/fault/fault.o
 $(B)/tests/fault/fault_test.o $(B)/tests/fault/fault.o: tests/fault/fault.c tests/fault/calls.h
+
+# Before libc, in these alone.
+$(addprefix $(B)/tests/,link_test chain_test spoke_test): $(B)/tests/sparing.o
 
 # Its allocator counts.
 $(B)/tests/quiet_test: $(B)/obj/bench/count.o
