@@ -214,8 +214,8 @@ static void attend(struct hub *h, struct spoke *s, uint32_t events, bool life) {
         }
         atomic_poke(&in->refused, in->refused + (link_code(l) == -THIRL_EFORMAT));
         hub_drop(h, s);
-    } else if ((events & EPOLLOUT) != 0) { /* not of a life, which says only that it is over */
-        hub_want(h, s, false);             /* the next send tries, and asks again */
+    } else if ((events & EPOLLOUT) != 0) {
+        hub_want(h, s, false); /* the next send tries, and asks again; a life never says this */
     }
 }
 

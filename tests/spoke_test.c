@@ -73,9 +73,11 @@ static void listen_as_a_subscriber(void) {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     unsigned char text[FRAME_HELLO];
     const struct frame_hello hello = {.kind = FRAME_HELLO_JOIN, .role = THIRL_SUB, .max = 100, .pid = {getpid()}};
-    (void)snprintf(at.sun_path, sizeof at.sun_path, "%s", strstr(crew_address, "://") + 3);
+    const char *path = strstr(crew_address, "://") + 3;
+    (void)snprintf(at.sun_path, sizeof at.sun_path, "%s~", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     must(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 8) == 0);
+    must(rename(at.sun_path, path) == 0);
     int caller = accept(fd, NULL, NULL);
     must(recv(caller, text, sizeof text, MSG_WAITALL) == FRAME_HELLO);
     frame_write_hello(text, &hello);
@@ -83,7 +85,7 @@ static void listen_as_a_subscriber(void) {
     must(read(caller, text, sizeof text) == 0); /* it hangs up */
     (void)close(caller);
     (void)close(fd);
-    must(unlink(at.sun_path) == 0);
+    must(unlink(path) == 0);
 }
 
 static void who_listens_in_a_callers_role_is_no_peer(void **state) {
