@@ -260,6 +260,25 @@ static int do_who_dies_while_he_is_full_is_found(void) {
     return thirl_close(&client, THIRL_NOW) < 0;
 }
 
+/* Its life shows in no word any more, as when the thread that had it has ended. */
+static int do_whose_life_shows_nowhere_is_looked_for(void) {
+    struct mech_piece piece;
+    struct mech_note event = {.count = 0};
+    pid_t pid = room_fork(answer_once, NULL);
+    CHECK(calls("?queue=4K") == 0 && thirl_call(client, "x", 1, &reply, SOON) == 0);
+    thirl_free(&reply);
+    desk_of(client)->in[1]->shm.in.peer.node.life = NULL;
+    desk_of(client)->reviewed = 0;
+    CHECK(client->mech->look(client->state, MECH_IN) == -EAGAIN);
+    (void)kill(pid, SIGKILL);
+    (void)room_reap(pid);
+    desk_of(client)->reviewed = 0; /* it is time for a look */
+    CHECK(client->mech->look(client->state, MECH_IN) == 0);
+    CHECK(client->mech->take_noted(client->state, &piece, &event, false) == 0);
+    CHECK(event.kind == MECH_GONE && event.failure == -THIRL_EPEERDIED);
+    return thirl_close(&client, THIRL_NOW) < 0;
+}
+
 /* One has spoken, the other one only come. */
 static int do_the_descriptor_tells_of_who_was_silent(void) {
     thirl *silent;
@@ -404,6 +423,7 @@ TALK(of_several_servers_none_is_the_one)
 TALK(the_one_that_is_left_is_the_one)
 TALK(who_dies_before_it_accepts_is_dead)
 TALK(who_dies_while_he_is_full_is_found)
+TALK(whose_life_shows_nowhere_is_looked_for)
 TALK(the_descriptor_tells_of_who_was_silent)
 TALK(who_has_no_seat_left_accepts_later)
 TALK(who_holds_the_most_gets_no_more)
@@ -420,6 +440,7 @@ int main(void) {
         cmocka_unit_test_setup(the_one_that_is_left_is_the_one, member_clear),
         cmocka_unit_test_setup(who_dies_before_it_accepts_is_dead, member_clear),
         cmocka_unit_test_setup(who_dies_while_he_is_full_is_found, member_clear),
+        cmocka_unit_test_setup(whose_life_shows_nowhere_is_looked_for, member_clear),
         cmocka_unit_test_setup(the_descriptor_tells_of_who_was_silent, member_clear),
         cmocka_unit_test_setup(who_has_no_seat_left_accepts_later, member_clear),
         cmocka_unit_test_setup(who_holds_the_most_gets_no_more, member_clear),
