@@ -18,7 +18,7 @@
 /* The whole text as a number, or -1. */
 static long number(const char *text) {
     char *end = NULL;
-    long value = text && text[0] >= '0' && text[0] <= '9' ? strtol(text, &end, 10) : -1;
+    long value = text[0] >= '0' && text[0] <= '9' ? strtol(text, &end, 10) : -1;
     return end && *end == '\0' && value <= INT_MAX ? value : -1;
 }
 

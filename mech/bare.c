@@ -85,7 +85,6 @@ int bare_send(struct link *l, const void *data, size_t size, size_t *done, const
     if (rc != 0 || l->said) {
         return rc != 0 ? rc : err_say(THIRL_ECLOSED, "this end is being closed");
     }
-    note = note != NULL && note->count == 0 ? NULL : note;
     if (l->terms.packets && !l->terms.bytes) {
         return send_packet(l, data, size, done, note, wait);
     }

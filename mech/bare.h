@@ -9,6 +9,7 @@
 
 #include "mech/link.h"
 
+/* A note brings descriptors. */
 int bare_send(struct link *, const void *data, size_t size, size_t *done, const struct mech_note *, bool wait);
 
 /* Under the lock of who reads. At the end, again and again: -THIRL_ECLOSED, or -THIRL_EPEERDIED after a reset. */

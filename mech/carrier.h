@@ -35,7 +35,7 @@ struct carrier_open {
     const char *address;                 /* as the user gave it, for sentences */
     const char *rest;                    /* between "://" and "?" */
     const char *key;                     /* INBOX: letters, digits and dots, never used twice on this machine */
-    const char *place;                   /* PLACE; NAMED: what is noted of it already, NULL or "" if nothing is */
+    const char *place;                   /* PLACE; NAMED and lasting: what is noted of it already, "" if nothing is */
     const struct thirl_options *options; /* complete; queue is a wish, mode and raw are orders */
     uint64_t *
         lost; /* packets that are known never to arrive are added here, by a carrier that is told of them; NULL: they are counted elsewhere */
@@ -85,7 +85,7 @@ struct carrier {
     int (*plan)(const struct carrier_open *, char place[CARRIER_PLACE_MAX]);
 
     /* 0 and the place, or an error with a sentence that names the kernel's limit and how to raise it; then close is not
-     * called. Does not wait for anybody. place may be NULL when nobody wants to know. Of PLACE it is the one that the instance
+     * called. Does not wait for anybody. place is NULL of what is NAMED and not lasting. Of PLACE it is the one that the instance
      * sends from: "" where confine is NULL. */
     int (*open)(void *self, const struct carrier_open *, char place[CARRIER_PLACE_MAX]);
 
@@ -99,7 +99,7 @@ struct carrier {
 
     /* Receives one packet into the parts, filling one after the other; the last one alone holds facts.packet. *size gets the
      * bytes of the packet. at: NULL, or where it lies in one piece, which may be elsewhere, until the next call; then the parts
-     * have nothing of it. *at stays NULL where the parts have it. note, if not NULL, is filled in. 0; -EAGAIN; -EIDRM: the queue was removed. A foreign packet that is
+     * have nothing of it. *at stays NULL where the parts have it. note is filled in. 0; -EAGAIN; -EIDRM: the queue was removed. A foreign packet that is
      * larger than the parts is never cut in silence: it is taken away, with -EMSGSIZE and *size. */
     carrier_recv *recv;
 

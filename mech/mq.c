@@ -56,9 +56,9 @@ static int plan(const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) 
     }
     if (open->options->raw != 0) {
         rest += *rest == '/';
-        if (*rest == '\0' || strchr(rest, '/') != NULL || strlen(rest) > NAME_LONGEST || *rest == '.') {
-            return err_say(THIRL_EADDRESS, "%s: a message queue is called mq://NAME, 1 to %d bytes without a slash",
-                           open->address, NAME_LONGEST);
+        if (*rest == '\0' || strchr(rest, '/') != NULL || *rest == '.') { /* longer ones the registry has refused */
+            return err_say(THIRL_EADDRESS, "%s: a message queue is called mq://NAME, without a slash and without a dot in front",
+                           open->address);
         }
         (void)snprintf(place, CARRIER_PLACE_MAX, "/%s", rest);
         return 0;
@@ -148,7 +148,7 @@ static int mq_open_slot(void *self, const struct carrier_open *open, char place[
     }
     if (rc != 0) {
         fd_close(&q->queue);
-    } else if (place != NULL) {
+    } else {
         memcpy(place, planned, CARRIER_PLACE_MAX);
     }
     return rc;
@@ -173,19 +173,15 @@ static struct timespec slice_end(bool wait) {
 
 SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
     struct mq *q = self;
-    size_t size = parts_size(part, parts);
-    const void *data = parts == 1 ? part->iov_base : q->block;
-    if (size > q->packet) {
+    (void)parts; /* one: there is a block */
+    if (part->iov_len > q->packet) {
         return -EMSGSIZE;
-    }
-    if (parts != 1) {
-        parts_gather(q->block, part, parts);
     }
     struct haste_wait w = haste_begin(&q->haste, wait);
     int rc;
     do {
         struct timespec until = slice_end(w.sleeps);
-        rc = mq_timedsend(q->queue, data, size, note == NULL ? 0 : note->priority, &until);
+        rc = mq_timedsend(q->queue, part->iov_base, part->iov_len, note == NULL ? 0 : note->priority, &until);
     } while (haste_again(&q->haste, &w, rc != 0 && (errno == ETIMEDOUT || errno == EAGAIN)));
     return rc == 0 ? 0
            : errno == ETIMEDOUT || errno == EINTR || errno == EAGAIN || errno == ENOMEM
@@ -216,10 +212,8 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
     if (!straight) {
         parts_give(part, parts, q->block, (size_t)got, at);
     }
-    if (note != NULL) {
-        note->priority = priority;
-        note->count = 0;
-    }
+    note->priority = priority;
+    note->count = 0;
     *size = (size_t)got;
     return 0;
 }

@@ -235,7 +235,7 @@ static int hand_slot(void *self, char *address, size_t capacity) {
     int rc = prepare(&e->chain);
     if (rc == 0) {
         int length = snprintf(address, capacity, "pipe://%d,%d%s", p->in, p->out, p->query);
-        rc = length < 0 || (size_t)length >= capacity ? -EMSGSIZE : 0;
+        rc = (size_t)length >= capacity ? -EMSGSIZE : 0;
     }
     if (rc == 0 && (fcntl(p->in, F_SETFD, 0) != 0 || fcntl(p->out, F_SETFD, 0) != 0)) {
         rc = err_system(errno, "%s: its descriptors cannot be made inheritable", e->chain.meet.address);

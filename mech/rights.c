@@ -28,14 +28,12 @@ void rights_allow(int fd, bool allowed) {
 ssize_t rights_send(int fd, struct msghdr *message, const struct mech_note *note, int flags) {
     union room room = {0};
     size_t size = sizeof(int) * note->count;
-    if (size != 0) {
-        message->msg_control = room.bytes;
-        message->msg_controllen = CMSG_SPACE(size);
-        room.head.cmsg_level = SOL_SOCKET;
-        room.head.cmsg_type = SCM_RIGHTS;
-        room.head.cmsg_len = CMSG_LEN(size);
-        memcpy(CMSG_DATA(&room.head), note->descriptor, size);
-    }
+    message->msg_control = room.bytes;
+    message->msg_controllen = CMSG_SPACE(size);
+    room.head.cmsg_level = SOL_SOCKET;
+    room.head.cmsg_type = SCM_RIGHTS;
+    room.head.cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(&room.head), note->descriptor, size);
     return sendmsg(fd, message, flags);
 }
 

@@ -92,7 +92,7 @@ static int own_address(const struct sig *s, char *text, size_t capacity) {
     }
     int length = snprintf(text, capacity, "sig://%lld%s%s%s%s", (long long)s->pid, *number != '\0' || s->raw ? "?" : "",
                           number, *number != '\0' && s->raw ? "&" : "", s->raw ? "raw" : "");
-    return length < 0 || (size_t)length >= capacity ? -EMSGSIZE : 0;
+    return (size_t)length >= capacity ? -EMSGSIZE : 0;
 }
 
 static int watch(struct sig *s, const struct mech_open *open) {

@@ -121,9 +121,9 @@ static void write_place(char place[CARRIER_PLACE_MAX], key_t key, int id) {
 
 /* *id is -1 when the place was only noted. */
 static bool read_place(const char *place, key_t *key, int *id) {
-    const char *dot = place == NULL ? NULL : strchr(place, '.');
+    const char *dot = strchr(place, '.');
     *id = dot != NULL ? atoi(dot + 1) : -1;
-    return place != NULL && read_key(place, dot != NULL ? (size_t)(dot - place) : strlen(place), key);
+    return read_key(place, dot != NULL ? (size_t)(dot - place) : strlen(place), key);
 }
 
 /* The queue with that key: -ENOENT when there is none, or what else keeps the kernel from saying. */
@@ -135,8 +135,7 @@ static int find(key_t key) {
 /* Was it made by this user, and never used? Then it may be what somebody had noted before he was killed. */
 static bool is_fresh(int id) {
     struct msqid_ds about;
-    return msgctl(id, IPC_STAT, &about) == 0 && about.msg_qnum == 0 && about.msg_stime == 0 && about.msg_rtime == 0 &&
-           about.msg_perm.cuid == geteuid();
+    return msgctl(id, IPC_STAT, &about) == 0 && about.msg_stime == 0 && about.msg_perm.cuid == geteuid();
 }
 
 /* What is at a place now: its identifier, or as find: only what is known to be gone is. */
@@ -255,7 +254,7 @@ static int make(struct sysv *s, const struct carrier_open *open) {
     for (int tries = 0; s->id < 0 && tries < 8; tries++) {
         s->id = msgget(s->key, flags);
         s->made = s->id >= 0;
-        if (s->id < 0 && errno == EEXIST && open->kind == CARRIER_NAMED && open->options->raw != 0) {
+        if (s->id < 0 && errno == EEXIST && open->options->raw != 0) {
             s->id = msgget(s->key, s->wanted != 0 ? 0400 : 0200);
         } else if (s->id < 0 && errno == EEXIST) {
             s->id = find(s->key); /* made by somebody who was killed then */
@@ -290,7 +289,7 @@ static void measure(struct sysv *s, bool raw) {
 static int open_slot(void *self, const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) {
     struct sysv *s = self;
     char planned[CARRIER_PLACE_MAX] = "";
-    bool raw = open->options->raw != 0 && open->kind == CARRIER_NAMED;
+    bool raw = open->options->raw != 0; /* then it is a named one */
     *s = (struct sysv){.id = -1, .inbox = open->kind == CARRIER_INBOX, .gone_is_end = open->kind == CARRIER_PLACE};
     s->haste = (struct haste){.quiet = open->options->wait == THIRL_WAIT_SLEEP, .leads = true};
     int rc = plan(open, planned);
@@ -313,9 +312,9 @@ static int open_slot(void *self, const struct carrier_open *open, char place[CAR
         s->packet = malloc(sizeof *s->packet + s->size);
         rc = s->packet == NULL ? err_say(ENOMEM, "%s: no memory for a packet of %zu bytes", open->address, s->size) : 0;
     }
-    if (rc == 0 && place != NULL) {
+    if (rc == 0) {
         write_place(place, s->key, s->id);
-    } else if (rc != 0 && s->made) {
+    } else if (s->made) {
         (void)msgctl(s->id, IPC_RMID, NULL);
     }
     return rc;
@@ -397,11 +396,9 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
         return errno == ENOMSG || errno == EINTR ? -EAGAIN : errno == E2BIG ? take_away(s, size) : say_gone(s, errno);
     }
     parts_give(part, parts, s->packet->data, (size_t)got, at);
-    if (note != NULL) {
-        long type = s->packet->type;
-        note->priority = s->type != 0 || type > LEVELS ? 0 : (uint32_t)(LEVELS - type);
-        note->count = 0;
-    }
+    long type = s->packet->type;
+    note->priority = s->type != 0 || type > LEVELS ? 0 : (uint32_t)(LEVELS - type);
+    note->count = 0;
     *size = (size_t)got;
     return 0;
 }
