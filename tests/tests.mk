@@ -54,10 +54,11 @@ LONE := $(addprefix $(B)/tests/,lone_test neighbour_test knot_test choose_test h
 $(LONE): private LINK += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc mmap getrandom syscall)
 
 # Between it and libc there is what fails on purpose; before the archive, in which others wrap some of the same calls.
-$(B)/tests/fault/fault_test: private QUICK += $(B)/tests/fault/fault.o -Wl,--wrap=free -Wl,--wrap=syscall \
+FAULTS := $(filter $(B)/tests/fault/%,$(TESTS))
+$(FAULTS): private QUICK += $(B)/tests/fault/fault.o -Wl,--wrap=free -Wl,--wrap=syscall \
 	$(shell sed -n 's/^    CALL.\([a-z0-9_]*\),.*/-Wl,--wrap=\1/p' tests/fault/calls.h)
-$(B)/tests/fault/fault_test: | $(B)/tests/fault/fault.o
-$(B)/tests/fault/fault_test.o $(B)/tests/fault/fault.o: tests/fault/fault.c tests/fault/calls.h
+$(FAULTS): | $(B)/tests/fault/fault.o
+$(FAULTS:%=%.o) $(B)/tests/fault/fault.o: tests/fault/fault.c tests/fault/calls.h
 
 # Before libc, in these alone.
 $(addprefix $(B)/tests/,link_test chain_test spoke_test): $(B)/tests/sparing.o

@@ -10,6 +10,7 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ const size_t fault_count = COUNT;
 #undef KERNEL
 
 bool fault_armed;
+void (*fault_meanwhile)(void);
 unsigned fault_passes[COUNT];
 uintptr_t fault_site;
 long fault_blocks;
@@ -45,6 +47,14 @@ void fault_set(const struct fault *fault) {
     for (size_t i = 0; i < COUNT; i++) {
         fault_passes[i] = 0;
     }
+}
+
+size_t fault_find(const char *name) {
+    size_t call = 0;
+    while (strcmp(fault_calls[call].name, name) != 0) {
+        call++;
+    }
+    return call;
 }
 
 bool fault_lasts(int error) {
@@ -74,6 +84,12 @@ static bool fails(size_t call, const void *from) {
         if (getenv("FAULT_SAY") != NULL) {
             (void)dprintf(2, "%s fails at %#lx\n", fault_calls[call].name, (unsigned long)fault_site - 1);
         }
+    }
+    if (hit && fault_meanwhile != NULL) {
+        fault_armed = false;
+        fault_meanwhile();
+        fault_armed = true;
+        hit = false;
     }
     return hit;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Calls of libc that fail on purpose: a program that is linked with a --wrap for each line of calls.h has them between itself and libc.
- * One call fails, or from then on all of its name; only while `fault_armed`, so that what a test calls for itself goes well.
+ * One call fails, or from then on all of its name; only while `fault_armed`, so that what a test calls for itself goes well. Or
+ * none fails, and just before it somebody else does something.
  */
 #ifndef TESTS_FAULT_FAULT_H
 #define TESTS_FAULT_FAULT_H
@@ -33,6 +34,12 @@ extern uintptr_t fault_site; /* where the last one was called that failed, as an
 extern long fault_blocks;    /* of memory that are allocated and not freed */
 
 void fault_set(const struct fault *);
+
+/* What happens just before each of those calls, which is done then as if nothing were; NULL: they fail. */
+extern void (*fault_meanwhile)(void);
+
+/* Which call has that name; it must be one of calls.h. */
+size_t fault_find(const char *name);
 
 /* May all calls fail like this for a while, as when something is used up? Others come once. */
 bool fault_lasts(int error);
