@@ -48,10 +48,12 @@ static int open_noted(struct queue *q, const struct mech_open *open, struct carr
     rc = q->carrier->open(q->carried, wanted, place);
     if (rc != 0) {
         struct carrier_left left;
+        char why[400];
+        (void)snprintf(why, sizeof why, "%s", thirl_why());
         if (planned && q->carrier->left(place, &left) == -ENOENT) {
             kept_drop(&q->roll, NULL);
         }
-        return rc;
+        return err_say(-rc, "%s", why); /* and not why nobody knows what is there */
     }
     q->carrier->facts(q->carried, &q->facts);
     if (strcmp(place, noted) != 0 && (!q->raw || q->facts.made)) {
