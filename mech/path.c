@@ -61,9 +61,10 @@ static int make(struct path *p) {
     return -EAGAIN;
 }
 
+/* Who has not opened it does not keep the number from another file. */
 static bool is_at(const struct path *p, dev_t device, ino_t inode) {
     struct stat file;
-    return stat(p->at, &file) == 0 && file.st_dev == device && file.st_ino == inode;
+    return stat(p->at, &file) == 0 && S_ISFIFO(file.st_mode) && file.st_dev == device && file.st_ino == inode;
 }
 
 static void unmake(const struct path *p) {

@@ -226,6 +226,40 @@ static void says_what_it_cannot(void **state) {
     assert_false(plain_exists(plain_fifo));
 }
 
+/* What is at the path by then is another's: it is left there, and named where it is no FIFO. */
+static void leaves_what_others_have_put_there(void **state) {
+    (void)state;
+    char other[128], address[400];
+    size_t size;
+    for (int i = 0; i < 4; i++) {
+        thirl *end = plain_open(i == 3 ? THIRL_WRITE : THIRL_READ, plain_raw);
+        /* There, or on another device. */
+        (void)snprintf(other, sizeof other, "%s/thirl-path-test-%d", i == 1 ? "/dev/shm" : peer_directory,
+                       (int)getpid());
+        if (i < 2) {
+            assert_int_equal(mkfifo(other, 0600), 0);
+            assert_int_equal(i == 0 ? rename(other, plain_fifo) : unlink(plain_fifo), 0);
+            assert_int_equal(i == 0 ? 0 : symlink(other, plain_fifo), 0);
+        } else {
+            assert_int_equal(unlink(plain_fifo), 0);
+            (void)close(open(plain_fifo, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+            assert_int_equal(i == 2 ? thirl_recv(end, buffer, 9, &size, LONG) : thirl_send(end, "x", 1, LONG), -EEXIST);
+            assert_non_null(strstr(thirl_why(), i == 2 ? "is not a FIFO" : "is no FIFO any more"));
+        }
+        assert_int_equal(thirl_close(&end, LONG), 0);
+        assert_true(plain_exists(plain_fifo));
+        (void)unlink(plain_fifo);
+        (void)unlink(other);
+    }
+    thirl *end = NULL;
+    memset(bulk, 'n', 320);
+    (void)snprintf(address, sizeof address, "fifo:///%.320s?raw", (char *)bulk);
+    assert_int_equal(thirl_open(&end, THIRL_READ, address, NULL), -THIRL_EADDRESS);
+    (void)snprintf(address, sizeof address, "fifo://%s/?raw", peer_directory);
+    assert_int_equal(thirl_open(&end, THIRL_READ, address, NULL), -THIRL_EADDRESS);
+    assert_non_null(strstr(thirl_why(), "ends with a name"));
+}
+
 /* Whoever removes the path: both ends still meet there. */
 static void meets_again_at_the_path(void **state) {
     (void)state;
@@ -356,6 +390,7 @@ int main(int argc, char **argv) {
         TEST(reads_what_programs_write), TEST(writes_to_programs_that_read), TEST(outlives_its_reader),
         TEST(never_mixes_many_writers),  TEST(says_what_it_cannot),          TEST(meets_again_at_the_path),
         TEST(wakes_event_loops),         TEST(lets_close_wake_it),           TEST(dies_like_any_program),
+        TEST(leaves_what_others_have_put_there),
     };
     return cmocka_run_group_tests(tests, peer_setup, peer_teardown);
 }
