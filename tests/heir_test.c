@@ -418,6 +418,17 @@ static void nobody_activated_us(void **state) {
     (void)setenv("LISTEN_FDS", "1", 1);
     assert_int_equal(thirl_open(&end, THIRL_PAIR, "activated://web", NULL), -ENOENT);
     assert_non_null(strstr(thirl_why(), "\"web\""));
+    /* More names than descriptors, and numbers that are too large. */
+    (void)setenv("LISTEN_FDNAMES", "a:b:c", 1);
+    static const char *const none[] = {"activated://b", "activated://1", "activated://99999999999", "activated://0x"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        assert_int_equal(thirl_open(&end, THIRL_PAIR, none[i], NULL), -ENOENT);
+        assert_non_null(strstr(thirl_why(), "a:b:c"));
+    }
+    (void)unsetenv("LISTEN_FDNAMES");
+    (void)unsetenv("LISTEN_FDS");
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, "activated://", NULL), -ENOENT);
+    assert_non_null(strstr(thirl_why(), "not set"));
     (void)unsetenv("LISTEN_PID");
 }
 

@@ -167,6 +167,72 @@ static void gives_a_child_of_thirl_plain_ends(void **state) {
     assert_int_equal(thirl_open(&end, THIRL_PAIR, "pipe://998,999?raw", NULL), -EBADF);
 }
 
+/* Once it is met, its other end is somebody's, until he closes it. */
+static void says_who_has_the_other_end(void **state) {
+    (void)state;
+    static const enum thirl_role roles[][2] = {{THIRL_WRITE, THIRL_READ}, {THIRL_READ, THIRL_WRITE}, {THIRL_PAIR, THIRL_PAIR}};
+    char address[320], again[320];
+    size_t size;
+    for (int i = 0; i < 3; i++) {
+        const struct thirl_options options = {.size = sizeof options, .raw = 1};
+        thirl *a = NULL, *b;
+        assert_int_equal(thirl_open(&a, roles[i][0], i == 2 ? "pipe://" : "pipe://?raw", i == 2 ? &options : NULL), 0);
+        assert_int_equal(thirl_hand(a, address, 9), -EMSGSIZE);
+        assert_int_equal(thirl_hand(a, address, sizeof address), 0);
+        assert_string_equal(address + strlen(address) - 4, "?raw");
+        b = plain_open(roles[i][1], address);
+        assert_int_equal(i == 1 ? thirl_recv(a, buffer, 9, &size, THIRL_NOW) : thirl_send(a, "x", 1, LONG),
+                         i == 1 ? -EAGAIN : 0);
+        assert_int_equal(thirl_hand(a, again, sizeof again), -EBUSY);
+        assert_int_equal(thirl_close(&b, LONG), 0);
+        assert_int_equal(thirl_hand(a, again, sizeof again), -THIRL_ECLOSED);
+        (void)!thirl_close(&a, THIRL_NOW);
+    }
+}
+
+/* What is no end of a pipe, or not that one, is left as it is; one that is both is either. */
+static void takes_only_ends_of_pipes(void **state) {
+    (void)state;
+    int ends[2], file = open("/dev/null", O_RDWR | O_CLOEXEC);
+    char address[128];
+    size_t size;
+    thirl *end = NULL;
+    static const char *const wrong[] = {"pipe://99999999999,4?raw", "pipe://3,99999999999?raw", "pipe://3,?raw",
+                                        "pipe://3,x?raw",           "pipe://3,4x?raw",          "pipe://3;4?raw"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(thirl_open(&end, THIRL_PAIR, wrong[i], NULL), -THIRL_EADDRESS);
+    }
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    const struct {
+        int in, out;
+        const char *part;
+    } strange[] = {{file, ends[1], "reading"}, {ends[0], file, "writing"}, {ends[1], ends[1], "reading"}, {ends[0], ends[0], "writing"}};
+    for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
+        (void)snprintf(address, sizeof address, "pipe://%d,%d?raw", strange[i].in, strange[i].out);
+        assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), -EBADF);
+        assert_non_null(strstr(thirl_why(), strange[i].part));
+        (void)snprintf(address, sizeof address, "pipe://%d,%d", strange[i].in, strange[i].out);
+        assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), -EBADF);
+        assert_non_null(strstr(thirl_why(), strange[i].part));
+    }
+    assert_true(fcntl(ends[0], F_GETFD) >= 0 && fcntl(ends[1], F_GETFD) >= 0 && fcntl(file, F_GETFD) >= 0);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    (void)close(file);
+    plain_make();
+    for (int i = 0; i < 2; i++) {
+        int both = open(plain_fifo, O_RDWR | O_CLOEXEC), other = open(plain_fifo, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        (void)snprintf(address, sizeof address, "fd://%d?raw", both);
+        end = plain_open(i == 0 ? THIRL_READ : THIRL_WRITE, address);
+        assert_int_equal(i == 0 ? (int)write(other, "x", 1) : thirl_send(end, "x", 1, LONG), i == 0);
+        assert_int_equal(i == 0 ? thirl_recv(end, buffer, 9, &size, LONG) : (int)read(other, buffer, 9), i);
+        assert_int_equal(thirl_close(&end, LONG), 0);
+        (void)close(other);
+    }
+    assert_int_equal(thirl_open(&end, THIRL_READ, "fd://x?raw", NULL), -THIRL_EADDRESS);
+    assert_int_equal(thirl_open(&end, THIRL_READ, "fd://999?raw", NULL), -EBADF);
+}
+
 /* ---- one's own standard input and output ---- */
 
 static void stands_in_a_pipeline(void **state) {
@@ -292,6 +358,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         TEST(gives_a_child_plain_ends), TEST(gives_a_child_two_ends),     TEST(gives_a_child_of_thirl_plain_ends),
         TEST(stands_in_a_pipeline),     TEST(passes_standard_streams_on), TEST(leaves_no_descriptor),
+        TEST(says_who_has_the_other_end), TEST(takes_only_ends_of_pipes),
     };
     return cmocka_run_group_tests(tests, peer_setup, peer_teardown);
 }

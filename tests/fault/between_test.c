@@ -160,6 +160,39 @@ static void a_writer_between_two_looks_is_heard(void **state) {
     drop();
 }
 
+/* ---- what is handed over ---- */
+
+static char handed[320];
+
+static int open_and_die(void *unused) {
+    thirl *mine = NULL;
+    (void)unused;
+    int rc = thirl_open(&mine, THIRL_PAIR, handed, NULL);
+    _exit(rc != 0);
+}
+
+static void a_child_that_died_is_followed_when_there_are_pipes(void **state) {
+    (void)state;
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, "pipe://", NULL), 0);
+    assert_int_equal(thirl_hand(end, handed, sizeof handed), 0);
+    assert_int_equal(room_run(open_and_die, NULL), 0);
+    refusing("pipe2", 1, true, EMFILE);
+    int rc = undisturbed(thirl_hand(end, handed, sizeof handed));
+    assert_true(fault_site != 0);
+    assert_int_equal(rc, -EMFILE);
+    assert_non_null(strstr(thirl_why(), "no pipe"));
+    assert_int_equal(thirl_hand(end, handed, sizeof handed), 0);
+    thirl *other = NULL;
+    assert_int_equal(thirl_open(&other, THIRL_PAIR, handed, NULL), 0);
+    assert_int_equal(thirl_send(other, "x", 1, LONG), 0);
+    /* It is there, as whoever hands over again is told before he has heard of it. */
+    assert_int_equal(thirl_hand(end, handed, sizeof handed), -EBUSY);
+    assert_non_null(strstr(thirl_why(), "taken, by pid"));
+    assert_int_equal(thirl_recv(end, buffer, 9, &got, LONG), 0);
+    assert_int_equal(thirl_close(&other, LONG), 0);
+    drop();
+}
+
 /* ---- queues ---- */
 
 static void remove_queue(void) {
@@ -378,6 +411,7 @@ int main(int argc, char **argv) {
         TEST(a_path_may_change_at_any_call),
         TEST(a_fifo_that_is_always_removed_is_made_at_last),
         TEST(a_writer_between_two_looks_is_heard),
+        TEST(a_child_that_died_is_followed_when_there_are_pipes),
         cmocka_unit_test(queues_come_and_go_at_any_call),
         cmocka_unit_test(leftovers_may_go_while_they_are_looked_at),
         cmocka_unit_test(says_what_the_kernel_refuses),

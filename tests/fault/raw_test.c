@@ -156,6 +156,19 @@ static void hands_plain_pipes_over(void) {
     hand_over("pipe://?raw&queue=128K");
 }
 
+/* The child has said all that it had to say before anybody looks. */
+static void hears_who_is_gone(void) {
+    thirl *a = NULL, *b = NULL;
+    if (TRY(0, thirl_open(&a, THIRL_PAIR, "pipe://", NULL)) == 0) {
+        if (TRY(0, thirl_hand(a, where, sizeof where)) == 0 && TRY(0, thirl_open(&b, THIRL_PAIR, where, NULL)) == 0) {
+            (void)TRY(ANY, thirl_send(b, "last", 4, THIRL_NOW));
+            close_end(&b);
+            (void)TRY(ANY, thirl_recv(a, buffer, 9, &got, thirl_in_ms(now->pass != 0 ? 20 : 8000)));
+        }
+        close_end(&a);
+    }
+}
+
 /* ---- what was given ---- */
 
 /* An end on that number, which is closed again if nobody takes it over. */
@@ -300,6 +313,7 @@ SCENE(writes_a_fifo)
 SCENE(pushes_into_a_fifo)
 SCENE(hands_pipes_over)
 SCENE(hands_plain_pipes_over)
+SCENE(hears_who_is_gone)
 SCENE(takes_pipes_that_were_given)
 SCENE(takes_a_stream_that_was_given)
 SCENE(takes_packets_that_were_given)
@@ -321,6 +335,7 @@ int main(int argc, char **argv) {
         TEST(pushes_into_a_fifo),
         TEST(hands_pipes_over),
         TEST(hands_plain_pipes_over),
+        TEST(hears_who_is_gone),
         TEST(takes_pipes_that_were_given),
         TEST(takes_a_stream_that_was_given),
         TEST(takes_packets_that_were_given),
