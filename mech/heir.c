@@ -96,6 +96,7 @@ static bool identify(struct meet *m, const struct meet_line *line, struct link_w
     bool there = who_is_there(line->in, h->place.remote, who) || m->raw;
     if (there) {
         rights_allow(line->in, m->own.descriptors != 0);
+        rights_alone(line->in);
         (void)(h->place.remote ? far_prepare(line->in, m->queue) : link_set_queue(line->in, m->queue, m->packets));
     }
     return there;
@@ -159,6 +160,7 @@ int heir_open(struct heir *h, const struct mech_open *open, int fd) {
     (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); /* of the socket, whoever else holds it */
     if (!listens) {
         rights_allow(fd, open->options.descriptors != 0);
+        rights_alone(fd);
     }
     h->chain.queue = h->place.remote ? far_prepare(fd, open->options.queue)
                                      : link_set_queue(fd, open->options.queue, h->chain.packets);

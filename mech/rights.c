@@ -14,6 +14,9 @@
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* since Linux 6.16 */
 #endif
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76 /* since Linux 6.5 */
+#endif
 
 union room {
     struct cmsghdr head; /* for its alignment */
@@ -23,6 +26,14 @@ union room {
 void rights_allow(int fd, bool allowed) {
     const int value = allowed;
     (void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof(value)); /* older kernels close what nobody takes */
+}
+
+void rights_alone(int fd) {
+    static const int options[] = {SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD};
+    const int none = 0;
+    for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
+        (void)setsockopt(fd, SOL_SOCKET, options[i], &none, sizeof(none)); /* not every kernel knows all of them */
+    }
 }
 
 ssize_t rights_send(int fd, struct msghdr *message, const struct mech_note *note, int flags) {

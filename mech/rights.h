@@ -31,6 +31,9 @@ struct rights_line {
  * accepts are as it is. */
 void rights_allow(int fd, bool allowed);
 
+/* For a socket that somebody else made: what it was told to say of each message besides takes the room of descriptors. */
+void rights_alone(int fd);
+
 /* sendmsg, with the note's descriptors, one at least; recvmsg, with room for so many. *came holds nothing unless bytes came. */
 ssize_t rights_send(int fd, struct msghdr *, const struct mech_note *, int flags);
 ssize_t rights_recv(int fd, struct msghdr *, unsigned takes, int flags, struct rights *came);

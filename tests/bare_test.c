@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -77,8 +79,10 @@ static void half_closed(void **state) {
     assert_int_equal(recv(fd, buffer, 100, 0), 6);
     (void)close(fd);
     if (bare_kind->family == AF_INET) { /* the other host has to say so first */
+        struct thirl_want want = {.end = end, .fd = -1, .wanted = THIRL_WANT_ROOM};
         assert_int_equal(thirl_send(end, "lost", 4, LONG), 0);
         (void)usleep(50000);
+        assert_true(thirl_wait(&want, 1, LONG) >= 0); /* it looks at what the socket has to say first */
     }
     assert_int_equal(thirl_send(end, "more", 4, LONG), -THIRL_ECLOSED);
     assert_int_equal(thirl_recv(end, buffer, 4, &size, LONG), rc);
@@ -252,6 +256,242 @@ static void given(void **state) {
     assert_int_equal(thirl_close(&end, LONG), 0);
 }
 
+/* An empty packet is no end while others are behind it, not even when the peer has left. */
+static void empty_packets_are_no_end(void **state) {
+    bare_use(state);
+    static const enum thirl_role roles[] = {THIRL_READ, THIRL_PAIR};
+    size_t size;
+    for (int i = 0; i < 4; i++) {
+        thirl *end = peer_open(roles[i % 2]);
+        int fd = bare_call();
+        assert_true(send(fd, "", 0, 0) == 0 && send(fd, "abc", 3, 0) == 3);
+        if (i < 2) {
+            (void)close(fd);
+        }
+        if (i % 2 != 0) {
+            assert_int_equal(thirl_recv(end, buffer, 9, &size, LONG), 0);
+            assert_int_equal(size, 0);
+        } else { /* to who reads bytes it is nothing */
+            assert_int_equal(thirl_recv(end, buffer, 1, &size, LONG), 0);
+            assert_true(size == 1 && buffer[0] == 'a');
+        }
+        assert_int_equal(thirl_recv(end, buffer, 9, &size, LONG), 0);
+        assert_int_equal(size, i % 2 != 0 ? 3 : 2);
+        assert_int_equal(thirl_recv(end, buffer, 9, &size, THIRL_NOW),
+                         i >= 2       ? -EAGAIN
+                         : i % 2 != 0 ? -THIRL_ECLOSED
+                                      : THIRL_END);
+        if (i >= 2) {
+            (void)close(fd);
+        }
+        assert_true(thirl_close(&end, LONG) >= 0);
+    }
+}
+
+/* What does not fit stays whole; what is larger than any may be is said. */
+static void packets_of_all_sizes(void **state) {
+    bare_use(state);
+    size_t size;
+    bare_fill();
+    thirl *end = peer_open(THIRL_PAIR);
+    int fd = bare_call();
+    for (int i = 0; i < 3; i++) {
+        assert_true(send(fd, bulk + i, 5000, 0) == 5000);
+        assert_int_equal(thirl_recv(end, buffer, i == 0 ? BULK : 100, &size, LONG), i == 0 ? 0 : -EMSGSIZE);
+        assert_int_equal(size, 5000);
+        assert_int_equal(i == 0 ? 0 : thirl_recv(end, buffer, BULK, &size, LONG), 0);
+        assert_int_equal(size, 5000);
+        assert_memory_equal(buffer, bulk + i, 5000);
+    }
+    (void)close(fd);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+    (void)strncat(peer_address, "&max=1000", sizeof(peer_address) - strlen(peer_address) - 1);
+    end = peer_open(THIRL_PAIR);
+    fd = bare_call();
+    assert_true(send(fd, bulk, 5000, 0) == 5000);
+    assert_int_equal(thirl_recv(end, buffer, BULK, &size, LONG), -THIRL_EFORMAT);
+    assert_non_null(strstr(thirl_why(), "see ?max="));
+    (void)close(fd);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+}
+
+static thirl *given_one(int pair[2], enum thirl_role role, const char *query) {
+    char address[80];
+    thirl *end = NULL;
+    assert_int_equal(socketpair(AF_UNIX, bare_kind->type | SOCK_CLOEXEC, 0, pair), 0);
+    (void)snprintf(address, sizeof(address), "fd://%d?raw%s", pair[0], query);
+    assert_int_equal(thirl_open(&end, role, address, NULL), 0);
+    return end;
+}
+
+/* Somebody else who has the socket, too, changes what it can; and its other side may take no descriptors. */
+static void sockets_that_take_less(void **state) {
+    bare_use(state);
+    bool packets = bare_kind->type == SOCK_SEQPACKET;
+    int pair[2], small = 1, none = 0;
+    thirl_msg *msg = NULL;
+    size_t size;
+    thirl *end = given_one(pair, THIRL_PAIR, "&descriptors=1");
+    assert_int_equal(thirl_loan(end, &msg, 0, LONG), 0);
+    assert_int_equal(thirl_msg_attach(msg, pair[1]), 0);
+    assert_int_equal(thirl_put(end, &msg, LONG), -EINVAL);
+    assert_non_null(strstr(thirl_why(), packets ? "empty packet" : "a byte at least"));
+    if (setsockopt(pair[1], SOL_SOCKET, 83, &none, sizeof(none)) == 0) { /* SO_PASSRIGHTS, since Linux 6.16 */
+        assert_int_equal(thirl_loan(end, &msg, 1, LONG), 0);
+        assert_int_equal(thirl_msg_attach(msg, pair[1]), 0);
+        assert_int_equal(thirl_put(end, &msg, LONG), -EOPNOTSUPP);
+        assert_non_null(strstr(thirl_why(), "SO_PASSRIGHTS"));
+    }
+    (void)close(pair[1]);
+    assert_true(thirl_recv(end, buffer, 9, &size, LONG) != 0);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+    if (packets) {
+        char address[40];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+        int other = dup(pair[0]);
+        (void)snprintf(address, sizeof(address), "fd://%d?raw", pair[0]);
+        assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), 0);
+        assert_int_equal(setsockopt(other, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+        assert_int_equal(thirl_send(end, bulk, 20000, LONG), -EMSGSIZE);
+        assert_non_null(strstr(thirl_why(), "raise ?queue="));
+        (void)close(other);
+        (void)close(pair[1]);
+        assert_int_equal(thirl_close(&end, LONG), 0);
+    }
+}
+
+static void send_descriptors(int fd, const char *text, size_t size, int count) {
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof(int) * 2)];
+    } room = {.head = {.cmsg_len = CMSG_LEN(sizeof(int) * (size_t)count),
+                       .cmsg_level = SOL_SOCKET,
+                       .cmsg_type = SCM_RIGHTS}};
+    struct iovec part = {(void *)(uintptr_t)text, size};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = room.bytes,
+                             .msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)count)};
+    const int all[2] = {fd, fd};
+    memcpy(CMSG_DATA(&room.head), all, sizeof(int) * (size_t)count);
+    assert_int_equal(sendmsg(fd, &message, 0), size);
+}
+
+/* This process may have no more open: what came with them is lost with a sentence, the next message comes. */
+static void no_room_for_descriptors(void **state) {
+    bare_use(state);
+    int pair[2];
+    size_t size;
+    struct rlimit usual, tight;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    thirl *end = given_one(pair, THIRL_PAIR, "&descriptors=2");
+    int next = dup(0);
+    (void)close(next);
+    tight = (struct rlimit){(rlim_t)next, usual.rlim_max};
+    send_descriptors(pair[1], "lost", 4, 2);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    int rc = thirl_recv(end, buffer, 9, &size, LONG);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_int_equal(rc, -EMFILE);
+    assert_non_null(strstr(thirl_why(), "RLIMIT_NOFILE"));
+    assert_true(send(pair[1], "on", 2, 0) == 2);
+    assert_int_equal(thirl_recv(end, buffer, 9, &size, LONG), 0);
+    assert_int_equal(size, 2);
+    (void)close(pair[1]);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+}
+
+/* A given socket may say of each message who sent it: that is not asked for, and takes no room from what is. */
+static void credentials_take_no_room(void **state) {
+    bare_use(state);
+    int pair[2], yes = 1;
+    thirl_msg *msg = NULL;
+    size_t size;
+    thirl *end = NULL;
+    char address[40];
+    assert_int_equal(socketpair(AF_UNIX, bare_kind->type | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)), 0);
+    (void)snprintf(address, sizeof(address), "fd://%d?raw&descriptors=1", pair[0]);
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), 0);
+    assert_true(send(pair[1], "none", 4, 0) == 4);
+    assert_int_equal(thirl_recv(end, buffer, 9, &size, LONG), 0);
+    assert_int_equal(size, 4);
+    send_descriptors(pair[1], "one", 3, 1);
+    assert_int_equal(thirl_take(end, &msg, LONG), 0);
+    assert_int_equal(thirl_msg_descriptors(msg), 1);
+    thirl_free(&msg);
+    send_descriptors(pair[1], "many", 4, 2);
+    assert_int_equal(thirl_take(end, &msg, LONG), -EMFILE);
+    assert_non_null(strstr(thirl_why(), "?descriptors="));
+    (void)close(pair[1]);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+    /* Nor are they taken for descriptors, when somebody else who has the socket asks for them again. */
+    assert_int_equal(socketpair(AF_UNIX, bare_kind->type | SOCK_CLOEXEC, 0, pair), 0);
+    int other = dup(pair[0]);
+    (void)snprintf(address, sizeof(address), "fd://%d?raw&descriptors=4", pair[0]);
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), 0);
+    assert_int_equal(setsockopt(other, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)), 0);
+    assert_true(send(pair[1], "none", 4, 0) == 4);
+    assert_int_equal(thirl_take(end, &msg, LONG), 0);
+    assert_int_equal(thirl_msg_descriptors(msg), 0);
+    thirl_free(&msg);
+    (void)close(other);
+    (void)close(pair[1]);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+}
+
+/* Who only writes does not leave with bytes unread, which would undo what he has sent; but he does not read for ever. */
+static void who_writes_hears_nothing(void **state) {
+    bare_use(state);
+    for (int i = 0; i < 2; i++) {
+        int pair[2], large = 4 << 20;
+        size_t spoken = 0;
+        thirl *end = given_one(pair, THIRL_WRITE, "");
+        (void)setsockopt(pair[1], SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large));
+        assert_int_equal(thirl_send(end, "all", 3, LONG), 0);
+        for (ssize_t went = 1; went > 0 && spoken < (i == 0 ? 3000 : 3 << 20); spoken += went > 0 ? (size_t)went : 0) {
+            went = send(pair[1], bulk, 3000, MSG_DONTWAIT);
+        }
+        assert_int_equal(thirl_close(&end, LONG), 0);
+        assert_int_equal(recv(pair[1], buffer, 9, 0), 3);
+        if (i == 0) {
+            assert_int_equal(recv(pair[1], buffer, 9, 0), 0);
+        } else if (spoken > 2 << 20) {
+            assert_int_equal(recv(pair[1], buffer, 9, 0), -1);
+            assert_int_equal(errno, ECONNRESET);
+        }
+        (void)close(pair[1]);
+    }
+}
+
+static void *close_at_leisure(void *end) {
+    return (void *)(intptr_t)thirl_close(end, LONG);
+}
+
+/* While what was sent is on its way out, nothing follows it. */
+static void sends_nothing_behind_the_end(void **state) {
+    bare_use(state);
+    thirl *end = peer_open(THIRL_WRITE), *mine = end;
+    int fd = bare_call(), rc;
+    pthread_t thread;
+    void *result = NULL;
+    ssize_t got;
+    (void)!thirl_send(end, bulk, BULK, thirl_in_ms(50));
+    while ((rc = thirl_send(end, bulk, 70000, THIRL_NOW)) == 0) {}
+    assert_int_equal(rc, -EAGAIN);
+    assert_int_equal(pthread_create(&thread, NULL, close_at_leisure, &mine), 0);
+    while ((rc = thirl_send(end, "x", 1, THIRL_NOW)) == -EAGAIN) {
+        (void)usleep(500);
+    }
+    assert_int_equal(rc, -THIRL_ECLOSED);
+    do {
+        got = recv(fd, buffer, BULK, 0);
+    } while (got > 0);
+    assert_int_equal(got, 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    (void)close(fd);
+}
+
 static void write_until_killed(void) {
     thirl *end = peer_open(THIRL_WRITE);
     must(thirl_send(end, bulk, BULK, LONG) == 0);
@@ -288,6 +528,13 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         ALL(boundaries), ALL(half_closed),  ALL(resets), ALL(handed_on),       ALL(third),
         ALL(both_raw),   UNIX(descriptors), UNIX(given), ALL(killed_anywhere),
+        ON(empty_packets_are_no_end, "seqpacket", 1),
+        ON(packets_of_all_sizes, "seqpacket", 1),
+        UNIX(sockets_that_take_less),
+        UNIX(no_room_for_descriptors),
+        UNIX(credentials_take_no_room),
+        ON(who_writes_hears_nothing, "stream", 0),
+        ON(sends_nothing_behind_the_end, "tcp", 2),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

@@ -25,6 +25,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "mech/rights.h"
 #include "tests/peer.h"
 #include "wire/frame.h"
 
@@ -527,6 +528,28 @@ static void over_a_pair(void **state) {
     (void)close(event);
 }
 
+/* What has come waits in line, however some are taken while others come. */
+static void they_stand_in_line(void **state) {
+    struct rights_line line = {0};
+    struct rights came = {.count = 1}, next;
+    int in = 0, out = 0;
+    (void)state;
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < 1 + round % 5; i++) {
+            came.descriptor[0] = 1000 + in++;
+            assert_int_equal(rights_queue(&line, &came), 0);
+        }
+        for (int i = 0; i < 1 + round % 3 && rights_next(&line, &next); i++) {
+            assert_int_equal(next.descriptor[0], 1000 + out++);
+        }
+    }
+    while (rights_next(&line, &next)) {
+        assert_int_equal(next.descriptor[0], 1000 + out++);
+    }
+    assert_int_equal(in, out);
+    rights_free(&line);
+}
+
 /* What a process opens once, it opens before anything is counted. */
 static int set_up(void **state) {
     thirl *end = NULL;
@@ -539,6 +562,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         BOTH(in_order),  BOTH(kinds_of_things), BOTH(refused), BOTH(unsupported), BOTH(liars),
         BOTH(uninvited), BOTH(no_room),         BOTH(deaths),  BOTH(over_a_pair),
+        cmocka_unit_test(they_stand_in_line),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
