@@ -57,7 +57,8 @@ static int plan(const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) 
     if (open->options->raw != 0) {
         rest += *rest == '/';
         if (*rest == '\0' || strchr(rest, '/') != NULL || *rest == '.') { /* longer ones the registry has refused */
-            return err_say(THIRL_EADDRESS, "%s: a message queue is called mq://NAME, without a slash and without a dot in front",
+            return err_say(THIRL_EADDRESS,
+                           "%s: a message queue is called mq://NAME, without a slash and without a dot in front",
                            open->address);
         }
         (void)snprintf(place, CARRIER_PLACE_MAX, "/%s", rest);

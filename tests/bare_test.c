@@ -277,10 +277,9 @@ static void empty_packets_are_no_end(void **state) {
         }
         assert_int_equal(thirl_recv(end, buffer, 9, &size, LONG), 0);
         assert_int_equal(size, i % 2 != 0 ? 3 : 2);
-        assert_int_equal(thirl_recv(end, buffer, 9, &size, THIRL_NOW),
-                         i >= 2       ? -EAGAIN
-                         : i % 2 != 0 ? -THIRL_ECLOSED
-                                      : THIRL_END);
+        assert_int_equal(thirl_recv(end, buffer, 9, &size, THIRL_NOW), i >= 2       ? -EAGAIN
+                                                                       : i % 2 != 0 ? -THIRL_ECLOSED
+                                                                                    : THIRL_END);
         if (i >= 2) {
             (void)close(fd);
         }
@@ -364,9 +363,8 @@ static void send_descriptors(int fd, const char *text, size_t size, int count) {
     union {
         struct cmsghdr head;
         char bytes[CMSG_SPACE(sizeof(int) * 2)];
-    } room = {.head = {.cmsg_len = CMSG_LEN(sizeof(int) * (size_t)count),
-                       .cmsg_level = SOL_SOCKET,
-                       .cmsg_type = SCM_RIGHTS}};
+    } room = {
+        .head = {.cmsg_len = CMSG_LEN(sizeof(int) * (size_t)count), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
     struct iovec part = {(void *)(uintptr_t)text, size};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
@@ -449,7 +447,7 @@ static void who_writes_hears_nothing(void **state) {
         thirl *end = given_one(pair, THIRL_WRITE, "");
         (void)setsockopt(pair[1], SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large));
         assert_int_equal(thirl_send(end, "all", 3, LONG), 0);
-        for (ssize_t went = 1; went > 0 && spoken < (i == 0 ? 3000 : 3 << 20); spoken += went > 0 ? (size_t)went : 0) {
+        for (ssize_t went = 1; went > 0 && spoken<(i == 0 ? 3000 : 3 << 20); spoken += went> 0 ? (size_t)went : 0) {
             went = send(pair[1], bulk, 3000, MSG_DONTWAIT);
         }
         assert_int_equal(thirl_close(&end, LONG), 0);
@@ -526,8 +524,15 @@ static void killed_anywhere(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        ALL(boundaries), ALL(half_closed),  ALL(resets), ALL(handed_on),       ALL(third),
-        ALL(both_raw),   UNIX(descriptors), UNIX(given), ALL(killed_anywhere),
+        ALL(boundaries),
+        ALL(half_closed),
+        ALL(resets),
+        ALL(handed_on),
+        ALL(third),
+        ALL(both_raw),
+        UNIX(descriptors),
+        UNIX(given),
+        ALL(killed_anywhere),
         ON(empty_packets_are_no_end, "seqpacket", 1),
         ON(packets_of_all_sizes, "seqpacket", 1),
         UNIX(sockets_that_take_less),

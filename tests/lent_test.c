@@ -170,7 +170,8 @@ static void gives_a_child_of_thirl_plain_ends(void **state) {
 /* Once it is met, its other end is somebody's, until he closes it. */
 static void says_who_has_the_other_end(void **state) {
     (void)state;
-    static const enum thirl_role roles[][2] = {{THIRL_WRITE, THIRL_READ}, {THIRL_READ, THIRL_WRITE}, {THIRL_PAIR, THIRL_PAIR}};
+    static const enum thirl_role roles[][2] = {
+        {THIRL_WRITE, THIRL_READ}, {THIRL_READ, THIRL_WRITE}, {THIRL_PAIR, THIRL_PAIR}};
     char address[320], again[320];
     size_t size;
     for (int i = 0; i < 3; i++) {
@@ -206,7 +207,10 @@ static void takes_only_ends_of_pipes(void **state) {
     const struct {
         int in, out;
         const char *part;
-    } strange[] = {{file, ends[1], "reading"}, {ends[0], file, "writing"}, {ends[1], ends[1], "reading"}, {ends[0], ends[0], "writing"}};
+    } strange[] = {{file, ends[1], "reading"},
+                   {ends[0], file, "writing"},
+                   {ends[1], ends[1], "reading"},
+                   {ends[0], ends[0], "writing"}};
     for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
         (void)snprintf(address, sizeof address, "pipe://%d,%d?raw", strange[i].in, strange[i].out);
         assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), -EBADF);
@@ -356,8 +360,8 @@ int main(int argc, char **argv) {
     }
 #define TEST(name) cmocka_unit_test_setup(name, plain_begin)
     const struct CMUnitTest tests[] = {
-        TEST(gives_a_child_plain_ends), TEST(gives_a_child_two_ends),     TEST(gives_a_child_of_thirl_plain_ends),
-        TEST(stands_in_a_pipeline),     TEST(passes_standard_streams_on), TEST(leaves_no_descriptor),
+        TEST(gives_a_child_plain_ends),   TEST(gives_a_child_two_ends),     TEST(gives_a_child_of_thirl_plain_ends),
+        TEST(stands_in_a_pipeline),       TEST(passes_standard_streams_on), TEST(leaves_no_descriptor),
         TEST(says_who_has_the_other_end), TEST(takes_only_ends_of_pipes),
     };
     return cmocka_run_group_tests(tests, peer_setup, peer_teardown);

@@ -387,10 +387,11 @@ int main(int argc, char **argv) {
     }
 #define TEST(name) cmocka_unit_test_setup(name, plain_begin)
     const struct CMUnitTest tests[] = {
-        TEST(reads_what_programs_write), TEST(writes_to_programs_that_read), TEST(outlives_its_reader),
-        TEST(never_mixes_many_writers),  TEST(says_what_it_cannot),          TEST(meets_again_at_the_path),
-        TEST(wakes_event_loops),         TEST(lets_close_wake_it),           TEST(dies_like_any_program),
-        TEST(leaves_what_others_have_put_there),
+        TEST(reads_what_programs_write), TEST(writes_to_programs_that_read),
+        TEST(outlives_its_reader),       TEST(never_mixes_many_writers),
+        TEST(says_what_it_cannot),       TEST(meets_again_at_the_path),
+        TEST(wakes_event_loops),         TEST(lets_close_wake_it),
+        TEST(dies_like_any_program),     TEST(leaves_what_others_have_put_there),
     };
     return cmocka_run_group_tests(tests, peer_setup, peer_teardown);
 }

@@ -378,9 +378,9 @@ static void refuses_what_does_not_fit(void **state) {
     assert_null(other);
     assert_int_equal(thirl_close(&end, LONG), 0);
     /* Numbers that are no pipe's, or none. */
-    static const char *const wrong[] = {"pipe://1",    "pipe://a,b", "pipe://1,2,3",         "pipe://,",
-                                        "pipe://-1,4", "pipe:///x",  "pipe://3,",            "pipe://3,-4",
-                                        "pipe://3,4x", "pipe://3,x", "pipe://99999999999,4", "pipe://3,99999999999"};
+    static const char *const wrong[] = {
+        "pipe://1",  "pipe://a,b",  "pipe://1,2,3", "pipe://,",   "pipe://-1,4",          "pipe:///x",
+        "pipe://3,", "pipe://3,-4", "pipe://3,4x",  "pipe://3,x", "pipe://99999999999,4", "pipe://3,99999999999"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(thirl_open(&other, THIRL_PAIR, wrong[i], NULL), -THIRL_EADDRESS);
     }

@@ -561,8 +561,7 @@ static int set_up(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         BOTH(in_order),  BOTH(kinds_of_things), BOTH(refused), BOTH(unsupported), BOTH(liars),
-        BOTH(uninvited), BOTH(no_room),         BOTH(deaths),  BOTH(over_a_pair),
-        cmocka_unit_test(they_stand_in_line),
+        BOTH(uninvited), BOTH(no_room),         BOTH(deaths),  BOTH(over_a_pair), cmocka_unit_test(they_stand_in_line),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

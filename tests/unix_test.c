@@ -293,6 +293,7 @@ static void misfits(void **state) {
     assert_non_null(strstr(thirl_why(), "write"));
     peer_use(peer_kinds[2]);
     assert_int_equal(thirl_open(&other, THIRL_READ, peer_address, NULL), -EPROTOTYPE);
+    assert_non_null(strstr(thirl_why(), "?type= than seqpacket"));
     peer_use(peer_kinds[0]);
     struct stat file;
     assert_int_equal(stat(peer_path, &file), 0);
@@ -301,6 +302,12 @@ static void misfits(void **state) {
     assert_int_equal(thirl_close(&other, LONG), 0);
     assert_int_equal(thirl_close(&end, LONG), 0);
     assert_int_equal(stat(peer_path, &file), -1);
+    peer_use(peer_kinds[2]);
+    end = peer_open(THIRL_WRITE);
+    peer_use(peer_kinds[0]);
+    assert_int_equal(thirl_open(&other, THIRL_READ, peer_address, NULL), -EPROTOTYPE);
+    assert_non_null(strstr(thirl_why(), "?type= than stream"));
+    assert_int_equal(thirl_close(&end, LONG), 0);
 
     int fd = open(peer_path, O_CREAT | O_WRONLY, 0600);
     assert_int_equal(thirl_open(&end, THIRL_PAIR, peer_address, NULL), -ENOTSOCK);
@@ -316,10 +323,112 @@ static void misfits(void **state) {
     assert_int_equal(thirl_open(&end, THIRL_PAIR, "unix:///nowhere/at/all", NULL), -ENOENT);
 }
 
+/* ---- who may be there ---- */
+
+static int as_nobody(int (*body)(void)) {
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    int status = 0;
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(setgid(65534) != 0 || setuid(65534) != 0 ? 77 : body());
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static char stranger[160];
+
+static int join_as_nobody(void) {
+    thirl *end = NULL;
+    int rc = thirl_open(&end, THIRL_PAIR, stranger, NULL);
+    rc = rc != 0 ? rc : thirl_send(end, "x", 1, thirl_in_ms(2000));
+    (void)!thirl_close(&end, THIRL_NOW);
+    return rc == 0 ? 0 : rc == -EACCES || rc == -ETIMEDOUT ? 1 : 2;
+}
+
+/* An abstract name has no permission bits: who is let in the mode says, and the kernel who it is. */
+static void strangers_come_when_they_may(void **state) {
+    (void)state;
+    if (geteuid() != 0) {
+        print_message("skipped: only root can become somebody else\n");
+        skip();
+    }
+    static const char *const modes[] = {"", "?mode=0660", "?mode=0666", "?type=seqpacket&mode=0606"};
+    for (int i = 0; i < 4; i++) {
+        thirl *end = NULL;
+        size_t size;
+        (void)snprintf(peer_address, sizeof(peer_address), "unix://@%s/stranger%s", peer_directory, modes[i]);
+        (void)snprintf(stranger, sizeof(stranger), "unix://@%s/stranger%s", peer_directory,
+                       i == 0   ? "?mode=0666"
+                       : i == 3 ? modes[i]
+                                : "");
+        end = peer_open(THIRL_PAIR);
+        pthread_t thread;
+        void *rc = NULL;
+        assert_int_equal(pthread_create(&thread, NULL, receive, end), 0);
+        int did = as_nobody(join_as_nobody);
+        assert_int_equal(did == 0, i != 0);
+        if (i == 0) {
+            thirl *friend = peer_open(THIRL_PAIR);
+            assert_int_equal(thirl_send(friend, "y", 1, LONG), 0);
+            assert_int_equal(pthread_join(thread, &rc), 0);
+            assert_int_equal(thirl_close(&friend, LONG), 0);
+        } else {
+            assert_int_equal(pthread_join(thread, &rc), 0);
+        }
+        (void)!thirl_recv(end, buffer, 1, &size, THIRL_NOW);
+        assert_true(thirl_close(&end, THIRL_NOW) >= 0);
+    }
+}
+
+static int given_less(void) {
+    static const char *const kinds[] = {"", "?type=seqpacket&queue=64M", "?queue=64M", "?queue=3G"};
+    uint64_t queue[4];
+    for (int i = 0; i < 4; i++) {
+        struct thirl_limits limits = {.size = sizeof(limits)};
+        thirl *a = NULL, *b = NULL;
+        size_t size;
+        int rc;
+        (void)snprintf(stranger, sizeof(stranger), "unix://@%s/less%s", peer_directory, kinds[i]);
+        ok(thirl_open(&a, THIRL_WRITE, stranger, NULL));
+        ok(thirl_limits(a, &limits));
+        queue[i] = limits.queue;
+        ok(thirl_open(&b, THIRL_READ, stranger, NULL));
+        ok(thirl_send(a, buffer, 1, LONG));
+        while ((rc = thirl_send(a, buffer, 3000, THIRL_NOW)) == 0) {}
+        must(rc == -EAGAIN);
+        must(thirl_close(&a, thirl_in_ms(20)) >= 0); /* there is room for the goodbye, full as it is */
+        while ((rc = thirl_recv(b, again, sizeof(again), &size, LONG)) == 0) {}
+        must(rc == THIRL_END);
+        must(thirl_close(&b, LONG) == 0);
+    }
+    must(queue[1] >= queue[0] / 2 && queue[1] < 64 << 20 && queue[2] < 64 << 20 && queue[3] == queue[2]);
+    return 0;
+}
+
+/* The system's limit is less than what was asked for: that is what there is, and less by the room for a goodbye. */
+static void a_queue_is_as_large_as_the_system_lets_it(void **state) {
+    (void)state;
+    int rc = geteuid() == 0 ? as_nobody(given_less) : given_less();
+    if (rc == 77) {
+        print_message("skipped: this user cannot become one without privileges\n");
+        skip();
+    }
+    assert_int_equal(rc, 0);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        OVER_ALL(words),      OVER_ALL(both_ways),   OVER_ALL(one_way),         OVER_ALL(stream),
-        OVER_ALL(descriptor), OVER_ALL(two_threads), cmocka_unit_test(misfits),
+        OVER_ALL(words),
+        OVER_ALL(both_ways),
+        OVER_ALL(one_way),
+        OVER_ALL(stream),
+        OVER_ALL(descriptor),
+        OVER_ALL(two_threads),
+        cmocka_unit_test(misfits),
+        cmocka_unit_test(strangers_come_when_they_may),
+        cmocka_unit_test(a_queue_is_as_large_as_the_system_lets_it),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

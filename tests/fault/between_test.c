@@ -22,6 +22,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "tests/fault/fault.h"
 #include "tests/plain.h"
 #include "tests/room.h"
@@ -235,7 +236,8 @@ static void try_queue(const char *address, const char *call, void (*act)(void), 
             assert_true(rc == 0 || thirl_why()[0] != '\0');
             if (rc == 0) {
                 rc = thirl_recv(end, buffer, 9, &got, THIRL_NOW);
-                assert_true(rc == -EAGAIN || rc == -EIDRM || (act == make_used_queue && (rc == 0 || rc == -THIRL_EFORMAT)));
+                assert_true(rc == -EAGAIN || rc == -EIDRM ||
+                            (act == make_used_queue && (rc == 0 || rc == -THIRL_EFORMAT)));
                 drop();
             }
             (void)!thirl_clean(address);
@@ -300,7 +302,8 @@ static int do_leftovers_go(void *unused) {
             int64_t rc = cleans ? thirl_clean(address) : thirl_left(none_is_seen, &seen);
             (void)undisturbed(0);
             reached = fault_site != 0;
-            assert_true(cleans ? rc == 0 || rc == 1 || (refuses && (rc == -EACCES || rc == -EPERM)) || rc == -ENOENT : rc == 0);
+            assert_true(cleans ? rc == 0 || rc == 1 || (refuses && (rc == -EACCES || rc == -EPERM)) || rc == -ENOENT
+                               : rc == 0);
             assert_true(cleans || seen <= 1);
             (void)!thirl_clean(address);
             assert_int_equal(thirl_left(none_is_seen, &seen), 0);
@@ -393,6 +396,58 @@ static void a_packet_is_taken_away_without_memory(void **state) {
     assert_int_equal(alone(do_large_without_memory), 0);
 }
 
+/* ---- sockets by path ---- */
+
+static char path[160], local[200];
+
+static void remove_socket(void) {
+    (void)unlink(path);
+}
+
+static void make_dead_socket(void) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    memcpy(at.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)unlink(path);
+    (void)bind(fd, (struct sockaddr *)&at, sizeof at);
+    (void)close(fd);
+}
+
+/* What a dead process left is removed by whoever comes, or was by another just then; where that may not be, it is said. */
+static void dead_sockets_may_go_at_any_call(void **state) {
+    static const char *const calls[] = {"lstat", "unlink", "connect", "bind", "chmod", "stat", "listen"};
+    static void (*const acts[])(void) = {remove_socket, make_dead_socket};
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/dead", peer_directory);
+    (void)snprintf(local, sizeof local, "unix://%s", path);
+    for (unsigned i = 0; i < 7 * 2; i++) {
+        bool reached = i % 2 == 0 || i < 8; /* once it is bound, the path is its own */
+        for (unsigned pass = 1; reached && pass < 9; pass++) {
+            make_dead_socket();
+            before(calls[i / 2], pass, false, acts[i % 2]);
+            int rc = undisturbed(thirl_open(&end, THIRL_PAIR, local, NULL));
+            reached = fault_site != 0;
+            assert_int_equal(rc, 0);
+            thirl *other = NULL;
+            assert_int_equal(thirl_open(&other, THIRL_PAIR, local, NULL), 0);
+            bool sent = false, came = false;
+            for (int64_t until = clock_now() + 8 * CLOCK_S;
+                 !came && clock_now() < until;) { /* both look where they are */
+                sent = sent || thirl_send(other, "x", 1, THIRL_NOW) == 0;
+                came = thirl_recv(end, buffer, 9, &got, thirl_in_ms(1)) == 0;
+            }
+            assert_true(came);
+            assert_int_equal(thirl_close(&other, LONG), 0);
+            drop();
+        }
+    }
+    make_dead_socket();
+    refusing("unlink", 1, true, EACCES);
+    assert_int_equal(undisturbed(thirl_open(&end, THIRL_PAIR, local, NULL)), -EACCES);
+    assert_non_null(strstr(thirl_why(), "that a dead process left"));
+    remove_socket();
+}
+
 static int group_begin(void **state) {
     return peer_setup(state) != 0 || room_begin(state) != 0;
 }
@@ -412,6 +467,7 @@ int main(int argc, char **argv) {
         TEST(a_fifo_that_is_always_removed_is_made_at_last),
         TEST(a_writer_between_two_looks_is_heard),
         TEST(a_child_that_died_is_followed_when_there_are_pipes),
+        TEST(dead_sockets_may_go_at_any_call),
         cmocka_unit_test(queues_come_and_go_at_any_call),
         cmocka_unit_test(leftovers_may_go_while_they_are_looked_at),
         cmocka_unit_test(says_what_the_kernel_refuses),
