@@ -35,7 +35,7 @@
 static int read_pid(struct sig *s, const struct mech_open *open) {
     char *end = NULL;
     long long pid = *open->rest == '\0' || strcmp(open->rest, "self") == 0 ? getpid() : strtoll(open->rest, &end, 10);
-    if ((end != NULL && (*end != '\0' || open->rest[0] < '0' || open->rest[0] > '9')) || pid <= 0 || pid > INT32_MAX) {
+    if ((end != NULL && (*end != '\0' || open->rest[0] < '0')) || pid <= 0 || pid > INT32_MAX) {
         return err_say(THIRL_EADDRESS, "%s: write sig://PID, the process that watches, or sig://self there",
                        open->address);
     }

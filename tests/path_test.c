@@ -252,12 +252,36 @@ static void leaves_what_others_have_put_there(void **state) {
         (void)unlink(other);
     }
     thirl *end = NULL;
-    memset(bulk, 'n', 320);
-    (void)snprintf(address, sizeof address, "fifo:///%.320s?raw", (char *)bulk);
+    memset(bulk, 'n', 330);
+    (void)snprintf(address, sizeof address, "fifo:///%.330s?raw", (char *)bulk);
     assert_int_equal(thirl_open(&end, THIRL_READ, address, NULL), -THIRL_EADDRESS);
     (void)snprintf(address, sizeof address, "fifo://%s/?raw", peer_directory);
     assert_int_equal(thirl_open(&end, THIRL_READ, address, NULL), -THIRL_EADDRESS);
     assert_non_null(strstr(thirl_why(), "ends with a name"));
+}
+
+static void asks_for_no_more_than_a_pipe_holds(void **state) {
+    (void)state;
+    const char *const addresses[] = {plain_raw, "pipe://?raw", "pipe://"};
+    char address[200];
+    thirl *end = NULL;
+    for (size_t i = 0; i < 3; i++) {
+        (void)snprintf(address, sizeof address, "%s%cqueue=1G", addresses[i], i < 2 ? '&' : '?');
+        if (geteuid() == 0) { /* who may have more is not refused, and gets what there is */
+            assert_int_equal(thirl_open(&end, THIRL_WRITE, address, NULL), 0);
+            assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+        }
+        (void)fflush(NULL);
+        pid_t pid = fork();
+        if (pid == 0) {
+            must(geteuid() != 0 || seteuid(65534) == 0);
+            must(thirl_open(&end, THIRL_WRITE, address, NULL) == -EINVAL);
+            must(strstr(thirl_why(), "fs.pipe-max-size") != NULL);
+            (void)!seteuid(getuid());
+            _exit(0);
+        }
+        peer_reap(pid);
+    }
 }
 
 /* Whoever removes the path: both ends still meet there. */
@@ -387,11 +411,17 @@ int main(int argc, char **argv) {
     }
 #define TEST(name) cmocka_unit_test_setup(name, plain_begin)
     const struct CMUnitTest tests[] = {
-        TEST(reads_what_programs_write), TEST(writes_to_programs_that_read),
-        TEST(outlives_its_reader),       TEST(never_mixes_many_writers),
-        TEST(says_what_it_cannot),       TEST(meets_again_at_the_path),
-        TEST(wakes_event_loops),         TEST(lets_close_wake_it),
-        TEST(dies_like_any_program),     TEST(leaves_what_others_have_put_there),
+        TEST(reads_what_programs_write),
+        TEST(writes_to_programs_that_read),
+        TEST(outlives_its_reader),
+        TEST(never_mixes_many_writers),
+        TEST(says_what_it_cannot),
+        TEST(meets_again_at_the_path),
+        TEST(wakes_event_loops),
+        TEST(lets_close_wake_it),
+        TEST(dies_like_any_program),
+        TEST(leaves_what_others_have_put_there),
+        TEST(asks_for_no_more_than_a_pipe_holds),
     };
     return cmocka_run_group_tests(tests, peer_setup, peer_teardown);
 }

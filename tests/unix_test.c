@@ -331,7 +331,9 @@ static int as_nobody(int (*body)(void)) {
     int status = 0;
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        _exit(setgid(65534) != 0 || setuid(65534) != 0 ? 77 : body());
+        int rc = setegid(65534) != 0 || seteuid(65534) != 0 ? 77 : body();
+        (void)!seteuid(0);
+        _exit(rc);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
