@@ -49,6 +49,7 @@ static int do_addresses_name_processes_and_signals(void *unused) {
         options.signal = signals[i];
         CHECK(thirl_open(&end, THIRL_WATCH, "sig://self", &options) < 0 && strstr(thirl_why(), "34 to 64") != NULL);
     }
+    CHECK((end = have(THIRL_WATCH, "sig://?raw")) != NULL && thirl_close(&end, LONG) == 0); /* nobody is oneself, too */
     static const char *const options[] = {"", "?raw", "?signal=53", "?signal=53&raw"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         (void)snprintf(handed, sizeof handed, "sig://self%s", options[i]);

@@ -141,6 +141,19 @@ static void a_fifo_that_is_always_removed_is_made_at_last(void **state) {
     }
 }
 
+/* The same while somebody waits there. */
+static void a_fifo_may_go_before_it_is_opened_again(void **state) {
+    (void)state;
+    assert_int_equal(thirl_open(&end, THIRL_READ, plain_raw, NULL), 0);
+    remove_it();
+    before("open", 1, true, remove_it);
+    assert_int_equal(undisturbed(thirl_recv(end, buffer, 9, &got, thirl_in_ms(150))), -ETIMEDOUT);
+    assert_false(plain_exists(plain_fifo));
+    assert_int_equal(thirl_recv(end, buffer, 9, &got, thirl_in_ms(150)), -ETIMEDOUT);
+    assert_true(plain_exists(plain_fifo));
+    drop();
+}
+
 static void say_something_late(void) {
     int fd = open(plain_fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     assert_int_equal(write(fd, "late", 4), 4);
@@ -475,6 +488,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         TEST(a_path_may_change_at_any_call),
         TEST(a_fifo_that_is_always_removed_is_made_at_last),
+        TEST(a_fifo_may_go_before_it_is_opened_again),
         TEST(a_writer_between_two_looks_is_heard),
         TEST(a_child_that_died_is_followed_when_there_are_pipes),
         TEST(dead_sockets_may_go_at_any_call),
