@@ -186,7 +186,10 @@ static int prepare(struct chain *chain, struct place *place, const struct mech_o
     if (rc != 0) {
         return rc;
     }
-    int fd = socket(place->host.spot[0].at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = -1;
+    for (unsigned i = 0; i < place->host.spots && fd < 0; i++) { /* the first may be of a kind that this host has not */
+        fd = socket(place->host.spot[i].at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    }
     if (fd < 0) {
         return err_system(errno, "%s: no socket", open->address);
     }
