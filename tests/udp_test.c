@@ -422,6 +422,9 @@ static void what_is_no_address_is_named(void **state) {
         {"udp://::1:5000", "brackets", -THIRL_EADDRESS},
         {"udp://no.such.host.invalid:5000", "no.such.host.invalid", 0},
         {"udp://239.1.2.3@no-such-net:5000", "no-such-net", -THIRL_EADDRESS},
+        {"udp://239.1.2.3@lo-and-behold-here:5000", "\"lo-and-behold-here\"", -THIRL_EADDRESS},
+        {"udp://239.1.2.3@lo", "udp://host:port", -THIRL_EADDRESS},
+        {"udp://239.1.2.3:5000@lo", "not \"5000@lo\"", -THIRL_EADDRESS},
         {"udp://127.0.0.1@lo:5000", "multicast", -THIRL_EADDRESS},
         {"udp://127.0.0.1:5000?type=stream", "type", -THIRL_EADDRESS},
     };
