@@ -34,7 +34,7 @@ struct udp {
     uint64_t bytes;
     bool many; /* each of several receivers gets everything */
     bool whole;
-    uint64_t *lost;
+    uint64_t *lost;   /* NULL: of who receives, and sees it by the numbers */
     uint32_t dropped; /* by the kernel: as it counts */
 };
 
@@ -194,9 +194,7 @@ static int open_spot(struct udp *u, const struct carrier_open *open, const struc
 static int open_slot(void *self, const struct carrier_open *open, char place[CARRIER_PLACE_MAX]) {
     struct udp *u = self;
     struct site site = {.interface = 0};
-    if (place != NULL) {
-        *place = '\0';
-    }
+    (void)place; /* of a duct, and no duct is made of it */
     *u = (struct udp){.gram = {.fd = -1, .receives = open->way == MECH_IN}, .lost = open->lost};
     u->whole = open->options->raw != 0 || open->options->max <= LARGEST_4 - FRAG_LABEL;
     int rc = open->options->type != 0
@@ -226,28 +224,25 @@ static void close_slot(void *self) {
 /* ---- send and receive ---- */
 
 static void count_lost(struct udp *u, uint64_t more) {
-    if (u->lost != NULL) {
-        atomic_poke(u->lost, *u->lost + more);
-    }
+    atomic_poke(u->lost, *u->lost + more);
 }
 
-/* Is that what another host said of an earlier datagram? */
-static bool is_old_news(int code) {
+/* Is that what another host said of an earlier datagram? Of one that was too large for a link on the way, too: this one is not. */
+static bool is_old_news(const struct udp *u, int code, size_t size) {
     return code == ECONNREFUSED || code == EHOSTUNREACH || code == ENETUNREACH || code == EHOSTDOWN ||
-           code == ENOPROTOOPT || code == EPROTO;
+           code == ENOPROTOOPT || code == EPROTO || (code == EMSGSIZE && size <= u->packet);
 }
 
-SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
-    struct udp *u = self;
-    (void)note;
-    for (int i = 0; i < OLD_NEWS; i++) {
-        if (likely(gram_send(&u->gram, part, parts, wait) >= 0)) {
+/* A datagram did not go. What has become of earlier ones is said once for each; what is said each time is true of this one. */
+static __attribute__((noinline)) int send_again(struct udp *u, const struct iovec *part, unsigned parts, bool wait) {
+    const size_t size = parts_size(part, parts);
+    uint64_t news = 0;
+    while (news < OLD_NEWS && is_old_news(u, errno, size)) {
+        news++;
+        if (gram_send(&u->gram, part, parts, wait) >= 0) {
+            count_lost(u, news);
             return 0;
         }
-        if (!is_old_news(errno)) {
-            break;
-        }
-        count_lost(u, i + 1 < OLD_NEWS || errno == ECONNREFUSED);
     }
     switch (errno) {
     case EMSGSIZE:
@@ -257,10 +252,17 @@ SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const s
     case ENOBUFS:
     case ENOMEM:
     case ECONNREFUSED:
+        count_lost(u, news + (errno == ECONNREFUSED));
         return -EAGAIN;
     default:
         return err_system(errno, "the datagram cannot be sent");
     }
+}
+
+SLOT int send_slot(void *self, const struct iovec *part, unsigned parts, const struct mech_note *note, bool wait) {
+    struct udp *u = self;
+    (void)note;
+    return likely(gram_send(&u->gram, part, parts, wait) >= 0) ? 0 : send_again(u, part, parts, wait);
 }
 
 /* How many datagrams the kernel had no room for, says the next one that has. */
@@ -282,9 +284,8 @@ SLOT int recv_slot(void *self, const struct iovec *part, unsigned parts, size_t 
     const bool counts = u->lost != NULL;
     ssize_t got = gram_receive(&u->gram, part, parts, at, wait, unlikely(counts) ? &told : NULL);
     if (unlikely(got < 0)) {
-        return errno == EAGAIN || errno == EINTR || errno == ENOMEM || is_old_news(errno)
-                   ? -EAGAIN
-                   : err_system(errno, "datagrams cannot be received");
+        return errno == EAGAIN || errno == EINTR || errno == ENOMEM ? -EAGAIN
+                                                                    : err_system(errno, "datagrams cannot be received");
     }
     if (unlikely(counts)) {
         read_drops(u, told.said);
