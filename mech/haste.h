@@ -58,7 +58,7 @@ static inline bool haste_is_off(struct haste *h) {
     if (likely(h->shun == 0)) {
         return unlikely(h->quiet);
     }
-    return --h->shun != 0 || h->quiet;
+    return --h->shun != 0; /* who is quiet has nothing to shun */
 }
 
 /* The first try has failed: how often may it be done in this wait? */

@@ -237,6 +237,39 @@ static void test_dear(void **state) {
     assert_in_range(awake, 0, 400);
 }
 
+/* So many in a row that came, but late, and it is left alone for long, however sure the foresight was. A single one is nothing. */
+static void test_late(void **state) {
+    struct haste h = {.streak = 8, .usual = 5};
+    (void)state;
+    held_up = false;
+    for (unsigned i = 0; i < 128; i++) {
+        const struct haste_wait late = {.tries = 1, .began = clock_now() - CLOCK_MS};
+        const struct haste_wait soon = {.tries = 1, .began = clock_now()};
+        assert_int_equal(h.shun, 0);
+        haste_found(&h, i == 63 ? &soon : &late); /* that one breaks the row */
+    }
+    assert_int_equal(h.shun, 1024);
+    h.streak = 8;
+    h.run = h.usual;
+    yields = 0;
+    assert_false(haste_before(&h));
+    assert_int_equal(yields, 0);
+    assert_int_equal(haste_allowance(&h), 0);
+    assert_int_equal(h.shun, 1023);
+}
+
+/* As often as the last wait needed, twice, but no more than is ever tried; and half of that when nothing came. */
+static void test_limits(void **state) {
+    struct haste h = {0};
+    (void)state;
+    for (unsigned which = 1; which <= HASTE_MOST; which++) {
+        haste_learn(&h, which);
+        assert_int_equal(h.limit, 2 * which < HASTE_MOST ? 2 * which : HASTE_MOST);
+    }
+    haste_learn(&h, 0);
+    assert_int_equal(h.limit, HASTE_MOST / 2);
+}
+
 static void test_quiet(void **state) {
     struct haste h = {.quiet = true};
     bool slept;
@@ -255,7 +288,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_foresees),   cmocka_unit_test(test_doubts), cmocka_unit_test(test_shuns),
         cmocka_unit_test(test_long_queue), cmocka_unit_test(test_leads),  cmocka_unit_test(test_waits),
-        cmocka_unit_test(test_flows),      cmocka_unit_test(test_dear),   cmocka_unit_test(test_quiet),
+        cmocka_unit_test(test_flows),      cmocka_unit_test(test_dear),   cmocka_unit_test(test_late),
+        cmocka_unit_test(test_limits),     cmocka_unit_test(test_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
