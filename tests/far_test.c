@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * TCP connections whose other host is gone without a word. That probes are on is looked at everywhere; that they find it takes
- * a network that can be taken away, and half a minute: `far_test soak`.
+ * TCP connections whose other host is gone without a word. That probes are on is looked at everywhere, and so is what is made
+ * of what the kernel says; that they find it takes a network that can be taken away, and half a minute: `far_test soak`.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -65,6 +66,71 @@ static void both_sides_probe(void **state) {
     check_probes(b);
     assert_int_equal(thirl_close(&a, LONG), 0);
     assert_true(thirl_close(&b, LONG) >= 0);
+}
+
+/* ---- what the kernel says ---- */
+
+static const struct tcp_info *says; /* of every connection; NULL: what is so */
+static unsigned drained;            /* times */
+static bool drips;                  /* there is always more to read */
+
+/* In place of libc's. */
+int getsockopt(int fd, int level, int name, void *value, socklen_t *length) {
+    if (says != NULL && level == IPPROTO_TCP && name == TCP_INFO) {
+        memcpy(value, says, *length < sizeof *says ? *length : sizeof *says);
+        return 0;
+    }
+    return (int)syscall(SYS_getsockopt, fd, level, name, value, length);
+}
+
+ssize_t recv(int fd, void *buffer, size_t size, int flags) {
+    drained++;
+    return drips ? (ssize_t)size : syscall(SYS_recvfrom, fd, buffer, size, flags, NULL, NULL);
+}
+
+/* Silence means something while an answer is due: for what was sent, or for many looks into a closed window. */
+static void silence_is_judged(void **state) {
+    static const struct {
+        struct tcp_info info;
+        bool lost;
+    } all[] = {
+        {{.tcpi_unacked = 0, .tcpi_last_ack_recv = 1000000}, false},
+        {{.tcpi_unacked = 3, .tcpi_last_ack_recv = FAR_SILENCE_S * 1000}, false},
+        {{.tcpi_unacked = 3, .tcpi_last_ack_recv = FAR_SILENCE_S * 1000 + 1}, true},
+        {{.tcpi_unacked = 0, .tcpi_probes = 7}, false},
+        {{.tcpi_unacked = 0, .tcpi_probes = 8}, true},
+        {{.tcpi_unacked = 3, .tcpi_probes = 8}, true},
+    };
+    (void)state;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        says = &all[i].info;
+        assert_int_equal(far_lost(fd), all[i].lost);
+    }
+    says = NULL;
+    assert_false(far_lost(fd));
+    (void)close(fd);
+    assert_false(far_lost(fd)); /* nor one that cannot be asked */
+}
+
+/* Whoever sends for ever keeps nobody from closing. */
+static void parting_has_an_end(void **state) {
+    (void)state;
+    int pair[2];
+    char byte;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(send(pair[0], "x", 1, 0), 1);
+    drained = 0;
+    far_part(pair[1]);
+    assert_int_equal(drained, 2);
+    assert_int_equal(recv(pair[0], &byte, 1, 0), 0); /* it has heard goodbye */
+    drips = true;
+    drained = 0;
+    far_part(pair[1]);
+    drips = false;
+    assert_in_range(drained, 100, 10000);
+    (void)close(pair[0]);
+    (void)close(pair[1]);
 }
 
 /* ---- a network that goes away ---- */
@@ -134,7 +200,8 @@ static void host_that_acknowledges_nothing_is_found(void **state) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(both_sides_probe)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(both_sides_probe), cmocka_unit_test(silence_is_judged),
+                                       cmocka_unit_test(parting_has_an_end)};
     const struct CMUnitTest soak[] = {cmocka_unit_test(silent_host_is_found),
                                       cmocka_unit_test(host_that_acknowledges_nothing_is_found)};
     if (argc > 1 && strcmp(argv[1], "soak") == 0) {
