@@ -102,9 +102,10 @@ void hose_init(struct hose *h, const struct hose_kind *kind, const struct mech_o
 
 /* ---- the user's descriptor ---- */
 
+/* Where descriptors change there is one way only. */
 static void show(struct hose *h, enum mech_way way, int operation) {
     struct epoll_event event = {.events = way == MECH_IN ? EPOLLIN : EPOLLOUT};
-    if (h->user >= 0 && way == h->user_way && h->way[way].fd >= 0) {
+    if (h->user >= 0 && h->way[way].fd >= 0) {
         (void)epoll_ctl(h->user, operation, h->way[way].fd, &event);
     }
 }
