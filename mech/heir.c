@@ -214,11 +214,11 @@ static int name_local(const struct heir *h, const struct sockaddr_un *at, sockle
     }
     if (named ? strlen(name) != length : name[0] != '/') {
         return no_name(h, named         ? "its name holds a NUL byte"
-                          : length == 0 ? "it has no name"
+                          : length <= 1 ? "it has no name"
                                         : "its path is not absolute");
     }
-    int n = snprintf(out, room, "unix://"), more = escape(out + n, room - (size_t)n, name, strlen(name));
-    return more < 0 ? -EMSGSIZE : 0;
+    size_t n = (size_t)snprintf(out, room, "unix://");
+    return n >= room || escape(out + n, room - n, name, strlen(name)) < 0 ? -EMSGSIZE : 0;
 }
 
 /* Who listens everywhere is called over this host's own loop. */

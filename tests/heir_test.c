@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -233,6 +234,12 @@ static void others(void **state) {
     refuse(file, -ENOTSOCK, "file");
     refuse(udp, -EPROTOTYPE, "neither a Unix nor a TCP");
     refuse(lone, -ENOTCONN, "neither connected nor listens");
+    int event = eventfd(0, EFD_CLOEXEC);
+    refuse(event, -ENOTSOCK, "is not a socket");
+    (void)close(event);
+    int null = open("/dev/null", O_RDWR);
+    refuse(null, -ENOTSOCK, "a terminal or device");
+    (void)close(null);
     const int all[] = {pipes[0], pipes[1], udp, lone, file};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
         assert_true(fcntl(all[i], F_GETFD) == 0);
@@ -247,6 +254,12 @@ static void others(void **state) {
     char address[40];
     (void)snprintf(address, sizeof(address), "fd://%d?type=seqpacket", pair[0]);
     assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), -EPROTOTYPE);
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+    pair_up("seqpacket");
+    (void)snprintf(address, sizeof(address), "fd://%d?type=stream", pair[0]);
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), -EPROTOTYPE);
+    assert_non_null(strstr(thirl_why(), "another ?type=, seqpacket"));
     (void)close(pair[0]);
     (void)close(pair[1]);
 }
@@ -471,9 +484,15 @@ static void hand_to_child(int fd, const char *query, const char *begins, const c
     thirl *end = NULL;
     (void)snprintf(address, sizeof(address), "fd://%d%s", fd, query);
     assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), 0);
-    assert_int_equal(thirl_hand(end, peer_address, 9), -EMSGSIZE);
-    assert_int_equal(thirl_hand(end, peer_address, strlen(begins)), -EMSGSIZE);
     assert_int_equal(thirl_hand(end, peer_address, sizeof(peer_address)), 0);
+    for (size_t room = 0, length = strlen(peer_address); room <= length; room++) {
+        char small[sizeof(peer_address)];
+        memset(small, 'z', sizeof(small));
+        assert_int_equal(thirl_hand(end, small, room), -EMSGSIZE);
+        for (size_t i = room; i < sizeof(small); i++) { /* nor is anything written behind it */
+            assert_int_equal(small[i], 'z');
+        }
+    }
     assert_int_equal(strncmp(peer_address, begins, strlen(begins)), 0);
     assert_string_equal(peer_address + strlen(peer_address) - strlen(ends), ends);
     pid_t pid = peer_start(echo_handed);
@@ -493,9 +512,10 @@ static void handed(void **state) {
     hand_to_child(listen_plain(SOCK_SEQPACKET, name), "", begins, "?type=seqpacket");
     hand_to_child(listen_plain(SOCK_SEQPACKET, name), "?max=100K", begins, "?max=100K&type=seqpacket");
     hand_to_child(listen_plain(SOCK_SEQPACKET, name), "?type=seqpacket", begins, "?type=seqpacket");
-    (void)snprintf(path, sizeof(path), "%s/\xc3\xa4\n", peer_directory);
-    (void)snprintf(begins, sizeof(begins), "unix://%s/\xc3\xa4%%0A", peer_directory);
-    hand_to_child(listen_plain(SOCK_STREAM, path), "", begins, "%0A");
+    hand_to_child(listen_plain(SOCK_SEQPACKET, name), "?max=100K&type=seqpacket", begins, "?max=100K&type=seqpacket");
+    (void)snprintf(path, sizeof(path), "%s/\xc3\xa4\n\x7f", peer_directory);
+    (void)snprintf(begins, sizeof(begins), "unix://%s/\xc3\xa4%%0A%%7F", peer_directory);
+    hand_to_child(listen_plain(SOCK_STREAM, path), "", begins, "%0A%7F");
     (void)unlink(path);
     hand_to_child(listen_everywhere(AF_INET), "?queue=64K", "tcp://127.0.0.1:", "?queue=64K");
     int six = listen_everywhere(AF_INET6);
@@ -529,6 +549,11 @@ static void not_handed(void **state) {
     assert_int_equal(bind(nul, (struct sockaddr *)&at, offsetof(struct sockaddr_un, sun_path) + 4), 0);
     assert_int_equal(listen(nul, 1), 0);
     refuse_hand(nul, "", THIRL_PAIR, "NUL");
+    (void)close(nul);
+    nul = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(nul, (struct sockaddr *)&at, offsetof(struct sockaddr_un, sun_path) + 1), 0);
+    assert_int_equal(listen(nul, 1), 0);
+    refuse_hand(nul, "", THIRL_PAIR, "it has no name");
     (void)close(nul);
     assert_int_equal(chdir(peer_directory), 0);
     int relative = listen_plain(SOCK_STREAM, "here");
