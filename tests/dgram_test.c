@@ -3,8 +3,10 @@
  * unix://…?type=datagram beside programs that know nothing of thirl: plain sendto and recvfrom, and socat, on the other side of a raw
  * end, foreign datagrams at a framed one; who may have a name, who may send to it, and what the dead have left there.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,9 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -272,6 +276,115 @@ static void a_kill_leaves_no_name_taken(void **state) {
     assert_int_equal(thirl_close(&in, SOON), 0);
 }
 
+/* A path whose file is another's by now is left alone; one that is gone is no matter. */
+static void what_lies_there_later_is_left_alone(void **state) {
+    (void)state;
+    char aside[140];
+    (void)snprintf(aside, sizeof aside, "%s~", path);
+    for (int i = 0; i < 2; i++) {
+        thirl *end = NULL;
+        assert_int_equal(thirl_open(&end, THIRL_PULL, address(""), NULL), 0);
+        assert_int_equal(rename(path, aside), 0); /* so that its inode stays taken */
+        int fd = i == 0 ? -1 : foreign_bind(SOCK_DGRAM);
+        assert_int_equal(thirl_close(&end, SOON), 0);
+        assert_int_equal(access(path, F_OK), i == 0 ? -1 : 0);
+        assert_int_equal(unlink(aside), 0);
+        (void)close(fd);
+    }
+}
+
+static void who_hears_one_sender_only_is_left_alone(void **state) {
+    (void)state;
+    struct sockaddr_un at;
+    thirl *end = NULL;
+    int other = socket(AF_UNIX, SOCK_DGRAM, 0), fd = foreign_bind(SOCK_DGRAM);
+    socklen_t length = name_of(&at, "@thirl-dgram-other");
+    assert_int_equal(bind(other, (const struct sockaddr *)&at, length), 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&at, length), 0);
+    assert_int_equal(thirl_open(&end, THIRL_PUSH, address(""), NULL), -EPERM);
+    assert_non_null(strstr(thirl_why(), "one sender only"));
+    assert_int_equal(thirl_open(&end, THIRL_PULL, address(""), NULL), -EBUSY);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(close(other), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("/no/such/place", path), 0);
+    assert_int_equal(thirl_open(&end, THIRL_PULL, address(""), NULL), -ENOTSOCK);
+    assert_int_equal(unlink(path), 0);
+}
+
+static int open_at(void *order) {
+    thirl *end = NULL;
+    (void)setenv("THIRL_WEAVE_AT", order, 1);
+    int rc = thirl_open(&end, THIRL_PULL, address(""), NULL);
+    rc = rc == -EBUSY ? 42 : rc != 0;
+    return end == NULL || thirl_close(&end, THIRL_NOW) == 0 ? rc : 99;
+}
+
+/* Programs that know nothing of the lock remove what a dead one has left, or take its place, just then. */
+static void others_come_between(void **state) {
+    (void)state;
+    static const char *const orders[] = {"dgram.unlink.before:1:stop", "dgram.unlink.after:1:stop"};
+    for (int i = 0; i < 2; i++) {
+        int fd = foreign_bind(SOCK_DGRAM), status = 0;
+        assert_int_equal(close(fd), 0); /* dead */
+        pid_t pid = room_fork(open_at, (void *)(uintptr_t)orders[i]);
+        assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+        assert_true(WIFSTOPPED(status));
+        if (i == 0) {
+            assert_int_equal(unlink(path), 0);
+        } else {
+            fd = foreign_bind(SOCK_DGRAM);
+            assert_true(fd >= 0);
+        }
+        assert_int_equal(kill(pid, SIGCONT), 0);
+        assert_int_equal(room_reap(pid), i == 0 ? 0 : 42);
+        assert_int_equal(access(path, F_OK), i == 0 ? -1 : 0);
+    }
+}
+
+static void whoever_holds_the_directory_is_not_waited_for_long(void **state) {
+    (void)state;
+    thirl *end = NULL;
+    int fd = open(room_path, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_int_equal(thirl_open(&end, THIRL_PULL, address(""), NULL), -EAGAIN);
+    assert_non_null(strstr(thirl_why(), "lock of its directory"));
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(thirl_open(&end, THIRL_PULL, address(""), NULL), 0);
+    assert_int_equal(thirl_close(&end, SOON), 0);
+}
+
+/* Another user's socket in a directory where everybody may make files, and remove his own. */
+static int open_as_nobody(void *unused) {
+    thirl *end = NULL;
+    char registry[96];
+    (void)unused;
+    (void)snprintf(registry, sizeof registry, "%s/nobody", room_path);
+    if (mkdir(registry, 0700) != 0 || chown(registry, 65534, 65534) != 0 || setresuid(65534, 65534, 0) != 0) {
+        return 77;
+    }
+    (void)setenv("THIRL_DIR", registry, 1);
+    int rc = thirl_open(&end, THIRL_PULL, address(""), NULL);
+    bool told = rc == -EPERM && strstr(thirl_why(), "a dead process left") != NULL;
+    return told && setresuid(0, 0, 0) == 0 ? 0 : 1;
+}
+
+static void what_cannot_be_removed_is_told(void **state) {
+    (void)state;
+    struct stat before;
+    if (geteuid() != 0) {
+        printf("skipped: only root can become another user\n");
+        skip();
+    }
+    assert_int_equal(close(foreign_bind(SOCK_DGRAM)), 0);
+    assert_int_equal(chmod(path, 0666), 0);
+    assert_int_equal(stat(room_path, &before), 0);
+    assert_int_equal(chmod(room_path, 01777), 0);
+    int rc = room_run(open_as_nobody, NULL);
+    assert_int_equal(chmod(room_path, before.st_mode & 07777), 0);
+    assert_int_equal(rc, 0);
+}
+
 static int send_as_nobody(void *to) {
     return setuid(65534) != 0 ? 77 : foreign_send(to, "evil", 4) != 4;
 }
@@ -298,6 +411,89 @@ static void abstract_names_hear_their_owner(void **state) {
         assert_int_equal(thirl_recv(in, data, sizeof data, NULL, THIRL_NOW), open ? 0 : -EAGAIN);
         assert_int_equal(thirl_close(&in, SOON), 0);
     }
+}
+
+/* Who is not root hears root, who could be anybody. */
+static int hear_as_nobody(void *name) {
+    thirl *end = NULL;
+    char where[128], registry[96], data[8];
+    (void)snprintf(registry, sizeof registry, "%s/heard", room_path);
+    if (mkdir(registry, 0700) != 0 || chown(registry, 65534, 65534) != 0 || chmod(room_path, 0711) != 0 ||
+        setresuid(65534, 65534, 0) != 0) {
+        return 77;
+    }
+    (void)setenv("THIRL_DIR", registry, 1);
+    (void)snprintf(where, sizeof where, "unix://%s?type=datagram&raw", (const char *)name);
+    int rc = thirl_open(&end, THIRL_PULL, where, NULL);
+    rc = rc != 0 ? rc : thirl_recv(end, data, sizeof data, NULL, SOON);
+    return rc == 0 && memcmp(data, "root", 4) == 0 && thirl_close(&end, SOON) == 0 && setresuid(0, 0, 0) == 0 ? 0 : 1;
+}
+
+static void who_is_not_root_hears_root(void **state) {
+    (void)state;
+    char name[64];
+    if (geteuid() != 0) {
+        printf("skipped: only root can become another user\n");
+        skip();
+    }
+    (void)snprintf(name, sizeof name, "@thirl-dgram-heard-%d", (int)getpid());
+    pid_t pid = room_fork(hear_as_nobody, name);
+    for (int i = 0; i < 2000 && foreign_send(name, "root", 4) != 4; i++) {
+        room_sleep(5000000);
+    }
+    assert_int_equal(room_reap(pid), 0);
+}
+
+/* In a network where more may wait than one call throws away. */
+static int do_pass_over_many(void *unused) {
+    thirl *in = NULL;
+    char data[8];
+    int calls = 0, rc, fd;
+    (void)unused;
+    if (unshare(CLONE_NEWNET) != 0 || (fd = open("/proc/sys/net/unix/max_dgram_qlen", O_WRONLY)) < 0 ||
+        write(fd, "300", 3) != 3 || close(fd) != 0 || setreuid(65534, (uid_t)-1) != 0 || setreuid(0, (uid_t)-1) != 0) {
+        return 77;
+    }
+    rc = thirl_open(&in, THIRL_PULL, "unix://@thirl-dgram-many?type=datagram&raw", NULL);
+    for (int i = 0; rc == 0 && i < 200; i++) {
+        rc = setreuid(65534, (uid_t)-1);
+        rc = rc != 0 || foreign_send("@thirl-dgram-many", "evil", 4) != 4 || setreuid(0, (uid_t)-1) != 0;
+    }
+    rc = rc != 0 || foreign_send("@thirl-dgram-many", "good", 4) != 4;
+    for (int next = -EAGAIN; rc == 0 && next == -EAGAIN; calls++) {
+        next = thirl_recv(in, data, sizeof data, NULL, THIRL_NOW);
+        rc = (next != 0 && next != -EAGAIN) || calls > 200;
+    }
+    return rc == 0 && calls == 4 && memcmp(data, "good", 4) == 0 && thirl_close(&in, SOON) == 0 ? 0 : 1;
+}
+
+/* One call gives up behind so many, and the next one goes on. */
+static void many_strangers_hold_nobody_up(void **state) {
+    (void)state;
+    int rc = room_run(do_pass_over_many, NULL);
+    if (rc == 77) {
+        printf("skipped: only root can become another user, on a network of its own\n");
+        skip();
+    }
+    assert_int_equal(rc, 0);
+}
+
+/* Where others may send, nobody is suspected. */
+static void an_inbox_for_all_suspects_nobody(void **state) {
+    (void)state;
+    thirl *one = NULL, *two = NULL;
+    char data[8];
+    assert_int_equal(thirl_open(&one, THIRL_PAIR, address("&mode=0666"), NULL), 0);
+    assert_int_equal(thirl_open(&two, THIRL_PAIR, address("&mode=0666"), NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(thirl_send(one, "ping", 4, SOON), 0);
+        assert_int_equal(thirl_recv(two, data, sizeof data, NULL, SOON), 0);
+        assert_int_equal(thirl_send(two, "pong", 4, SOON), 0);
+        assert_int_equal(thirl_recv(one, data, sizeof data, NULL, SOON), 0);
+        assert_memory_equal(data, "pong", 4);
+    }
+    assert_int_equal(thirl_close(&one, SOON), 0);
+    assert_int_equal(thirl_close(&two, SOON), 0);
 }
 
 /* Larger than any packet may be, behind a small one that lets the receiver expect another. */
@@ -425,6 +621,14 @@ int main(void) {
         cmocka_unit_test_teardown(a_kill_leaves_no_name_taken, tidy),
         cmocka_unit_test_teardown(abstract_names_hear_their_owner, tidy),
         cmocka_unit_test_teardown(strangers_are_passed_over, tidy),
+        cmocka_unit_test_teardown(what_lies_there_later_is_left_alone, tidy),
+        cmocka_unit_test_teardown(who_hears_one_sender_only_is_left_alone, tidy),
+        cmocka_unit_test_teardown(others_come_between, tidy),
+        cmocka_unit_test_teardown(whoever_holds_the_directory_is_not_waited_for_long, tidy),
+        cmocka_unit_test_teardown(what_cannot_be_removed_is_told, tidy),
+        cmocka_unit_test_teardown(who_is_not_root_hears_root, tidy),
+        cmocka_unit_test_teardown(many_strangers_hold_nobody_up, tidy),
+        cmocka_unit_test_teardown(an_inbox_for_all_suspects_nobody, tidy),
         cmocka_unit_test_teardown(a_giant_is_refused, tidy),
         cmocka_unit_test_teardown(a_conversation_is_left_alone, tidy),
     };
