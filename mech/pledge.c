@@ -226,12 +226,12 @@ int pledge_wrap(const struct mech **mech) {
         return -ENOMEM;
     }
 #define PLEDGED(slot) outer->slot = outer->slot == NULL ? NULL : slot##_slot
-    PLEDGED(deinit);
-    PLEDGED(limits);
-    PLEDGED(send_noted);
     PLEDGED(recv_noted);
     PLEDGED(take_noted);
 #undef PLEDGED
+    outer->deinit = deinit_slot;
+    outer->limits = limits_slot;
+    outer->send_noted = send_noted_slot;
     outer->open = open_slot;
     *mech = outer;
     return 0;

@@ -394,8 +394,6 @@ int seal_wrap(const struct mech **mech, const char *address, const struct thirl_
     }
 #define SEALED(slot) outer->slot = outer->slot == NULL ? NULL : slot##_slot
 #define ENCLOSED(slot) outer->slot = outer->slot == NULL ? NULL : enclose_##slot
-    SEALED(close);
-    SEALED(deinit);
     ENCLOSED(send);
     ENCLOSED(settle);
     SEALED(recv);
@@ -409,12 +407,14 @@ int seal_wrap(const struct mech **mech, const char *address, const struct thirl_
     SEALED(free);
     SEALED(requeue);
     SEALED(ready);
-    SEALED(look);
-    SEALED(arm);
-    SEALED(fd);
-    ENCLOSED(limits);
 #undef SEALED
 #undef ENCLOSED
+    outer->close = close_slot;
+    outer->deinit = deinit_slot;
+    outer->look = look_slot;
+    outer->arm = arm_slot;
+    outer->fd = fd_slot;
+    outer->limits = enclose_limits;
     if (options->lifespan != 0 && outer->take == NULL) {
         outer->recv_noted = recv_noted_slot; /* so that a gap shows in the numbers */
         outer->numbers = true;
