@@ -126,7 +126,7 @@ static void the_dead_are_not_known(void **state) {
             (void)alarm(20);
             (void)close(pair[0]);
             (void)close(go[1]);
-            must(read(go[0], &word, 1) == 0); /* its parent is dead */
+            must(read(go[0], &word, 1) == 0); /* its parent is dead, and buried */
             (void)snprintf(address, sizeof(address), "fd://%d", pair[1]);
             int rc = thirl_open(&end, THIRL_PAIR, address, NULL);
             rc = rc != 0 ? rc : thirl_recv(end, buffer, 10, &size, LONG);
@@ -142,9 +142,9 @@ static void the_dead_are_not_known(void **state) {
         ok(thirl_open(&end, THIRL_PAIR, address, NULL));
         (void)raise(SIGKILL);
     }
-    (void)close(go[1]);
     (void)close(verdict[1]);
     assert_int_equal(waitpid(maker, NULL, 0), maker);
+    (void)close(go[1]);
     assert_int_equal(read(verdict[0], &word, 1), 1);
     assert_int_equal(word, 'y');
     (void)close(go[0]);
