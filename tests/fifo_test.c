@@ -34,6 +34,12 @@ static int begin(void **state) {
     return chmod(peer_directory, 0700);
 }
 
+static const char *aside(void) {
+    static char path[100];
+    (void)snprintf(path, sizeof path, "%s/aside", peer_directory);
+    return path;
+}
+
 static thirl *open_end(const char *options) {
     char address[200];
     thirl *end = NULL;
@@ -176,7 +182,7 @@ static void lets_other_users_in_when_both_say_so(void **state) {
             char address[200];
             thirl *mine = NULL;
             (void)snprintf(address, sizeof address, "%s%s", peer_address, i & 2 ? "?mode=0666" : "");
-            must(setgid(65534) == 0 && setuid(65534) == 0);
+            must(setgid(65534) == 0 && setresuid(65534, 65534, 0) == 0);
             int rc = thirl_open(&mine, THIRL_PAIR, address, NULL);
             rc = rc == 0 ? thirl_send(mine, "hello", 5, thirl_in_ms(3000)) : rc;
             must(i == 3 ? rc == 0 : rc == -EACCES || (i == 1 && rc == 0)); /* root may always call */
@@ -184,6 +190,7 @@ static void lets_other_users_in_when_both_say_so(void **state) {
             if (rc == 0) {
                 must(thirl_close(&mine, LONG) == 0);
             }
+            must(setresuid(0, 0, 0) == 0);
             _exit(0);
         }
         size_t size;
@@ -313,6 +320,133 @@ static void survives_the_death_of_who_waits(void **state) {
     assert_int_equal(access(fifo, F_OK), -1);
 }
 
+/* What is no path of a FIFO, and what is no type. */
+static void says_what_it_cannot(void **state) {
+    (void)state;
+    static const char *const wrong[] = {"fifo://relative", "fifo:///tmp/", "fifo:///"};
+    thirl *end = NULL;
+    const struct thirl_type type = {.size = 3};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(thirl_open(&end, THIRL_PAIR, wrong[i], NULL), -THIRL_EADDRESS);
+        assert_non_null(strstr(thirl_why(), "begins with / and ends with a name"));
+    }
+    const struct thirl_options options = {.size = sizeof options, .of = &type};
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, peer_address, &options), -EINVAL);
+    assert_int_equal(access(fifo, F_OK), -1);
+}
+
+/* What a dead process of another user has left where everybody may make files, and remove his own. */
+static void says_what_it_cannot_remove(void **state) {
+    (void)state;
+    if (geteuid() != 0) {
+        printf("skipped: only root can become somebody else\n");
+        skip();
+    }
+    assert_true(mkfifo(fifo, 0600) == 0 && chmod(fifo, 0666) == 0 && chmod(peer_directory, 01777) == 0);
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        thirl *end = NULL;
+        must(setresuid(65534, 65534, 0) == 0);
+        int rc = thirl_open(&end, THIRL_PAIR, peer_address, NULL);
+        must(rc == -EPERM && strstr(thirl_why(), "which a dead process left") != NULL);
+        must(setresuid(0, 0, 0) == 0);
+        _exit(0);
+    }
+    peer_reap(pid);
+}
+
+/* A FIFO of a third user: whoever lets others in meets there, and nobody else does. */
+static void knows_whose_a_fifo_is(void **state) {
+    (void)state;
+    size_t size;
+    if (geteuid() != 0) {
+        printf("skipped: only root can become somebody else\n");
+        skip();
+    }
+    assert_int_equal(chmod(peer_directory, 0755), 0);
+    thirl *end = open_end("?mode=0666");
+    assert_int_equal(chown(fifo, 1, 1), 0);
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        char address[200];
+        thirl *mine = NULL;
+        (void)snprintf(address, sizeof address, "%s?mode=0666", peer_address);
+        must(setresuid(65534, 65534, 0) == 0);
+        int rc = thirl_open(&mine, THIRL_PAIR, peer_address, NULL);
+        must(rc == -EACCES && strstr(thirl_why(), "the FIFO uid 1;") != NULL);
+        ok(thirl_open(&mine, THIRL_PAIR, address, NULL));
+        ok(thirl_send(mine, "hello", 5, LONG));
+        ok(thirl_close(&mine, LONG));
+        must(setresuid(0, 0, 0) == 0);
+        _exit(0);
+    }
+    assert_int_equal(thirl_recv(end, buffer, sizeof buffer, &size, LONG), 0);
+    peer_reap(pid);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+}
+
+/* Whoever knows nothing of the lock makes a FIFO there just then: then it begins anew. */
+static void begins_anew_where_others_come_between(void **state) {
+    (void)state;
+    int status = 0;
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        thirl *end = NULL;
+        (void)setenv("THIRL_WEAVE_AT", "fifo.make.before:1:stop", 1);
+        ok(thirl_open(&end, THIRL_PAIR, peer_address, NULL));
+        must(access(fifo, F_OK) == 0);
+        ok(thirl_close(&end, THIRL_NOW));
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(mkfifo(beside, 0600), 0);
+    assert_int_equal(kill(pid, SIGCONT), 0);
+    peer_reap(pid);
+    must_work();
+}
+
+/* Another pipe beside it, which somebody reads: nobody is answered there. */
+static void answers_nobody_beside_another_pipe(void **state) {
+    (void)state;
+    size_t size;
+    thirl *end = open_end("");
+    assert_int_equal(rename(beside, aside()), 0); /* so that its inode stays taken */
+    assert_int_equal(mkfifo(beside, 0600), 0);
+    int in = open(beside, O_RDONLY | O_NONBLOCK | O_CLOEXEC), out = open(fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(in >= 0 && out >= 0 && write(out, "x", 1) == 1);
+    assert_int_equal(thirl_recv(end, buffer, 1, &size, thirl_in_ms(100)), -ETIMEDOUT);
+    assert_int_equal(read(in, buffer, 1), 0);
+    (void)close(in);
+    (void)close(out);
+    (void)unlink(aside());
+    thirl *other = open_end("");
+    say(other, end, "here");
+    assert_int_equal(thirl_close(&end, LONG), 0);
+    assert_int_equal(thirl_close(&other, LONG), 0);
+}
+
+/* More than a pipe may hold, for those who are not root. */
+static void a_queue_that_is_too_long_is_refused(void **state) {
+    (void)state;
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        thirl *end = NULL;
+        char address[200];
+        uid_t back = geteuid();
+        must(geteuid() != 0 || setresuid(65534, 65534, 0) == 0);
+        (void)snprintf(address, sizeof address, "%s?queue=1G", peer_address);
+        must(thirl_open(&end, THIRL_PAIR, address, NULL) == -EINVAL && strstr(thirl_why(), "fs.pipe-max-size") != NULL);
+        must(setresuid(back, back, back) == 0);
+        _exit(0);
+    }
+    peer_reap(pid);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
@@ -326,6 +460,12 @@ int main(int argc, char **argv) {
         TEST(sets_modes_whatever_the_umask),
         TEST(lets_other_users_in_when_both_say_so),
         TEST(hears_of_a_third),
+        TEST(says_what_it_cannot),
+        TEST(says_what_it_cannot_remove),
+        TEST(knows_whose_a_fifo_is),
+        TEST(begins_anew_where_others_come_between),
+        TEST(answers_nobody_beside_another_pipe),
+        TEST(a_queue_that_is_too_long_is_refused),
         TEST(survives_a_death_anywhere),
         TEST(survives_the_death_of_who_waits),
     };

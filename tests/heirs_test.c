@@ -222,6 +222,9 @@ static void handed_as_they_are(void **state) {
             continue;
         }
         assert_int_equal(listen(fd, 1), 0);
+        (void)snprintf(address, sizeof(address), "fd://%d?descriptors=1", fd);
+        assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), -EOPNOTSUPP);
+        assert_non_null(strstr(thirl_why(), "over Unix sockets only"));
         (void)snprintf(address, sizeof(address), "fd://%d", fd);
         (void)snprintf(wanted, sizeof(wanted), "tcp://%s:", texts[i]);
         assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), 0);

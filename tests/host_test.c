@@ -216,6 +216,29 @@ static void who_calls_tries_each(void **state) {
     assert_int_equal(thirl_close(&in, LONG), 0);
 }
 
+/* Who has less time than a publisher is given to answer takes no longer. */
+static void who_is_in_a_hurry_does_not_wait_for_an_answer(void **state) {
+    (void)state;
+    thirl *out = NULL, *in = NULL;
+    char address[64], byte = 0;
+    int rc = -EAGAIN;
+    unsigned port = free_port(SOCK_STREAM);
+    answer = (struct answer){.count = 1, .at = {spot(AF_INET, "127.0.0.1")}};
+    assert_int_equal(open_at(&out, THIRL_PUB, "tcp", port), 0);
+    (void)snprintf(address, sizeof address, "tcp://there:%u?timeout=4ms", port);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(thirl_close(&in, LONG), 0);
+        assert_int_equal(thirl_open(&in, THIRL_SUB, address, NULL), 0);
+    }
+    for (int i = 0; i < 200 && rc != 0; i++) {
+        (void)!thirl_send(out, "x", 1, LONG);
+        rc = thirl_recv(in, &byte, 1, NULL, thirl_in_ms(50));
+    }
+    assert_int_equal(rc, 0);
+    assert_true(thirl_close(&out, LONG) >= 0);
+    assert_int_equal(thirl_close(&in, LONG), 0);
+}
+
 static void where_nothing_is_ours_nobody_publishes(void **state) {
     (void)state;
     thirl *end = NULL;
@@ -266,6 +289,7 @@ int main(void) {
         cmocka_unit_test(who_listens_takes_the_address_that_is_ours),
         cmocka_unit_test(who_find_the_same_addresses_meet_at_the_first),
         cmocka_unit_test(who_calls_tries_each),
+        cmocka_unit_test(who_is_in_a_hurry_does_not_wait_for_an_answer),
         cmocka_unit_test(where_nothing_is_ours_nobody_publishes),
         cmocka_unit_test(what_tcp_has_not_is_refused),
         cmocka_unit_test(a_queue_is_as_long_as_the_kernel_lets_it_be),

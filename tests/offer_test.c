@@ -132,7 +132,7 @@ static void of_many_those_go_that_can(void **state) {
     assert_int_equal(thirl_send_many(out, many, &count, THIRL_NOW), -EAGAIN);
     finish();
     /* Up to one whose data is missing; and as many as there is room for. */
-    begin("?queue=4K&pool=4K");
+    begin("?queue=16K&pool=4K");
     static struct iovec all[1000];
     for (size_t i = 0; i < 1000; i++) {
         all[i] = (struct iovec){data, 1};
