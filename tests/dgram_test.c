@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -413,89 +412,6 @@ static void abstract_names_hear_their_owner(void **state) {
     }
 }
 
-/* Who is not root hears root, who could be anybody. */
-static int hear_as_nobody(void *name) {
-    thirl *end = NULL;
-    char where[128], registry[96], data[8];
-    (void)snprintf(registry, sizeof registry, "%s/heard", room_path);
-    if (mkdir(registry, 0700) != 0 || chown(registry, 65534, 65534) != 0 || chmod(room_path, 0711) != 0 ||
-        setresuid(65534, 65534, 0) != 0) {
-        return 77;
-    }
-    (void)setenv("THIRL_DIR", registry, 1);
-    (void)snprintf(where, sizeof where, "unix://%s?type=datagram&raw", (const char *)name);
-    int rc = thirl_open(&end, THIRL_PULL, where, NULL);
-    rc = rc != 0 ? rc : thirl_recv(end, data, sizeof data, NULL, SOON);
-    return rc == 0 && memcmp(data, "root", 4) == 0 && thirl_close(&end, SOON) == 0 && setresuid(0, 0, 0) == 0 ? 0 : 1;
-}
-
-static void who_is_not_root_hears_root(void **state) {
-    (void)state;
-    char name[64];
-    if (geteuid() != 0) {
-        printf("skipped: only root can become another user\n");
-        skip();
-    }
-    (void)snprintf(name, sizeof name, "@thirl-dgram-heard-%d", (int)getpid());
-    pid_t pid = room_fork(hear_as_nobody, name);
-    for (int i = 0; i < 2000 && foreign_send(name, "root", 4) != 4; i++) {
-        room_sleep(5000000);
-    }
-    assert_int_equal(room_reap(pid), 0);
-}
-
-/* In a network where more may wait than one call throws away. */
-static int do_pass_over_many(void *unused) {
-    thirl *in = NULL;
-    char data[8];
-    int calls = 0, rc, fd;
-    (void)unused;
-    if (unshare(CLONE_NEWNET) != 0 || (fd = open("/proc/sys/net/unix/max_dgram_qlen", O_WRONLY)) < 0 ||
-        write(fd, "300", 3) != 3 || close(fd) != 0 || setreuid(65534, (uid_t)-1) != 0 || setreuid(0, (uid_t)-1) != 0) {
-        return 77;
-    }
-    rc = thirl_open(&in, THIRL_PULL, "unix://@thirl-dgram-many?type=datagram&raw", NULL);
-    for (int i = 0; rc == 0 && i < 200; i++) {
-        rc = setreuid(65534, (uid_t)-1);
-        rc = rc != 0 || foreign_send("@thirl-dgram-many", "evil", 4) != 4 || setreuid(0, (uid_t)-1) != 0;
-    }
-    rc = rc != 0 || foreign_send("@thirl-dgram-many", "good", 4) != 4;
-    for (int next = -EAGAIN; rc == 0 && next == -EAGAIN; calls++) {
-        next = thirl_recv(in, data, sizeof data, NULL, THIRL_NOW);
-        rc = (next != 0 && next != -EAGAIN) || calls > 200;
-    }
-    return rc == 0 && calls == 4 && memcmp(data, "good", 4) == 0 && thirl_close(&in, SOON) == 0 ? 0 : 1;
-}
-
-/* One call gives up behind so many, and the next one goes on. */
-static void many_strangers_hold_nobody_up(void **state) {
-    (void)state;
-    int rc = room_run(do_pass_over_many, NULL);
-    if (rc == 77) {
-        printf("skipped: only root can become another user, on a network of its own\n");
-        skip();
-    }
-    assert_int_equal(rc, 0);
-}
-
-/* Where others may send, nobody is suspected. */
-static void an_inbox_for_all_suspects_nobody(void **state) {
-    (void)state;
-    thirl *one = NULL, *two = NULL;
-    char data[8];
-    assert_int_equal(thirl_open(&one, THIRL_PAIR, address("&mode=0666"), NULL), 0);
-    assert_int_equal(thirl_open(&two, THIRL_PAIR, address("&mode=0666"), NULL), 0);
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(thirl_send(one, "ping", 4, SOON), 0);
-        assert_int_equal(thirl_recv(two, data, sizeof data, NULL, SOON), 0);
-        assert_int_equal(thirl_send(two, "pong", 4, SOON), 0);
-        assert_int_equal(thirl_recv(one, data, sizeof data, NULL, SOON), 0);
-        assert_memory_equal(data, "pong", 4);
-    }
-    assert_int_equal(thirl_close(&one, SOON), 0);
-    assert_int_equal(thirl_close(&two, SOON), 0);
-}
-
 /* Larger than any packet may be, behind a small one that lets the receiver expect another. */
 static void a_giant_is_refused(void **state) {
     (void)state;
@@ -626,9 +542,6 @@ int main(void) {
         cmocka_unit_test_teardown(others_come_between, tidy),
         cmocka_unit_test_teardown(whoever_holds_the_directory_is_not_waited_for_long, tidy),
         cmocka_unit_test_teardown(what_cannot_be_removed_is_told, tidy),
-        cmocka_unit_test_teardown(who_is_not_root_hears_root, tidy),
-        cmocka_unit_test_teardown(many_strangers_hold_nobody_up, tidy),
-        cmocka_unit_test_teardown(an_inbox_for_all_suspects_nobody, tidy),
         cmocka_unit_test_teardown(a_giant_is_refused, tidy),
         cmocka_unit_test_teardown(a_conversation_is_left_alone, tidy),
     };

@@ -365,26 +365,61 @@ static void knows_whose_a_fifo_is(void **state) {
         skip();
     }
     assert_int_equal(chmod(peer_directory, 0755), 0);
-    thirl *end = open_end("?mode=0666");
-    assert_int_equal(chown(fifo, 1, 1), 0);
-    (void)fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        char address[200];
-        thirl *mine = NULL;
-        (void)snprintf(address, sizeof address, "%s?mode=0666", peer_address);
-        must(setresuid(65534, 65534, 0) == 0);
-        int rc = thirl_open(&mine, THIRL_PAIR, peer_address, NULL);
-        must(rc == -EACCES && strstr(thirl_why(), "the FIFO uid 1;") != NULL);
-        ok(thirl_open(&mine, THIRL_PAIR, address, NULL));
-        ok(thirl_send(mine, "hello", 5, LONG));
-        ok(thirl_close(&mine, LONG));
-        must(setresuid(0, 0, 0) == 0);
-        _exit(0);
+    for (int opens = 0; opens < 2; opens++) {
+        thirl *end = open_end("?mode=0666");
+        assert_int_equal(chown(fifo, 1, 1), 0);
+        (void)fflush(NULL);
+        pid_t pid = fork();
+        if (pid == 0) {
+            char address[200];
+            thirl *mine = NULL;
+            (void)snprintf(address, sizeof address, "%s%s", peer_address, opens ? "?mode=0666" : "");
+            must(setresuid(65534, 65534, 0) == 0);
+            int rc = thirl_open(&mine, THIRL_PAIR, address, NULL);
+            must(rc == (opens ? 0 : -EACCES) && (opens || strstr(thirl_why(), "the FIFO uid 1;") != NULL));
+            if (opens) {
+                ok(thirl_send(mine, "hello", 5, LONG));
+                ok(thirl_close(&mine, LONG));
+            }
+            must(setresuid(0, 0, 0) == 0);
+            _exit(0);
+        }
+        assert_int_equal(thirl_recv(end, buffer, sizeof buffer, &size, opens ? LONG : thirl_in_ms(100)),
+                         opens ? 0 : -ETIMEDOUT);
+        peer_reap(pid);
+        assert_int_equal(thirl_close(&end, LONG), 0);
     }
-    assert_int_equal(thirl_recv(end, buffer, sizeof buffer, &size, LONG), 0);
-    peer_reap(pid);
-    assert_int_equal(thirl_close(&end, LONG), 0);
+}
+
+static void say_and_die(void) {
+    thirl *end = NULL;
+    ok(thirl_open(&end, THIRL_PAIR, peer_address, NULL));
+    ok(thirl_send(end, "x", 1, LONG));
+    (void)raise(SIGKILL);
+}
+
+/* Of a peer who has left, or is dead, nothing more is told, whichever way it is asked for. */
+static void who_is_gone_is_nobody(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        size_t size;
+        struct thirl_peer who = {.size = sizeof who};
+        thirl *a = open_end(""), *b = NULL;
+        if (i < 2) {
+            b = open_end("");
+            say(b, a, "x");
+            assert_int_equal(thirl_peer(a, &who), 0);
+            assert_int_equal(thirl_close(&b, LONG), 0);
+        } else {
+            pid_t pid = peer_start(say_and_die);
+            assert_int_equal(thirl_recv(a, buffer, 1, &size, LONG), 0);
+            assert_int_equal(waitpid(pid, NULL, 0), pid);
+        }
+        for (int k = 0; k < 3; k++) {
+            assert_int_equal(i % 2 ? thirl_peer_pidfd(a) : thirl_peer(a, &who), -ENOTCONN);
+        }
+        assert_true(thirl_close(&a, LONG) >= 0);
+    }
 }
 
 /* Whoever knows nothing of the lock makes a FIFO there just then: then it begins anew. */
@@ -463,6 +498,7 @@ int main(int argc, char **argv) {
         TEST(says_what_it_cannot),
         TEST(says_what_it_cannot_remove),
         TEST(knows_whose_a_fifo_is),
+        TEST(who_is_gone_is_nobody),
         TEST(begins_anew_where_others_come_between),
         TEST(answers_nobody_beside_another_pipe),
         TEST(a_queue_that_is_too_long_is_refused),

@@ -216,6 +216,11 @@ static void who_calls_tries_each(void **state) {
     assert_int_equal(thirl_close(&in, LONG), 0);
 }
 
+static int open_in_a_hurry(void *address) {
+    thirl *in = NULL;
+    return thirl_open(&in, THIRL_SUB, address, NULL) != 0 || thirl_close(&in, LONG) != 0;
+}
+
 /* Who has less time than a publisher is given to answer takes no longer. */
 static void who_is_in_a_hurry_does_not_wait_for_an_answer(void **state) {
     (void)state;
@@ -226,10 +231,8 @@ static void who_is_in_a_hurry_does_not_wait_for_an_answer(void **state) {
     answer = (struct answer){.count = 1, .at = {spot(AF_INET, "127.0.0.1")}};
     assert_int_equal(open_at(&out, THIRL_PUB, "tcp", port), 0);
     (void)snprintf(address, sizeof address, "tcp://there:%u?timeout=4ms", port);
-    for (int i = 0; i < 5; i++) {
-        assert_int_equal(thirl_close(&in, LONG), 0);
-        assert_int_equal(thirl_open(&in, THIRL_SUB, address, NULL), 0);
-    }
+    assert_int_equal(room_run(open_in_a_hurry, address), 0);
+    assert_int_equal(thirl_open(&in, THIRL_SUB, address, NULL), 0);
     for (int i = 0; i < 200 && rc != 0; i++) {
         (void)!thirl_send(out, "x", 1, LONG);
         rc = thirl_recv(in, &byte, 1, NULL, thirl_in_ms(50));
