@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -19,7 +20,9 @@
 
 #include <cmocka.h>
 
-#include "include/thirl/thirl.h"
+#include "chan/end.h"
+#include "mech/carried.h"
+#include "mech/duct.h"
 #include "tests/room.h"
 
 #define SOON thirl_in_ms(10000)
@@ -131,6 +134,50 @@ static void an_inbox_for_all_suspects_nobody(void **state) {
     assert_int_equal(thirl_close(&two, SOON), 0);
 }
 
+/* Where a peer sends from he says himself: a lie confines nobody, and the conversation goes on. */
+static void lies_about_a_source_confine_nobody(void **state) {
+    (void)state;
+    static const char *const lies[] = {"/no/abstract/name", "relative", "@"};
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        thirl *one = NULL, *two = NULL;
+        char data[8];
+        assert_int_equal(thirl_open(&one, THIRL_PAIR, address(""), NULL), 0);
+        assert_int_equal(thirl_open(&two, THIRL_PAIR, address(""), NULL), 0);
+        assert_int_equal(thirl_send(two, "x", 1, SOON), 0);
+        struct duct *duct = &((struct carried *)two->state)->as.duct;
+        assert_true(duct->page->source[0] == '@');
+        (void)strcpy(duct->page->source, lies[i]);
+        for (int k = 0; k < 3; k++) {
+            assert_int_equal(thirl_recv(one, data, sizeof data, NULL, SOON), 0);
+            assert_false(((struct carried *)one->state)->as.duct.in.confined);
+            assert_int_equal(thirl_send(one, "y", 1, SOON), 0);
+            assert_int_equal(thirl_recv(two, data, sizeof data, NULL, SOON), 0);
+            assert_int_equal(thirl_send(two, "x", 1, SOON), 0);
+        }
+        assert_true(thirl_close(&one, SOON) >= 0);
+        assert_true(thirl_close(&two, SOON) >= 0);
+    }
+}
+
+/* Memory that is not the caller's: the kernel says so, and nothing has gone. */
+static void what_cannot_be_sent_is_told(void **state) {
+    (void)state;
+    thirl *out = NULL, *in = NULL;
+    char byte = 0;
+    void *hole = mmap(NULL, 32768, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(hole != MAP_FAILED);
+    assert_int_equal(thirl_open(&in, THIRL_PULL, address("&raw"), NULL), 0);
+    assert_int_equal(thirl_open(&out, THIRL_PUSH, address("&raw"), NULL), 0);
+    assert_int_equal(thirl_send(out, hole, 20000, SOON), -EFAULT);
+    assert_non_null(strstr(thirl_why(), "cannot be sent"));
+    assert_int_equal(thirl_send(out, "x", 1, SOON), 0);
+    assert_int_equal(thirl_recv(in, &byte, 1, NULL, SOON), 0);
+    assert_int_equal(byte, 'x');
+    assert_int_equal(thirl_close(&out, SOON), 0);
+    assert_int_equal(thirl_close(&in, SOON), 0);
+    (void)munmap(hole, 32768);
+}
+
 /* A stream is cut where a packet ends: its pieces may be larger than a message. */
 static void a_stream_knows_no_largest_message(void **state) {
     (void)state;
@@ -150,10 +197,9 @@ static void a_stream_knows_no_largest_message(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(who_is_not_root_hears_root),
-        cmocka_unit_test(many_strangers_hold_nobody_up),
-        cmocka_unit_test(an_inbox_for_all_suspects_nobody),
-        cmocka_unit_test(a_stream_knows_no_largest_message),
+        cmocka_unit_test(who_is_not_root_hears_root),       cmocka_unit_test(many_strangers_hold_nobody_up),
+        cmocka_unit_test(an_inbox_for_all_suspects_nobody), cmocka_unit_test(a_stream_knows_no_largest_message),
+        cmocka_unit_test(what_cannot_be_sent_is_told),      cmocka_unit_test(lies_about_a_source_confine_nobody),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }
