@@ -230,6 +230,34 @@ static void a_loan_that_stays_out_stops_nobody_early(void **state) {
     finish();
 }
 
+/* Whoever sleeps is woken when there is as much room as it needs: behind one large record, and behind many small ones. */
+static void who_sleeps_is_woken_for_what_it_needs(void **state) {
+    static const struct { size_t before, count, needed; } all[] = {{3000, 1, 3000}, {200, 14, 3500}, {8, 60, 8}};
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        size_t size = 0, there = 0;
+        begin("?queue=4K&pool=4K");
+        while (there < all[i].count && thirl_send(out, data, all[i].before, THIRL_NOW) == 0) {
+            there++;
+        }
+        assert_int_equal(there, all[i].count);
+        int rc = thirl_send(out, data, all[i].needed, thirl_in_ms(20));
+        while (rc == 0) { /* there was room still */
+            there++;
+            rc = thirl_send(out, data, all[i].needed, thirl_in_ms(20));
+        }
+        assert_int_equal(rc, -ETIMEDOUT);
+        for (size_t k = 0; k < there; k++) {
+            assert_int_equal(thirl_recv(in, buffer, sizeof buffer, &size, LONG), 0);
+        }
+        assert_int_equal(thirl_recv(in, buffer, sizeof buffer, &size, THIRL_NOW), -EAGAIN); /* done with the last one */
+        assert_int_equal(thirl_send(out, data, all[i].needed, LONG), 0);
+        assert_int_equal(thirl_recv(in, buffer, sizeof buffer, &size, LONG), 0);
+        assert_int_equal(size, all[i].needed);
+        finish();
+    }
+}
+
 /* Larger than the queue, it lies elsewhere. */
 static void a_large_loan_lies_in_the_pool(void **state) {
     (void)state;
@@ -255,6 +283,7 @@ int main(void) {
         cmocka_unit_test(loans_are_bounded_and_keep_their_turn),
         cmocka_unit_test(a_loan_that_stays_out_stops_nobody_early),
         cmocka_unit_test(a_large_loan_lies_in_the_pool),
+        cmocka_unit_test(who_sleeps_is_woken_for_what_it_needs),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }
