@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Publishers and subscribers over shared memory in one process, where little is usual: what does not fit, what is lent while nothing does, many at
+ * once beside a descriptor, and who is at the other end of a pattern.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "include/thirl/thirl.h"
+#include "tests/room.h"
+
+#define SOON thirl_in_ms(5000)
+
+static char topic[48];
+
+static thirl *open_end(enum thirl_role role, const char *options) {
+    thirl *end = NULL;
+    char address[128];
+    (void)snprintf(address, sizeof address, "shm://%s%s", topic, options);
+    if (thirl_open(&end, role, address, NULL) != 0) {
+        fail_msg("%s", thirl_why());
+    }
+    return end;
+}
+
+static int next_topic(void **state) {
+    static int count;
+    (void)state;
+    (void)snprintf(topic, sizeof topic, "pub%d/one", ++count);
+    return 0;
+}
+
+static void close_end(thirl *end) {
+    assert_in_range(thirl_close(&end, SOON), 0, 1000);
+}
+
+static void say(thirl *end, uint64_t word) {
+    assert_int_equal(thirl_send(end, &word, sizeof word, SOON), 0);
+}
+
+static void expect(thirl *end, uint64_t word) {
+    uint64_t got = 0;
+    size_t size = 0;
+    assert_int_equal(thirl_recv(end, &got, sizeof got, &size, SOON), 0);
+    assert_int_equal(size, sizeof got);
+    assert_int_equal(got, word);
+}
+
+static void what_does_not_fit_is_refused_with_what_would(void **state) {
+    thirl *end = NULL;
+    (void)state;
+    assert_int_equal(thirl_open(&end, THIRL_PUB, "shm://pub?queue=2G", NULL), -EINVAL);
+    assert_non_null(strstr(thirl_why(), "1 GiB"));
+    for (int pool = 0; pool < 2; pool++) {
+        thirl *pub = open_end(THIRL_PUB, pool ? "?queue=4K&pool=64K" : "?queue=4K&pool=1");
+        thirl *sub = open_end(THIRL_SUB, "");
+        struct thirl_limits limits = {.size = sizeof limits};
+        assert_int_equal(thirl_limits(pub, &limits), 0);
+        char *large = calloc(1, (size_t)limits.message_max + 1);
+        assert_non_null(large);
+        assert_int_equal(thirl_send(pub, large, (size_t)limits.message_max + 1, SOON), -EMSGSIZE);
+        assert_non_null(strstr(thirl_why(), pool ? "?pool=" : "?queue="));
+        /* What was sent before it counts, and what comes behind it is heard. */
+        const struct iovec messages[] = {{large, 8}, {large, (size_t)limits.message_max + 1}, {large, 8}};
+        size_t count = 3, size = 0;
+        assert_int_equal(thirl_send_many(pub, messages, &count, SOON), -EMSGSIZE);
+        assert_int_equal(count, 1);
+        assert_int_equal(thirl_send(pub, large, (size_t)limits.message_max, SOON), 0);
+        assert_int_equal(thirl_recv(sub, large, 8, &size, SOON), 0);
+        assert_int_equal(thirl_recv(sub, large, (size_t)limits.message_max, &size, SOON), 0);
+        assert_int_equal(size, limits.message_max);
+        free(large);
+        close_end(pub);
+        close_end(sub);
+    }
+}
+
+/* A loan that cannot leave yet stays one, and leaves later. */
+static void what_is_lent_waits_for_room(void **state) {
+    thirl *pub = open_end(THIRL_PUB, "?queue=4K&pool=256K&full=block"), *sub = open_end(THIRL_SUB, "");
+    thirl_msg *msg = NULL;
+    uint64_t sent = 0, word;
+    size_t size;
+    (void)state;
+    say(pub, 0);
+    expect(sub, 0);
+    assert_int_equal(thirl_loan(pub, &msg, 20000, SOON), 0);
+    memset(thirl_msg_data(msg), 7, 20000);
+    while (thirl_send(pub, &sent, sizeof sent, THIRL_NOW) == 0) sent++;
+    assert_true(sent > 10);
+    assert_int_equal(thirl_put(pub, &msg, THIRL_NOW), -EAGAIN);
+    assert_null(msg);
+    for (uint64_t i = 0; i < sent; i++) expect(sub, i);
+    assert_int_equal(thirl_recv(sub, &word, sizeof word, &size, THIRL_NOW), -EAGAIN);
+    assert_int_equal(thirl_loan(pub, &msg, 20000, SOON), 0); /* its place is free again */
+    memset(thirl_msg_data(msg), 9, 20000);
+    assert_int_equal(thirl_put(pub, &msg, SOON), 0);
+    assert_int_equal(thirl_take(sub, &msg, SOON), 0);
+    assert_int_equal(thirl_msg_size(msg), 20000);
+    assert_int_equal(((unsigned char *)thirl_msg_data(msg))[19999], 9);
+    thirl_free(&msg);
+    close_end(pub);
+    close_end(sub);
+}
+
+static void the_newest_is_dropped_in_place_too(void **state) {
+    thirl *pub = open_end(THIRL_PUB, "?queue=4K&pool=64K&full=drop-newest"), *sub = open_end(THIRL_SUB, "");
+    static char large[12000];
+    size_t size, got = 0;
+    (void)state;
+    say(pub, 1);
+    expect(sub, 1);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(thirl_send(pub, large, sizeof large, THIRL_NOW), 0); /* dropped, or not */
+    }
+    while (thirl_recv(sub, large, sizeof large, &size, THIRL_NOW) == 0) got++;
+    assert_in_range(got, 1, 99);
+    say(pub, 2);
+    thirl_msg *msg = NULL;
+    assert_int_equal(thirl_take(sub, &msg, SOON), 0);
+    assert_int_equal(thirl_msg_lost(msg), 100 - got);
+    thirl_free(&msg);
+    close_end(pub);
+    close_end(sub);
+}
+
+static bool is_readable(int fd) {
+    struct pollfd polled = {fd, POLLIN, 0};
+    return poll(&polled, 1, 0) == 1;
+}
+
+/* On both sides somebody looks at the descriptor, and nobody needs it. */
+static void many_at_once_beside_a_descriptor(void **state) {
+    thirl *pub = open_end(THIRL_PUB, "?queue=4K&full=block"), *sub = open_end(THIRL_SUB, "");
+    uint64_t words[8], got[32], sent = 0, heard = 0;
+    struct iovec messages[8], room[8];
+    (void)state;
+    say(pub, 0);
+    expect(sub, 0);
+    int out = thirl_fd(pub), in = thirl_fd(sub);
+    assert_true(out >= 0 && in >= 0);
+    assert_true(is_readable(out));
+    assert_false(is_readable(in));
+    for (int round = 0; round < 300; round++) {
+        size_t count = 8;
+        for (size_t i = 0; i < 8; i++) {
+            words[i] = sent + i;
+            messages[i] = (struct iovec){&words[i], sizeof words[i]};
+        }
+        int rc = thirl_send_many(pub, messages, &count, THIRL_NOW);
+        assert_true(rc == 0 || rc == -EAGAIN);
+        sent += rc == 0 || count > 0 ? count : 0;
+        if (round % 3 != 0) continue;
+        assert_true(is_readable(in));
+        do {
+            count = 8;
+            rc = thirl_recv_many(sub, got, sizeof got, room, &count, THIRL_NOW);
+            assert_true(rc == 0 || rc == -EAGAIN);
+            for (size_t i = 0; rc == 0 && i < count; i++, heard++) {
+                assert_int_equal(*(uint64_t *)room[i].iov_base, heard);
+            }
+        } while (rc == 0);
+        assert_int_equal(heard, sent);
+        assert_false(is_readable(in));
+        assert_true(is_readable(out));
+    }
+    assert_true(heard > 800);
+    close_end(pub);
+    close_end(sub);
+}
+
+/* Nobody yet; then whoever has spoken last. */
+static void both_kinds_of_subscriber_know_who_spoke(void **state) {
+    (void)state;
+    for (int pattern = 0; pattern < 2; pattern++) {
+        char one[sizeof topic];
+        (void)snprintf(one, sizeof one, "%s", topic);
+        thirl *pub = open_end(THIRL_PUB, "");
+        if (pattern) (void)snprintf(strrchr(topic, '/'), 8, "/*");
+        thirl *sub = open_end(THIRL_SUB, "");
+        struct thirl_peer peer = {.size = sizeof peer};
+        uint64_t got[8];
+        assert_int_equal(thirl_peer(pub, &peer), -ENOTCONN); /* it has many, or none */
+        assert_int_equal(thirl_peer(sub, &peer), -ENOTCONN);
+        assert_int_equal(thirl_recv(sub, got, sizeof got, NULL, THIRL_NOW), -EAGAIN);
+        for (uint64_t i = 0; i < 4; i++) say(pub, i);
+        struct iovec messages[8];
+        size_t count = 8, all = 0;
+        while (all < 4) {
+            assert_int_equal(thirl_recv_many(sub, got, sizeof got, messages, &count, SOON), 0);
+            for (size_t i = 0; i < count; i++) assert_int_equal(*(uint64_t *)messages[i].iov_base, all + i);
+            all += count;
+            count = 8;
+        }
+        assert_int_equal(thirl_peer(sub, &peer), 0);
+        assert_int_equal(peer.pid, getpid());
+        thirl_msg *msg = NULL;
+        say(pub, 4);
+        assert_int_equal(thirl_take(sub, &msg, SOON), 0);
+        assert_string_equal(thirl_msg_topic(msg), one);
+        thirl_free(&msg);
+        assert_int_equal(thirl_recv(sub, got, sizeof got, NULL, thirl_in_ms(30)), -ETIMEDOUT);
+        close_end(pub);
+        close_end(sub);
+    }
+}
+
+/* Ends of every kind of a channel that is another's: told of which it is, and nothing is left. */
+static void other_roles_are_told_whose_channel_it_is(void **state) {
+    thirl *pub = open_end(THIRL_PUB, ""), *end = NULL;
+    char address[128];
+    static const enum thirl_role roles[] = {THIRL_PAIR, THIRL_PUSH, THIRL_CALL, THIRL_NOTIFY, THIRL_WRITE};
+    (void)state;
+    (void)snprintf(address, sizeof address, "shm://%s", topic);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        assert_int_equal(thirl_open(&end, roles[i], address, NULL), -THIRL_EROLE);
+        assert_non_null(strstr(thirl_why(), "pub, sub"));
+        assert_null(end);
+    }
+    close_end(pub);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(what_does_not_fit_is_refused_with_what_would, next_topic),
+        cmocka_unit_test_setup(what_is_lent_waits_for_room, next_topic),
+        cmocka_unit_test_setup(the_newest_is_dropped_in_place_too, next_topic),
+        cmocka_unit_test_setup(many_at_once_beside_a_descriptor, next_topic),
+        cmocka_unit_test_setup(both_kinds_of_subscriber_know_who_spoke, next_topic),
+        cmocka_unit_test_setup(other_roles_are_told_whose_channel_it_is, next_topic),
+    };
+    return cmocka_run_group_tests(tests, room_begin, room_end);
+}
