@@ -51,6 +51,11 @@ static int map(struct pub *pub, struct reader *reader) {
     return rc;
 }
 
+/* No end of thirl's, or of another user who keeps it to himself. */
+static bool is_none(int rc) {
+    return rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION || rc == -EACCES;
+}
+
 /* Whoever has not joined yet, and has a post of this publisher, is still where that began: here is no file of it to map. Who is no end of
  * thirl's does not count; who cannot be mapped for want of something does, so that is an error. */
 static int meet(struct pub *pub, struct roll_end end, bool joined) {
@@ -60,8 +65,9 @@ static int meet(struct pub *pub, struct roll_end end, bool joined) {
         if (is(&known->end, &end)) {
             pub->next = at + 1;
             known->there = true;
-            int rc = joined && known->map.base == NULL ? map(pub, known) : 0;
-            return rc == -ENOENT || rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION || rc == -EACCES ? 0 : rc;
+            int rc = joined && known->map.base == NULL && !known->liar ? map(pub, known) : 0;
+            known->liar = known->liar || is_none(rc);
+            return rc == -ENOENT || is_none(rc) ? 0 : rc;
         }
     }
     struct reader *array = more(pub->reader, pub->readers, &pub->room, sizeof *array);
@@ -74,7 +80,7 @@ static int meet(struct pub *pub, struct roll_end end, bool joined) {
     if (rc == 0) {
         pub->reader[pub->readers++] = reader;
     }
-    return rc == -ENOENT || rc == -THIRL_EFORMAT || rc == -THIRL_EVERSION || rc == -EACCES ? 0 : rc;
+    return rc == -ENOENT || is_none(rc) ? 0 : rc;
 }
 
 /* Those who have not joined yet: they have a post. */

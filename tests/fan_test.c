@@ -270,11 +270,103 @@ static void garbage_in_a_subscriber(void **state) {
     }
 }
 
+/* What a file says that it is, field by field. */
+static void damage(struct fan_mark *mark, int field) {
+    switch (field) {
+    case 0:
+        mark->magic[0] ^= 1;
+        break;
+    case 1:
+        mark->node ^= 1;
+        break;
+    case 2:
+        mark->number ^= 1;
+        break;
+    case 3:
+        mark->version++;
+        break;
+    default:
+        mark->size += 8;
+        break;
+    }
+}
+
+static void every_field_of_a_mark_is_looked_at(void **state) {
+    (void)state;
+    for (int field = 0; field < 5; field++) {
+        const int wanted = field < 3 ? -THIRL_EFORMAT : -THIRL_EVERSION;
+        size_t size;
+        settle();
+        thirl *bad = open_end(THIRL_PUB, "");
+        struct fan_tx *tx = seize("tx", &size);
+        damage(&tx->mark, field);
+        thirl *sub = open_end(THIRL_SUB, ""), *good = open_end(THIRL_PUB, "");
+        uint64_t said[8] = {0x5a5a, 1};
+        assert_int_equal(thirl_recv(sub, said, sizeof said, NULL, thirl_in_ms(5000)), wanted);
+        assert_non_null(strstr(thirl_why(), field < 3 ? "not what its name says" : "layout"));
+        said[0] = 0x5a5a, said[1] = 1;
+        unsigned errors = 0;
+        assert_int_equal(thirl_send(good, said, sizeof said, THIRL_NOW), 0);
+        expect_honest(sub, 1, &errors);
+        (void)munmap(tx, size);
+        assert_int_equal(thirl_close(&good, THIRL_NOW), 0);
+        assert_int_equal(thirl_close(&sub, THIRL_NOW), 0);
+        assert_int_equal(thirl_close(&bad, THIRL_NOW), 0);
+        /* A subscriber that is none of thirl's is waited for by nobody. */
+        settle();
+        bad = open_end(THIRL_SUB, "");
+        struct fan_rx *rx = seize("rx", &size);
+        damage(&rx->mark, field);
+        good = open_end(THIRL_PUB, "?queue=4096&full=block");
+        sub = open_end(THIRL_SUB, "");
+        for (uint64_t i = 0; i < 200; i++) {
+            said[0] = 0x5a5a, said[1] = i;
+            assert_int_equal(thirl_send(good, said, sizeof said, thirl_in_ms(5000)), 0);
+            expect_honest(sub, i, &errors);
+        }
+        (void)munmap(rx, size);
+        assert_int_equal(thirl_close(&sub, THIRL_NOW), 0);
+        (void)!thirl_close(&good, THIRL_NOW);
+        assert_int_equal(thirl_close(&bad, THIRL_NOW), 0);
+    }
+}
+
+/* A chunk that a subscriber holds is not given to the next message, and whose it is is known where there are two publishers. */
+static void what_is_held_is_not_written_over(void **state) {
+    (void)state;
+    settle();
+    thirl *one = open_end(THIRL_PUB, "?queue=4K&pool=64K&full=block"),
+          *two = open_end(THIRL_PUB, "?queue=4K&pool=64K&full=block");
+    thirl *sub = open_end(THIRL_SUB, "");
+    static char large[8000];
+    thirl_msg *held[2] = {NULL, NULL}, *msg = NULL;
+    for (int i = 0; i < 2; i++) {
+        memset(large, 'a' + i, sizeof large);
+        assert_int_equal(thirl_send(i == 0 ? one : two, large, sizeof large, thirl_in_ms(5000)), 0);
+        assert_int_equal(thirl_take(sub, &held[i], thirl_in_ms(5000)), 0);
+    }
+    for (int i = 0; i < 60; i++) {
+        memset(large, 'c', sizeof large);
+        assert_int_equal(thirl_send(i % 2 == 0 ? one : two, large, sizeof large, thirl_in_ms(5000)), 0);
+        assert_int_equal(thirl_take(sub, &msg, thirl_in_ms(5000)), 0);
+        assert_int_equal(*(char *)thirl_msg_data(msg), 'c');
+        thirl_free(&msg);
+    }
+    for (int i = 0; i < 2; i++) {
+        const char *bytes = thirl_msg_data(held[i]);
+        for (size_t n = 0; n < sizeof large; n++) assert_int_equal(bytes[n], 'a' + i);
+        thirl_free(&held[i]);
+    }
+    assert_int_equal(thirl_close(&sub, THIRL_NOW), 0);
+    assert_int_equal(thirl_close(&two, THIRL_NOW), 0);
+    assert_int_equal(thirl_close(&one, THIRL_NOW), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(garbage_in_a_publisher),
-        cmocka_unit_test(no_publisher_at_all),
-        cmocka_unit_test(garbage_in_a_subscriber),
+        cmocka_unit_test(garbage_in_a_publisher),           cmocka_unit_test(no_publisher_at_all),
+        cmocka_unit_test(garbage_in_a_subscriber),          cmocka_unit_test(every_field_of_a_mark_is_looked_at),
+        cmocka_unit_test(what_is_held_is_not_written_over),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }
