@@ -121,7 +121,7 @@ tide: tests
 # All that may fail while an end is opened, used and closed, over each mechanism; FAILS='shm *' for one. What is done stands in a file, and
 # is passed over: remove it to begin anew. Most of it waits, so eight run side by side.
 fails: tests
-	@printf '%s\n' $(or $(FAILS:%='%'),pair writer reader push pull pub sub call serve notify watch) | sed '/ /!s/^/* /' | \
+	@printf '%s\n' $(or $(FAILS:%='%'),pair writer reader push pull pub block sub pattern call serve notify watch) | sed '/ /!s/^/* /' | \
 		FAULT_ONE_IN=$(or $(ONE_IN),1) FAULT_DONE='$(CURDIR)/$(B)/fails.done' CONFORM_SECONDS=86400 xargs -P 8 -I{} $(B)/tests/fault/fault_test '{}'
 	@wc -l <'$(B)/fails.done' | sed 's/$$/ scenes are done/'
 

@@ -39,13 +39,18 @@
 struct group {
     const char *name;
     enum thirl_role mine, theirs;
+    bool many;           /* the victim subscribes to all topics of a pattern */
+    const char *options; /* of its address */
 };
 
 static const struct group groups[] = {
-    {"pair", THIRL_PAIR, THIRL_PAIR},      {"writer", THIRL_WRITE, THIRL_READ},  {"reader", THIRL_READ, THIRL_WRITE},
-    {"push", THIRL_PUSH, THIRL_PULL},      {"pull", THIRL_PULL, THIRL_PUSH},     {"pub", THIRL_PUB, THIRL_SUB},
-    {"sub", THIRL_SUB, THIRL_PUB},         {"call", THIRL_CALL, THIRL_SERVE},    {"serve", THIRL_SERVE, THIRL_CALL},
-    {"notify", THIRL_NOTIFY, THIRL_WATCH}, {"watch", THIRL_WATCH, THIRL_NOTIFY},
+    {"pair", THIRL_PAIR, THIRL_PAIR, false, NULL},        {"writer", THIRL_WRITE, THIRL_READ, false, NULL},
+    {"reader", THIRL_READ, THIRL_WRITE, false, NULL},     {"push", THIRL_PUSH, THIRL_PULL, false, NULL},
+    {"pull", THIRL_PULL, THIRL_PUSH, false, NULL},        {"pub", THIRL_PUB, THIRL_SUB, false, NULL},
+    {"sub", THIRL_SUB, THIRL_PUB, false, NULL},           {"call", THIRL_CALL, THIRL_SERVE, false, NULL},
+    {"serve", THIRL_SERVE, THIRL_CALL, false, NULL},      {"notify", THIRL_NOTIFY, THIRL_WATCH, false, NULL},
+    {"watch", THIRL_WATCH, THIRL_NOTIFY, false, NULL},    {"pattern", THIRL_SUB, THIRL_PUB, true, NULL},
+    {"block", THIRL_PUB, THIRL_SUB, false, "full=block"},
 };
 
 /* What happens in one process, with one peer. */
@@ -131,7 +136,14 @@ static int open_end(thirl **end, enum thirl_role role, pid_t watcher) {
     struct thirl_options options = THIRL_OPTIONS;
     options.timeout = 1000 * MS;
     where.stage = watcher;
-    return thirl_open(end, role, conform_address(&where, 0, NULL), &options);
+    const struct group *group = scene->group;
+    const bool mine = role == group->mine;
+    char address[320];
+    (void)snprintf(address, sizeof address, "%s", conform_address(&where, 0, mine ? group->options : NULL));
+    if (mine && group->many) {
+        address[strlen(address) - 1] = '*';
+    }
+    return thirl_open(end, role, address, &options);
 }
 
 struct other {
@@ -696,13 +708,16 @@ GROUP(call)
 GROUP(serve)
 GROUP(notify)
 GROUP(watch)
+GROUP(pattern)
+GROUP(block)
 
 int main(int argc, char **argv) {
     static const struct conform_test all[] = {
         CONFORM_FOR(pair, CONFORM_PAIR),    CONFORM_FOR(writer, CONFORM_STREAM), CONFORM_FOR(reader, CONFORM_STREAM),
         CONFORM_FOR(push, CONFORM_QUEUE),   CONFORM_FOR(pull, CONFORM_QUEUE),    CONFORM_FOR(pub, CONFORM_CAST),
         CONFORM_FOR(sub, CONFORM_CAST),     CONFORM_FOR(call, CONFORM_CALL),     CONFORM_FOR(serve, CONFORM_CALL),
-        CONFORM_FOR(notify, CONFORM_EVENT), CONFORM_FOR(watch, CONFORM_EVENT),
+        CONFORM_FOR(notify, CONFORM_EVENT), CONFORM_FOR(watch, CONFORM_EVENT),   CONFORM_ONLY(pattern, "shm-cast"),
+        CONFORM_ONLY(block, "shm-cast"),    CONFORM_ONLY(block, "cast-unix"),
     };
     static const struct conform_test few[] = {
         CONFORM_ONLY(pair, "shm"),       CONFORM_ONLY(pull, "shm-queue"),  CONFORM_ONLY(push, "shm-queue"),
