@@ -50,7 +50,9 @@ static bool read_delay(const char **at, int64_t *ns) {
         size_t length = strlen(units[i].name);
         if (strncmp(*at, units[i].name, length) == 0) {
             *at += length;
-            return number <= (uint64_t)(DELAY_MOST / units[i].ns) && (*ns = (int64_t)number * units[i].ns) > 0;
+            bool fits = number <= (uint64_t)(DELAY_MOST / units[i].ns);
+            *ns = fits ? (int64_t)number * units[i].ns : *ns;
+            return fits;
         }
     }
     return false;
@@ -76,7 +78,7 @@ static int read_rule(struct harm *harm, const char *address, const char *piece, 
     while (kind < HARM_COUNT && (strlen(kinds[kind].name) != name || strncmp(piece, kinds[kind].name, name) != 0)) {
         kind++;
     }
-    if (kind == HARM_COUNT || name > length) {
+    if (kind == HARM_COUNT) {
         return refuse(address, piece, length,
                       "is no kind of harm; there are again, fail, short, delay, lose, double, swap and flip");
     }

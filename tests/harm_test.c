@@ -62,10 +62,12 @@ static void refuses_wrong_texts(void **state) {
     refuses("7:again,", false, "no kind");
     refuses("7,again", false, "is no seed");
     refuses("7:agains", false, "\"agains\"");
+    refuses("7:abcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabc", false, "ghij\" in ?hurt= is no kind");
     refuses("7:again,again", false, "twice");
     refuses("7:again=3", false, "wrong value");
     refuses("7:fail=EAGAIN", false, "wrong value");
     refuses("7:fail=EMADEUP", false, "wrong value");
+    refuses("7:fail=", false, "wrong value");
     refuses("7:delay=5", false, "wrong value");
     refuses("7:delay=2s", false, "wrong value");
     refuses("7:delay=0ms", false, "wrong value");

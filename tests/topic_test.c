@@ -48,6 +48,9 @@ static void patterns_fit_what_they_should(void **state) {
         {"*a*b*", "xxbxxaxx", false},
         {"a*", "a", true},
         {"**/**", "a", true},
+        {"***", "a/b", false}, /* no component that is two stars, but one with stars in it */
+        {"**t", "front", true},
+        {"**t", "a/front", false},
         {"plain", "plain", true},
         {"plain", "plai", false},
         {"plain", "plainer", false},

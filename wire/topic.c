@@ -18,7 +18,7 @@ int topic_check(const char *pattern, const char *address) {
     for (const char *part = pattern;; part++) {
         size_t length = strcspn(part, "/");
         const char *pair = strstr(part, "**");
-        if (pair != NULL && pair < part + length && !(length == 2 && pair == part)) {
+        if (pair != NULL && pair < part + length && length != 2) {
             return err_say(
                 THIRL_EADDRESS,
                 "%s: ** stands for whole components and so must be one, as in camera/**; within a component write *",
