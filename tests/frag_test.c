@@ -334,6 +334,12 @@ static void bounds_what_is_unfinished(void **state) {
     }
     assert_int_equal(put(100, 1, 20, 0, 10), -ENOBUFS);
     frag_deinit(&frag);
+    for (int lossy = 0; lossy < 2; lossy++) { /* one that does not fit by itself, and so none has to go for it */
+        frag_init(&frag, 1000, 500, lossy != 0);
+        assert_int_equal(put(1, 1, 1000, 0, 50), -ENOBUFS);
+        assert_int_equal(put(1, 2, 100, 0, 50), 0);
+        frag_deinit(&frag);
+    }
 }
 
 static void gives_up_the_oldest_where_lossy(void **state) {

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "wire/frame.h"
+#include "wire/slip.h"
 
 static void head_round_trip(void **state) {
     (void)state;
@@ -245,6 +246,9 @@ static void box_ends(void **state) {
     assert_false(frame_box_ends(&box, 0, false));
     (void)put(&box, 0, FRAME_BYE);
     assert_int_equal(frame_box_ends(&box, 0, false), FRAME_BYE);
+    box.data[box.to - 2] = FRAME_CUT;
+    assert_int_equal(frame_box_ends(&box, 0, false), FRAME_CUT);
+    box.data[box.to - 2] = FRAME_BYE;
     frame_box_drop(&box, FRAME_HEAD + 10); /* in the midst of the first payload */
     assert_true(frame_box_ends(&box, first - FRAME_HEAD - 10, false));
     assert_false(frame_box_ends(&box, 3, false));
@@ -273,6 +277,22 @@ static void box_ends_behind_large(void **state) {
     }
 }
 
+/* What is late has no time left, and not no deadline. */
+static void a_late_call_has_no_time_left(void **state) {
+    (void)state;
+    const int64_t left[] = {-1, INT64_MIN, 0, 15, 16, INT64_MAX}, read[] = {0, 0, 0, 0, 16, INT64_MAX};
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
+        unsigned char message[8 + SLIP + SLIP_CRC] = "payload";
+        const struct slip in = {.call = 7 + i, .left = left[i], .kind = 3, .again = i % 2 == 0};
+        struct slip out;
+        size_t size = sizeof message;
+        slip_write(message, 8, &in, true);
+        assert_int_equal(slip_read(message, &size, &out, true), 0);
+        assert_true(size == 8 && out.left == read[i]);
+        assert_true(out.call == in.call && out.kind == in.kind && out.again == in.again);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(head_round_trip), cmocka_unit_test(head_layout),
@@ -281,6 +301,7 @@ int main(void) {
         cmocka_unit_test(roles),           cmocka_unit_test(box_keeps_order),
         cmocka_unit_test(box_ends),        cmocka_unit_test(box_ends_behind_large),
         cmocka_unit_test(mark_lies),
+        cmocka_unit_test(a_late_call_has_no_time_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
