@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -83,6 +84,59 @@ static int join_below(void *below) {
 static void makes_its_directory(void **state) {
     (void)state;
     assert_int_equal(room_run(join_below, (void *)(uintptr_t) "deep/er"), 0);
+}
+
+/* A name of nothing is none. */
+static int join_unnamed(void *nothing) {
+    char path[64], usual[64], is[64] = "";
+    (void)nothing;
+    (void)setenv("THIRL_DIR", "", 1);
+    (void)snprintf(usual, sizeof usual, "/dev/shm/thirl-%u", (unsigned)geteuid());
+    int dir = node_dir();
+    if (dir < 0) return dir == -ENOENT && strstr(thirl_why(), usual) != NULL ? 0 : 1;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", dir);
+    return readlink(path, is, sizeof is - 1) > 0 && strcmp(is, usual) == 0 ? 0 : 2;
+}
+
+/* What is below one that a group shares is shared, too. */
+static int join_for_a_group(void *nothing) {
+    char path[128];
+    struct stat status;
+    (void)nothing;
+    (void)snprintf(path, sizeof path, "%s/group", room_path);
+    if (mkdir(path, 0700) != 0 || chmod(path, 02770) != 0 || setenv("THIRL_DIR", path, 1) != 0) return 1;
+    if (guest_take("shm://x") == NULL || fstatat(room_dir, "group/node", &status, 0) != 0) return 2;
+    return (status.st_mode & 07777) == 02770 ? 0 : 3;
+}
+
+static void takes_the_usual_directory_and_a_shared_one(void **state) {
+    (void)state;
+    assert_int_equal(room_run(join_unnamed, NULL), 0);
+    assert_int_equal(room_run(join_for_a_group, NULL), 0);
+}
+
+/* ---- parts of the file ---- */
+
+static int has_no_part(void *nothing) {
+    (void)nothing;
+    return node_part(NODE_SLIPS, 1) == NULL ? 0 : 1;
+}
+
+static int takes_parts(void *nothing) {
+    (void)nothing;
+    if (has_no_part(NULL) != 0 || guest_take("shm://x") == NULL) return 1; /* who has not joined */
+    const struct node_part_place *place = &node_part_places[NODE_SLIPS];
+    void *slips = node_part(NODE_SLIPS, 0);
+    if (slips == NULL || node_file()->has[NODE_SLIPS] != place->step) return 2;
+    if (node_part(NODE_SLIPS, place->step) != slips || node_file()->has[NODE_SLIPS] != place->step) return 3;
+    if (node_part(NODE_SLIPS, place->step + 1) != slips || node_file()->has[NODE_SLIPS] != 2 * place->step) return 4;
+    if (node_part(NODE_SLIPS, place->most) != slips || node_part(NODE_SLIPS, place->most + 1) != NULL) return 5;
+    return room_run(has_no_part, NULL); /* and who was forked from one that has */
+}
+
+static void parts_grow_up_to_what_there_may_be(void **state) {
+    (void)state;
+    assert_int_equal(room_run(takes_parts, NULL), 0);
 }
 
 /* With an end that needs no registry, and with one that does. */
@@ -420,6 +474,35 @@ static void joins_while_others_sweep(void **state) {
     assert_int_equal(room_entries("node"), 0);
 }
 
+/* A sweeper that comes between the making of a file and its naming, so often: this program's own renameat. */
+static unsigned sweeps;
+
+int renameat(int from, const char *old, int to, const char *new) {
+    if (sweeps != 0 && strncmp(old, "node/.", 6) == 0) {
+        sweeps--;
+        (void)unlinkat(from, old, 0);
+    }
+    return (int)syscall(SYS_renameat2, from, old, to, new, 0);
+}
+
+static int join_under_a_broom(void *times) {
+    sweeps = *(unsigned *)times;
+    struct node_end *end = NULL;
+    if (sweeps < 8) return node_end_take(&end, "shm://x", THIRL_PAIR, true);
+    if (node_end_take(&end, "shm://x", THIRL_PAIR, true) != -EAGAIN) return 1;
+    return sweeps == 0 && strstr(thirl_why(), "keeps being swept") != NULL && node_id() == 0 ? 0 : 2;
+}
+
+static void says_that_it_is_swept_away_each_time(void **state) {
+    unsigned times = 7;
+    (void)state;
+    assert_int_equal(room_run(join_under_a_broom, &times), 0);
+    assert_int_equal(node_each(guest_sweep, NULL), 0);
+    times = 8;
+    assert_int_equal(room_run(join_under_a_broom, &times), 0);
+    assert_int_equal(room_entries("node"), 0);
+}
+
 /* From here on this very process has joined: what held before holds still. */
 static void joins_itself(void **state) {
     (void)state;
@@ -440,6 +523,7 @@ static void joins_itself(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(names_are_read_back, guest_clear),
+        cmocka_unit_test_setup(takes_the_usual_directory_and_a_shared_one, guest_clear),
         cmocka_unit_test_setup(says_why_it_cannot_join, guest_clear),
         cmocka_unit_test_setup(makes_its_directory, guest_clear),
         cmocka_unit_test_setup(is_alive_until_it_dies, guest_clear),
@@ -450,6 +534,8 @@ int main(void) {
         cmocka_unit_test_setup(death_wakes, guest_clear),
         cmocka_unit_test_setup(threads_may_end, guest_clear),
         cmocka_unit_test_setup(joins_while_others_sweep, guest_clear),
+        cmocka_unit_test_setup(says_that_it_is_swept_away_each_time, guest_clear),
+        cmocka_unit_test_setup(parts_grow_up_to_what_there_may_be, guest_clear),
         cmocka_unit_test_setup(joins_itself, guest_clear),
     };
     return cmocka_run_group_tests(tests, guest_begin, room_end);

@@ -87,6 +87,8 @@ static int open_too_many(void *nothing) {
         if (rc != 0 && rc != -EMFILE) return 1;
     }
     if (opened != NODE_ENDS) return 2;
+    if (node_end_take(&end, "unix://x", THIRL_PAIR, false) != 0 || strcmp(end->address, "unix://x") != 0) return 4;
+    node_end_free(end); /* which stands in no file */
     node_end_free(first);
     return guest_take("shm://again") == first ? 0 : 3;
 }
@@ -205,6 +207,86 @@ static void refuses_garbage(void **state) {
     guest_bury();
 }
 
+/* What a node says of the life of its threads is believed only where it can be so. */
+static void lies_about_lives_cost_a_look(void **state) {
+    uint32_t number = 1, at = 0, word = 0;
+    struct node_peer peer;
+    char path[64] = "node/";
+    (void)state;
+    pid_t guest = guest_invite(guest_stay, &number);
+    node_name(path + 5, guest_board->id);
+    int fd = openat(room_dir, path, O_RDWR | O_CLOEXEC);
+    const off_t says = offsetof(struct node_file, life_at);
+    assert_int_equal(pread(fd, &at, sizeof at, says), sizeof at);
+    const off_t life = (off_t)(offsetof(struct node_file, life) + sizeof(struct node_life) + at);
+    assert_int_equal(pread(fd, &word, sizeof word, life), sizeof word);
+    const uint32_t lies[] = {2, sizeof(struct node_life), UINT32_MAX - 3};
+    for (int i = 0; i < 4; i++) {
+        uint32_t dead = word | ROBUST_DIED;
+        assert_int_equal(pwrite(fd, i < 3 ? &lies[i] : &at, sizeof at, says), sizeof at);
+        assert_int_equal(pwrite(fd, i < 3 ? &word : &dead, sizeof word, life), sizeof word);
+        assert_int_equal(node_peer_open(&peer, guest_board->id, number), 0);
+        assert_null(peer.life);
+        assert_true(peer.doubt != 0 && node_peer_alive(&peer) && peer.doubt != 0);
+        peer.doubt = 1; /* long ago */
+        assert_true(node_peer_alive(&peer) && peer.doubt == 0);
+        node_peer_close(&peer);
+    }
+    assert_int_equal(pwrite(fd, &word, sizeof word, life), sizeof word);
+    assert_int_equal(node_peer_open(&peer, guest_board->id, number), 0);
+    assert_non_null(peer.life);
+    node_peer_close(&peer);
+    peer.fd = fd; /* a peer that is closed holds nothing, whatever stands in it */
+    node_peer_close(&peer);
+    node_peer_lean(&peer);
+    assert_true(fcntl(fd, F_GETFD) >= 0);
+    close(fd);
+    guest_kill(guest);
+    guest_bury();
+}
+
+static int lock_it(void *nothing) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    (void)nothing;
+    int fd = openat(room_dir, "node/" STRANGE, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fcntl(fd, F_SETLK, &lock) != 0) return 1;
+    atomic_store(&guest_board->ready, 1);
+    return guest_wait(&guest_board->go, 20 * CLOCK_S) ? 0 : 2;
+}
+
+/* A lock that no process has, as one of another PID namespace seems to be, holds a file and names nobody. */
+static void names_the_holder_of_a_file(void **state) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    (void)state;
+    int fd = make(STRANGE, NULL, 100), other = openat(room_dir, "node/" STRANGE, O_RDWR | O_CLOEXEC);
+    assert_int_equal(node_file_holder(fd), 0);
+    assert_int_equal(fcntl(other, F_OFD_SETLK, &lock), 0);
+    assert_int_equal(node_file_holder(fd), 0);
+    assert_true(node_alive(STRANGE_ID));
+    close(other);
+    assert_false(node_alive(STRANGE_ID));
+    pid_t guest = guest_invite(lock_it, NULL);
+    assert_int_equal(node_file_holder(fd), guest);
+    guest_kill(guest);
+    drop(STRANGE, fd);
+}
+
+static int enough(void *count, uint64_t id, bool alive) {
+    (void)id;
+    (void)alive;
+    ++*(int *)count;
+    return 7;
+}
+
+static void a_look_ends_where_it_is_told_to(void **state) {
+    int count = 0, one = make(STRANGE, NULL, 10), two = make("00000000000000fe", NULL, 10);
+    (void)state;
+    assert_int_equal(node_each(enough, &count), 7);
+    assert_int_equal(count, 1);
+    drop(STRANGE, one);
+    drop("00000000000000fe", two);
+}
+
 static int lock_unfinished(void *nothing) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     (void)nothing;
@@ -232,6 +314,9 @@ int main(void) {
         cmocka_unit_test_setup(threads_join_once, guest_clear),
         cmocka_unit_test_setup(refuses_garbage, guest_clear),
         cmocka_unit_test_setup(clears_what_was_never_finished, guest_clear),
+        cmocka_unit_test_setup(lies_about_lives_cost_a_look, guest_clear),
+        cmocka_unit_test_setup(names_the_holder_of_a_file, guest_clear),
+        cmocka_unit_test_setup(a_look_ends_where_it_is_told_to, guest_clear),
     };
     return cmocka_run_group_tests(tests, guest_begin, room_end);
 }
