@@ -171,17 +171,16 @@ static bool clean(int dir, int lock) {
     return empty;
 }
 
-/* Is somebody else there, and alive? Then there is no need to look at the directory, which may be long: of the dead a sweep knows, which
+/* Is somebody else there, and alive? This end has no place now. Then there is no need to look at the directory, which may be long: of the dead a sweep knows, which
  * comes before each open. */
 static bool is_lively(struct roll *roll) {
     struct roll_end end;
     uint64_t dead = 0;
     for (uint32_t at = 0; roll_next(roll, PLACE_BOTH, &at, &end);) {
-        bool self = end.node == roll->self.node && end.number == roll->self.number;
-        if (!self && end.node != dead && node_alive(end.node)) {
+        if (end.node != dead && node_alive(end.node)) {
             return true;
         }
-        dead = self ? dead : end.node;
+        dead = end.node;
     }
     return false;
 }

@@ -11,8 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -253,6 +255,12 @@ static int do_damaged_cards_are_refused(void *nothing) {
     }
     CHECK(write_card("x", "thirlcrd\7\0\0\0\1\0\0\0", 16) == 0);
     CHECK(member_join(&other, "x") == -THIRL_EVERSION);
+    CHECK(write_card("x", "thirlcrd\3\0\0\0\1\7\0\0", 16) == 0);
+    CHECK(member_join(&other, "x") == -THIRL_EVERSION);
+    CHECK(strstr(thirl_why(), "have layout 7") != NULL && strstr(thirl_why(), "has layout 0") != NULL);
+    CHECK(write_card("x", "thirlcrd\3\0\0\0\11\0\0\0", 16) == 0);
+    CHECK(member_join(&other, "x") == -THIRL_EROLE);
+    CHECK(strstr(thirl_why(), "carries ?, this role messages (pair)") != NULL); /* which there will be some day */
     CHECK(unlinkat(roll.dir, "card", 0) == 0 && mkfifoat(roll.dir, "card", 0600) == 0);
     CHECK(member_join(&other, "x") == -THIRL_EFORMAT);
     CHECK(unlinkat(roll.dir, "card", 0) == 0);
@@ -270,6 +278,76 @@ static int do_damaged_cards_are_refused(void *nothing) {
     return 0;
 }
 IN_A_CHILD(damaged_cards_are_refused)
+
+static const struct thirl_type frame = {.size = sizeof frame, .name = "frame", .bytes = 48};
+
+static int begin(struct roll *roll) {
+    return roll_begin(roll, "shm", "x", ROLL_PAIR, true, true, 0600, clock_now() + 10 * CLOCK_S);
+}
+
+/* What a channel's messages are stands in a file, and who finds none of it says so, and does not join. */
+static int do_damaged_types_are_refused(void *nothing) {
+    struct roll roll, other;
+    static unsigned char good[200];
+    const size_t sizes[] = {0, 1, 79, 80, 80, 80};
+    (void)nothing;
+    CHECK(member_join(&roll, "x") == 0 && begin(&other) == 0 && roll_type(&other, &frame, 0600) == 0);
+    int fd = openat(roll.dir, "type", O_RDWR | O_CLOEXEC);
+    CHECK(fd >= 0 && pread(fd, good, sizeof good, 0) == 80);
+    roll_cancel(&other);
+    unsigned descriptors = room_descriptors();
+    for (size_t i = 0; i < 6; i++) {
+        unsigned char bad[80];
+        memcpy(bad, good, sizeof bad);
+        bad[0] ^= i == 3;
+        bad[8] += i == 4;
+        if (i == 5) memset(bad + 16, 0xff, 64);
+        CHECK(ftruncate(fd, 0) == 0 && pwrite(fd, bad, sizes[i], 0) == (ssize_t)sizes[i]);
+        CHECK(begin(&other) == 0 && roll_type(&other, &frame, 0600) == -THIRL_EFORMAT);
+        CHECK(strstr(thirl_why(), "chan/x/type") != NULL && room_descriptors() == descriptors);
+    }
+    close(fd);
+    CHECK(unlinkat(roll.dir, "type", 0) == 0 && mkdirat(roll.dir, "type", 0700) == 0);
+    CHECK(begin(&other) == 0 && roll_type(&other, &frame, 0600) == -EISDIR);
+    CHECK(strstr(thirl_why(), "cannot be read") != NULL);
+    CHECK(unlinkat(roll.dir, "type", AT_REMOVEDIR) == 0 && symlinkat("card", roll.dir, "type") == 0);
+    CHECK(begin(&other) == 0 && roll_type(&other, &frame, 0600) == -ELOOP);
+    CHECK(unlinkat(roll.dir, "type", 0) == 0 && mkdirat(roll.dir, "type~", 0700) == 0);
+    CHECK(begin(&other) == 0 && roll_type(&other, &frame, 0600) == -EEXIST);
+    CHECK(strstr(thirl_why(), "cannot be written") != NULL);
+    CHECK(unlinkat(roll.dir, "type~", AT_REMOVEDIR) == 0);
+    const struct thirl_type none = {.size = sizeof none, .name = "no:name", .bytes = 1};
+    CHECK(begin(&other) == 0 && roll_type(&other, &none, 0600) == -EINVAL); /* what its caller says of it */
+    CHECK(member_entries("x") == 4);
+    member_leave(&roll);
+    return 0;
+}
+IN_A_CHILD(damaged_types_are_refused)
+
+static int say_type(void *nothing) {
+    struct roll roll;
+    (void)nothing;
+    CHECK(setenv("THIRL_WEAVE_AT", "roll.type.written:1:stop", 1) == 0);
+    if (node_join() != 0 || begin(&roll) != 0) return 1;
+    CHECK(roll_type(&roll, &frame, 0600) == -EISDIR && strstr(thirl_why(), "cannot be written") != NULL);
+    return 0;
+}
+
+/* Something of another kind comes in its place while it is written. */
+static int do_a_type_that_has_no_place_is_said(void *nothing) {
+    struct roll roll;
+    int status;
+    (void)nothing;
+    CHECK(member_join(&roll, "x") == 0);
+    pid_t guest = room_fork(say_type, NULL);
+    CHECK(waitpid(guest, &status, WUNTRACED) == guest && WIFSTOPPED(status));
+    CHECK(mkdirat(roll.dir, "type", 0700) == 0);
+    CHECK(kill(guest, SIGCONT) == 0 && room_reap(guest) == 0);
+    CHECK(unlinkat(roll.dir, "type", AT_REMOVEDIR) == 0);
+    member_leave(&roll);
+    return 0;
+}
+IN_A_CHILD(a_type_that_has_no_place_is_said)
 
 static int do_foreign_files_are_left_alone(void *nothing) {
     struct roll roll, other;
@@ -462,6 +540,8 @@ int main(void) {
         cmocka_unit_test_setup(a_lying_roll_is_read, member_clear),
         cmocka_unit_test_setup(cards_must_match, member_clear),
         cmocka_unit_test_setup(damaged_cards_are_refused, member_clear),
+        cmocka_unit_test_setup(damaged_types_are_refused, member_clear),
+        cmocka_unit_test_setup(a_type_that_has_no_place_is_said, member_clear),
         cmocka_unit_test_setup(foreign_files_are_left_alone, member_clear),
         cmocka_unit_test_setup(any_text_is_a_name, member_clear),
         cmocka_unit_test_setup(finds_the_other, member_clear),
