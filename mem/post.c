@@ -154,7 +154,7 @@ static bool collect(struct crowd *crowd, struct roll_end end, const char *kind) 
 
 static bool tally(struct crowd *crowd, struct roll_end end, const char *kind) {
     const struct receiver key = {.end = end};
-    struct receiver *found = strncmp(kind, "cast.", 5) != 0 || crowd->count == 0
+    struct receiver *found = strncmp(kind, "cast.", 5) != 0
                                  ? NULL
                                  : bsearch(&key, crowd->receiver, crowd->count, sizeof key, order);
     if (found != NULL) {
