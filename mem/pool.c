@@ -173,7 +173,7 @@ void pool_sweep(struct pool *pool, size_t size, uint64_t passed) {
 /* How many chunks of that size there are to be, whether they are needed or not. */
 static uint32_t circle(const struct pool *pool, uint64_t pages) {
     uint64_t most = pool->bound / 2 / (pages * pool->page);
-    return most > CIRCLE ? CIRCLE : most > 1 ? (uint32_t)most : 1;
+    return most > CIRCLE ? CIRCLE : (uint32_t)most; /* two at least, of the largest */
 }
 
 bool pool_wants(const struct pool *pool, size_t size) {
@@ -405,7 +405,8 @@ static int claim(struct pool *pool, unsigned which, uint64_t wanted, uint32_t *b
     if (rc == -ENOSPC) {
         pool->tight = true;
         make_space(pool, which, pool->bound);
-        rc = find_gap(pool, wanted, behind, offset) ? reserve(pool, *offset, wanted, what) : rc;
+        (void)find_gap(pool, wanted, behind, offset); /* there was one before */
+        rc = reserve(pool, *offset, wanted, what);
     }
     return rc != -ENOSPC ? rc : is_busy(pool) ? -EAGAIN : say_full(pool, wanted, what);
 }
@@ -433,7 +434,7 @@ int pool_make(struct pool *pool, size_t size, int dir, const char *name, const c
 void pool_trim(struct pool *pool) {
     pool->lent = 0;
     pool->tight = false;
-    for (unsigned i = 0; pool->size != NULL && i < POOL_SIZES; i++) {
+    for (unsigned i = 0; i < POOL_SIZES; i++) {
         struct pool_size *size = &pool->size[i];
         uint32_t spare = 0, keep = 0;
         for (uint32_t at = size->free.first; at != POOL_NONE; at = pool->chunk[at].next) {

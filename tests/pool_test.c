@@ -231,6 +231,27 @@ static void gives_back_what_is_too_much(void **state) {
     test_free(w);
 }
 
+/* There is enough, but in pieces: so much is given up that it hangs together, unless what lies between is out. */
+static void pieces_are_given_up(void **state) {
+    (void)state;
+    struct world *w = test_malloc(sizeof *w);
+    for (uint32_t held = 0; held < 2; held++) {
+        memset(w, 0, sizeof *w);
+        assert_int_equal(seg_make_pooled(&w->seg, room_dir, "pool", HEAD, RING, BOUND, 0600, "test"), 0);
+        pool_init(&w->pool, &w->seg, BOUND); /* in a region that is no larger than the bound */
+        uint32_t chunk[32], large;
+        const size_t each = BOUND / 32;
+        for (int i = 0; i < 32; i++) assert_int_equal(place(w, each, &chunk[i]), 0);
+        for (int i = 0; i < 32; i += 2) pool_back(&w->pool, chunk[i]);
+        for (int i = 1; i < 32 && !held; i += 2) pool_back(&w->pool, chunk[i]);
+        assert_int_equal(place(w, (size_t)pool_most(BOUND), &large), held ? -EAGAIN : 0);
+        for (int i = 1; i < 32 && held; i += 2) pool_back(&w->pool, chunk[i]);
+        assert_int_equal(held ? place(w, (size_t)pool_most(BOUND), &large) : 0, 0);
+        end(w);
+    }
+    test_free(w);
+}
+
 static void refuses_lies(void **state) {
     (void)state;
     const struct seg seg = {.pool = 1 << 20};
@@ -262,6 +283,7 @@ int main(void) {
         cmocka_unit_test(there_is_room_for_one_more),
         cmocka_unit_test(four_of_the_largest_fit),
         cmocka_unit_test(gives_back_what_is_too_much),
+        cmocka_unit_test(pieces_are_given_up),
         cmocka_unit_test(refuses_lies),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
