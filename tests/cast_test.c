@@ -210,6 +210,53 @@ static void does_not_fit(void **state) {
     assert_true(intact(data, got.size, 7));
 }
 
+/* What marks and headers say that are none: nobody walks on for ever, and who joins begins at the floor. */
+static void bears_lies(void **state) {
+    (void)state;
+    struct cast_out out;
+    struct cast_in in;
+    struct cast_got got;
+    unsigned char data[256];
+    begin(&out, 0);
+    for (int i = 0; i < 5; i++) publish(&out);
+    struct cast_mark *mark = &head.mark[(head.marked - 1) % CAST_MARKS];
+    const struct cast_mark was = *mark;
+    mark->at = 1; /* as it is while the writer changes it */
+    cast_follow(&in, &head, ring, RING, 0);
+    assert_int_equal(cast_join(&in, 0), 0);
+    assert_true(in.lane.at == out.lane.at && in.number == 5);
+    *mark = was;
+    head.floor = cast_down(&out, 64); /* behind all marks: they are overtaken each time */
+    for (unsigned i = 0; i < CAST_MARKS; i++) head.mark[i].at = 0;
+    cast_follow(&in, &head, ring, RING, 0);
+    head.floor = out.lane.at;
+    assert_int_equal(cast_join(&in, 0), 0);
+    assert_true(in.lane.at == head.floor && in.fresh);
+    publish(&out);
+    assert_int_equal(cast_read(&in, data, sizeof data, &got), 1);
+    assert_true(got.number == 5 && got.lost == 0);
+    /* A ring without an end. */
+    begin(&out, 0);
+    for (uint64_t at = 0; at < RING; at += CAST_OVERHEAD) lane_commit(lane_at(&out.lane, at), CAST_OVERHEAD, 0);
+    cast_follow(&in, &head, ring, RING, 0);
+    assert_int_equal(cast_join(&in, 0), 0);
+    assert_true(in.lane.at <= RING);
+    /* One that says where it lies, and has no place for that. */
+    const uint32_t sizes[] = {0, 8, 23, 25, 32};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        begin(&out, 0);
+        lane_commit(lane_at(&out.lane, 0), 64, LANE_AWAY | sizes[i]);
+        cast_follow(&in, &head, ring, RING, 0);
+        assert_int_equal(cast_read(&in, data, sizeof data, &got), -1);
+    }
+    /* Marks from far ahead, and a floor from long ago: the writer itself looks at no more of them than there are. */
+    begin(&out, 1 << 20);
+    publish(&out);
+    head.floor = 0;
+    for (unsigned i = 0; i < CAST_MARKS; i++) head.mark[i].at = UINT64_MAX - 7;
+    assert_int_equal(cast_down(&out, 1 << 20), 0);
+}
+
 /* Whatever stands there: an answer, and nothing outside the buffer is touched (the sanitizers look). */
 #if defined(__SANITIZE_THREAD__) /* there is one thread */
 #define GARBAGE 20000
@@ -319,7 +366,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keeps_up),      cmocka_unit_test(falls_behind), cmocka_unit_test(joins_late),
         cmocka_unit_test(knows_records), cmocka_unit_test(does_not_fit), cmocka_unit_test(bears_garbage),
-        cmocka_unit_test(never_tears),
+        cmocka_unit_test(never_tears),   cmocka_unit_test(bears_lies),
     };
     return cmocka_run_group_tests(tests, make_ring, NULL);
 }

@@ -7,11 +7,13 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -229,6 +231,53 @@ static void refuses_what_is_no_pusher(void **state) {
     claim_unmap(&c);
 }
 
+/* Words that lie in front of a ring are none; and of records without an end no more are counted than there are slots. */
+static void counts_no_more_than_there_are(void **state) {
+    (void)state;
+    struct claim c, other;
+    struct seg seg;
+    uint64_t bytes;
+    bool closed;
+    uint64_t *entry = make(&c);
+    for (uint64_t n = 0; n <= c.mask; n++) claim_send(&c, entry, n, 0);
+    assert_int_equal(claim_rest(dir, "tx", "cl", &bytes, &closed), c.mask + 1);
+    uint64_t slots = c.mask + 1;
+    assert_int_equal(unlinkat(dir, "cl", 0), 0);
+    size_t size = sizeof(struct claim_words) + (size_t)slots * sizeof(uint64_t);
+    assert_int_equal(seg_make(&seg, dir, "cl", size, 4096, 0600, "test"), 0);
+    memcpy(seg.base, c.shared, sizeof *c.shared);
+    assert_int_equal(claim_map(&other, dir, "tx", "cl", 7, 3, "test"), -THIRL_EFORMAT);
+    seg_unmap(&seg);
+    claim_unmap(&c);
+}
+
+static int return_late(void *nothing) {
+    struct claim c;
+    (void)nothing;
+    if (setenv("THIRL_WEAVE_AT", "claim.return.before:1:stop", 1) != 0) return 1;
+    if (claim_map(&c, dir, "tx", "cl", 7, 3, "test") != 0) return 2;
+    return claim_return(&c, 0, 5) ? 3 : 0;
+}
+
+/* Two see that a worker is dead: what it had is given back once. */
+static void one_of_two_gives_back(void **state) {
+    (void)state;
+    struct claim c;
+    int status;
+    uint64_t *entry = make(&c);
+    claim_send(&c, entry, 0, 0);
+    assert_true(claim_take(&c, 0, claim_load(&c, 0), 5));
+    pid_t late = room_fork(return_late, NULL);
+    assert_int_equal(waitpid(late, &status, WUNTRACED), late);
+    assert_true(WIFSTOPPED(status));
+    assert_true(claim_return(&c, 0, 5));
+    assert_true(claim_take(&c, 0, claim_load(&c, 0), 6));
+    assert_int_equal(kill(late, SIGCONT), 0);
+    assert_int_equal(room_reap(late), 0);
+    assert_int_equal(claim_holder(&c, 0, claim_load(&c, 0)), 6);
+    claim_unmap(&c);
+}
+
 /* ---- workers as threads, on one mapping: every record is done once by whoever holds it last ---- */
 
 #define RECORDS 40000
@@ -295,6 +344,8 @@ int main(void) {
         cmocka_unit_test(counts_what_is_not_done),
         cmocka_unit_test(reads_references),
         cmocka_unit_test(refuses_what_is_no_pusher),
+        cmocka_unit_test(counts_no_more_than_there_are),
+        cmocka_unit_test(one_of_two_gives_back),
         cmocka_unit_test(many_workers),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);

@@ -122,6 +122,27 @@ static int do_leaves_past_who_is_stopped(void *nothing) {
 }
 IN_A_CHILD(leaves_past_who_is_stopped)
 
+static int come_twice(void *nothing) {
+    struct roll roll[2];
+    (void)nothing;
+    CHECK(join(&roll[0], false, true) == 0 && join(&roll[1], false, true) == 0);
+    return 0;
+}
+
+/* Of one that had many ends all are gone when it is. */
+static int do_the_dead_are_asked_once(void *nothing) {
+    struct roll roll;
+    (void)nothing;
+    CHECK(room_run(come_twice, NULL) == 0);
+    CHECK(member_entries("x") == 4);
+    CHECK(join(&roll, false, true) == 0 && roll.alone);
+    CHECK(member_entries("x") == 3);
+    member_leave(&roll);
+    sweep_dead();
+    return 0;
+}
+IN_A_CHILD(the_dead_are_asked_once)
+
 /* A lock that no process is known to have: one of another PID namespace, say. */
 static int do_says_that_somebody_has_the_lock(void *nothing) {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -187,6 +208,7 @@ int main(void) {
         cmocka_unit_test_setup(what_was_sent_stays, member_clear),
         cmocka_unit_test_setup(retires_where_nothing_comes, member_clear),
         cmocka_unit_test_setup(leaves_past_who_is_stopped, member_clear),
+        cmocka_unit_test_setup(the_dead_are_asked_once, member_clear),
         cmocka_unit_test_setup(says_that_somebody_has_the_lock, member_clear),
         cmocka_unit_test_setup(another_roll_is_none_of_ours, member_clear),
         cmocka_unit_test_setup(sweeps_as_far_as_it_can, member_clear),

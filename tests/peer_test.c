@@ -194,6 +194,9 @@ static void refuses_garbage(void **state) {
     assert_int_equal(symlinkat("/etc/passwd", room_dir, "node/" STRANGE), 0);
     struct node_peer peer;
     assert_int_equal(node_peer_open(&peer, STRANGE_ID, 1), -ELOOP);
+    struct seen seen = {.count = 0};
+    assert_int_equal(node_list(see, &seen), 0);
+    assert_int_equal(seen.count, 1);
     drop(STRANGE, -1);
     const char *foreign[] = {"hello", "ff", ".x", "00000000000000FF", "00000000000000ff.tx", "0000000000000000"};
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "mem/hail.h"
 #include "mem/rouse.h"
 
 static unsigned sleepers(const struct rouse *rouse) {
@@ -54,10 +55,22 @@ static void threads_share_a_sleep(void **state) {
     assert_int_equal(sleepers(&rouse), 0);
 }
 
+/* The simpler form of it: without one who wants it nothing is rung. */
+static void a_hail_needs_one_who_wants_it(void **state) {
+    static struct hail hail;
+    (void)state;
+    uint32_t seen = hail_want(&hail.came);
+    hail_wake(&hail.came);
+    assert_int_equal(hail.came.given, seen + 1);
+    hail_wake(&hail.came); /* two have seen him: one was faster */
+    assert_true(hail.came.given == seen + 1 && hail.came.wanted == 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_nobody_twice),
         cmocka_unit_test(threads_share_a_sleep),
+        cmocka_unit_test(a_hail_needs_one_who_wants_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

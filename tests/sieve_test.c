@@ -201,8 +201,44 @@ static void finds_more_than_lru(void **state) {
     node_end_free(line);
 }
 
+/* What stands in an item is a hint, or is not believed. */
+static void items_may_lie(void **state) {
+    (void)state;
+    static struct {
+        struct sieve sieve;
+        struct redo_log log;
+        LINE_ALIGNED struct item item[2];
+    } memory;
+    struct sieve_view view = {.sieve = &memory.sieve, .base = (unsigned char *)&memory};
+    const uint64_t lists[] = {SIEVE_LISTS, UINT64_MAX};
+    for (int i = 0; i < 2; i++) {
+        struct redo redo;
+        redo_begin(&redo, &memory, sizeof memory, &memory.log);
+        memory.item[0].list = lists[i];
+        sieve_leave(&view, &redo, (uint64_t)((char *)memory.item - (char *)&memory), 128);
+        assert_true(redo.wrong);
+        assert_int_equal(redo_commit(&redo), -THIRL_EFORMAT);
+    }
+    memory.item[0].list = SIEVE_MAIN;
+    uint8_t uses;
+    for (unsigned found = 0; found < 256; found++) {
+        memory.item[0].uses = (uint8_t)found;
+        assert_int_equal(sieve_goes(&memory.item[0], &uses), found == 0);
+        assert_true(found == 0 || uses <= ITEM_USES_MAX);
+    }
+    /* Who goes: of the small queue, as long as it has more than its part or the other one has nothing. */
+    memory.sieve.queue[SIEVE_SMALL].oldest = 8;
+    assert_int_equal(sieve_oldest(&view, 1000), 8);
+    memory.sieve.queue[SIEVE_MAIN].oldest = 16;
+    assert_int_equal(sieve_oldest(&view, 1000), 16);
+    memory.sieve.queue[SIEVE_SMALL].bytes = 1000;
+    assert_int_equal(sieve_oldest(&view, 1000), 8);
+    memory.sieve.queue[SIEVE_SMALL].oldest = 0;
+    assert_int_equal(sieve_oldest(&view, 1000), 16);
+}
+
 int main(int count, char **words) {
     requests = count > 1 ? strtoul(words[1], NULL, 10) : requests;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(finds_more_than_lru)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(finds_more_than_lru), cmocka_unit_test(items_may_lie)};
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }
