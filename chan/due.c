@@ -40,7 +40,7 @@ static void show(struct due *due, const struct thirl_msg *msg) {
 }
 
 /* Takes the next request; what else comes is dealt with. */
-static int take(thirl *end, struct thirl_msg **msg, bool wait) {
+static inline int take(thirl *end, struct thirl_msg **msg, bool wait) {
     for (;;) {
         int rc = end_take(end, msg, wait);
         if (rc != 0) {
@@ -130,8 +130,7 @@ void due_owe(thirl *end, uint64_t call, uint64_t whom, int failure) {
 
 void due_settle(thirl *end) {
     struct due *due = end->due;
-    bool none = atomic_load(&due->owed_count) == 0 && atomic_load(&due->parted) == 0;
-    if (likely(none) || end_enter(end, MECH_OUT, INT64_MAX) != 0) {
+    if (end_enter(end, MECH_OUT, INT64_MAX) != 0) {
         return;
     }
     if (atomic_swap(&due->parted, 0) != 0) {

@@ -45,6 +45,9 @@ int64_t due_when(thirl *);
 /* A request was given back without an answer, or (note->failure) may not be used: tells its caller, now or later. The gate of the way OUT is
  * not held. due_settle tells those who are left. */
 void due_owe(thirl *, uint64_t call, uint64_t whom, int failure);
+static inline bool due_is_unsettled(const struct due *due) {
+    return (atomic_load(&due->owed_count) | atomic_load(&due->parted)) != 0;
+}
 void due_settle(thirl *);
 
 #endif

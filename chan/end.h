@@ -33,7 +33,8 @@ struct thirl_msg {
 struct end_way {
     struct gate gate;
     bool allowed;              /* by role */
-    uint32_t straight;         /* the epoch in which the first try may be made on the spot, or END_NEVER */
+    uint32_t open;             /* the epoch in which this way may be used, or END_NEVER: by role, or when a close has begun */
+    uint32_t straight;         /* likewise, in which the first try of send and recv may be made on the spot */
     struct gate_count waiters; /* threads between two tries of one call */
     uint32_t choosers;    /* those of them that are in thirl_wait: while there are some, nobody blocks under the gate */
     const uint32_t *word; /* what the last of them went to sleep on; NULL when that was a descriptor */
@@ -100,14 +101,11 @@ static inline uint32_t end_now(const thirl *end) {
 int end_refuse(const thirl *, enum mech_way);
 int end_enter_slow(thirl *, enum mech_way, int64_t until);
 static inline int end_enter(thirl *end, enum mech_way way, int64_t until) {
-    if (unlikely(end == NULL || end->epoch != end_now(end) || !end->way[way].allowed)) {
-        return end_refuse(end, way);
-    }
-    if (unlikely(!gate_enter_owned(&end->way[way].gate))) {
+    if (unlikely(end == NULL || !gate_enter_owned(&end->way[way].gate))) {
         return end_enter_slow(end, way, until);
     }
-    if (unlikely(atomic_peek(&end->closing))) {
-        gate_leave(&end->way[way].gate);
+    if (unlikely(atomic_peek(&end->way[way].open) != end_now(end))) {
+        gate_leave_owned(&end->way[way].gate);
         return end_refuse(end, way);
     }
     return 0;
@@ -120,18 +118,21 @@ static inline void end_leave_straight(thirl *end, enum mech_way way) {
     }
 }
 
-/* The same for the first try of a call, when nothing is out of the ordinary. Whoever gets false asks end_do, others leave by
- * end_leave_straight. The gate comes first, so that one look at the epoch also tells of fork and of close. */
-static inline bool end_enter_straight(thirl *end, enum mech_way at) {
+/* The same for the first try of a call, when nothing is out of the ordinary; epoch: the one of the way that allows it. Whoever gets false asks
+ * end_do, others leave by end_leave_straight. The gate comes first, so that one look at the epoch also tells of fork and of close. */
+static inline bool end_enter_in(thirl *end, enum mech_way at, const uint32_t *epoch) {
     struct gate *gate = &end->way[at].gate;
     if (unlikely(!gate_enter_owned(gate))) {
         return false;
     }
-    if (unlikely(atomic_peek(&end->way[at].straight) != end_now(end))) {
+    if (unlikely(atomic_peek(epoch) != end_now(end))) {
         end_leave_straight(end, at);
         return false;
     }
     return true;
+}
+static inline bool end_enter_straight(thirl *end, enum mech_way at) {
+    return end_enter_in(end, at, &end->way[at].straight);
 }
 
 /* Is the deadline one for the straight way? Without one, a mechanism that blocks may do so at once. */
@@ -195,7 +196,7 @@ static inline bool end_may_wait(const thirl *end, enum mech_way way, thirl_time 
  * counted before the gate opens, so that a close waits for it. */
 static inline __attribute__((always_inline)) int end_do_straight(thirl *end, enum mech_way way, end_try *try,
                                                                  void *arguments, thirl_time until) {
-    if (unlikely(end == NULL || !end_is_direct(end, until)) || unlikely(end_enter(end, way, 0) != 0)) {
+    if (unlikely(end == NULL || !end_is_direct(end, until) || !end_enter_in(end, way, &end->way[way].open))) {
         return end_do(end, way, try, arguments, until);
     }
     bool waits = end->patient && end->wait != THIRL_WAIT_SPIN && atomic_peek(&end->way[way].choosers) == 0;
@@ -204,11 +205,11 @@ static inline __attribute__((always_inline)) int end_do_straight(thirl *end, enu
         rc = end_linger(end, way, try, arguments);
     }
     if (likely(rc != -EAGAIN)) {
-        end_leave(end, way);
+        end_leave_straight(end, way);
         return rc;
     }
     end_wait_begins(end, way);
-    end_leave(end, way);
+    end_leave_straight(end, way);
     if (until.ns != 0) {
         return end_go_on(end, way, try, arguments, until);
     }

@@ -43,11 +43,15 @@ static inline struct thirl_msg *slot_take(thirl *end, enum mech_way at) {
     return msg;
 }
 
-static inline void slot_free(struct thirl_msg *msg) {
+static inline void slot_clear(struct end_way *way, struct thirl_msg *msg) {
     if (unlikely(msg->note.count != 0)) {
         close_descriptors(&msg->note);
     }
-    msg->end->way[msg->way].slots &= ~(UINT64_C(1) << msg->slot);
+    way->slots &= ~(UINT64_C(1) << msg->slot);
+}
+
+static inline void slot_free(struct thirl_msg *msg) {
+    slot_clear(&msg->end->way[msg->way], msg);
 }
 
 static int grow(struct thirl_msg *msg, size_t size) {
@@ -230,13 +234,33 @@ int end_fill(thirl *end, struct thirl_msg **filled, const void *data, size_t siz
     return 0;
 }
 
-static int try_take(thirl *end, void *arguments, bool wait) {
-    struct thirl_msg **taken = arguments;
-    int rc = end->due != NULL ? due_take(end, taken, wait) : end_take(end, taken, wait);
-    if (rc == 0) {
+static inline int counted(const thirl *end, int rc, thirl_msg *const *taken) {
+    if (likely(rc == 0)) {
         end_count(&end->seen->in, (*taken)->piece.size);
     }
     return rc;
+}
+
+static int try_take(thirl *end, void *arguments, bool wait) {
+    return counted(end, end_take(end, arguments, wait), arguments);
+}
+
+static int try_request(thirl *end, void *arguments, bool wait) {
+    return counted(end, due_take(end, arguments, wait), arguments);
+}
+
+/* Of a SERVE end. */
+static int take_request(thirl *end, thirl_msg **msg, thirl_time until) {
+    for (;;) {
+        if (unlikely(due_is_unsettled(end->due))) {
+            due_settle(end);
+        }
+        int rc = end_do_straight(end, MECH_IN, try_request, msg, until);
+        if (rc != 0 || likely(!(*msg)->cancelled)) {
+            return rc;
+        }
+        thirl_free(msg); /* its caller has lost interest before anybody saw it */
+    }
 }
 
 int thirl_take(thirl *end, thirl_msg **msg, thirl_time until) {
@@ -245,49 +269,48 @@ int thirl_take(thirl *end, thirl_msg **msg, thirl_time until) {
         return err_say(EINVAL, "thirl_take: there is no place for the message (NULL)");
     }
     *msg = NULL;
-    if (end != NULL && end->asks && end->due == NULL) {
-        return end_refuse_plain(end, "thirl_take");
+    if (end == NULL || !end->asks) {
+        return end_do_straight(end, MECH_IN, try_take, msg, until);
     }
-    for (;;) {
-        if (end != NULL && end->due != NULL) {
-            due_settle(end);
-        }
-        int rc = end_do_straight(end, MECH_IN, try_take, msg, until);
-        if (rc != 0 || !(*msg)->cancelled) {
-            return rc;
-        }
-        thirl_free(msg); /* its caller has lost interest before anybody saw it */
-    }
+    return end->due != NULL ? take_request(end, msg, until) : end_refuse_plain(end, "thirl_take");
 }
 
-/* The slot of a message that is no longer out, under the gate of its way, which it leaves. */
-static inline void let_go(thirl *end, struct thirl_msg *msg, enum mech_way way) {
-    slot_free(msg);
-    bool closed = end->pieces != 0;
-    gate_leave(&end->way[way].gate);
-    if (closed && atomic_sub(&end->pieces, 1) == 1) {
+/* It was of a closed end, and those who hold its messages keep that: was this the last one? */
+static inline void part(thirl *end, bool closed) {
+    if (unlikely(closed) && atomic_sub(&end->pieces, 1) == 1) {
         end_destroy(end);
     }
 }
 
-/* Under the gate, which it leaves. */
-static inline void free_within(thirl *end, struct thirl_msg *msg, enum mech_way way) {
+/* The slot of a message that is no longer out, under the gate of its way, which it leaves. */
+static void let_go(thirl *end, struct thirl_msg *msg, enum mech_way way) {
+    slot_clear(&end->way[way], msg);
+    bool closed = end->pieces != 0;
+    gate_leave(&end->way[way].gate);
+    part(end, closed);
+}
+
+/* What the mechanism, and others, keep with it; under the gate. */
+static inline void give_back(thirl *end, struct thirl_msg *msg, enum mech_way way) {
     if (end->mech->free != NULL && (way == MECH_IN || msg->lent)) {
         end->mech->free(end->state, &msg->piece, way);
     }
     if (way == MECH_IN && end->due != NULL) {
         due_done(end->due, msg->slot);
     }
-    let_go(end, msg, way);
 }
 
-/* Likewise; its caller is told that there will be no answer, unless he is told that there is no server any more. */
-static __attribute__((noinline)) void free_owed(thirl *end, struct thirl_msg *msg) {
+/* A loan, what another thread took first, and a request that is still owed: its caller is told that there will be no answer, unless he is
+ * told that there is no server any more. */
+static __attribute__((noinline)) void free_slowly(thirl *end, struct thirl_msg *msg) {
+    const enum mech_way way = (enum mech_way)msg->way;
+    (void)gate_enter(&end->way[way].gate, INT64_MAX);
     const uint64_t call = msg->note.call, whom = msg->note.whom;
     const int failure = msg->note.failure;
-    const bool closed = end->pieces != 0;
-    free_within(end, msg, MECH_IN);
-    if (!closed) {
+    const bool tells = msg->owed && end->pieces == 0;
+    give_back(end, msg, way);
+    let_go(end, msg, way);
+    if (tells) {
         due_owe(end, call, whom, failure);
     }
 }
@@ -299,16 +322,19 @@ void thirl_free(thirl_msg **slot) {
     struct thirl_msg *msg = *slot;
     thirl *end = msg->end;
     *slot = NULL;
-    if (end->epoch != proc_epoch()) {
+    if (end->epoch != end_now(end)) {
         return; /* the parent's: it will free it */
     }
-    enum mech_way way = (enum mech_way)msg->way;
-    (void)gate_enter(&end->way[way].gate, INT64_MAX);
-    if (unlikely(msg->owed)) {
-        free_owed(end, msg);
+    struct end_way *in = &end->way[MECH_IN];
+    if (unlikely(msg->way != MECH_IN || msg->owed || !gate_enter_owned(&in->gate))) {
+        free_slowly(end, msg);
         return;
     }
-    free_within(end, msg, way);
+    give_back(end, msg, MECH_IN);
+    slot_clear(in, msg);
+    bool closed = end->pieces != 0;
+    gate_leave_owned(&in->gate);
+    part(end, closed);
 }
 
 static int check_taken(thirl_msg **slot, const char *call) {

@@ -207,6 +207,7 @@ static thirl *make(const struct mech *mech, const struct mech_open *open, uint32
             way == MECH_OUT || mech->take != NULL || mech->numbers; /* else the numbers of messages are chan's */
         bool plain = end->way[way].allowed && !end->asks;
         plain = plain && (mech->blocks ? !spins && !end->fails : counts);
+        end->way[way].open = end->way[way].allowed ? epoch : END_NEVER;
         end->way[way].straight = plain ? epoch : END_NEVER;
     }
     return end;
@@ -354,6 +355,9 @@ int end_refuse(const thirl *end, enum mech_way way) {
 }
 
 int end_enter_slow(thirl *end, enum mech_way at, int64_t until) {
+    if (end == NULL || end->epoch != end_now(end) || !end->way[at].allowed) {
+        return end_refuse(end, at);
+    }
     struct end_way *way = &end->way[at];
     (void)atomic_add(&way->queued, 1);
     int rc = gate_enter_slow(&way->gate, until);
@@ -398,6 +402,7 @@ int thirl_close(thirl **slot, thirl_time until) {
     }
     atomic_store(&end->closing, 1);
     for (int way = 0; way < 2; way++) {
+        atomic_store(&end->way[way].open, END_NEVER);
         atomic_store(&end->way[way].straight, END_NEVER);
     }
     end_wake_all(end);

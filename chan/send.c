@@ -7,14 +7,21 @@
 struct sending {
     const void *data;
     size_t size, done;
-    const struct mech_note *note; /* NULL: none */
+    const struct mech_note *note; /* of those that have one */
 };
 
 HOT static int try_send(thirl *end, void *arguments, bool wait) {
     struct sending *sending = arguments;
-    int rc = sending->note == NULL
-                 ? end->send(end->state, sending->data, sending->size, &sending->done, wait)
-                 : end->mech->send_noted(end->state, sending->data, sending->size, &sending->done, sending->note, wait);
+    int rc = end->send(end->state, sending->data, sending->size, &sending->done, wait);
+    if (rc == 0) {
+        end_count(&end->seen->out, sending->size);
+    }
+    return rc;
+}
+
+HOT static inline int try_send_noted(thirl *end, void *arguments, bool wait) {
+    struct sending *sending = arguments;
+    int rc = end->mech->send_noted(end->state, sending->data, sending->size, &sending->done, sending->note, wait);
     if (rc == 0) {
         end_count(&end->seen->out, sending->size);
     }
@@ -91,7 +98,7 @@ HOT int thirl_send(thirl *end, const void *data, size_t size, thirl_time until) 
 
 int end_send_noted(thirl *end, const void *data, size_t size, const struct mech_note *note, thirl_time until) {
     struct sending sending = {data, size, 0, note};
-    return settle(end, &sending, end_do_straight(end, MECH_OUT, try_send, &sending, end_patience(end, until)));
+    return settle(end, &sending, end_do_straight(end, MECH_OUT, try_send_noted, &sending, end_patience(end, until)));
 }
 
 struct receiving {

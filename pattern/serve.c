@@ -7,7 +7,7 @@
 #include "chan/errand.h"
 
 /* A request of this end that can still be answered. */
-static int check(thirl *end, const thirl_msg *request, const char *call) {
+static inline int check(thirl *end, const thirl_msg *request, const char *call) {
     if (end == NULL || end->epoch != proc_epoch()) {
         (void)end_refuse(end, MECH_OUT);
         return end == NULL ? -EINVAL : -THIRL_EFORKED;
@@ -24,7 +24,7 @@ static int check(thirl *end, const thirl_msg *request, const char *call) {
     return 0;
 }
 
-static int answer(thirl *end, const thirl_msg *request, enum mech_kind kind, const void *data, size_t size,
+static inline int answer(thirl *end, const thirl_msg *request, enum mech_kind kind, const void *data, size_t size,
                   thirl_time until) {
     if (data == NULL && size != 0) {
         return err_say(EINVAL, "thirl_reply: there is no data (NULL), but %zu bytes of it", size);

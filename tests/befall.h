@@ -49,6 +49,14 @@ static inline int close_both(void) {
     return 0;
 }
 
+/* As a close begins, and as if there had been none. */
+static inline void begin_close(thirl *end, bool closes) {
+    atomic_store(&end->closing, closes);
+    for (int way = 0; way < 2; way++) {
+        atomic_store(&end->way[way].open, closes || !end->way[way].allowed ? END_NEVER : end->epoch);
+    }
+}
+
 static inline const char *socket_address(void) {
     static char address[100];
     (void)snprintf(address, sizeof address, "unix://%s/socket", room_path);

@@ -38,7 +38,7 @@ IN_A_CHILD(many_elements_need_memory)
 
 static int armed_and_closed(void *self, enum mech_way way, struct mech_watch *watch) {
     int rc = real->arm(self, way, watch);
-    atomic_store(&a->closing, 1);
+    begin_close(a, true);
     return rc;
 }
 
@@ -48,14 +48,14 @@ static int do_who_closes_meanwhile_is_seen(void *nothing) {
     CHECK(open_pair("shm://x") == 0 && pipe(tube) == 0);
     struct thirl_want wants[2] = {for_message(a), for_tube()};
     for (size_t count = 1; count <= 2; count++) {
-        a->closing = 1;
+        begin_close(a, true);
         CHECK(thirl_wait(wants, count, thirl_in_ms(5000)) == 1 && wants[0].ready == THIRL_WANT_GONE);
-        a->closing = 0;
+        begin_close(a, false);
         CHECK(thirl_wait(wants, count, THIRL_NOW) == -EAGAIN);
     }
     fake.arm = armed_and_closed;
     CHECK(thirl_wait(wants, 2, thirl_in_ms(5000)) == 1 && wants[0].ready == THIRL_WANT_GONE && wants[1].ready == 0);
-    a->closing = 0;
+    begin_close(a, false);
     return close_both();
 }
 IN_A_CHILD(who_closes_meanwhile_is_seen)
@@ -84,7 +84,7 @@ static int do_what_cannot_ring_is_looked_at(void *nothing) {
 IN_A_CHILD(what_cannot_ring_is_looked_at)
 
 static void begin_to_close(void) {
-    atomic_store(&a->closing, 1);
+    begin_close(a, true);
 }
 
 static int do_without_descriptors_waits_are_bounded(void *nothing) {
@@ -102,7 +102,7 @@ static int do_without_descriptors_waits_are_bounded(void *nothing) {
     CHECK(thirl_wait(wants, 2, THIRL_NEVER) == 1 && wants[0].ready == THIRL_WANT_MESSAGE && take_from_a() == 0);
     lone_at("choose.sleep.before", begin_to_close); /* which has nothing to wake it by */
     CHECK(thirl_wait(wants, 2, THIRL_NEVER) == 1 && wants[0].ready == THIRL_WANT_GONE);
-    a->closing = 0;
+    begin_close(a, false);
     CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
     return close_both();
 }
@@ -212,7 +212,7 @@ static int close_and_find_nothing(void *self, void *buffer, size_t capacity, siz
     (void)capacity;
     (void)size;
     (void)wait;
-    atomic_store(&a->closing, 1);
+    begin_close(a, true);
     return -EAGAIN;
 }
 
@@ -222,10 +222,10 @@ static int do_a_close_ends_a_wait_wherever_it_is(void *nothing) {
     CHECK(open_pair("shm://x") == 0);
     fake.recv = a->recv = close_and_find_nothing;
     CHECK(thirl_recv(a, &byte, 1, NULL, thirl_in_ms(1000)) == -THIRL_ECLOSED && says("being closed"));
-    a->closing = 0;
+    begin_close(a, false);
     a->wait = THIRL_WAIT_SLEEP;
     CHECK(thirl_recv(a, &byte, 1, NULL, (thirl_time){1}) == -THIRL_ECLOSED);
-    a->closing = 0;
+    begin_close(a, false);
     return close_both();
 }
 IN_A_CHILD(a_close_ends_a_wait_wherever_it_is)

@@ -67,7 +67,7 @@ static int send_half(void *self, const void *data, size_t size, size_t *done, bo
     (void)data;
     (void)wait;
     *done = size / 2;
-    if (closes) atomic_store(&a->closing, 1);
+    if (closes) begin_close(a, true);
     return breaks ? err_say(EPIPE, "it broke") : -EAGAIN;
 }
 
@@ -103,10 +103,10 @@ static int do_what_cannot_be_kept_is_an_error(void *nothing) {
     breaks = false;
     closes = true;
     CHECK(thirl_send(a, large, 10, THIRL_NOW) == -THIRL_ECLOSED);
-    a->closing = 0;
+    begin_close(a, false);
     count = 1;
     CHECK(thirl_send_many(a, &part, &count, THIRL_NOW) == -THIRL_ECLOSED && count == 0);
-    a->closing = 0;
+    begin_close(a, false);
     return close_both();
 }
 IN_A_CHILD(what_cannot_be_kept_is_an_error)
@@ -286,12 +286,12 @@ static int do_a_server_keeps_so_many_words_that_it_owes(void *nothing) {
     }
     CHECK(a->due->owed_count == DUE_OWED);
     CHECK(ask() != 0 && thirl_take(a, &request, THIRL_NOW) == 0);
-    a->closing = 1;
+    begin_close(a, true);
     thirl_msg *none;
     CHECK(thirl_take(a, &none, THIRL_NOW) == -THIRL_ECLOSED);
     thirl_free(&request);
     CHECK(a->due->owed_count == DUE_OWED);
-    a->closing = 0;
+    begin_close(a, false);
     fake.send_noted = real->send_noted;
     CHECK(thirl_take(a, &none, THIRL_NOW) == -EAGAIN && a->due->owed_count == 0);
     uint64_t any = 0;
