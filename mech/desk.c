@@ -17,6 +17,7 @@
 #include "base/weave.h"
 #include "mech/reach.h"
 #include "mech/seal.h"
+#include "mech/straight.h"
 #include "mem/place.h"
 
 #define DESK_QUEUE (256u << 10) /* two for each conversation, and there may be many */
@@ -305,7 +306,7 @@ static int send_one(struct desk *d, const void *data, size_t size, const struct 
     const bool more = note->kind == MECH_REQUEST && (note->deadline != INT64_MAX || note->again);
     const uint64_t head[] = {note->call | (uint64_t)note->kind << DESK_KIND_SHIFT | (more ? DESK_LONG : 0),
                              ((uint64_t)note->deadline & ~UINT64_C(15)) | (note->again ? DESK_AGAIN : 0)};
-    int rc = outlet_send_headed(&t->shm.out, head, 1 + more, data, size);
+    int rc = straight_send(&t->shm.out, head, 1 + more, data, size);
     weave("desk.send.after");
     if (likely(rc == 0)) {
         bool counts = note->kind == MECH_REQUEST || note->kind == MECH_REPLY || note->kind == MECH_FAILED;

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/weave.h"
-#include "mem/pace.h"
+#include "mech/straight.h"
 #include "mem/place.h"
 
 #define LIVES_EACH 16 /* conversations that are not polled: so many are asked for their life in a review */
@@ -154,11 +154,6 @@ static int lied(struct talk *t, struct mech_piece *piece, const char *what) {
                    t->shm.in.peer.who, what);
 }
 
-static bool may_come(const struct desk *d, unsigned kind) {
-    return d->serves ? kind == MECH_REQUEST || kind == MECH_CANCEL
-                     : kind == MECH_PART || kind == MECH_REPLY || kind == MECH_FAILED;
-}
-
 /* How many bytes of the message are its head, and what the note gets of it; 0: it has none. */
 static inline size_t read_head(const char *data, size_t size, uint64_t *head, struct mech_note *note) {
     note->again = false;
@@ -181,29 +176,8 @@ static inline size_t read_head(const char *data, size_t size, uint64_t *head, st
     return DESK_HEAD;
 }
 
-static inline __attribute__((always_inline)) int hear(struct talk *t, struct mech_piece *piece,
-                                                      struct mech_note *note) {
-    int rc = inlet_take(&t->shm.in, piece);
-    if (rc == 0) {
-        const char *data = piece->data;
-        uint64_t head = 0;
-        size_t first = read_head(data, piece->size, &head, note);
-        if (unlikely(first == 0)) {
-            return lied(t, piece, "a message without its head");
-        }
-        unsigned kind = (unsigned)(head >> DESK_KIND_SHIFT) & DESK_KINDS;
-        if (!may_come(t->desk, kind)) {
-            return lied(t, piece, "a message of a kind that it may not send");
-        }
-        note->kind = (enum mech_kind)kind;
-        note->call = head & DESK_CALL;
-        note->whom = t->whom;
-        piece->data = (void *)(uintptr_t)(data + first);
-        piece->size -= first;
-        piece->via = t;
-        t->held++;
-        return 0;
-    }
+/* Nothing has come: is it over with him? */
+static int ask_after(struct talk *t, int rc) {
     uint32_t broken = atomic_load(&t->broken); /* pairs with the release in desk's send */
     if (rc == -EAGAIN && unlikely(broken != 0)) {
         const char *who = t->shm.in.feed != NULL ? t->shm.in.peer.who : t->who;
@@ -213,18 +187,54 @@ static inline __attribute__((always_inline)) int hear(struct talk *t, struct mec
     return rc;
 }
 
-/* A try at one conversation: 0, -EAGAIN, or an error of this end. */
-static inline __attribute__((always_inline)) int try_one(struct desk *d, struct talk *t, struct mech_piece *piece,
-                                                         struct mech_note *note) {
-    int rc = hear(t, piece, note);
-    if (likely(rc == 0)) {
-        if (d->serves && note->kind == MECH_REQUEST) {
+/* Counts a message of that kind. false: a peer of this end sends none such. */
+static inline bool may_come(struct desk *d, struct talk *t, unsigned kind) {
+    if (d->serves) {
+        if (likely(kind == MECH_REQUEST)) {
             t->finals++;
             d->taken++;
             show_busy(d);
-        } else if (note->kind == MECH_REPLY || note->kind == MECH_FAILED) {
-            atomic_poke(&t->finals, t->finals + 1);
         }
+        return kind == MECH_REQUEST || kind == MECH_CANCEL;
+    }
+    if (likely(kind == MECH_REPLY || kind == MECH_FAILED)) {
+        atomic_poke(&t->finals, t->finals + 1);
+        return true;
+    }
+    return kind == MECH_PART;
+}
+
+static inline __attribute__((always_inline)) int hear(struct desk *d, struct talk *t, struct mech_piece *piece,
+                                                      struct mech_note *note) {
+    int rc = straight_take(&t->shm.in, piece);
+    if (unlikely(rc != 0)) {
+        return ask_after(t, rc);
+    }
+    const char *data = piece->data;
+    uint64_t head = 0;
+    size_t first = read_head(data, piece->size, &head, note);
+    if (unlikely(first == 0)) {
+        return lied(t, piece, "a message without its head");
+    }
+    unsigned kind = (unsigned)(head >> DESK_KIND_SHIFT) & DESK_KINDS;
+    if (unlikely(!may_come(d, t, kind))) {
+        return lied(t, piece, "a message of a kind that it may not send");
+    }
+    note->kind = (enum mech_kind)kind;
+    note->call = head & DESK_CALL;
+    note->whom = t->whom;
+    piece->data = (void *)(uintptr_t)(data + first);
+    piece->size -= first;
+    piece->via = t;
+    t->held++;
+    return 0;
+}
+
+/* A try at one conversation: 0, -EAGAIN, or an error of this end. */
+static inline __attribute__((always_inline)) int try_one(struct desk *d, struct talk *t, struct mech_piece *piece,
+                                                         struct mech_note *note) {
+    int rc = hear(d, t, piece, note);
+    if (likely(rc == 0)) {
         if (unlikely(d->sleepers != 0)) {
             door_wake(&d->door); /* there may be more, and this thread goes away with what it has */
         }

@@ -12,6 +12,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mech/attend.h"
+#include "mech/straight.h"
 #include "mem/pace.h"
 
 int inlet_init(struct inlet *in, struct shm *end, unsigned mode) {
@@ -325,17 +326,7 @@ static void let_go(struct inlet *in, unsigned slot) {
     }
 }
 
-/* Gives away the message at the lane's position, as it lies there. */
-static inline void lend(struct inlet *in, struct mech_piece *piece, uint32_t bytes) {
-    char *payload = (char *)lane_payload(lane_at(&in->lane, in->lane.at)) + in->offset;
-    *piece = (struct mech_piece){.data = payload, .size = bytes - in->offset, .number = in->number, .owner = in->feed};
-    piece->cookie = hold_out(&in->held, in->lane.at);
-    in->feed->held++;
-    in->plain = in->straight = false;
-}
-
-/* What a message in place may need beyond the straight way. */
-static __attribute__((noinline)) int take_with_care(struct inlet *in, struct mech_piece *piece) {
+int inlet_take_with_care(struct inlet *in, struct mech_piece *piece) {
     uint32_t span = 0, bytes = 0;
     int rc = next(in, &span, &bytes);
     if (unlikely(rc != 0)) {
@@ -350,31 +341,10 @@ static __attribute__((noinline)) int take_with_care(struct inlet *in, struct mec
     if (unlikely(hold_full(&in->held))) {
         return err_say(EBUSY, "%s: %d messages are held already: free one of them first", in->end->address, HOLD_MAX);
     }
-    lend(in, piece, bytes);
+    straight_lend(in, piece, bytes);
     in->offset = 0;
     step(in, span);
     in->plain = in->straight = false;
-    weave("inlet.take.after");
-    return 0;
-}
-
-/* What is in the lane by itself, whole. */
-int inlet_take(struct inlet *in, struct mech_piece *piece) {
-    if (unlikely(!in->bound || in->run.left != 0 || in->offset != 0 || hold_full(&in->held))) {
-        return take_with_care(in, piece);
-    }
-    const struct lane_head *head = lane_at(&in->lane, in->lane.at);
-    uint64_t word = atomic_load(&head->word); /* pairs with lane_commit */
-    uint32_t span = (uint32_t)word, bytes = (uint32_t)(word >> 32);
-    if (unlikely(!lane_sound(&in->lane, span, bytes))) { /* nothing, too, and what has a flag */
-        return take_with_care(in, piece);
-    }
-    if (in->number - in->caught_up >= PACE_RUN) {
-        lane_fetch(head, span);
-    }
-    lend(in, piece, bytes);
-    in->lane.at += span;
-    in->number++;
     weave("inlet.take.after");
     return 0;
 }

@@ -80,8 +80,7 @@ static void ring(struct outlet *out) {
     (void)proc_show_cpu(&out->own->cpu);
 }
 
-/* The peer may sleep, poll, or have left. */
-static __attribute__((noinline)) int tell(struct outlet *out) {
+int outlet_tell(struct outlet *out) {
     uint32_t attention = bell_look(&out->bell);
     if ((attention & BELL_GONE) != 0) {
         return taken_of(out, 1) == 1 ? 0 : reach_over(out); /* the next one will be told */
@@ -130,7 +129,7 @@ static __attribute__((noinline)) int send_away(struct outlet *out, const void *d
     struct lane_head *head = lane_reserve(&out->lane, span);
     stow_commit(out, head, span, chunk, size, out->lane.at);
     out->sent++;
-    int told = bell_is_quiet(&out->bell) ? 0 : tell(out);
+    int told = bell_is_quiet(&out->bell) ? 0 : outlet_tell(out);
     stow_ahead(out, size);
     return told;
 }
@@ -150,7 +149,7 @@ static int send_one(struct outlet *out, const void *data, size_t size) {
     lane_commit(head, span, (uint32_t)size);
     weave("outlet.send.committed");
     out->sent++;
-    return bell_is_quiet(&out->bell) ? 0 : tell(out);
+    return bell_is_quiet(&out->bell) ? 0 : outlet_tell(out);
 }
 
 static int send_stream(struct outlet *out, const void *data, size_t size, size_t *done) {
@@ -205,7 +204,7 @@ int outlet_send(void *shm, const void *data, size_t size, size_t *done, bool wai
     lane_commit(head, span, (uint32_t)size);
     weave("outlet.send.committed");
     out->sent++;
-    return bell_is_quiet(&out->bell) ? 0 : tell(out);
+    return bell_is_quiet(&out->bell) ? 0 : outlet_tell(out);
 }
 
 /* Sends as many of the messages as fit in one go. Their number, and adds their bytes. */
@@ -325,7 +324,7 @@ int outlet_put(struct outlet *out, struct mech_piece *piece) {
                    : err_say(THIRL_EPEERDIED, "%s: the peer that this message was for has died", out->end->address);
     }
     out->sent++;
-    int rc = bell_is_quiet(&out->bell) ? 0 : tell(out);
+    int rc = bell_is_quiet(&out->bell) ? 0 : outlet_tell(out);
     if ((uint32_t)(uintptr_t)piece->via != POOL_NONE) {
         stow_ahead(out, piece->capacity);
     }
@@ -340,9 +339,7 @@ void outlet_free(struct outlet *out, struct mech_piece *piece) {
     }
 }
 
-/* By a loan, which may lie in the pool. */
-static __attribute__((noinline)) int send_lent(struct outlet *out, const uint64_t *head, size_t words, const void *data,
-                                               size_t size) {
+int outlet_send_lent(struct outlet *out, const uint64_t *head, size_t words, const void *data, size_t size) {
     struct mech_piece piece;
     const size_t first = words * sizeof *head;
     int rc = outlet_loan(out, &piece, first + size);
@@ -353,27 +350,6 @@ static __attribute__((noinline)) int send_lent(struct outlet *out, const uint64_
     copy_any((char *)piece.data + first, data, size);
     piece.size = first + size;
     return outlet_put(out, &piece);
-}
-
-int outlet_send_headed(struct outlet *out, const uint64_t *head, size_t words, const void *data, size_t size) {
-    const size_t first = words * sizeof *head, whole = first + size;
-    uint32_t span = lane_step(&out->lane, whole);
-    if (unlikely(!reach_is_ready(out) || !lane_fits(&out->lane, span) || whole >= out->lends || whole > out->within)) {
-        return send_lent(out, head, words, data, size);
-    }
-    weave("outlet.headed.before");
-    struct lane_head *record = lane_reserve(&out->lane, span);
-    char *payload = lane_payload(record);
-    memcpy(payload, head, sizeof *head);
-    if (words > 1) {
-        memcpy(payload + sizeof *head, head + 1, sizeof *head);
-    }
-    copy_any(payload + first, data, size);
-    weave("outlet.headed.written");
-    lane_commit(record, span, (uint32_t)whole);
-    weave("outlet.headed.committed");
-    out->sent++;
-    return bell_is_quiet(&out->bell) ? 0 : tell(out);
 }
 
 /* ---- waiting ---- */

@@ -12,6 +12,7 @@
 #include "base/futex.h"
 #include "base/weave.h"
 #include "mech/seal.h"
+#include "mech/straight.h"
 #include "mem/pace.h"
 
 #define SHM_QUEUE (4u << 20) /* measured: thirl-bench queue-size, see doc/house.md */
@@ -104,7 +105,7 @@ static int shm_put(void *self, struct mech_piece *piece) {
 
 static int shm_take(void *self, struct mech_piece *piece) {
     struct shm *end = self;
-    int rc = inlet_take(&end->in, piece);
+    int rc = straight_take(&end->in, piece);
     if (unlikely(end->in.lamp.fifo >= 0)) {
         inlet_settle(&end->in);
     }

@@ -246,8 +246,8 @@ bool stow_ready(struct outlet *);
 int outlet_init(struct outlet *, struct shm *, const struct thirl_options *);
 int outlet_send(void *shm, const void *, size_t, size_t *done, bool wait); /* slots as they are, */
 int outlet_send_many(void *shm, const struct iovec *, size_t *count, size_t *bytes);
-int outlet_send_headed(struct outlet *, const uint64_t *head, size_t words, const void *,
-                       size_t); /* one or two words before the message */
+int outlet_send_lent(struct outlet *, const uint64_t *head, size_t words, const void *, size_t); /* see straight.h */
+int outlet_tell(struct outlet *); /* the peer may sleep, poll, or have left */
 int outlet_loan(struct outlet *, struct mech_piece *, size_t);
 int outlet_put(struct outlet *, struct mech_piece *);
 void outlet_free(struct outlet *, struct mech_piece *);
@@ -265,7 +265,7 @@ void outlet_deinit(struct outlet *);
 int inlet_init(struct inlet *, struct shm *, unsigned mode);
 int inlet_recv(void *shm, void *, size_t, size_t *, bool wait); /* because a call less shows */
 int inlet_recv_many(void *shm, void *, size_t, struct iovec *, size_t *count, size_t *bytes);
-int inlet_take(struct inlet *, struct mech_piece *);
+int inlet_take_with_care(struct inlet *, struct mech_piece *); /* see straight.h */
 void inlet_free(struct inlet *, struct mech_piece *);
 bool inlet_ready(struct inlet *);
 int inlet_look(struct inlet *);

@@ -38,6 +38,15 @@ static inline uint64_t hold_out(struct hold *hold, uint64_t at) {
     return ticket;
 }
 
+/* The same while none is out. */
+static inline uint64_t hold_first(struct hold *hold, uint64_t at) {
+    hold->out = 1;
+    hold->at[1] = at;
+    hold->before[1] = hold->after[1] = 0;
+    hold->before[0] = hold->after[0] = 1;
+    return 1;
+}
+
 /* Takes a piece back. true: it was the oldest. */
 static inline bool hold_back(struct hold *hold, uint64_t ticket) {
     uint8_t before = hold->before[ticket], after = hold->after[ticket];

@@ -27,7 +27,7 @@ static void walk(uint64_t first, unsigned steps) {
         assert_int_equal(hold_full(&hold), count == HOLD_MAX);
         if (!hold_full(&hold) && room_dice(100) < bias) {
             at += 8 * (1 + room_dice(50));
-            uint64_t ticket = hold_out(&hold, at);
+            uint64_t ticket = count == 0 && room_dice(2) == 0 ? hold_first(&hold, at) : hold_out(&hold, at);
             assert_in_range(ticket, 1, HOLD_MAX);
             out[count++] = (struct out){ticket, at};
         } else if (count > 0) {

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "chan/end.h"
 #include "mech/desk.h"
+#include "mech/straight.h"
 #include "mem/hold.h"
 #include "tests/member.h"
 
@@ -391,7 +392,7 @@ static int tell(enum lie lie) {
     struct outlet *out = &desk_of(client)->out[1]->shm.out;
     const uint64_t head[] = {(uint64_t)MECH_REQUEST << DESK_KIND_SHIFT | DESK_LONG, 0};
     CHECK((lie == WRONG_KIND ? send_note(client, "z", 1, &note)
-                             : outlet_send_headed(out, head, lie == HALF_A_HEAD, "abc", 3)) == 0);
+                             : straight_send(out, head, lie == HALF_A_HEAD, "abc", 3)) == 0);
     CHECK(thirl_take(server, &request, thirl_in_ms(30)) == -ETIMEDOUT);
     CHECK(atomic_load(&desk_of(server)->count) == 0);
     CHECK(thirl_close(&client, THIRL_NOW) >= 0 && calls("") == 0);
