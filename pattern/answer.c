@@ -56,7 +56,7 @@ static void read_failure(const thirl *end, const struct thirl_msg *msg, int *cod
 }
 
 /* Gives the user an answer; the gate of the calls is held. */
-static int hand_over(struct answering *a, struct call *call, struct thirl_msg *msg, bool last) {
+static inline int hand_over(struct answering *a, struct call *call, struct thirl_msg *msg, bool last) {
     msg->note.call = call->id;
     a->call = call->id;
     a->msg = msg;
@@ -69,11 +69,8 @@ static int hand_over(struct answering *a, struct call *call, struct thirl_msg *m
     return THIRL_MORE;
 }
 
-/* What came for a call before it was asked for, or how it ended; -EAGAIN: nothing. Likewise. */
-static int from_stash(thirl *end, struct answering *a, struct call *call) {
-    if (call->first == NULL && call->state != CALL_OVER) {
-        return -EAGAIN;
-    }
+/* What came for a call before it was asked for, or how it ended. Likewise. */
+static __attribute__((noinline)) int from_stash(thirl *end, struct answering *a, struct call *call) {
     if (call->first == NULL) {
         a->call = call->id;
         a->code = err_say(-call->code, "%s", call->why);
@@ -92,7 +89,7 @@ static int from_stash(thirl *end, struct answering *a, struct call *call) {
 }
 
 /* Without receiving: the call that is asked for, or any that has something. -EAGAIN: nothing, so far. */
-static int from_table(thirl *end, struct answering *a) {
+static inline int from_table(thirl *end, struct answering *a) {
     struct flight *f = a->f;
     struct call *call = a->id != 0 ? flight_find(f, a->id) : f->ready_first;
     if (a->id != 0 && call == NULL) {
@@ -103,11 +100,8 @@ static int from_table(thirl *end, struct answering *a) {
     }
     errand_own.call = a->id; /* should this thread go on to wait */
     errand_own.whom = call != NULL && a->id != 0 ? call->whom : 0;
-    if (call != NULL) {
-        int rc = from_stash(end, a, call);
-        if (rc != -EAGAIN) {
-            return rc;
-        }
+    if (call != NULL && (call->first != NULL || call->state == CALL_OVER)) {
+        return from_stash(end, a, call);
     }
     if (unlikely(f->homeless != 0 && !a->patient && (call == NULL || call->state == CALL_HOMELESS))) {
         return RESEND;
@@ -118,36 +112,26 @@ static int from_table(thirl *end, struct answering *a) {
                : -EAGAIN;
 }
 
-/* Something has come for a call: the user's, now or later. -EAGAIN: not this one's. */
-static int receive(thirl *end, struct answering *a, struct thirl_msg *msg, bool *wait) {
+/* What has come is not for this thread, or not an answer as most are: kept for whom it is for. -EAGAIN: it was not this one's. */
+static __attribute__((noinline)) int receive_other(thirl *end, struct answering *a, struct call *call,
+                                                   struct thirl_msg *msg, bool *wait) {
     struct flight *f = a->f;
     const struct mech_note *note = &msg->note;
-    struct call *call = flight_find(f, note->call);
-    bool known = call != NULL && call->whom == note->whom && (call->state == CALL_OUT || call->state == CALL_LEAVING);
-    int rc = -EAGAIN;
-    if (!known) {
-        end_give_back(msg); /* of one that was cancelled, or is too late */
-        return rc;
-    }
     bool wanted = a->id != 0 ? call->id == a->id : call->wanted == 0;
     if (unlikely(note->failure != 0)) {
         flight_fail(f, call, note->failure, thirl_why());
-        end_give_back(msg);
     } else if (note->kind == MECH_FAILED) {
         int code;
         char why[FLIGHT_WHY];
         read_failure(end, msg, &code, why);
         flight_fail(f, call, code, why);
-        end_give_back(msg);
-    } else if (wanted && call->first == NULL && call->state == CALL_OUT) {
-        return hand_over(a, call, msg, note->kind == MECH_REPLY);
     } else {
-        rc = flight_stash(f, call, msg->piece.data, msg->piece.size, note->kind == MECH_REPLY);
+        int rc = flight_stash(f, call, msg->piece.data, msg->piece.size, note->kind == MECH_REPLY);
         if (rc != 0) {
             flight_fail(f, call, rc, thirl_why());
         }
-        end_give_back(msg);
     }
+    end_give_back(msg);
     if (!wanted) {
         end_hand(end, MECH_IN);
         *wait = false; /* they come in when this one leaves the gate */
@@ -155,7 +139,24 @@ static int receive(thirl *end, struct answering *a, struct thirl_msg *msg, bool 
     return -EAGAIN;
 }
 
-static int try_answer(thirl *end, void *arguments, bool wait) {
+/* Something has come for a call: the user's, now or later. -EAGAIN: not this one's. */
+static inline __attribute__((always_inline)) int receive(thirl *end, struct answering *a, struct thirl_msg *msg, bool *wait) {
+    const struct mech_note *note = &msg->note;
+    struct call *call = flight_find(a->f, note->call);
+    if (unlikely(call == NULL || call->whom != note->whom ||
+                 (call->state != CALL_OUT && call->state != CALL_LEAVING))) {
+        end_give_back(msg); /* of one that was cancelled, or is too late */
+        return -EAGAIN;
+    }
+    bool wanted = a->id != 0 ? call->id == a->id : call->wanted == 0;
+    bool answers = note->failure == 0 && note->kind != MECH_FAILED;
+    if (likely(wanted && answers && call->first == NULL && call->state == CALL_OUT)) {
+        return hand_over(a, call, msg, note->kind == MECH_REPLY);
+    }
+    return receive_other(end, a, call, msg, wait);
+}
+
+static inline __attribute__((always_inline)) int try_answer(thirl *end, void *arguments, bool wait) {
     struct answering *a = arguments;
     for (;;) {
         flight_lock(a->f);
@@ -211,7 +212,7 @@ static bool expire(thirl *end, struct flight *f) {
     return some;
 }
 
-int answer_await(thirl *end, struct answering *a, thirl_time until) {
+static inline __attribute__((always_inline)) int await(thirl *end, struct answering *a, thirl_time until) {
     int64_t final = flight_deadline(end, until);
     for (;;) {
         int64_t earliest = atomic_peek(&a->f->earliest), limit = final < earliest || final == 0 ? final : earliest;
@@ -242,9 +243,13 @@ int answer_await(thirl *end, struct answering *a, thirl_time until) {
     }
 }
 
+int answer_await(thirl *end, struct answering *a, thirl_time until) {
+    return await(end, a, until);
+}
+
 int answer_await_one(thirl *end, struct flight *f, uint64_t id, thirl_msg **reply, thirl_time until) {
     struct answering a = {.f = f, .id = id};
-    int rc = answer_await(end, &a, until);
+    int rc = await(end, &a, until);
     *reply = a.msg;
     if (likely(rc == 0)) {
         return 0; /* that was the last of it, and the call is no more */

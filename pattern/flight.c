@@ -11,8 +11,6 @@
 
 #include "base/clock.h"
 
-#define ID(serial, place) ((serial) << 16 | (place))
-
 /* The first moment at which something is to be answered, or looked for. */
 static int64_t first(const struct flight *f) {
     int64_t next = f->homeless != 0 && f->next_try < f->earliest ? f->next_try : f->earliest;
@@ -76,7 +74,7 @@ void flight_free(void *flight) {
     free(f);
 }
 
-static struct call *add_place(struct flight *f, const char *address) {
+struct call *flight_add(struct flight *f, const char *address) {
     struct call *call = f->places < FLIGHT_MOST ? calloc(1, sizeof *call) : NULL;
     if (call != NULL) {
         call->id = f->places;
@@ -90,25 +88,6 @@ static struct call *add_place(struct flight *f, const char *address) {
     return call;
 }
 
-struct call *flight_begin(struct flight *f, const char *address, int64_t deadline) {
-    struct call *call = f->free;
-    if (likely(call != NULL)) {
-        f->free = call->after;
-    } else if ((call = add_place(f, address)) == NULL) {
-        return NULL;
-    }
-    f->count++;
-    call->id = ID(++f->serial, flight_place(call->id));
-    call->whom = 0;
-    call->deadline = deadline;
-    call->state = CALL_LEAVING;
-    call->wanted = 0;
-    call->again = call->begun = call->ready = call->lost = false;
-    call->code = 0;
-    call->before = call->after = NULL;
-    return call;
-}
-
 static void hide(struct flight *f, struct call *call) {
     if (!call->ready) {
         return;
@@ -116,6 +95,15 @@ static void hide(struct flight *f, struct call *call) {
     *(call->before != NULL ? &call->before->after : &f->ready_first) = call->after;
     *(call->after != NULL ? &call->after->before : &f->ready_last) = call->before;
     call->ready = false;
+}
+
+void flight_clear(struct flight *f, struct call *call) {
+    struct answer *answer;
+    hide(f, call);
+    while ((answer = flight_stashed(f, call)) != NULL) {
+        flight_used(f, answer);
+    }
+    f->homeless -= call->state == CALL_HOMELESS;
 }
 
 void flight_show(struct flight *f, struct call *call) {
@@ -129,21 +117,6 @@ void flight_show(struct flight *f, struct call *call) {
         f->ready_last = call;
         call->ready = true;
     }
-}
-
-void flight_end(struct flight *f, struct call *call) {
-    struct answer *answer;
-    hide(f, call);
-    while ((answer = flight_stashed(f, call)) != NULL) {
-        flight_used(f, answer);
-    }
-    f->homeless -= call->state == CALL_HOMELESS;
-    if (--f->count == 0) {
-        atomic_poke(&f->earliest, INT64_MAX);
-    }
-    call->state = CALL_FREE;
-    call->after = f->free;
-    f->free = call;
 }
 
 /* ---- answers ---- */

@@ -85,10 +85,29 @@ int64_t flight_when(thirl *);
 /* A deadline, where the caller may have left it to the end's ?timeout. */
 int64_t flight_deadline(const thirl *, thirl_time until);
 
-/* A call that nobody has yet, or NULL with a sentence: too many, or no memory. */
-struct call *flight_begin(struct flight *, const char *address, int64_t deadline);
 static inline unsigned flight_place(uint64_t id) {
     return (unsigned)(id & (FLIGHT_MOST - 1));
+}
+
+/* A call that nobody has yet, or NULL with a sentence: too many, or no memory. */
+struct call *flight_add(struct flight *, const char *address); /* one place more */
+static inline struct call *flight_begin(struct flight *f, const char *address, int64_t deadline) {
+    struct call *call = f->free;
+    if (likely(call != NULL)) {
+        f->free = call->after;
+    } else if ((call = flight_add(f, address)) == NULL) {
+        return NULL;
+    }
+    f->count++;
+    call->id = ++f->serial * FLIGHT_MOST | flight_place(call->id);
+    call->whom = 0;
+    call->deadline = deadline;
+    call->state = CALL_LEAVING;
+    call->wanted = 0;
+    call->again = call->begun = call->ready = call->lost = false;
+    call->code = 0;
+    call->before = call->after = NULL;
+    return call;
 }
 
 /* NULL: there is none, or none any more. */
@@ -97,7 +116,19 @@ static inline struct call *flight_find(const struct flight *f, uint64_t id) {
     return call != NULL && call->id == id && call->state != CALL_FREE ? call : NULL;
 }
 
-void flight_end(struct flight *, struct call *);
+/* It is over, and its place free. */
+void flight_clear(struct flight *, struct call *); /* of what is stashed, shown or waited for */
+static inline void flight_end(struct flight *f, struct call *call) {
+    if (unlikely(call->ready || call->first != NULL || call->state == CALL_HOMELESS)) {
+        flight_clear(f, call);
+    }
+    if (--f->count == 0) {
+        atomic_poke(&f->earliest, INT64_MAX);
+    }
+    call->state = CALL_FREE;
+    call->after = f->free;
+    f->free = call;
+}
 
 /* Keeps an answer for later. -ENOMEM with a sentence. */
 int flight_stash(struct flight *, struct call *, const void *data, size_t size, bool last);

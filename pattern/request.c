@@ -62,12 +62,12 @@ static void settle_sent(thirl *end, struct flight *f, struct call *call, uint64_
 }
 
 /* Goes on with one that counts as sent: if its server is gone by now, its answer will say so. */
-static int go_on(thirl *end, struct asking *asking) {
+static __attribute__((noinline)) int go_on(thirl *end, struct asking *asking) {
     int rc = end->mech->send_noted(end->state, asking->data, asking->size, &asking->done, &asking->note, false);
     return rc == -EAGAIN ? rc : 0;
 }
 
-static int try_ask(thirl *end, void *arguments, bool wait) {
+static inline __attribute__((always_inline)) int try_ask(thirl *end, void *arguments, bool wait) {
     struct asking *asking = arguments;
     (void)wait;
     while (likely(asking->done == 0)) {
@@ -119,13 +119,13 @@ static int try_ask(thirl *end, void *arguments, bool wait) {
 }
 
 /* What is kept counts as sent, and leaves with the next one. */
-static int do_ask(thirl *end, struct asking *asking, thirl_time until) {
+static inline int do_ask(thirl *end, struct asking *asking, thirl_time until) {
     int rc = end_do_straight(end, MECH_OUT, try_ask, asking, until);
     return rc != 0 && asking->done != 0 ? 0 : rc;
 }
 
 /* With ?retry: the call, and a copy of its request. */
-static int keep_request(thirl *end, struct asking *asking) {
+static __attribute__((noinline)) int keep_request(thirl *end, struct asking *asking) {
     const size_t size = asking->size;
     flight_lock(asking->f);
     int rc = begin_call(end, asking);
@@ -197,7 +197,8 @@ bool request_again(thirl *end, struct flight *f, uint64_t id) {
     if (!homeless) {
         return true; /* another thread was faster */
     }
-    int rc = do_ask(end, &asking, THIRL_NOW);
+    int rc = end_do(end, MECH_OUT, try_ask, &asking, THIRL_NOW);
+    rc = asking.done != 0 ? 0 : rc; /* as in do_ask */
     if (rc == 0) {
         return true;
     }
