@@ -297,7 +297,7 @@ static int send_one(struct desk *d, const void *data, size_t size, const struct 
     if (unlikely(t == NULL || t->whom != note->whom || atomic_load(&t->over) != 0 || atomic_peek(&t->broken) != 0)) {
         return say_over(d, t != NULL && t->whom == note->whom ? t : NULL);
     }
-    if (unlikely(size > d->max || size + DESK_HEAD > t->shm.max)) {
+    if (unlikely(size > d->max)) {
         return err_say(EMSGSIZE,
                        "%s: a message of %zu bytes is larger than the %llu that fit; open it with ?queue=%llu or more",
                        d->address, size, (unsigned long long)d->max,

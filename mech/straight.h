@@ -15,9 +15,14 @@
 
 /* Gives away the message at the lane's position, as it lies there. */
 static inline void straight_lend(struct inlet *in, struct mech_piece *piece, uint32_t bytes) {
-    char *payload = (char *)lane_payload(lane_at(&in->lane, in->lane.at)) + in->offset;
-    *piece = (struct mech_piece){.data = payload, .size = bytes - in->offset, .number = in->number, .owner = in->feed};
-    piece->cookie = likely(in->straight) ? hold_first(&in->held, in->lane.at) : hold_out(&in->held, in->lane.at);
+    const uint64_t at = in->lane.at;
+    char *payload = (char *)lane_payload(lane_at(&in->lane, at)) + in->offset;
+    uint64_t ticket = likely(hold_empty(&in->held)) ? hold_first(&in->held, at) : hold_out(&in->held, at);
+    *piece = (struct mech_piece){.data = payload,
+                                 .size = bytes - in->offset,
+                                 .number = in->number,
+                                 .cookie = ticket,
+                                 .owner = in->feed};
     in->feed->held++;
     in->plain = in->straight = false;
 }
