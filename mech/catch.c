@@ -137,16 +137,17 @@ struct ask {
 /* Calls seen for each living thread until it returns nonzero, and returns that. -errno where there is no /proc. */
 static int each_thread(int (*seen)(pid_t, const struct masks *, struct ask *), struct ask *ask) {
     DIR *list = opendir("/proc/self/task");
-    int rc = list == NULL ? -errno : 0;
+    if (list == NULL) {
+        return -errno;
+    }
+    int rc = 0;
     for (struct dirent *entry; rc == 0 && (entry = readdir(list)) != NULL;) {
         struct masks masks;
         if (entry->d_name[0] != '.' && read_masks(entry->d_name, &masks) == 0) {
             rc = seen((pid_t)strtol(entry->d_name, NULL, 10), &masks, ask);
         }
     }
-    if (list != NULL) {
-        (void)closedir(list);
-    }
+    (void)closedir(list);
     return rc;
 }
 

@@ -349,7 +349,7 @@ static int collect(void *context, uint64_t id, bool alive) {
     struct node_file *file = NULL;
     size_t size = 0;
     /* A node that cannot be read (another user's, another version's) does not hide the others. */
-    if (fd >= 0 && node_map_file(fd, id, SIZE_MAX, &file, &size) == 0) {
+    if (fd >= 0 && node_map_file(fd, id, SIZE_MAX, &file, &size) == 0 && file != NULL) {
         lines->failed = collect_file(lines, file, size, alive);
         (void)munmap(file, size);
     }

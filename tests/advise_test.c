@@ -228,7 +228,8 @@ static void without_memory_nothing_is_advised(void **state) {
 }
 
 static void looks_in_the_home_directory(void **state) {
-    char *home = getenv("HOME") == NULL ? NULL : strdup(getenv("HOME"));
+    const char *known = getenv("HOME");
+    char *home = known == NULL ? NULL : strdup(known);
     struct costs costs;
     char other[220];
     (void)state;

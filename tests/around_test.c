@@ -58,7 +58,7 @@ static void may_open(int more) {
     assert_int_equal(close(next), 0);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     now = before;
-    now.rlim_cur = (rlim_t)(next + more);
+    now.rlim_cur = (rlim_t)next + (rlim_t)more;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
 }
 

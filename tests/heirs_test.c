@@ -161,7 +161,7 @@ static void call_and_go(void) {
 
 static void greet_and_die(void) {
     thirl *end = NULL;
-    (void)strcat(peer_address, "?timeout=1ms");
+    (void)stpcpy(peer_address + strlen(peer_address), "?timeout=1ms");
     ok(thirl_open(&end, THIRL_PAIR, peer_address, NULL));
     (void)raise(SIGKILL);
 }

@@ -131,7 +131,7 @@ static void what_is_not_host_and_port_is_named(void **state) {
         must_say(wrong[i][1]);
     }
     memset(name, 'a', sizeof name);
-    strcpy(name + 256, ":5");
+    memcpy(name + 256, ":5", sizeof ":5");
     assert_int_equal(host_read(&host, "tcp://x", "tcp", name, SOCK_STREAM), -THIRL_EADDRESS);
     assert_int_equal(host_read(&host, "tcp://x", "tcp", name + 1, SOCK_STREAM), 0); /* the longest */
     assert_int_equal(host_read(&host, "tcp://x", "tcp", "[::1]:65535", SOCK_STREAM), 0);

@@ -146,7 +146,7 @@ static void lies_about_a_source_confine_nobody(void **state) {
         assert_int_equal(thirl_send(two, "x", 1, SOON), 0);
         struct duct *duct = &((struct carried *)two->state)->as.duct;
         assert_true(duct->page->source[0] == '@');
-        (void)strcpy(duct->page->source, lies[i]);
+        (void)snprintf(duct->page->source, sizeof duct->page->source, "%s", lies[i]);
         for (int k = 0; k < 3; k++) {
             assert_int_equal(thirl_recv(one, data, sizeof data, NULL, SOON), 0);
             assert_false(((struct carried *)one->state)->as.duct.in.confined);

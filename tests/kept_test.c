@@ -146,7 +146,7 @@ static void an_inbox_takes_the_next_free_key(void **state) {
     int ids[2 * 16], many = 0;
     (void)state;
     unsigned next = next_inbox(node);
-    for (char salt = 'a'; salt < 'a' + 16; salt++) {
+    for (int salt = 'a'; salt < 'a' + 16; salt++) {
         for (unsigned i = 0; i < 2; i++) {
             (void)snprintf(text, sizeof text, "%c%s.%u", salt, node, next + i);
             ids[many++] = i == 1 && salt == 'p' ? -1 : msgget(key_of(text), IPC_CREAT | IPC_EXCL | 0600);

@@ -110,7 +110,7 @@ IN_A_CHILD(names_are_shown_as_they_can_be_opened)
 
 /* In the registry there may be anything. */
 static int do_what_is_no_channel_is_passed_over(void *nothing) {
-    static const char *const names[] = {"x%", "x%4", "x%zz", "%mq.x%4", ".hidden", QUESTIONS QUESTIONS};
+    static const char *const names[] = {"x%", "x%4", "x%zz", "%mq.x%4", ".hidden", (QUESTIONS QUESTIONS)};
     (void)nothing;
     CHECK(leave("shm://work", 2) == 0);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -231,10 +231,11 @@ static int do_a_damaged_note_is_no_note(void *nothing) {
         other = kept;
         other.magic[0] = i == 0 ? 'x' : other.magic[0];
         other.version += i == 1;
-        (void)strcpy(other.address, i == 2   ? "dove://x"
-                                    : i == 3 ? "shm://x"
-                                    : i == 4 ? "udp://127.0.0.1:1"
-                                             : kept.address);
+        (void)snprintf(other.address, sizeof other.address, "%s",
+                       i == 2   ? "dove://x"
+                       : i == 3 ? "shm://x"
+                       : i == 4 ? "udp://127.0.0.1:1"
+                                : kept.address);
         CHECK(rewrite(address, &other, i == 5 ? sizeof other - 1 : sizeof other) == 0);
         CHECK(left().count == 0);
         CHECK(cleans(address, -ENOENT, "has left nothing") == 0);
@@ -293,7 +294,7 @@ static int do_without_descriptors_less_is_shown(void *nothing) {
     unsigned seen = 0;
     now = before;
     for (int more = 0; more < 8; more++) {
-        now.rlim_cur = (rlim_t)(next + more);
+        now.rlim_cur = (rlim_t)next + (rlim_t)more;
         struct sum sum = {.count = 0};
         CHECK(setrlimit(RLIMIT_NOFILE, &now) == 0);
         (void)!thirl_left(add, &sum);

@@ -283,7 +283,7 @@ static void who_cannot_listen_yet_is_not_ready(void **state) {
     (void)snprintf(at.sun_path, sizeof at.sun_path, "%s", strstr(crew_address, "://") + 3);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 8) == 0);
-    strcat(crew_address, "?timeout=1ms");
+    (void)stpcpy(crew_address + strlen(crew_address), "?timeout=1ms");
     thirl *push = crew_open(THIRL_PUSH);
     assert_false(push->mech->ready(push->state, MECH_OUT));
     assert_int_equal(push->mech->look(push->state, MECH_OUT), -EAGAIN);
