@@ -200,6 +200,33 @@ static void ends_no_process_that_does_not_watch(void) {
     must(kill(pid, 0) == 0 && kill(pid, SIGKILL) == 0 && room_reap(pid) == 128 + SIGKILL);
 }
 
+static void who_ends_before_he_watches_is_told_of(void) {
+    pid_t pid = room_fork(sleep_on, NULL);
+    thirl *end = NULL;
+    must(thirl_open(&end, THIRL_NOTIFY, address(pid, "&raw"), NULL) == 0);
+    must(thirl_send(end, &(uint32_t){1}, 4, THIRL_NOW) == -EAGAIN);
+    must(kill(pid, SIGKILL) == 0 && room_reap(pid) == 128 + SIGKILL);
+    for (int i = 0; i < 2; i++) { /* for good */
+        must(thirl_send(end, &(uint32_t){1}, 4, LONG) == -THIRL_EPEERDIED);
+        must(strstr(thirl_why(), "has ended") != NULL);
+    }
+    finish(end);
+}
+
+static int ignore_it(void *unused) {
+    must(signal(NUMBER, SIG_IGN) != SIG_ERR);
+    return sleep_on(unused);
+}
+
+static void a_program_may_ignore_it(void) {
+    pid_t pid = room_fork(ignore_it, NULL);
+    thirl *end = NULL;
+    must(thirl_open(&end, THIRL_NOTIFY, address(pid, "&raw"), NULL) == 0);
+    must(thirl_send(end, &(uint32_t){1}, 4, LONG) == 0); /* waits until it does */
+    must(kill(pid, SIGKILL) == 0 && room_reap(pid) == 128 + SIGKILL);
+    finish(end);
+}
+
 /* ---- threads ---- */
 
 static uint32_t over;
@@ -556,6 +583,8 @@ int main(void) {
         ALONE(a_word_of_32_bits_needs_raw),
         ALONE(tells_a_foreign_program),
         ALONE(ends_no_process_that_does_not_watch),
+        ALONE(who_ends_before_he_watches_is_told_of),
+        ALONE(a_program_may_ignore_it),
         ALONE(threads_live_and_lose_nothing),
         ALONE(a_thread_that_unblocks_lives),
         ALONE(another_thread_may_receive),
