@@ -406,6 +406,60 @@ static void framed_refuses_foreign_packets(void **state) {
     assert_int_equal(thirl_close(&in, SOON), 0);
 }
 
+/* A piece, then one that is almost the next, then the next: nobody is ever given a message that was put together of both. */
+static void pieces_of_others_are_not_mixed_in(void **state) {
+    (void)state;
+    thirl *in = NULL, *out = NULL;
+    assert_int_equal(thirl_open(&in, THIRL_PULL, address(""), NULL), 0);
+    assert_int_equal(thirl_open(&out, THIRL_PUSH, address(""), NULL), 0);
+    int id = msgget(key_of("thirl:"), 0);
+    for (unsigned odd = 0; odd < 6; odd++) {
+        const struct frag_label first = {FRAG_DATA, 5, 1, 1, odd + 1, 16, 0, 8, false};
+        struct frag_label next = first, other;
+        next.packet++;
+        next.offset = 8;
+        other = next;
+        other.end += odd == 0;
+        other.total += odd == 1 ? 1 : 0;
+        other.total += odd == 2 ? 8 : 0;
+        other.piece -= odd == 3 ? 4 : 0;
+        other.type = odd == 4 ? FRAG_NOTE : FRAG_DATA;
+        other.node += odd == 5;
+        unsigned char wire[FRAG_LABEL + 8];
+        memset(wire, 'a', 8);
+        frag_write(wire + 8, &first);
+        put_packet(id, wire, sizeof wire);
+        memset(wire, 'o', 8);
+        frag_write(wire + 8, &other);
+        put_packet(id, wire, sizeof wire);
+        memset(wire, 'b', 8);
+        frag_write(wire + 8, &next);
+        put_packet(id, wire, sizeof wire);
+        char data[64];
+        size_t size = 0;
+        unsigned whole = 0;
+        int rc = 0;
+        for (int i = 0; i < 8 && rc != -EAGAIN; i++) {
+            rc = thirl_recv(in, data, sizeof data, &size, THIRL_NOW);
+            assert_true(rc == 0 || rc == -EAGAIN || rc == -THIRL_EFORMAT);
+            if (rc == 0) {
+                assert_int_equal(size, 16);
+                assert_memory_equal(data, "aaaaaaaabbbbbbbb", 16);
+                whole++;
+            }
+        }
+        assert_int_equal(rc, -EAGAIN);
+        assert_true(whole <= 1);
+        assert_true(whole == 1 || (odd != 0 && odd != 4 && odd != 5)); /* what is another sender's harms nobody */
+        assert_int_equal(thirl_send(out, "two", 3, SOON), 0);
+        assert_int_equal(thirl_recv(in, data, sizeof data, &size, SOON), 0);
+        assert_int_equal(size, 3);
+        assert_memory_equal(data, "two", 3);
+    }
+    assert_int_equal(thirl_close(&out, SOON), 0);
+    assert_int_equal(thirl_close(&in, SOON), 0);
+}
+
 /* ---- sleeping ---- */
 
 static int echo_some(void *count) {
@@ -566,6 +620,7 @@ int main(void) {
         cmocka_unit_test_teardown(framed_refuses_foreign_packets, tidy),
         cmocka_unit_test_teardown(strangers_are_thrown_away_a_part_at_a_time, tidy),
         cmocka_unit_test_teardown(a_goodbye_is_known_to_both_halves, tidy),
+        cmocka_unit_test_teardown(pieces_of_others_are_not_mixed_in, tidy),
         cmocka_unit_test_teardown(a_sleeper_is_woken, tidy),
         cmocka_unit_test_teardown(mode_is_obeyed, tidy),
         cmocka_unit_test_teardown(queue_is_as_large_as_wished, tidy),

@@ -94,9 +94,15 @@ static void a_file_that_lies_is_no_workers(void **state) {
 static void while_a_file_cannot_be_read_nobody_unknown_is_dead(void **state) {
     (void)state;
     char file[ROLL_FILE_MAX];
+    const struct roll_end before = {0x1233, 1}, behind = {0x1235, 1};
+    const struct work_rx rx = {.worker = WORKER}; /* no worker's */
+    put(before, &rx, sizeof rx);
     roll_file(file, (struct roll_end){0x1234, 1}, "rx");
     assert_int_equal(symlinkat("nowhere", work.roll.dir, file), 0);
+    put(behind, &rx, sizeof rx);
     assert_false(crew_gone(&work, WORKER));
+    take(before);
+    take(behind);
     assert_int_equal(unlinkat(work.roll.dir, file, 0), 0);
     assert_true(crew_gone(&work, WORKER));
 }
