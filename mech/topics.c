@@ -100,6 +100,11 @@ static int join(struct topics *t, const char *name) {
     return 0;
 }
 
+/* Does that say nothing of the channel? It is to be looked at again. */
+static bool lacks(int rc) {
+    return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOSPC || rc == -EINTR || rc == -EIO;
+}
+
 /* One channel that there is news of. 0: it was seen to; -EAGAIN: not now. An error is told once, so one at a time is enough. */
 static int meet(void *context, const char *channel) {
     struct topics *t = context;
@@ -108,11 +113,18 @@ static int meet(void *context, const char *channel) {
     if (t->rc != 0) {
         return -EAGAIN;
     }
-    if (!roll_decode(channel, name) || !topic_fits(t->pattern, name) || find(t, name) != NULL ||
-        card_peek(channel, &pattern) != 0 || (pattern & ROLL_PATTERN) != ROLL_CAST) {
+    if (!roll_decode(channel, name) || !topic_fits(t->pattern, name) || find(t, name) != NULL) {
         return 0;
     }
-    int rc = join(t, name);
+    int rc = card_peek(channel, &pattern);
+    if (lacks(rc)) {
+        t->rc = err_system(-rc, "%s: what another channel carries cannot be read", t->address);
+        return -EAGAIN;
+    }
+    if (rc != 0 || (pattern & ROLL_PATTERN) != ROLL_CAST) {
+        return 0;
+    }
+    rc = join(t, name);
     if (rc == -ETIMEDOUT) {
         return -EAGAIN; /* somebody else is joining or leaving there */
     }
@@ -128,8 +140,12 @@ static __attribute__((noinline)) int refresh(struct topics *t) {
     t->heard = atomic_load(t->wish.news);
     t->rc = 0;
     weave("topics.refresh.before");
-    t->stale = wish_each(&t->wish, meet, t) != 0;
+    int rc = wish_each(&t->wish, meet, t);
+    t->stale = rc != 0;
     t->again = t->stale ? clock_after(clock_now(), AGAIN_NS) : 0;
+    if (lacks(rc)) {
+        t->rc = err_system(-rc, "%s: who has come to publish cannot be read", t->address);
+    }
     return t->rc;
 }
 

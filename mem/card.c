@@ -32,6 +32,9 @@ static int read_it(int dir, struct card *card) {
     }
     ssize_t got = fd_read_at(fd, card, sizeof *card, 0);
     fd_close(&fd);
+    if (got == -EIO) {
+        return -EIO; /* that says nothing of what it is */
+    }
     return got == (ssize_t)sizeof *card && memcmp(card->magic, CARD_MAGIC, sizeof card->magic) == 0 ? 0
                                                                                                     : -THIRL_EFORMAT;
 }

@@ -70,20 +70,22 @@ static void empty(int dir) {
     (void)unlinkat(dir, "new", AT_REMOVEDIR);
 }
 
-static void remove_wish(const char *path) {
+/* False: something of it is still there. */
+static bool remove_wish(const char *path) {
     for (int tries = 0; tries < 4; tries++) { /* a sender may be making a file in new/ */
         int dir = openat(node_dir(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (dir < 0) {
-            return;
+            return errno == ENOENT;
         }
         weave("wish.remove.before");
         empty(dir);
         fd_close(&dir);
         weave("wish.remove.emptied");
         if (unlinkat(node_dir(), path, AT_REMOVEDIR) == 0 || errno == ENOENT) {
-            return;
+            return true;
         }
     }
+    return false;
 }
 
 int wish_make(struct wish *wish, const char *pattern, uint32_t flags, struct roll_end self, unsigned mode,
@@ -134,9 +136,11 @@ void wish_drop(struct wish *wish) {
     char path[WISH_PATH];
     fd_close(&wish->dir);
     path_of(path, wish->self, "");
-    remove_wish(path);
+    bool gone = remove_wish(path);
     path_of(path, wish->self, "~");
-    remove_wish(path);
+    if (!remove_wish(path) || !gone) {
+        node_stay();
+    }
 }
 
 /* ---- what is to be looked at ---- */
@@ -158,7 +162,7 @@ int wish_note(const struct wish *wish, const char *channel) {
 int wish_each(const struct wish *wish, int (*seen)(void *context, const char *channel), void *context) {
     int news = openat(wish->dir, "new", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     DIR *list = news < 0 ? NULL : roll_list(news);
-    int rc = 0;
+    int rc = list == NULL ? -errno : 0;
     for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
         if (*entry->d_name == '.') {
             continue;
@@ -282,7 +286,7 @@ void wish_clean(void) {
         if (dot != NULL && node_parse(entry->d_name, (size_t)(dot - entry->d_name), &node) && !node_alive(node) &&
             strlen(entry->d_name) < WISH_PATH - 8) {
             (void)snprintf(path, sizeof path, "wish/%.55s", entry->d_name);
-            remove_wish(path);
+            (void)remove_wish(path);
         }
     }
     if (list != NULL) {

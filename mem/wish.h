@@ -37,7 +37,8 @@ int wish_make(struct wish *, const char *pattern, uint32_t flags, struct roll_en
               const char *address);
 int wish_show(struct wish *, const char *address);
 
-/* Withdraws the wish: who sees it no longer posts nothing. wish_drop removes the directory, later or at once. */
+/* Withdraws the wish: who sees it no longer posts nothing. wish_drop removes the directory, later or at once; if it
+ * cannot, the sweep does it when this process has ended. */
 void wish_withdraw(struct wish *);
 void wish_drop(struct wish *);
 
@@ -45,7 +46,7 @@ void wish_drop(struct wish *);
 int wish_note(const struct wish *, const char *channel);
 
 /* Calls seen for each channel to look at, by the name of its directory; 0 from it: it is done. The first other answer is the answer, and all
- * are called. */
+ * are called. An errno: they cannot be read, and none was called. */
 int wish_each(const struct wish *, int (*seen)(void *context, const char *channel), void *context);
 
 /* A sender that joins, under the lock and before roll_finish: posts the file, of this end, to all whose pattern fits the name. 0 or

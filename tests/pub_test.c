@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -217,6 +218,61 @@ static void both_kinds_of_subscriber_know_who_spoke(void **state) {
     }
 }
 
+/* Lets this process have so many descriptors more. */
+static struct rlimit leave(unsigned left) {
+    struct rlimit before;
+    int next = dup(0);
+    assert_true(next >= 0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)next + left, before.rlim_max}), 0);
+    return before;
+}
+
+/* However few are left when a publisher has come: he is heard as soon as there are enough. */
+static void who_lacks_a_descriptor_looks_again(void **state) {
+    (void)state;
+    char one[sizeof topic];
+    (void)snprintf(one, sizeof one, "%s", topic);
+    for (unsigned left = 0, told = 0; left < 4; left++) {
+        (void)snprintf(strrchr(topic, '/'), 8, "/*");
+        thirl *sub = open_end(THIRL_SUB, "");
+        (void)snprintf(topic, sizeof topic, "%s", one);
+        thirl *pub = open_end(THIRL_PUB, "");
+        uint64_t got = 0;
+        struct rlimit before = leave(left);
+        int rc = thirl_recv(sub, &got, sizeof got, NULL, THIRL_NOW);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        told += rc == -EMFILE && strstr(thirl_why(), "Too many open files") != NULL;
+        assert_true(rc == -EAGAIN || rc == -EMFILE);
+        assert_true(told > 0 || left < 3);
+        say(pub, left);
+        expect(sub, left);
+        close_end(pub);
+        close_end(sub);
+    }
+}
+
+static int close_without(void *argument) {
+    (void)argument;
+    (void)snprintf(strrchr(topic, '/'), 8, "/*");
+    thirl *sub = open_end(THIRL_SUB, "");
+    struct rlimit before = leave(0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, before.rlim_max}), 0);
+    int rc = thirl_close(&sub, THIRL_NOW);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    exit(rc);
+}
+
+static void what_cannot_be_removed_is_swept_when_its_process_has_ended(void **state) {
+    (void)state;
+    close_end(open_end(THIRL_SUB, "")); /* so that this process is there */
+    assert_int_equal(room_run(close_without, NULL), 0);
+    assert_int_equal(room_entries("wish"), 1);
+    close_end(open_end(THIRL_SUB, ""));
+    assert_int_equal(room_entries("wish"), 0);
+}
+
 /* Ends of every kind of a channel that is another's: told of which it is, and nothing is left. */
 static void other_roles_are_told_whose_channel_it_is(void **state) {
     thirl *pub = open_end(THIRL_PUB, ""), *end = NULL;
@@ -239,6 +295,8 @@ int main(void) {
         cmocka_unit_test_setup(the_newest_is_dropped_in_place_too, next_topic),
         cmocka_unit_test_setup(many_at_once_beside_a_descriptor, next_topic),
         cmocka_unit_test_setup(both_kinds_of_subscriber_know_who_spoke, next_topic),
+        cmocka_unit_test_setup(who_lacks_a_descriptor_looks_again, next_topic),
+        cmocka_unit_test_setup(what_cannot_be_removed_is_swept_when_its_process_has_ended, next_topic),
         cmocka_unit_test_setup(other_roles_are_told_whose_channel_it_is, next_topic),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
