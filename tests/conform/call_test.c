@@ -38,14 +38,14 @@ static void answers_every_size(struct conform *c) {
     struct peer peer;
     conform_start(&peer, c, echo);
     thirl *end = conform_open(c, THIRL_CALL, NULL);
-    size_t most = (size_t)stock_limits(end).message_max;
+    size_t most = (size_t)conform_limits(end).message_max;
     most = most < 250000 ? most : 250000;
     const size_t sizes[] = {0, 1, 8, 39, 40, 41, 100, 4096, 60000, most, 3};
     char *data = malloc(most);
     must(data != NULL);
     thirl_msg *reply = NULL;
     uint64_t id;
-    size_t above = (size_t)stock_limits(end).message_max + 1;
+    size_t above = (size_t)conform_limits(end).message_max + 1;
     char *large = calloc(1, above);
     must(large != NULL);
     must_be(thirl_call(end, large, above, &reply, PATIENCE), -EMSGSIZE);

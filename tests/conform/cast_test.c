@@ -64,9 +64,9 @@ static void subscriber_may_come_first(struct conform *c) {
 
 static void all_sizes_arrive(struct conform *c) {
     thirl *sub = conform_open(c, THIRL_SUB, NULL), *pub = conform_open(c, THIRL_PUB, NULL);
-    uint64_t most = stock_limits(pub).message_max;
-    most = stock_meets(c) && most > stock_limits(pub).queue / 4 ? stock_limits(pub).queue / 4 : most;
-    bool whole = most == stock_limits(pub).message_max;
+    uint64_t most = conform_limits(pub).message_max;
+    most = stock_meets(c) && most > conform_limits(pub).queue / 4 ? conform_limits(pub).queue / 4 : most;
+    bool whole = most == conform_limits(pub).message_max;
     for (size_t size = 0; size <= most; size = size < 130 ? size + 1 : size * 3) {
         conform_send(pub, size, size);
         conform_recv(sub, size, size);
@@ -232,7 +232,7 @@ static void history_comes_first(struct conform *c) {
 static void slow_one_delays_nobody(struct conform *c) {
     thirl *slow = conform_open(c, THIRL_SUB, NULL), *quick = conform_open(c, THIRL_SUB, NULL);
     thirl *pub = conform_open(c, THIRL_PUB, "queue=64K");
-    stock_need(stock_limits(pub).full == THIRL_FULL_DROP_OLDEST, "its publishers wait");
+    stock_need(conform_limits(pub).full == THIRL_FULL_DROP_OLDEST, "its publishers wait");
     uint32_t total = press_few(20000);
     for (uint32_t i = 0; i < total; i++) {
         press_publish(pub, 1, i);
@@ -264,7 +264,7 @@ static void latest_is_all_that_comes(struct conform *c) {
     stock_need(!stock_meets(c), "what has left cannot be taken back");
     thirl *slow = conform_open(c, THIRL_SUB, NULL), *quick = conform_open(c, THIRL_SUB, NULL);
     thirl *pub = press_open_full(c, "full=latest&queue=64K");
-    must_be(stock_limits(pub).full, THIRL_FULL_LATEST);
+    must_be(conform_limits(pub).full, THIRL_FULL_LATEST);
     for (uint32_t i = 0; i < 3000; i++) {
         press_publish(pub, 1, i);
         press_expect(quick, 1, i);
@@ -302,7 +302,7 @@ static void block_waits_for_the_slowest(struct conform *c) {
     thirl *pub = conform_open(c, THIRL_PUB, "full=block&queue=16K");
     press_admit(&peer, 1);
     thirl *quick = conform_open(c, THIRL_SUB, NULL);
-    must(stock_limits(pub).reliable);
+    must(conform_limits(pub).reliable);
     uint32_t full = 0;
     struct press_item item = {.sender = 1};
     for (int rc = 0; rc == 0; full += rc == 0) {
@@ -409,7 +409,7 @@ static void what_is_not_carried_is_refused(struct conform *c) {
     must_be(thirl_send(end, "x", 1, THIRL_NOW), -THIRL_EROLE);
     press_done(&end);
     end = conform_open(c, THIRL_PUB, NULL);
-    must_be(stock_limits(end).message_max, claims.message_max - (conform_sealed(c) ? 4 : 0));
+    must_be(conform_limits(end).message_max, claims.message_max - (conform_sealed(c) ? 4 : 0));
     must_be(thirl_send(end, "x", 1, PATIENCE), 0); /* to nobody */
     press_done(&end);
 }

@@ -192,6 +192,12 @@ struct thirl_limits conform_claims(const struct conform *c) {
     return claims.limits;
 }
 
+struct thirl_limits conform_limits(thirl *end) {
+    struct thirl_limits limits = {.size = sizeof limits};
+    must_be(thirl_limits(end, &limits), 0);
+    return limits;
+}
+
 void conform_both(const struct conform *c, unsigned n, const char *options, thirl **a, thirl **b) {
     must(conform_try_both(c, n, options, a, b));
 }
@@ -268,6 +274,12 @@ void conform_kill(struct peer *peer) {
     must_be(kill(peer->pid, SIGKILL), 0);
     must_be(waitpid(peer->pid, NULL, 0), peer->pid);
     close(peer->wire);
+}
+
+void conform_die_at(const char *point, unsigned pass) {
+    char order[96];
+    (void)snprintf(order, sizeof order, "%s:%u:kill", point, pass);
+    must_be(setenv("THIRL_WEAVE_AT", order, 1), 0);
 }
 
 /* ---- content ---- */

@@ -89,8 +89,9 @@ static inline bool conform_hurt(const struct conform *c) {
 /* Opens channel 0 there. */
 thirl *conform_open(const struct conform *, enum thirl_role, const char *options);
 
-/* What the mechanism of this line claims without an end. */
+/* What the mechanism of this line claims without an end; and what an end has. */
 struct thirl_limits conform_claims(const struct conform *);
+struct thirl_limits conform_limits(thirl *);
 
 /* ---- demands ---- */
 
@@ -129,6 +130,9 @@ void conform_join(struct peer *);
 
 /* kill -9; gone when this returns. */
 void conform_kill(struct peer *);
+
+/* This process is killed when it passes that point of base/weave.h for the pass-th time. */
+void conform_die_at(const char *point, unsigned pass);
 
 /* ---- content ---- */
 

@@ -30,7 +30,7 @@ static uint32_t each(void) {
 static void push_many(const struct conform *c, struct peer *stage) {
     uint32_t sender = (uint32_t)conform_hear(stage);
     thirl *end = conform_open(c, THIRL_PUSH, NULL);
-    size_t large = stock_limits(end).message_max < 30000 ? (size_t)stock_limits(end).message_max : 30000;
+    size_t large = conform_limits(end).message_max < 30000 ? (size_t)conform_limits(end).message_max : 30000;
     char *data = malloc(large);
     must(data != NULL);
     for (uint32_t i = 0; i < each(); i++) {
@@ -62,12 +62,12 @@ static void many_senders_keep_their_order(struct conform *c) {
         conform_start(&peer[i], c, push_many);
     }
     thirl *end = conform_open(c, THIRL_PULL, NULL);
-    stock_need(stock_limits(end).senders == 0, "one sender only");
+    stock_need(conform_limits(end).senders == 0, "one sender only");
     for (int i = 0; i < SENDERS; i++) {
         conform_tell(&peer[i], (uint64_t)i);
     }
     uint32_t next[SENDERS] = {0};
-    size_t large = stock_limits(end).message_max < 30000 ? (size_t)stock_limits(end).message_max : 30000;
+    size_t large = conform_limits(end).message_max < 30000 ? (size_t)conform_limits(end).message_max : 30000;
     char *data = malloc(large);
     must(data != NULL);
     for (uint32_t i = 0; i < SENDERS * each(); i++) {
@@ -161,7 +161,7 @@ static void only_receiver_stays_so(struct conform *c) {
     thirl *end = conform_open(c, THIRL_PULL, NULL), *other = NULL;
     must_be(thirl_open(&other, THIRL_PULL, conform_address(c, 0, NULL), NULL), -EBUSY);
     must_say("another");
-    must_be(stock_limits(end).receivers, 1);
+    must_be(conform_limits(end).receivers, 1);
     must_be(thirl_close(&end, PATIENCE), 0);
     end = conform_open(c, THIRL_PULL, NULL);
     must_be(thirl_close(&end, PATIENCE), 0);
@@ -170,7 +170,7 @@ static void only_receiver_stays_so(struct conform *c) {
 /* Tells every message that it gets, each sender's in order, and ends when nothing more comes. */
 static void pull_some(const struct conform *c, struct peer *stage) {
     thirl *end = conform_open(c, THIRL_PULL, NULL);
-    size_t large = stock_limits(end).message_max < 30000 ? (size_t)stock_limits(end).message_max : 30000, size;
+    size_t large = conform_limits(end).message_max < 30000 ? (size_t)conform_limits(end).message_max : 30000, size;
     char *data = malloc(large);
     uint32_t next[SENDERS] = {0};
     must(data != NULL);
@@ -202,7 +202,7 @@ static void each_message_reaches_one(struct conform *c) {
         conform_start(&out[i], c, push_many);
     }
     thirl *end = conform_open(c, THIRL_PUSH, NULL);
-    bool many = stock_limits(end).receivers == 0 && stock_limits(end).senders == 0;
+    bool many = conform_limits(end).receivers == 0 && conform_limits(end).senders == 0;
     must_be(thirl_close(&end, THIRL_NOW), 0);
     stock_need(many, "one receiver only");
     for (int i = 0; i < 3; i++) {
@@ -260,22 +260,16 @@ static const char *const points[] = {
 };
 #define POINTS (sizeof points / sizeof *points)
 
-static void die_at(uint64_t point, unsigned pass) {
-    char order[80];
-    (void)snprintf(order, sizeof order, "%s:%u:kill", points[point], pass);
-    (void)setenv("THIRL_WEAVE_AT", order, 1);
-}
-
 /* A message of three packets, or as many as there can be; a small queue has room for it, and for little more. */
 static size_t some_pieces(thirl *end) {
-    struct thirl_limits limits = stock_limits(end);
+    struct thirl_limits limits = conform_limits(end);
     uint64_t size = limits.atomic_max * 2 + 8; /* more than two packets, with a CRC as well */
     return (size_t)(size < limits.message_max ? size : limits.message_max);
 }
 
 /* A message of several packets, of which two fit into the queue. */
 static size_t few_pieces(thirl *end) {
-    struct thirl_limits limits = stock_limits(end);
+    struct thirl_limits limits = conform_limits(end);
     size_t most = some_pieces(end), least = (size_t)limits.atomic_max + 1;
     if (limits.message_max == limits.atomic_max) {
         return 10000; /* never cut: the largest would be alone in the queue */
@@ -284,7 +278,7 @@ static size_t few_pieces(thirl *end) {
 }
 
 static void push_half(const struct conform *c, struct peer *stage) {
-    die_at(0, 2);
+    conform_die_at(points[0], 2);
     conform_hear(stage);
     thirl *end = conform_open(c, THIRL_PUSH, NULL);
     conform_send(end, some_pieces(end), 1);
@@ -303,7 +297,7 @@ static void sender_dies_in_mid_message(struct conform *c) {
     stock_need(!stock_meets(c), "each connection has its one sender, and half a message ends with it");
     conform_start(&peer, c, push_half);
     thirl *end = conform_open(c, THIRL_PULL, NULL);
-    struct thirl_limits limits = stock_limits(end);
+    struct thirl_limits limits = conform_limits(end);
     stock_need(limits.message_max > limits.atomic_max, "messages are never cut");
     conform_tell(&peer, 0);
     await_end(&peer);
@@ -320,7 +314,7 @@ static void sender_dies_in_mid_message(struct conform *c) {
 }
 
 static void pull_half(const struct conform *c, struct peer *stage) {
-    die_at(1, 2);
+    conform_die_at(points[1], 2);
     thirl *end = conform_open(c, THIRL_PULL, NULL);
     conform_tell(stage, 0);
     conform_recv(end, some_pieces(end), 1);
@@ -334,7 +328,7 @@ static void receiver_dies_in_mid_message(struct conform *c) {
     conform_start(&peer, c, pull_half);
     conform_hear(&peer);
     thirl *out = conform_open(c, THIRL_PUSH, NULL);
-    struct thirl_limits limits = stock_limits(out);
+    struct thirl_limits limits = conform_limits(out);
     stock_need(limits.message_max > limits.atomic_max && limits.receivers == 0,
                "messages are never cut, or it has one receiver");
     thirl *in = conform_open(c, THIRL_PULL, NULL);
@@ -355,7 +349,7 @@ struct lot {
 static struct lot lot;
 
 static void take_part(const struct conform *c, struct peer *stage) {
-    die_at(lot.point, lot.pass);
+    conform_die_at(points[lot.point], lot.pass);
     thirl *end = conform_open(c, lot.sends ? THIRL_PUSH : THIRL_PULL, NULL);
     conform_tell(stage, 0);
     for (uint64_t i = 0; i < 4; i++) {

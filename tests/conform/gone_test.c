@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -301,9 +300,7 @@ static struct lot {
 } lot;
 
 static void play_a_part(const struct conform *c, struct peer *stage) {
-    char order[80];
-    snprintf(order, sizeof order, "%s:%u:kill", query_shares(c) ? shared[lot.point] : wired[lot.point], lot.pass);
-    setenv("THIRL_WEAVE_AT", order, 1);
+    conform_die_at(query_shares(c) ? shared[lot.point] : wired[lot.point], lot.pass);
     thirl *end = conform_open(c, lot.serves ? THIRL_SERVE : THIRL_CALL, "wait=sleep");
     conform_tell(stage, 0);
     for (uint64_t i = 0; i < 3; i++) {

@@ -269,15 +269,9 @@ static unsigned lot;
 static const char *const notifier_points[] = {"herald.tell.before", "herald.tell.after", "herald.count.after",
                                               "tell.send.before",   "tell.send.after",   "hub.join.after"};
 
-static void order_death(const char *point, unsigned pass) {
-    char order[64];
-    (void)snprintf(order, sizeof order, "%s:%u:kill", point, pass);
-    (void)setenv("THIRL_WEAVE_AT", order, 1);
-}
-
 static void tell_until_killed(const struct conform *c, struct peer *stage) {
     (void)stage;
-    order_death(notifier_points[lot / 3], lot / 3 == 5 ? 1 : 1 + lot % 3 * 40);
+    conform_die_at(notifier_points[lot / 3], lot / 3 == 5 ? 1 : 1 + lot % 3 * 40);
     thirl *end = conform_open(c, THIRL_NOTIFY, NULL);
     for (;;) {
         must_be(notify(end, 7, PATIENCE), 0);
@@ -315,7 +309,7 @@ static void killed_notifiers_tell_no_lies(struct conform *c) {
 }
 
 static void watch_until_killed(const struct conform *c, struct peer *stage) {
-    order_death("heed.hear.after", 1 + lot * 7);
+    conform_die_at("heed.hear.after", 1 + lot * 7);
     thirl *end = conform_open(c, THIRL_WATCH, NULL);
     for (;;) {
         uint64_t times;

@@ -256,10 +256,7 @@ static void coming_and_going_harms_nobody(struct conform *c) {
 enum { PUBLISHERS_MANY = 150 }; /* more than a subscriber has room for at first */
 
 static void hear_many(const struct conform *c, struct peer *stage) {
-    char order[80];
-    (void)snprintf(order, sizeof order, "%s:1:kill",
-                   conform_hear(stage) == 0 ? "feed.grow.copied" : "feed.grow.renamed");
-    (void)setenv("THIRL_WEAVE_AT", order, 1);
+    conform_die_at(conform_hear(stage) == 0 ? "feed.grow.copied" : "feed.grow.renamed", 1);
     thirl *end = conform_open(c, THIRL_SUB, NULL);
     conform_tell(stage, 0);
     struct press_item item;
@@ -329,9 +326,7 @@ static struct lot {
 } lot;
 
 static void take_part(const struct conform *c, struct peer *stage) {
-    char order[80];
-    (void)snprintf(order, sizeof order, "%s:%u:kill", points[lot.point], lot.pass);
-    (void)setenv("THIRL_WEAVE_AT", order, 1);
+    conform_die_at(points[lot.point], lot.pass);
     thirl *end = conform_open(c, lot.sends ? THIRL_PUB : THIRL_SUB,
                               !lot.sends  ? "history=2"
                               : lot.block ? "full=block&queue=4096"

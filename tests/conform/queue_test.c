@@ -19,7 +19,7 @@ static void push_sizes(const struct conform *c, struct peer *stage) {
     conform_hear(stage);
     thirl *end = conform_open(c, THIRL_PUSH, NULL);
     for (size_t i = 0; i < SIZES; i++) {
-        if (sizes[i] <= stock_limits(end).message_max) {
+        if (sizes[i] <= conform_limits(end).message_max) {
             conform_send(end, sizes[i], i);
         }
     }
@@ -31,7 +31,7 @@ static void queues_every_size(struct conform *c) {
     conform_start(&peer, c, push_sizes);
     thirl *end = conform_open(c, THIRL_PULL, NULL);
     conform_tell(&peer, 0);
-    struct thirl_limits limits = stock_limits(end);
+    struct thirl_limits limits = conform_limits(end);
     for (size_t i = 0; i < SIZES; i++) {
         if (sizes[i] <= limits.message_max) {
             conform_recv(end, sizes[i], i);
@@ -47,7 +47,7 @@ static void push_odd_ones(const struct conform *c, struct peer *stage) {
     conform_hear(stage);
     thirl *end = conform_open(c, THIRL_PUSH, NULL);
     conform_send(end, 100, 1);
-    conform_send(end, stock_limits(end).message_max < 50000 ? 1000 : 50000, 2);
+    conform_send(end, conform_limits(end).message_max < 50000 ? 1000 : 50000, 2);
     conform_send(end, 0, 3);
     conform_send(end, 10, 4);
     must_be(thirl_close(&end, PATIENCE), 0);
@@ -59,7 +59,7 @@ static void queue_keeps_what_does_not_fit(struct conform *c) {
     thirl *end = conform_open(c, THIRL_PULL, NULL);
     conform_tell(&peer, 0);
     char small[99];
-    size_t size = 0, large = stock_limits(end).message_max < 50000 ? 1000 : 50000;
+    size_t size = 0, large = conform_limits(end).message_max < 50000 ? 1000 : 50000;
     must_be(thirl_recv(end, small, sizeof small, &size, PATIENCE), -EMSGSIZE);
     must_be(size, 100);
     struct pollfd polled = {.fd = thirl_fd(end), .events = POLLIN};
@@ -91,7 +91,7 @@ static void queue_keeps_what_does_not_fit(struct conform *c) {
 #define ROUNDS 12
 
 static size_t large_for(thirl *end) {
-    uint64_t most = stock_limits(end).message_max;
+    uint64_t most = conform_limits(end).message_max;
     return most < 200000 ? (size_t)most : 200000;
 }
 
@@ -142,7 +142,7 @@ static void queue_refuses_one_byte_more(struct conform *c) {
     stock_need(!stock_meets(c), "the sender knows what the receiver takes");
     thirl *in = conform_open(c, THIRL_PULL, "max=5000"), *out = conform_open(c, THIRL_PUSH, "max=5000");
     static char data[5001];
-    must_be(stock_limits(out).message_max, 5000);
+    must_be(conform_limits(out).message_max, 5000);
     must_be(thirl_send(out, data, 5001, PATIENCE), -EMSGSIZE);
     must_say("5000");
     thirl_msg *msg = NULL;
@@ -169,7 +169,7 @@ static void queue_refuses_one_byte_more(struct conform *c) {
 static void full_queue_waits(struct conform *c) {
     stock_need(!stock_meets(c), "a receiver has only a few at once, and the last is finished when it asks again");
     thirl *in = conform_open(c, THIRL_PULL, NULL), *out = conform_open(c, THIRL_PUSH, NULL);
-    stock_need(stock_limits(out).reliable, "drops when it is full");
+    stock_need(conform_limits(out).reliable, "drops when it is full");
     static char data[4000];
     uint64_t count = 0;
     int rc;
@@ -204,7 +204,7 @@ static void full_queue_waits(struct conform *c) {
 static void half_a_message_is_finished(struct conform *c) {
     stock_need(!stock_meets(c), "the last message is finished when the receiver asks again");
     thirl *in = conform_open(c, THIRL_PULL, NULL), *out = conform_open(c, THIRL_PUSH, NULL);
-    struct thirl_limits limits = stock_limits(out);
+    struct thirl_limits limits = conform_limits(out);
     stock_need(limits.message_max > limits.atomic_max && limits.reliable, "messages are never cut");
     size_t size = (size_t)limits.queue * 3;
     char *data = malloc(size);
@@ -242,10 +242,10 @@ static void descriptor_wakes_a_receiver(struct conform *c) {
     struct peer peer;
     conform_start(&peer, c, push_on_word);
     thirl *end = conform_open(c, THIRL_PULL, NULL);
-    stock_need(stock_limits(end).pollable, "no descriptor");
+    stock_need(conform_limits(end).pollable, "no descriptor");
     struct pollfd polled = {.fd = thirl_fd(end), .events = POLLIN};
     must(polled.fd >= 0);
-    size_t large = stock_limits(end).message_max < 40000 ? 1000 : 40000;
+    size_t large = conform_limits(end).message_max < 40000 ? 1000 : 40000;
     for (uint64_t i = 0; i < 20; i++) {
         size_t size = i % 5 == 4 ? large : 10 + i;
         conform_tell(&peer, size);
@@ -287,7 +287,7 @@ static void pull_priority(thirl *end, uint32_t priority, size_t size) {
 
 static void highest_priority_first(struct conform *c, const char *options) {
     thirl *in = conform_open(c, THIRL_PULL, options), *out = conform_open(c, THIRL_PUSH, options);
-    uint32_t levels = stock_limits(out).priorities;
+    uint32_t levels = conform_limits(out).priorities;
     thirl_msg *msg = NULL;
     must(levels >= 1);
     if (levels == 1) {
@@ -320,7 +320,7 @@ static void priorities_hold(struct conform *c) {
 
 static void urgent_overtakes_a_large_one(struct conform *c) {
     thirl *in = conform_open(c, THIRL_PULL, NULL), *out = conform_open(c, THIRL_PUSH, NULL);
-    struct thirl_limits limits = stock_limits(out);
+    struct thirl_limits limits = conform_limits(out);
     stock_need(limits.priorities > 1 && limits.message_max > limits.atomic_max,
                "no priorities, or messages are never cut");
     size_t large = (size_t)limits.atomic_max + 1;
@@ -413,7 +413,7 @@ static void raw_ends_carry_packets(struct conform *c) {
     stock_need(rc != -EOPNOTSUPP, "no raw form");
     must_be(rc, 0);
     thirl *out = conform_open(c, THIRL_PUSH, "raw");
-    struct thirl_limits limits = stock_limits(out);
+    struct thirl_limits limits = conform_limits(out);
     must_be(limits.raw, 1);
     must_be(limits.message_max, limits.atomic_max);
     conform_send(out, 0, 1);

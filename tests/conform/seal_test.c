@@ -85,7 +85,7 @@ static void limits_leave_room_for_it(struct conform *c) {
     thirl_msg *msg;
     must_be(thirl_open(&plain, THIRL_PAIR, conform_address(c, 1, "max=50000&queue=256K"), NULL), 0);
     must_be(thirl_open(&sealed, THIRL_PAIR, conform_address(c, 2, "crc&max=50000&queue=256K"), NULL), 0);
-    struct thirl_limits without = stock_limits(plain), with = stock_limits(sealed);
+    struct thirl_limits without = conform_limits(plain), with = conform_limits(sealed);
     must_be(with.message_max, 50000);
     must_be(with.zero_copy, without.zero_copy);
     must(without.atomic_max == 0 || with.atomic_max == without.atomic_max || with.atomic_max == without.atomic_max - 4);
@@ -286,7 +286,7 @@ static void flips_one_bit(struct conform *c) {
     unsigned char buffer[100], wanted[100];
     thirl *a, *b;
     open_pair(c, NULL, "hurt=5:flip/1", &a, &b);
-    must_be(stock_limits(b).zero_copy, 0);
+    must_be(conform_limits(b).zero_copy, 0);
     for (unsigned i = 0; i < 20; i++) {
         size_t got = 0;
         unsigned bits = 0;

@@ -8,12 +8,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-struct thirl_limits stock_limits(thirl *end) {
-    struct thirl_limits limits = {.size = sizeof limits};
-    must_be(thirl_limits(end, &limits), 0);
-    return limits;
-}
-
 void stock_need(bool claimed, const char *why_not) {
     if (!claimed) {
         conform_skip(why_not);

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What tests of queues share: what a line claims, what its queues have lost, and what they leave in the kernel.
+ * What tests of queues share: what a line can, what its queues have lost, and what they leave in the kernel.
  */
 #ifndef TESTS_CONFORM_STOCK_H
 #define TESTS_CONFORM_STOCK_H
 
 #include "tests/conform/conform.h"
-
-struct thirl_limits stock_limits(thirl *);
 
 /* What the line cannot do it says itself: then there is nothing to try. */
 void stock_need(bool claimed, const char *why_not);

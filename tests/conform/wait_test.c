@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include <poll.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -466,12 +465,11 @@ static unsigned lot;
 
 static void wait_until_killed(const struct conform *c, struct peer *stage) {
     static const char *const points[] = {"choose.sleep.before", "choose.sleep.after"};
-    char order[64], data[16];
+    char data[16];
     int tube[2];
     (void)stage;
     must_be(pipe(tube), 0);
-    snprintf(order, sizeof order, "%s:%u:kill", points[lot % 2], 1 + lot / 4);
-    (void)setenv("THIRL_WEAVE_AT", order, 1);
+    conform_die_at(points[lot % 2], 1 + lot / 4);
     struct thirl_want wants[] = {want(open_n(c, THIRL_PAIR, 0, NULL), THIRL_WANT_MESSAGE),
                                  {.fd = lot % 4 < 2 ? -1 : tube[0], .wanted = POLLIN}};
     conform_send(wants[0].end, 10, 1);

@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -106,7 +105,7 @@ static void taken_jobs_outlive_close(struct conform *c) {
 
 static void full_is_a_matter_of_choice(struct conform *c) {
     thirl *out = conform_open(c, THIRL_PUSH, "queue=4K&full=fail"), *in = conform_open(c, THIRL_PULL, NULL);
-    must_be(stock_limits(out).full, THIRL_FULL_FAIL);
+    must_be(conform_limits(out).full, THIRL_FULL_FAIL);
     unsigned sent = 0;
     int rc;
     while ((rc = thirl_send(out, "0123456", 8, PATIENCE)) == 0) {
@@ -114,7 +113,7 @@ static void full_is_a_matter_of_choice(struct conform *c) {
     }
     must_be(rc, -EAGAIN); /* although it had time */
     must_say("full");
-    must_be(sent, stock_limits(out).queue_messages);
+    must_be(sent, conform_limits(out).queue_messages);
     thirl_msg *msg = NULL;
     must_be(thirl_loan(out, &msg, 8, PATIENCE), -EAGAIN);
     must_be(thirl_close(&out, PATIENCE), 0);
@@ -361,12 +360,6 @@ static struct lot {
     bool sends, polls;
 } lot;
 
-static void die_at(void) {
-    char order[96];
-    (void)snprintf(order, sizeof order, "%s:%u:kill", lot.point, lot.pass);
-    (void)setenv("THIRL_WEAVE_AT", order, 1);
-}
-
 static void send_one(thirl *end, uint32_t job) {
     char data[LARGE + 64];
     size_t size = make_job(data, job);
@@ -394,7 +387,7 @@ static void send_one(thirl *end, uint32_t job) {
 static void push_and_die(const struct conform *c, struct peer *stage) {
     (void)stage;
     if (lot.sends) {
-        die_at();
+        conform_die_at(lot.point, lot.pass);
     }
     thirl *end = conform_open(c, THIRL_PUSH, "queue=4K&wait=sleep");
     for (uint32_t i = 0; i < SCENE; i++) {
@@ -437,7 +430,7 @@ static void get_one(thirl *end, unsigned turn) {
 static void work_and_die(const struct conform *c, struct peer *stage) {
     (void)stage;
     if (!lot.sends) {
-        die_at();
+        conform_die_at(lot.point, lot.pass);
     }
     thirl *end = conform_open(c, THIRL_PULL, "wait=sleep");
     (void)__atomic_fetch_add(&board->ready, 1, __ATOMIC_ACQ_REL);

@@ -143,12 +143,6 @@ static void fails_at_that_call(struct conform *c) {
     must_say("\"lose/x\" in ?hurt= is not KIND");
 }
 
-static struct thirl_limits limits_of(thirl *end) {
-    struct thirl_limits limits = {.size = sizeof limits};
-    must_be(thirl_limits(end, &limits), 0);
-    return limits;
-}
-
 /* 40 messages, in small groups; what came of each. */
 static void count_messages(const struct conform *c, bool pair, const char *option, unsigned char seen[40],
                            unsigned *swaps) {
@@ -190,7 +184,7 @@ static void owns_up_to_what_it_breaks(struct conform *c) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         thirl *end;
         must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 1, cases[i].option), NULL), 0);
-        struct thirl_limits limits = limits_of(end);
+        struct thirl_limits limits = conform_limits(end);
         must_be(limits.reliable, claims.reliable && cases[i].reliable);
         must_be(limits.ordered, claims.ordered && cases[i].ordered);
         must_be(limits.zero_copy, 0);
