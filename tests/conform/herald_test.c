@@ -10,14 +10,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "tests/conform/conform.h"
+#include "tests/conform/event.h"
 
 #define EVENTS 5u
 #define WATCHERS 3
-
-static int notify(thirl *end, uint32_t number, thirl_time until) {
-    return thirl_send(end, &number, sizeof number, until);
-}
 
 /* Takes one, and how often it was told; 0 times: none came, or it ended. */
 static uint32_t take(thirl *end, uint64_t *times, thirl_time until) {
@@ -36,7 +32,7 @@ static uint32_t take(thirl *end, uint64_t *times, thirl_time until) {
 
 static void meet(thirl *out, thirl *in) {
     uint64_t times;
-    must_be(notify(out, 0, PATIENCE), 0);
+    must_be(event_notify(out, 0, PATIENCE), 0);
     must_be(take(in, &times, PATIENCE), 0);
     must_be(times, 1);
 }
@@ -56,7 +52,7 @@ static void what_is_not_read_is_counted(struct conform *c) {
     thirl *out = conform_open(c, THIRL_NOTIFY, NULL), *in = conform_open(c, THIRL_WATCH, NULL);
     meet(out, in);
     for (uint32_t i = 0; i < STORM; i++) {
-        must_be(at_once(c, notify(out, i % EVENTS, THIRL_NOW)), 0);
+        must_be(at_once(c, event_notify(out, i % EVENTS, THIRL_NOW)), 0);
     }
     uint64_t told[EVENTS] = {0}, sum = 0, times, messages = 0;
     while (sum < STORM) {
@@ -84,7 +80,7 @@ static void what_is_not_read_is_counted(struct conform *c) {
 /* Fills the socket and leaves something in the table: how many were told. */
 static uint32_t fill(const struct conform *c, thirl *out, uint32_t event) {
     for (uint32_t i = 0; i < STORM; i++) {
-        must_be(at_once(c, notify(out, event, THIRL_NOW)), 0);
+        must_be(at_once(c, event_notify(out, event, THIRL_NOW)), 0);
     }
     return STORM;
 }
@@ -102,7 +98,7 @@ static uint64_t drain(thirl *in, uint32_t event, thirl_time until) {
 static void close_and_report(const struct conform *c, struct peer *stage) {
     thirl *out = conform_open(c, THIRL_NOTIFY, NULL);
     uint32_t told = 0;
-    must_be(notify(out, 7, PATIENCE), 0);
+    must_be(event_notify(out, 7, PATIENCE), 0);
     told = 1 + fill(c, out, 7);
     conform_tell(stage, told);
     must_be(thirl_close(&out, PATIENCE), 0);
@@ -160,11 +156,11 @@ static void block_waits_for_the_sockets(struct conform *c) {
     struct peer peer;
     conform_start(&peer, c, read_late);
     thirl *out = conform_open(c, THIRL_NOTIFY, "full=block");
-    must_be(notify(out, 0, PATIENCE), 0);
+    must_be(event_notify(out, 0, PATIENCE), 0);
     conform_hear(&peer);
     int64_t began = conform_now();
     for (uint32_t i = 0; i < STORM; i++) {
-        must_be(notify(out, 7, PATIENCE), 0);
+        must_be(event_notify(out, 7, PATIENCE), 0);
     }
     must(conform_now() - began > 50 * MS);
     conform_join(&peer); /* it has all, and nobody has called since */
@@ -177,14 +173,14 @@ static void a_full_table_waits(struct conform *c) {
     uint64_t told = fill(c, out, 7), sum = 0, times;
     uint32_t places = table_of(out), more = 0;
     int rc = 0;
-    while ((rc = at_once(c, notify(out, 1000 + more, THIRL_NOW))) == 0) {
+    while ((rc = at_once(c, event_notify(out, 1000 + more, THIRL_NOW))) == 0) {
         must(++more <= 2 * places); /* some still find their way into the kernel */
     }
     must_be(rc, -EAGAIN);
     must_say("?queue=");
     must(more >= places - 1);
-    must_be(notify(out, 1, thirl_in_ms(60)), -ETIMEDOUT);
-    must_be(at_once(c, notify(out, 7, THIRL_NOW)), 0); /* that one has a place */
+    must_be(event_notify(out, 1, thirl_in_ms(60)), -ETIMEDOUT);
+    must_be(at_once(c, event_notify(out, 7, THIRL_NOW)), 0); /* that one has a place */
     told++;
     uint8_t *came = calloc(2 * places, 1);
     must(came != NULL);
@@ -208,7 +204,7 @@ static void all_hear_all(struct conform *c) {
     uint64_t times;
     for (int i = 0; i < WATCHERS; i++) {
         in[i] = conform_open(c, THIRL_WATCH, NULL);
-        must_be(notify(out, (uint32_t)i, PATIENCE), 0);
+        must_be(event_notify(out, (uint32_t)i, PATIENCE), 0);
         must_be(take(in[i], &times, PATIENCE), i); /* and nothing of before */
     }
     for (int i = 0; i < WATCHERS; i++) {
@@ -217,7 +213,7 @@ static void all_hear_all(struct conform *c) {
         }
     }
     for (uint32_t i = 0; i < STORM; i++) { /* the first one reads, the others sleep */
-        must_be(at_once(c, notify(out, i % EVENTS, THIRL_NOW)), 0);
+        must_be(at_once(c, event_notify(out, i % EVENTS, THIRL_NOW)), 0);
     }
     for (int i = 0; i < WATCHERS; i++) {
         uint64_t sum = 0;
@@ -231,7 +227,7 @@ static void all_hear_all(struct conform *c) {
     }
     int rc = 0; /* over a network, news of who has gone is under way for a while */
     for (int64_t until = conform_now() + 10000 * MS; rc == 0 && conform_now() < until;) {
-        rc = notify(out, 1, thirl_in_ms(60));
+        rc = event_notify(out, 1, thirl_in_ms(60));
     }
     must_be(rc, -ETIMEDOUT);
     must_say("nobody");
@@ -244,7 +240,7 @@ static void a_descriptor_tells_of_what_is_counted(struct conform *c) {
     struct pollfd polled = {.fd = thirl_fd(in), .events = POLLIN};
     uint64_t times, sum = 0;
     for (uint32_t i = 0; i < 100; i++) {
-        must_be(notify(out, i, PATIENCE), 0);
+        must_be(event_notify(out, i, PATIENCE), 0);
     }
     while (sum < 100) { /* one read brings many: the descriptor stays lit for those that it has */
         must_be(poll(&polled, 1, 10000), 1);
@@ -274,7 +270,7 @@ static void tell_until_killed(const struct conform *c, struct peer *stage) {
     conform_die_at(notifier_points[lot / 3], lot / 3 == 5 ? 1 : 1 + lot % 3 * 40);
     thirl *end = conform_open(c, THIRL_NOTIFY, NULL);
     for (;;) {
-        must_be(notify(end, 7, PATIENCE), 0);
+        must_be(event_notify(end, 7, PATIENCE), 0);
         tale->told++;
     }
 }
@@ -326,10 +322,10 @@ static void a_watcher_dies_alone(struct conform *c) {
         int deaths = 0;
         conform_start(&peer, c, watch_until_killed);
         thirl *out = conform_open(c, THIRL_NOTIFY, NULL);
-        must_be(notify(out, 1, PATIENCE), 0); /* to the first one */
+        must_be(event_notify(out, 1, PATIENCE), 0); /* to the first one */
         thirl *in = conform_open(c, THIRL_WATCH, NULL);
         for (int i = 0; i < 200 || deaths == 0; i++) {
-            int rc = notify(out, 1, PATIENCE);
+            int rc = event_notify(out, 1, PATIENCE);
             must(rc == 0 || rc == -THIRL_EPEERDIED);
             if (rc != 0) {
                 must_say("died");

@@ -9,7 +9,7 @@ CONFORM_WITH=hurt
 export CONFORM_WITH
 bad=0
 "$BUILD/tests/conform/carry_test" 'shm *' || bad=1
-for part in event many note stream; do
+for part in counted event many note stream; do
     "$BUILD/tests/conform/${part}_test" || bad=1
 done
 CONFORM_WITH=hurt=1:again/1

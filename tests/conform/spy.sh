@@ -7,7 +7,7 @@ set -u
 CONFORM_WITH=spy
 export CONFORM_WITH
 bad=0
-for part in event note place queue stream; do
+for part in counted event note place queue stream; do
     "$BUILD/tests/conform/${part}_test" || bad=1
 done
 exit $bad

@@ -286,8 +286,8 @@ static const char *const elsewhere[] = {
     "hub.",       "crier.",                                                /* deal_test, crier_test */
     "sig.",                                                                /* conform/event_test */
     "catch.",                                                              /* conform/event_test */
-    "tally.",     "event.",                                                /* conform/event_test */
-    "knell.",                                                              /* conform/event_test */
+    "tally.",     "event.",                                                /* conform/counted_test */
+    "knell.",                                                              /* conform/counted_test */
     "herald.",    "heed.",                                                 /* conform/herald_test */
     "stale.",                                                              /* never passed, says conform/wake_test */
     "choose.",                                                             /* conform/wait_test */
