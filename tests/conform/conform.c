@@ -381,6 +381,12 @@ unsigned conform_lines_of(const char *path) {
     return count;
 }
 
+unsigned conform_channels(const struct conform *c) {
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/chan", c->registry);
+    return access(path, F_OK) == 0 ? conform_lines_of(path) : 0;
+}
+
 bool conform_sanitized(void) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return true;

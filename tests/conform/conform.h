@@ -153,7 +153,8 @@ void conform_sleep(int64_t ns);
 /* How many of `wanted` small messages can wait in that direction, with room to spare. */
 unsigned conform_room(thirl *, unsigned wanted);
 
-unsigned conform_lines_of(const char *path); /* a file's lines, a directory's entries */
+unsigned conform_lines_of(const char *path);       /* a file's lines, a directory's entries */
+unsigned conform_channels(const struct conform *); /* of which something is left in the registry */
 bool conform_sanitized(void);
 
 /* Of what is usual as many as it takes: a fifth where each message is a system call, or has a wrapper around it; a tenth under a

@@ -197,9 +197,7 @@ static void killed_joiners_leave_nothing(struct conform *c) {
         must_be(event_watch(in), 1);
         must_be(thirl_close(&in, PATIENCE), 0);
         must_be(thirl_close(&out, PATIENCE), 0);
-        char path[256];
-        (void)snprintf(path, sizeof path, "%s/chan", c->registry);
-        must_be(conform_lines_of(path), 0);
+        must_be(conform_channels(c), 0);
     }
 }
 

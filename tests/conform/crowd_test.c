@@ -438,9 +438,7 @@ static void any_point_may_kill(struct conform *c) {
         must_be(status, 0);
     }
     stock_need(killed > POINTS / (conform_sanitized() ? 4 : 2), "it passes few of these points");
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/chan", c->registry);
-    must_be(conform_lines_of(path), 0);
+    must_be(conform_channels(c), 0);
 }
 
 int main(int argc, char **argv) {

@@ -346,9 +346,7 @@ static void any_point_may_kill(struct conform *c) {
     }
     thirl *end = conform_open(c, THIRL_WATCH, NULL); /* what the dead have left goes with the next one who opens */
     must_be(thirl_close(&end, PATIENCE), 0);
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/chan", c->registry);
-    must_be(conform_lines_of(path), 0);
+    must_be(conform_channels(c), 0);
 }
 
 int main(int argc, char **argv) {

@@ -255,9 +255,8 @@ static unsigned count_mappings(void) {
 
 static struct state look(const struct conform *c) {
     struct state now = {conform_lines_of("/proc/self/fd"), count_mappings(), 0, 0};
-    char path[256], line[128];
-    (void)snprintf(path, sizeof path, "%s/chan", c->registry);
-    now.channels = access(path, F_OK) == 0 ? conform_lines_of(path) : 0;
+    char line[128];
+    now.channels = conform_channels(c);
     FILE *file = fopen("/proc/self/status", "re");
     must(file != NULL);
     while (fgets(line, sizeof line, file) != NULL) {

@@ -418,9 +418,7 @@ static void kill_at(struct conform *c, bool wires, unsigned first, unsigned last
     stock_need(killed > trials / 5, "it passes few of these points");
     must(c->with[0] != '\0' ||
          (unsigned)__builtin_popcountll(seen) + 1 >= last - first); /* one may be passed by chance only */
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/chan", c->registry);
-    must(wires || conform_lines_of(path) == 0);
+    must(wires || conform_channels(c) == 0);
 }
 
 static void any_point_of_opening_may_kill(struct conform *c) {

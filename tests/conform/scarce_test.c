@@ -27,12 +27,6 @@ static void close_both(thirl **a, thirl **b) {
     must_be(thirl_close(b, PATIENCE), 0);
 }
 
-static unsigned channels(const struct conform *c) {
-    char path[256];
-    snprintf(path, sizeof path, "%s/chan", c->registry);
-    return access(path, F_OK) == 0 ? conform_lines_of(path) : 0;
-}
-
 static void survives_a_full_registry(struct conform *c) {
     thirl *a, *b, *end[64];
     if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
@@ -40,7 +34,7 @@ static void survives_a_full_registry(struct conform *c) {
         conform_skip("a small tmpfs can be mounted by root only");
     }
     conform_both(c, 100, "queue=64K", &a, &b);
-    unsigned before = channels(c), opened = 0;
+    unsigned before = conform_channels(c), opened = 0;
     int rc = 0;
     while (opened < 64 &&
            (rc = thirl_open(&end[opened], THIRL_PAIR, conform_address(c, opened, "queue=64K"), NULL)) == 0) {
@@ -53,12 +47,13 @@ static void survives_a_full_registry(struct conform *c) {
         must(rc == 0 || rc == -ENOSPC || (rc == -EMFILE && strstr(thirl_why(), "raise") != NULL));
     }
     must(rc == 0 || thirl_why()[0] != '\0');
-    must(strcmp(c->line->name, "shm") != 0 || channels(c) == before + opened); /* the one that failed left nothing */
+    must(strcmp(c->line->name, "shm") != 0 ||
+         conform_channels(c) == before + opened); /* the one that failed left nothing */
     exchange(a, b);
     for (unsigned i = 0; i < opened; i++) {
         must_be(thirl_close(&end[i], PATIENCE), 0);
     }
-    must_be(channels(c), before);
+    must_be(conform_channels(c), before);
     conform_both(c, 0, "queue=64K", &end[0], &end[1]);
     exchange(end[0], end[1]);
     close_both(&end[0], &end[1]);
@@ -74,14 +69,14 @@ static void says_that_nothing_fits_at_all(struct conform *c) {
     }
     must_be(thirl_open(&end, THIRL_PAIR, conform_address(c, 0, NULL), NULL), -ENOSPC);
     must(end == NULL && thirl_why()[0] != '\0');
-    must_be(channels(c), 0);
+    must_be(conform_channels(c), 0);
 }
 
 static void survives_without_descriptors(struct conform *c) {
     thirl *a, *b, *end[2];
     int rc = 0;
     conform_both(c, 100, "queue=64K", &a, &b);
-    unsigned before = channels(c);
+    unsigned before = conform_channels(c);
     must(thirl_fd(a) >= 0); /* the waits below need no new one */
     unsigned open_now = conform_lines_of("/proc/self/fd");
     int last = dup(0);
@@ -105,7 +100,7 @@ static void survives_without_descriptors(struct conform *c) {
     conform_both(c, 0, NULL, &end[0], &end[1]);
     exchange(end[0], end[1]);
     close_both(&end[0], &end[1]);
-    must_be(channels(c), before);
+    must_be(conform_channels(c), before);
     close_both(&a, &b);
 }
 
@@ -128,7 +123,7 @@ static void survives_a_small_file_limit(struct conform *c) {
         }
         must(rc == 0 || thirl_why()[0] != '\0');
         must_be(thirl_close(&a, PATIENCE), 0);
-        must_be(channels(c), 0);
+        must_be(conform_channels(c), 0);
     }
     conform_both(c, 0, NULL, &a, &b);
     exchange(a, b);

@@ -23,12 +23,6 @@ static thirl_msg *take(thirl *end, size_t size, uint64_t seed, int again) {
     return msg;
 }
 
-static void nothing_left(const struct conform *c) {
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/chan", c->registry);
-    must_be(conform_lines_of(path), 0);
-}
-
 /* ---- one job ---- */
 
 static void job_is_done_or_given_back(struct conform *c) {
@@ -63,7 +57,7 @@ static void job_is_done_or_given_back(struct conform *c) {
     must_be(thirl_close(&a, PATIENCE), 0);
     must_be(thirl_close(&out, PATIENCE), 0);
     must_be(thirl_close(&b, PATIENCE), 0);
-    nothing_left(c);
+    must_be(conform_channels(c), 0);
 }
 
 /* Also where a message is gone once it was received. */
@@ -100,7 +94,7 @@ static void taken_jobs_outlive_close(struct conform *c) {
     must_be(thirl_done(&first), 0);
     must_be(thirl_close(&out, PATIENCE), 0);
     must_be(thirl_close(&a, PATIENCE), 0);
-    nothing_left(c);
+    must_be(conform_channels(c), 0);
 }
 
 static void full_is_a_matter_of_choice(struct conform *c) {
@@ -144,7 +138,7 @@ static void full_is_a_matter_of_choice(struct conform *c) {
         must_be(thirl_open(&out, THIRL_PUSH, conform_address(c, 0, others[i]), NULL), -EOPNOTSUPP);
     }
     must_be(thirl_close(&in, PATIENCE), 0);
-    nothing_left(c);
+    must_be(conform_channels(c), 0);
 }
 
 static void loans_keep_their_turn(struct conform *c) {
@@ -173,7 +167,7 @@ static void loans_keep_their_turn(struct conform *c) {
     memset(thirl_msg_data(kept), 1, 100);
     thirl_free(&kept);
     must_be(thirl_close(&in, PATIENCE), 0);
-    nothing_left(c);
+    must_be(conform_channels(c), 0);
 }
 
 /* ---- several workers ---- */
@@ -227,7 +221,7 @@ static void idle_worker_takes_it(struct conform *c) {
     must_be(stock_left().count, 0);
     must_be(thirl_close(&out, PATIENCE), 0);
     must_be(thirl_close(&in, PATIENCE), 0);
-    nothing_left(c);
+    must_be(conform_channels(c), 0);
 }
 
 #define WORKERS 64
@@ -347,7 +341,7 @@ static void many_workers_share(struct conform *c) {
     for (size_t i = 0; i < JOBS; i++) {
         must_be(board->done[i], 1); /* nobody died: once */
     }
-    nothing_left(c);
+    must_be(conform_channels(c), 0);
 }
 
 /* ---- death ---- */
@@ -482,7 +476,7 @@ static bool try_lot(struct conform *c) {
     conform_join(&survivor);
     conform_start(&later, c, take_the_rest);
     conform_join(&later);
-    nothing_left(c);
+    must_be(conform_channels(c), 0);
     return killed;
 }
 
@@ -554,7 +548,7 @@ static void dead_pushers_loans_hide_nothing(struct conform *c) {
     must_be(thirl_recv(in, NULL, 0, NULL, thirl_in_ms(60)), -ETIMEDOUT);
     must_be(stock_left().count, 0);
     must_be(thirl_close(&in, PATIENCE), 0);
-    nothing_left(c);
+    must_be(conform_channels(c), 0);
 }
 
 /* A pusher closes in a process that lives on, before anybody came; nobody sweeps that away, and it goes when it is done. */
@@ -575,7 +569,7 @@ static void closed_pushers_jobs_wait(struct conform *c) {
     must_be(thirl_close(&in, PATIENCE), 0);
     must_be(stock_left().count, 0);
     must_be(thirl_close(&out, PATIENCE), 0);
-    nothing_left(c);
+    must_be(conform_channels(c), 0);
 }
 
 int main(int argc, char **argv) {
