@@ -292,7 +292,7 @@ static const char *const elsewhere[] = {
     "stale.",                                                              /* never passed, says conform/wake_test */
     "choose.",                                                             /* conform/wait_test */
     "push.",                                                               /* conform/crowd_test, and all that follow */
-    "draw.",      "turn.",   "queue.",        "kept.",      "claim.",      /* conform/work_test, and all that follow */
+    "draw.",      "turn.",   "queue.",        "kept.",      "claim.", /* conform/labour_test, and all that follow */
     "rouse.",     "offer.",  "toil.",         "giver.",     "cargo.",
     "orphan.",    "pub.", /* conform/mourn_test, and all that follow */
     "sub.",       "feed.",   "crowd.",        "fan.",       "cast.",
