@@ -278,7 +278,7 @@ static const char *const elsewhere[] = {
     "bulk.",      "grasp.",                                                /* grasp_test */
     "link.noted",                                                          /* rights_test */
     "roll.type.",                                                          /* type_test of conform */
-    "pipe.",                                                               /* pipe_test */
+    "pipe.",                                                               /* bereft_test */
     "udp.",                                                                /* udp_test */
     "dgram.",                                                              /* dgram_test */
     "hose.",                                                               /* path_test */
