@@ -49,3 +49,15 @@ thirl *large_open(const char *address, enum thirl_role role, const char *options
     if (thirl_open(&end, role, whole, NULL) != 0) (void)fprintf(stderr, "%s\n", thirl_why());
     return end;
 }
+
+static int add_left(void *context, const struct thirl_left *left) {
+    struct thirl_left *sum = context;
+    sum->messages += left->messages;
+    sum->bytes += left->bytes;
+    return 0;
+}
+
+struct thirl_left large_left(void) {
+    struct thirl_left sum = {0};
+    return thirl_left(add_left, &sum) == 0 ? sum : (struct thirl_left){.messages = UINT64_MAX};
+}

@@ -25,4 +25,7 @@ bool large_take(thirl *, thirl_msg **, size_t size, uint64_t number);
 /* Opens the address with these options; NULL, and it is printed why. */
 thirl *large_open(const char *address, enum thirl_role, const char *options);
 
+/* What is left of all channels together, as thirl_left says: messages, and their bytes. */
+struct thirl_left large_left(void);
+
 #endif
