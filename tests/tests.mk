@@ -21,7 +21,7 @@ endif
 endif
 
 # Under TSan only programs whose participants are threads say anything; those that fork take long and see nothing.
-TSAN_TEST ?= addr barrier bell cache door cast claim cond err fd futex gate happen hold lane mutex node race run rwlock sem state thread ways weave
+TSAN_TEST ?= addr barrier bell door cast claim cond err fd futex gate happen hold keepers lane mutex node race run rwlock sem state thread ways weave
 ifeq ($(EXTRA),tsan)
 TEST := $(filter-out tests/conform/cast_test.c,$(filter $(addprefix %/,$(addsuffix _test.c,$(TSAN_TEST))),$(TEST)))
 SCRIPT :=

@@ -267,7 +267,7 @@ static const char *const elsewhere[] = {
     "bare.",                                                               /* bare_test */
     "arena.",     "redo.",   "area.",                                      /* arena_test, area_test */
     "cell.",      "lot.",    "own.",          "test.",                     /* state_test, own_test */
-    "pin.",       "shelf.",  "store.",                                     /* cache_test */
+    "pin.",       "shelf.",  "store.",                                     /* keepers_test */
     "mutex.",     "owner.",  "urgent.",                                    /* locks_test */
     "rank.",                                                               /* ranks_test */
     "cond.",      "rwlock.",                                               /* conds_test, rwlocks_test */
