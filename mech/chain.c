@@ -370,8 +370,8 @@ void chain_light(struct chain *e, enum mech_way way) {
         when = 0;
     } else if (w->at) {
         when = way == MECH_IN && pull_ready(w->at) ? 0 : way == MECH_OUT && dim(e, w->at) ? LINK_NAP_NS : -1;
-    } else if (e->meet.listener < 0 && !meet_joins(&e->meet)) {
-        e->lit = -1; /* neither calls nor listens: the pause begins anew after each try */
+    } else if (meet_pauses(&e->meet)) {
+        e->lit = -1; /* the pause begins anew after each try */
         when = e->meet.pause;
     } else if (e->meet.deaf) {
         e->lit = -1;

@@ -16,16 +16,24 @@ static bool is_pipes(const struct meet_line *line) {
     return line->in != line->out;
 }
 
-bool greet_utter(const struct meet_line *line, const void *data, size_t size) {
-    ssize_t went = is_pipes(line) ? tube_write(line->out, &(struct iovec){(void *)(uintptr_t)data, size}, 1, false)
-                                  : send(line->out, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-    return went == (ssize_t)size;
+int greet_utter(const struct meet_line *line, const void *data, size_t size) {
+    ssize_t went;
+    if (is_pipes(line)) {
+        went = tube_write(line->out, &(struct iovec){(void *)(uintptr_t)data, size}, 1, false);
+    } else {
+        went = send(line->out, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        went = went < 0 ? -errno : went;
+    }
+    if (went == (ssize_t)size) {
+        return 0;
+    }
+    return went == -EAGAIN || went == -EINTR || went == -ENOMEM || went == -ENOBUFS ? -EAGAIN : -EPIPE;
 }
 
-bool greet_say(const struct meet *m, const struct meet_line *line, enum frame_hello_kind kind, int code, int64_t pid) {
+int greet_say(const struct meet *m, const struct meet_line *line, enum frame_hello_kind kind, int code, int64_t pid) {
     unsigned char text[FRAME_HELLO];
     if (m->raw) {
-        return true;
+        return 0;
     }
     struct frame_hello hello = m->own;
     hello.kind = (uint8_t)kind;

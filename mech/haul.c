@@ -177,7 +177,7 @@ int haul_arm(void *self, enum mech_way way, struct mech_watch *watch) {
         return link_code(l) != 0;
     }
     (void)pthread_mutex_lock(&e->lock);
-    bool busy = e->meet.listener >= 0 || meet_joins(&e->meet);
+    bool busy = !meet_pauses(&e->meet);
     watch->fd = e->meet.watch;
     watch->guard = -1;
     watch->events = POLLIN;

@@ -49,7 +49,7 @@ void meet_share(struct meet *m, int epoll) {
             (void)epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
         }
     }
-    if (m->joining.out >= 0 && !m->greeted) {
+    if (meet_joins(m) && !m->greeted && m->kind->reach) {
         event.events = EPOLLOUT;
         (void)epoll_ctl(epoll, EPOLL_CTL_ADD, m->joining.out, &event);
     }
@@ -111,12 +111,18 @@ static void end_call(struct meet *m) {
     m->again = 0;
 }
 
-/* One that could not be said is not answered: where others can be called, it calls again after a while. */
+/* One that could not be said is not answered: where others can be called, it calls again after a while; where there is but this line,
+ * it is said again. */
 static void greet_host(struct meet *m) {
     weave("meet.hello.before");
-    m->greeted = true;
-    if (!greet_say(m, &m->joining, FRAME_HELLO_CALL, 0, 0) && m->kind->admit != NULL) {
+    int rc = greet_say(m, &m->joining, FRAME_HELLO_CALL, 0, 0);
+    if (rc != 0 && m->kind->admit != NULL) {
         end_call(m);
+        rest(m);
+        return;
+    }
+    m->greeted = rc != -EAGAIN;
+    if (!m->greeted) {
         rest(m);
         return;
     }
@@ -158,11 +164,13 @@ static int seek(struct meet *m) {
 
 /* Has our call come through? Then greets. */
 static int reach(struct meet *m) {
-    int rc = m->kind->reach(m);
+    int rc = m->kind->reach ? m->kind->reach(m) : clock_now() < m->again ? -EAGAIN : 0;
     if (rc == 0) {
         meet_forget(m, m->joining.out);
         greet_host(m);
-    } else if (rc != -EAGAIN) {
+        return meet_joins(m) && m->greeted ? 0 : -EAGAIN;
+    }
+    if (rc != -EAGAIN) {
         end_call(m);
         rest(m);
     }
@@ -352,7 +360,7 @@ static int greet(struct meet *m, struct meet_line *line, struct meet_match *matc
         return 0;
     }
     weave("meet.join.before");
-    bool said = greet_say(m, line, FRAME_HELLO_JOIN, 0, 0);
+    bool said = greet_say(m, line, FRAME_HELLO_JOIN, 0, 0) == 0;
     weave("meet.join.after");
     if (!said) { /* it calls again when it sees the end */
         fd_close(&match->who.pidfd);

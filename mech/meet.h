@@ -152,4 +152,9 @@ static inline bool meet_joins(const struct meet *m) {
     return m->joining.in >= 0 || m->joining.out >= 0;
 }
 
+/* Nothing in the watch says when the next step has something to do: it is after the pause. */
+static inline bool meet_pauses(const struct meet *m) {
+    return m->listener < 0 && (!meet_joins(m) || (!m->greeted && !m->kind->reach));
+}
+
 #endif
