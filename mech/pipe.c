@@ -43,20 +43,31 @@ static void let_go(struct place *p) {
     fd_close(&p->out);
 }
 
-/* Two pipes; the parent calls through its sides of them. */
+/* Two pipes. By the second one the child knows that the parent is there, and whether it is the same process: that one holds its seat
+ * and has its name on the side that is handed over. */
+static int make_both(int down[2], int up[2]) {
+    if (pipe2(down, O_CLOEXEC | O_NONBLOCK) != 0 || pipe2(up, O_CLOEXEC | O_NONBLOCK) != 0) {
+        return -errno;
+    }
+    int rc = seat_take(up[0]);
+    return rc != 0 || fcntl(up[1], F_SETOWN, getpid()) == 0 ? rc : -errno;
+}
+
+/* The parent calls through its sides of them. */
 static int make(struct meet *m) {
     struct place *p = m->place;
     int down[2] = {-1, -1}, up[2] = {-1, -1};
     let_go(p);
-    if (pipe2(down, O_CLOEXEC | O_NONBLOCK) != 0 || pipe2(up, O_CLOEXEC | O_NONBLOCK) != 0) {
-        int rc = err_system(errno, "%s: no pipe", m->address);
-        fd_close(&down[0]);
-        fd_close(&down[1]);
-        return rc;
+    int rc = make_both(down, up);
+    if (rc != 0) {
+        for (int i = 0; i < 2; i++) {
+            fd_close(&down[i]);
+            fd_close(&up[i]);
+        }
+        return err_system(-rc, "%s: no pipe", m->address);
     }
     p->queue = tube_resize(down[1], m->queue);
     (void)tube_resize(up[1], m->queue);
-    (void)seat_take(up[0]);
     p->in = down[0];
     p->out = up[1];
     weave("pipe.make.after");
@@ -117,10 +128,11 @@ static int take_over(const char *address, int fd, int access, int *own) {
 
 /* Where both ends are of one process, the numbers stay those of the end that handed them over. */
 static int keep_apart(struct place *p) {
-    struct link_who who;
-    (void)seat_holder(p->out, &who);
-    fd_close(&who.pidfd);
-    if (who.pid == getpid()) {
+    int parent = fcntl(p->out, F_GETOWN);
+    if (parent == -1) {
+        return -errno;
+    }
+    if (parent == getpid()) {
         p->in = fcntl(p->in, F_DUPFD_CLOEXEC, 3);
         p->out = fcntl(p->out, F_DUPFD_CLOEXEC, 3);
     }

@@ -15,13 +15,18 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/proc.h"
+
+#define LOOKS 3 /* the kernel tells its locks in pieces: one may slip between two of them as others come and go */
 
 const struct link_who seat_nobody = {
     .pidfd = -1, .uid = UINT32_MAX, .gid = UINT32_MAX, .name = "?", .text = "a process that cannot be seen from here"};
 
 int seat_take(int fd) {
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    int rc;
+    while ((rc = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EINTR) {}
+    if (rc == 0) {
         return 0;
     }
     return errno == EWOULDBLOCK ? -EBUSY : -errno;
@@ -42,13 +47,16 @@ static bool is_our_proc(void) {
     return length > 0 && strtoll(text, NULL, 10) == getpid();
 }
 
-/* "1: FLOCK  ADVISORY  WRITE 123 00:0f:757674 0 EOF" */
-static int64_t find(int fd) {
+/* "1: FLOCK  ADVISORY  WRITE 123 00:0f:757674 0 EOF". 0: it is not among them; -1: they cannot be read. */
+static int64_t look(int fd) {
     char line[160];
     struct stat file;
     int64_t holder = 0;
     FILE *locks = fstat(fd, &file) == 0 && is_our_proc() ? fopen("/proc/locks", "re") : NULL;
-    while (locks != NULL && holder == 0 && fgets(line, sizeof line, locks) != NULL) {
+    if (locks == NULL) {
+        return -1;
+    }
+    while (holder == 0 && fgets(line, sizeof line, locks) != NULL) {
         long long pid;
         unsigned major_number, minor_number;
         unsigned long long inode;
@@ -58,19 +66,29 @@ static int64_t find(int fd) {
             holder = pid;
         }
     }
-    if (locks != NULL) {
-        (void)fclose(locks);
-    }
+    (void)fclose(locks);
     return holder;
+}
+
+/* Who holds it. 0: nobody; -1: somebody who cannot be seen from here. */
+static int64_t find(int fd) {
+    int64_t holder = 0;
+    for (int i = 0; i < LOOKS && holder == 0; i++) {
+        holder = look(fd);
+        if (holder <= 0 && !is_taken(fd)) {
+            return 0;
+        }
+    }
+    return holder > 0 ? holder : -1;
 }
 
 bool seat_holder(int fd, struct link_who *who) {
     char path[40];
     struct stat process;
     *who = seat_nobody;
-    int64_t pid = find(fd);
+    int64_t pid = find(fd), again;
     if (pid <= 0) {
-        return is_taken(fd);
+        return pid != 0;
     }
     who->pid = pid;
     (void)snprintf(path, sizeof path, "/proc/%lld", (long long)pid);
@@ -80,7 +98,12 @@ bool seat_holder(int fd, struct link_who *who) {
     }
     link_know(who, proc_pidfd(pid));
     /* Asked again: the number may have become another process's before there was a descriptor of it. */
-    if (!who->dead && find(fd) != pid) {
+    if (!who->dead && (again = find(fd)) != pid) {
+        if (again < 0) {
+            fd_close(&who->pidfd);
+            *who = seat_nobody;
+            return true;
+        }
         who->dead = true;
     }
     return !who->dead;
