@@ -26,7 +26,7 @@
 extern struct weave_point __start_thirl_weave[] __attribute__((weak, visibility("hidden")));
 extern struct weave_point __stop_thirl_weave[] __attribute__((weak, visibility("hidden")));
 
-enum act { ACT_NONE, ACT_KILL, ACT_STOP, ACT_FORK, ACT_DELAY, ACT_JOLT };
+enum act { ACT_NONE, ACT_KILL, ACT_STOP, ACT_FORK, ACT_FORK_KILL, ACT_DELAY, ACT_JOLT };
 enum { UNREAD, READING, READ };
 
 static struct {
@@ -61,6 +61,7 @@ static enum act parse_act(const char *text, unsigned long *us) {
     if (strcmp(text, "kill") == 0) return ACT_KILL;
     if (strcmp(text, "stop") == 0) return ACT_STOP;
     if (strcmp(text, "fork") == 0) return ACT_FORK;
+    if (strcmp(text, "fork-kill") == 0) return ACT_FORK_KILL;
     const char *number = strchr(text, '=');
     if (!number || number[1] < '0' || number[1] > '9') return ACT_NONE;
     *us = strtoul(number + 1, &end, 10);
@@ -81,7 +82,7 @@ static void parse(void) {
     order.at = strtoul(colon + 1, &end, 10);
     if (*end != ':' || order.at == 0 || colon[1] < '0' || colon[1] > '9') refuse(text, "k is not a number from 1 on");
     order.act = parse_act(end + 1, &order.us);
-    if (order.act == ACT_NONE) refuse(text, "action is not kill, stop, fork, delay=MICROSECONDS or jolt=NANOSECONDS");
+    if (order.act == ACT_NONE) refuse(text, "action is not kill, stop, fork, fork-kill, delay=MICROSECONDS or jolt=NANOSECONDS");
     if (!named(order.name)) refuse(text, "this program has no such point");
     order.dice = (uint64_t)clock_now() ^ (uint64_t)getpid() << 40;
 }
@@ -131,20 +132,32 @@ static void jolt(uint64_t thrown, unsigned long most) {
     while (clock_now() < until) atomic_pause();
 }
 
+__attribute__((noreturn)) static void die(void) {
+    (void)kill(getpid(), SIGKILL);
+    for (;;) (void)pause(); /* nothing behind the point may run, on this thread either */
+}
+
+/* A child that has all that this process has, and does nothing; the bare call: handlers of pthread_atfork are not to run here. */
+static void split(void) {
+    if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0) {
+        rest(60 * 1000000UL);
+        _exit(0);
+    }
+}
+
 static void act(void) {
     switch (order.act) {
     case ACT_KILL:
-        (void)kill(getpid(), SIGKILL);
-        for (;;) (void)pause(); /* nothing behind the point may run, on this thread either */
+        die();
     case ACT_STOP:
         (void)kill(getpid(), SIGSTOP);
         break;
     case ACT_FORK:
-        /* The bare call: handlers of pthread_atfork are not to run here. */
-        if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0) {
-            for (;;) (void)pause();
-        }
+        split();
         break;
+    case ACT_FORK_KILL:
+        split();
+        die();
     case ACT_DELAY:
         rest(order.us);
         break;

@@ -33,14 +33,18 @@ static struct board *make_board(void) {
         board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         struct sigaction action = {.sa_handler = wake_up};
         (void)sigaction(SIGALRM, &action, NULL);
+        (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     }
     return board == MAP_FAILED ? NULL : memset(board, 0, sizeof *board);
 }
+
+const char *const trial_actions[] = {"none", "kill", "stop", "stop-kill", "fork", "fork-kill"};
 
 static pid_t start(struct board *board, void (*play)(struct board *), const char *order) {
     pid_t child = fork();
     if (child == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)setpgid(0, 0);
         (void)alarm(LIMIT_S + 5);
         if (order != NULL) {
             setenv("THIRL_WEAVE_AT", order, 1);
@@ -189,6 +193,13 @@ static void place(char *address, size_t room, const char *pattern, const char *d
     (void)snprintf(address, room, pattern, tcp ? host : mq ? strrchr(directory, '/') + 1 : directory);
 }
 
+/* What the victim has forked has its process group. */
+static void end_children(pid_t victim) {
+    if (kill(-victim, SIGKILL) == 0) {
+        (void)waitpid(-victim, NULL, 0);
+    }
+}
+
 void trial_run(const struct trial_scenario *scenario, const char *directory, const char *point, unsigned pass,
                enum trial_action action, struct trial_result *result) {
     struct board *board = make_board();
@@ -201,7 +212,8 @@ void trial_run(const struct trial_scenario *scenario, const char *directory, con
     board->scenario = scenario;
     place(board->address, sizeof board->address, scenario->address, directory);
     setenv("THIRL_DIR", directory, 1);
-    (void)snprintf(order, sizeof order, "%s:%u:%s", point ? point : "", pass, action == TRIAL_KILL ? "kill" : "stop");
+    (void)snprintf(order, sizeof order, "%s:%u:%s", point ? point : "", pass,
+                   trial_actions[action == TRIAL_STOP_KILL ? TRIAL_STOP : action]);
     fflush(NULL);
     int quota = quota_counts(board->address) ? quota_take(false) : -1;
     if (scenario->corpse) {
@@ -221,5 +233,6 @@ void trial_run(const struct trial_scenario *scenario, const char *directory, con
     clear(board, directory, "node");
     clear(board, directory, "chan");
     clear(board, directory, "");
+    end_children(victim);
     judge(board, result);
 }

@@ -38,7 +38,18 @@ struct trial_scenario {
     bool brisk;  /* nobody pauses */
 };
 
-enum trial_action { TRIAL_NONE, TRIAL_KILL, TRIAL_STOP, TRIAL_STOP_KILL };
+/* Forked: a child has all that the victim has, does nothing, and outlives it; the victim goes on, or is killed. */
+enum trial_action {
+    TRIAL_NONE,
+    TRIAL_KILL,
+    TRIAL_STOP,
+    TRIAL_STOP_KILL,
+    TRIAL_FORK,
+    TRIAL_FORK_KILL,
+    TRIAL_ACTIONS,
+};
+
+extern const char *const trial_actions[TRIAL_ACTIONS];
 
 struct trial_result {
     bool hit;       /* the victim came to that point */
