@@ -14,7 +14,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -137,11 +136,23 @@ __attribute__((noreturn)) static void die(void) {
     for (;;) (void)pause(); /* nothing behind the point may run, on this thread either */
 }
 
-/* A child that has all that this process has, and does nothing; the bare call: handlers of pthread_atfork are not to run here. */
-static void split(void) {
-    if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0) {
+/* A child that has all that this process has, as another thread would fork it: not while this one holds what fork waits for. */
+static void *fork_idle(void *done) {
+    if (fork() == 0) {
         rest(60 * 1000000UL);
         _exit(0);
+    }
+    atomic_store((uint32_t *)done, 1u);
+    return NULL;
+}
+
+static void split(void) {
+    static uint32_t done;
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, fork_idle, &done) == 0) {
+        (void)pthread_detach(thread);
+        int64_t until = clock_after(clock_now(), 20 * CLOCK_MS);
+        while (atomic_load(&done) == 0 && clock_now() < until) rest(100);
     }
 }
 
