@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -15,12 +16,55 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/clock.h"
 #include "base/fd.h"
+
+/* ---- what is not for children ---- */
+
+#define OWN_MOST                                                                                                       \
+    (1 << 20) /* as many descriptors as the kernel lets a process have, unless somebody raised fs.nr_open */
+#define OWN_BITS 64
+
+static uint64_t own[OWN_MOST / OWN_BITS];
+static uint32_t own_words; /* behind them there is none */
+
+/* In a forked child. */
+static void close_own(void) {
+    for (uint32_t i = 0; i < own_words; i++) {
+        for (; own[i] != 0; own[i] &= own[i] - 1) {
+            (void)close((int)(i * OWN_BITS) + __builtin_ctzll(own[i]));
+        }
+    }
+    own_words = 0;
+}
+
+/* Before anybody forks: a fork that has begun would not know of it any more. */
+__attribute__((constructor)) static void prepare_fork(void) {
+    (void)pthread_atfork(NULL, NULL, close_own);
+}
+
+void fd_own(int fd) {
+    if (fd >= 0 && fd < OWN_MOST) {
+        uint32_t word = (uint32_t)fd / OWN_BITS, words = atomic_load(&own_words);
+        while (words <= word && !atomic_cas(&own_words, &words, word + 1)) {}
+        (void)atomic_or(&own[word], UINT64_C(1) << fd % OWN_BITS);
+    }
+}
+
+/* Before it is closed: its number may be another's at once. */
+static void disown(int fd) {
+    if (fd >= 0 && fd < OWN_MOST && (atomic_load(&own[fd / OWN_BITS]) >> fd % OWN_BITS & 1) != 0) {
+        (void)atomic_and(&own[fd / OWN_BITS], ~(UINT64_C(1) << fd % OWN_BITS));
+    }
+}
+
+/* ---- opening and closing ---- */
 
 void fd_close(int *fd) {
     if (*fd < 0) return;
     int saved = errno;
+    disown(*fd);
     (void)close(*fd); /* closed even when it answers EINTR */
     *fd = -1;
     errno = saved;
@@ -31,6 +75,7 @@ int fd_map_error(void) {
 }
 
 void fd_release(int fd) {
+    disown(fd);
     int nothing = fd <= STDERR_FILENO ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
     if (nothing < 0 || dup2(nothing, fd) < 0) {
         (void)close(fd);

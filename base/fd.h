@@ -13,6 +13,10 @@
 /* Closes *fd unless it is -1, and makes it -1. Keeps errno. */
 void fd_close(int *fd);
 
+/* Marks it as this process's alone: a child that this one forks closes it, whichever thread forks, until fd_close or fd_release. Held open
+ * there a socket or a pipe would outlive its end here. */
+void fd_own(int fd);
+
 /* Closes it too; but 0, 1 and 2 become /dev/null: what a program opens next must not become its standard output. */
 void fd_release(int fd);
 

@@ -35,15 +35,8 @@ static void unlock_ends(void) {
     (void)pthread_mutex_unlock(&ends_lock);
 }
 
-/* In a forked child: the ends are the parent's. Held open here, its sockets would outlive it. */
+/* In a forked child: the ends are the parent's. */
 static void forget_ends(void) {
-    for (struct chain *e = ends; e; e = e->neighbour) {
-        for (struct link *l = e->first; l; l = l->next) {
-            (void)close(l->fd);
-            (void)(l->out != l->fd ? close(l->out) : 0);
-        }
-        meet_forked(&e->meet);
-    }
     ends = NULL;
     (void)pthread_mutex_unlock(&ends_lock);
 }

@@ -58,6 +58,7 @@ static uint64_t count_most(void) {
 static int new_socket(void) {
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd >= 0) {
+        fd_own(fd);
         rights_allow(fd, false);
     }
     return fd;

@@ -48,7 +48,9 @@ struct fifo_end {
 
 static int open_pipe(const char *path, int access) {
     int fd = open(path, access | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    return fd < 0 ? -errno : fd;
+    int rc = fd < 0 ? -errno : fd;
+    fd_own(fd);
+    return rc;
 }
 
 /* A FIFO at the path? 0, -ENOENT or an error. */

@@ -39,15 +39,8 @@ static void unlock_hoses(void) {
     (void)pthread_mutex_unlock(&hoses_lock);
 }
 
-/* In a forked child: held open there, a pipe would not end with its parent. What was kept for a child stays. */
+/* In a forked child. What was kept for it stays. */
 static void forget_hoses(void) {
-    for (struct hose *h = hoses; h != NULL; h = h->neighbour) {
-        for (int way = 0; way < 2; way++) {
-            if (h->way[way].fd >= 0) {
-                (void)close(h->way[way].fd);
-            }
-        }
-    }
     hoses = NULL;
     unlock_hoses();
 }
@@ -123,6 +116,7 @@ void hose_set(struct hose *h, enum mech_way way, int fd) {
     show(h, way, EPOLL_CTL_DEL);
     fd_close(&h->way[way].fd);
     h->way[way].fd = fd;
+    fd_own(fd);
 }
 
 int hose_fd(void *self, enum mech_way way, int *fd) {

@@ -55,6 +55,7 @@ static int make(struct hose *h, enum mech_way way, uint64_t queue) {
     (void)fcntl(ends[ours], F_SETFL, O_NONBLOCK); /* of our side: the child's own program expects its to block */
     h->seen->queue = queue > tube_size(ends[1]) ? tube_resize(ends[1], queue) : tube_size(ends[1]);
     h->way[way].fd = ends[ours];
+    fd_own(ends[ours]);
     h->way[way].theirs = ends[!ours];
     return 0;
 }
@@ -149,6 +150,7 @@ static int take(struct hose *h, enum mech_way way, int fd) {
         w->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         w->shared = true;
     }
+    fd_own(w->fd);
     h->seen->queue = tube_size(w->fd);
     return w->fd < 0 ? err_system(errno, "%s: no descriptor to take descriptor %d over", h->address, fd) : 0;
 }

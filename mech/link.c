@@ -45,6 +45,8 @@ int link_make(struct link **made, int fd, int out, const struct link_who *who, c
     memset(l, 0, sizeof(*l));
     l->fd = fd;
     l->out = terms->pipes ? out : fd;
+    fd_own(l->fd);
+    fd_own(l->out);
     l->who = *who;
     l->terms = *terms;
     l->pidfd = who->pidfd;

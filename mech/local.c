@@ -48,6 +48,7 @@ int local_lock(int *lock, const char *path, const char *address) {
     if (*lock < 0) {
         return err_system(errno, "%s: cannot open the directory %s", address, directory);
     }
+    fd_own(*lock);
     if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
         int code = errno;
         fd_close(lock);

@@ -132,6 +132,8 @@ static void greet_host(struct meet *m) {
 
 void meet_call(struct meet *m, int in, int out, const struct link_who *host, bool through) {
     m->joining = (struct meet_line){.in = in, .out = out};
+    fd_own(in);
+    fd_own(out);
     m->host = *host;
     m->greeted = false;
     if (m->host.pidfd >= 0) {
@@ -145,6 +147,7 @@ void meet_call(struct meet *m, int in, int out, const struct link_who *host, boo
 }
 
 void meet_listen(struct meet *m, int fd) {
+    fd_own(fd);
     m->listener = fd;
     m->deaf = false;
     m->pause = 0;
@@ -260,6 +263,7 @@ static void dismiss(struct meet *m, unsigned which) {
 int meet_accept(const struct meet *m) {
     int fd = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0) {
+        fd_own(fd);
         return fd;
     }
     bool scarce = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
@@ -492,17 +496,4 @@ void meet_deinit(struct meet *m) {
     meet_retire(m);
     fd_close(&m->watch);
     fd_close(&m->spare);
-}
-
-static void close_line(const struct meet_line *line) {
-    (void)(line->in >= 0 ? close(line->in) : 0);
-    (void)(line->out >= 0 && line->out != line->in ? close(line->out) : 0);
-}
-
-void meet_forked(struct meet *m) {
-    for (unsigned i = 0; i < m->guests; i++) {
-        close_line(&m->guest[i]);
-    }
-    close_line(&m->joining);
-    (void)(m->listener >= 0 ? close(m->listener) : 0);
 }

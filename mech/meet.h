@@ -118,9 +118,6 @@ void meet_refuse(struct meet *, int64_t pid);
 void meet_retire(struct meet *);
 void meet_deinit(struct meet *);
 
-/* In a forked child: closes what is the parent's. */
-void meet_forked(struct meet *);
-
 /* Keeps a second epoll descriptor like the watch from now on. */
 void meet_share(struct meet *, int epoll);
 

@@ -89,6 +89,7 @@ static int open_it(struct path *p, int access) {
         return errno == ENXIO || errno == ENOENT ? -errno
                                                  : err_system(errno, "%s: cannot open the FIFO", p->hose.address);
     }
+    fd_own(fd);
     if (fstat(fd, &file) != 0 || !S_ISFIFO(file.st_mode)) {
         fd_close(&fd);
         return err_say(EEXIST, "%s: what is at %s is no FIFO any more", p->hose.address, p->at);

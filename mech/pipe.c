@@ -49,6 +49,8 @@ static int make_both(int down[2], int up[2]) {
     if (pipe2(down, O_CLOEXEC | O_NONBLOCK) != 0 || pipe2(up, O_CLOEXEC | O_NONBLOCK) != 0) {
         return -errno;
     }
+    fd_own(down[1]);
+    fd_own(up[0]);
     int rc = seat_take(up[0]);
     return rc != 0 || fcntl(up[1], F_SETOWN, getpid()) == 0 ? rc : -errno;
 }

@@ -36,6 +36,7 @@ struct tcp_end {
 static int new_socket(const struct meet *m, const struct host_spot *s) {
     int fd = socket(s->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0) {
+        fd_own(fd);
         int yes = 1; /* also where we call: our own port must not keep a listener from one of the same number */
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
         (void)far_prepare(fd, m->queue);

@@ -180,6 +180,7 @@ static int open_spot(struct udp *u, const struct carrier_open *open, const struc
     if (u->gram.fd < 0) {
         return errno == EAFNOSUPPORT ? -EADDRNOTAVAIL : err_system(errno, "%s: no socket", open->address);
     }
+    fd_own(u->gram.fd);
     prepare(u, open->options->queue);
     weave("udp.bind.before");
     int rc = u->gram.receives ? listen_at(u, spot, interface) : aim_at(u, spot, interface);

@@ -48,6 +48,7 @@ static int new_socket(const char *address, bool packets, bool descriptors) {
     if (fd < 0) {
         return err_system(errno, "%s: no socket", address);
     }
+    fd_own(fd);
     rights_allow(fd, descriptors);
     return fd;
 }

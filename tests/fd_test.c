@@ -15,10 +15,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -253,12 +255,58 @@ static void ticks_at_once(void **state) {
     fd_close(&timer);
 }
 
+/* What of them is open in a forked child: a bit each. */
+static int open_in_child(const int *fd, int count) {
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        int found = 0;
+        for (int i = 0; i < count; i++) found |= (fcntl(fd[i], F_GETFD) >= 0) << i;
+        _exit(found);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void keeps_its_own_from_children(void **state) {
+    enum { FAR = 700 };
+    int fd[3], number;
+    (void)state;
+    for (int i = 0; i < 3; i++) fd[i] = eventfd(0, EFD_CLOEXEC);
+    int far = fcntl(fd[0], F_DUPFD_CLOEXEC, FAR);
+    assert_true(far >= FAR);
+    fd_own(-1);
+    fd_own(fd[0]);
+    fd_own(fd[2]);
+    fd_own(far);
+    assert_int_equal(open_in_child(fd, 3), 2);
+    assert_int_equal(open_in_child(&far, 1), 0);
+    number = fd[2];
+    fd_close(&fd[2]); /* the next one of that number is another */
+    fd[2] = eventfd(0, EFD_CLOEXEC);
+    assert_int_equal(fd[2], number);
+    assert_int_equal(open_in_child(fd, 3), 6);
+    number = fd[0];
+    fd_release(fd[0]);
+    fd[0] = eventfd(0, EFD_CLOEXEC);
+    assert_int_equal(fd[0], number);
+    assert_int_equal(open_in_child(fd, 3), 7);
+    for (int i = 0; i < 3; i++) fd_close(&fd[i]);
+    fd_close(&far);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(closes_once),           cmocka_unit_test(reads_to_the_end),
-        cmocka_unit_test(fails_to_write),        cmocka_unit_test(writes_all_whatever_signals_come),
-        cmocka_unit_test(makes_directories),     cmocka_unit_test(knows_the_limit),
-        cmocka_unit_test(adds_within_the_limit), cmocka_unit_test(ticks_at_once),
+        cmocka_unit_test(closes_once),
+        cmocka_unit_test(reads_to_the_end),
+        cmocka_unit_test(fails_to_write),
+        cmocka_unit_test(writes_all_whatever_signals_come),
+        cmocka_unit_test(makes_directories),
+        cmocka_unit_test(knows_the_limit),
+        cmocka_unit_test(adds_within_the_limit),
+        cmocka_unit_test(ticks_at_once),
+        cmocka_unit_test(keeps_its_own_from_children),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
