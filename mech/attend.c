@@ -108,7 +108,7 @@ static bool is_link(const struct shm_link *link, const struct roll_end *end) {
     return atomic_load(&link->node) == end->node && atomic_load(&link->number) == end->number;
 }
 
-bool attend_is_another(const struct inlet *in) {
+static bool is_another(const struct inlet *in) {
     const struct shm_tx *theirs = in->feed->theirs;
     const struct roll_end *self = &in->end->roll.self;
     return (atomic_load(&theirs->to.node) != 0 && !is_link(&theirs->to, self)) ||
@@ -158,17 +158,34 @@ int attend_bind(struct inlet *in) {
     return 0;
 }
 
-int attend_empty(struct inlet *in) {
-    bool left = (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0;
-    if (!left && !in->dead) {
+/* left: with a goodbye; else it died. */
+static inline bool has_gone(struct inlet *in, bool *left) {
+    *left = (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0;
+    if (!*left && !in->dead) {
         if (likely(!node_peer_doubtful(&in->peer.node))) {
-            return -EAGAIN;
+            return false;
         }
         in->dead = !node_peer_alive(&in->peer.node);
     }
-    left = left ||
-           (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0; /* it may have left, and ended then */
-    if (!left && !in->dead) {
+    *left = *left ||
+            (atomic_load(&in->feed->theirs->room.attention) & BELL_GONE) != 0; /* it may have left, and ended then */
+    return *left || in->dead;
+}
+
+bool attend_is_another(struct inlet *in) {
+    bool left;
+    if (!is_another(in)) {
+        return false;
+    }
+    if (has_gone(in, &left) && !talks_to_us(in)) {
+        attend_drop(in);
+    }
+    return true;
+}
+
+int attend_empty(struct inlet *in) {
+    bool left;
+    if (!has_gone(in, &left)) {
         return -EAGAIN;
     }
     /* What it committed before it left is visible now, if it was not before. */
@@ -176,7 +193,7 @@ int attend_empty(struct inlet *in) {
     if (in->bound ? lane_look(&in->lane, &span, &size) != 0 : talks_to_us(in)) {
         return -EINTR;
     }
-    if (!in->bound && attend_is_another(in)) {
+    if (!in->bound && is_another(in)) {
         attend_drop(in);
         return -EAGAIN;
     }

@@ -20,8 +20,8 @@ int attend_bind(struct inlet *);
 /* Nothing is in the lane: is there still somebody who could put something there? As attend_ready, but for 0. */
 int attend_empty(struct inlet *);
 
-/* Does the peer speak with another end, or did it? Then it says goodbye to that one. */
-bool attend_is_another(const struct inlet *);
+/* Does the peer speak with another end, or did it? Then it says goodbye to that one; and once it has gone there is no peer any more. */
+bool attend_is_another(struct inlet *);
 
 /* The peer is not listened to any more: it left a damaged record, which is the answer; and, whyever. */
 int attend_lied(struct inlet *);

@@ -126,6 +126,7 @@ static int open_queue(struct mq *q, const struct carrier_open *open, const char 
     if (q->queue < 0) {
         return err_say(EAGAIN, "%s: the message queue %s is removed as often as it is made", open->address, place);
     }
+    fd_own(q->queue); /* whoever holds it open keeps its room from this user's others, though it be removed */
     if (q->made && open->options->mode != 0600) {
         (void)fchmod(q->queue, open->options->mode); /* past the umask */
     }

@@ -3,9 +3,11 @@
  * A peer goes: it closes, it is killed, it is stopped; and another one takes its place.
  */
 #define _GNU_SOURCE
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/conform/conform.h"
@@ -291,13 +293,50 @@ static void takes_an_exit_for_a_death(struct conform *c) {
     conform_join(&peer);
 }
 
+static void speak_and_go(const struct conform *c, struct peer *stage) {
+    thirl *end = conform_open(c, THIRL_PAIR, NULL);
+    conform_send(end, 10, 1);
+    conform_recv(end, 10, 2);
+    conform_tell(stage, 1);
+    must_be(conform_hear(stage), 1);
+    must(thirl_close(&end, THIRL_NOW) >= 0);
+}
+
+/* It spoke with an end that was closed, and goes while the next one has found it: whoever waits for that one and for something else, sleeps. */
+static void who_goes_from_another_end_keeps_nobody_busy(struct conform *c) {
+    struct peer peer;
+    int tube[2];
+    struct timespec before, after;
+    must_be(pipe(tube), 0);
+    conform_start(&peer, c, speak_and_go);
+    thirl *end = conform_open(c, THIRL_PAIR, NULL);
+    conform_recv(end, 10, 1);
+    conform_send(end, 10, 2);
+    must_be(conform_hear(&peer), 1);
+    must(thirl_close(&end, THIRL_NOW) >= 0);
+    end = conform_open(c, THIRL_PAIR, NULL);
+    struct thirl_want wants[] = {{.end = end, .fd = -1, .wanted = THIRL_WANT_MESSAGE},
+                                 {.fd = tube[0], .wanted = POLLIN}};
+    must_be(thirl_wait(wants, 2, thirl_in_ms(20)), -ETIMEDOUT); /* so that it has found it */
+    conform_tell(&peer, 1);
+    conform_join(&peer);
+    must_be(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before), 0);
+    must_be(thirl_wait(wants, 2, thirl_in_ms(300)), -ETIMEDOUT);
+    must_be(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after), 0);
+    int64_t spent = (after.tv_sec - before.tv_sec) * 1000 * MS + after.tv_nsec - before.tv_nsec;
+    must(spent < (conform_sanitized() ? 150 : 60) * MS);
+    must_be(thirl_close(&end, THIRL_NOW), 0);
+    close(tube[0]);
+    close(tube[1]);
+}
+
 int main(int argc, char **argv) {
     static const struct conform_test tests[] = {
         CONFORM(receives_all_before_the_goodbye),  CONFORM(goes_on_with_the_next),
         CONFORM(tells_late_what_happened),         CONFORM(tells_a_waiting_receiver),
         CONFORM(tells_a_waiting_sender),           CONFORM(never_takes_the_stopped_for_dead),
         CONFORM(takes_an_exit_for_a_death),        CONFORM(waits_for_the_next_when_one_dies_silent),
-        CONFORM(tells_of_one_that_never_answered),
+        CONFORM(tells_of_one_that_never_answered), CONFORM_ONLY(who_goes_from_another_end_keeps_nobody_busy, "shm"),
     };
     return conform_main(tests, sizeof tests / sizeof *tests, argc, argv);
 }
