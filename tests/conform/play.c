@@ -159,6 +159,7 @@ static void serve_one(struct other *o) {
     uint32_t number = look_at(thirl_msg_data(msg), thirl_msg_size(msg));
     must(number > o->last || thirl_msg_again(msg) || scene->group->theirs == THIRL_WATCH);
     o->last = number;
+    tell(GOT, number);
     if (scene->group->theirs == THIRL_PAIR) {
         (void)!thirl_send(o->end, thirl_msg_data(msg), thirl_msg_size(msg), thirl_in_ms(o->patience));
     }
@@ -167,7 +168,6 @@ static void serve_one(struct other *o) {
     } else {
         thirl_free(&msg);
     }
-    tell(GOT, number);
 }
 
 static void send_one(struct other *o, uint32_t number) {
@@ -399,7 +399,7 @@ static int open_mine(struct play_pass *p) {
 }
 
 static void invite(struct play_pass *p) {
-    tell(p->joins ? JOIN : OPEN, p->calm ? PLAY_WHOLE : p->whole ? 1000 : PLAY_HURT);
+    tell(p->joins ? JOIN : OPEN, p->calm && !p->joins ? PLAY_WHOLE : p->whole || p->joins ? 1000 : PLAY_HURT);
     await(OPENED);
 }
 
@@ -487,6 +487,12 @@ bool play_arrived(const struct play_pass *p, int ms) {
         if (word.kind == GOT && word.number == p->sent) return true;
     }
     return true;
+}
+
+unsigned play_descriptors(void) {
+    char path[40];
+    (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)other_pid);
+    return conform_lines_of(path);
 }
 
 const struct play_told *play_told(void) {

@@ -58,6 +58,9 @@ void play_run(struct play_pass *);
 /* Has the other one got what that pass sent last? It has so many ms. Of a stream and of events: yes. */
 bool play_arrived(const struct play_pass *, int ms);
 
+/* How many descriptors the other one has. */
+unsigned play_descriptors(void);
+
 const struct play_told *play_told(void);
 void play_forget(void);
 
