@@ -5,7 +5,7 @@
 #   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
 #   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
 #   make fails        every call that the library makes fails with each of its errors; goes on where it was stopped
-#   make arrows lint format bench bench-guard soak models flood peers chaos histories wake tide strange coverage conform-all install uninstall clean
+#   make arrows lint format bench bench-guard soak crash models flood peers chaos histories wake tide strange coverage conform-all install uninstall clean
 #
 # What measures stands in bench/bench.mk, and the tests in tests/tests.mk.
 # CC=clang works. Variables for packagers: PREFIX, LIBDIR, DESTDIR, CFLAGS_ADD, LDFLAGS_ADD.

@@ -32,7 +32,7 @@ TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(if $(EXTRA),$(FUZZERS))
 
-.PHONY: tests check arrows models soak flood peers chaos histories wake tide fails strange strange-rooms coverage conform-all fuzz fuzzers corpora
+.PHONY: tests check arrows models crash soak flood peers chaos histories wake tide fails strange strange-rooms coverage conform-all fuzz fuzzers corpora
 
 # ---- how they are made ----------------------------------------------------------------------------------------------
 
@@ -118,11 +118,23 @@ tide: tests
 	@TIDE_COUNT=$(or $(COUNT),60000) TIDE_CALLERS=1000 TIDE_SUBSCRIBERS=1000 TIDE_CHANNELS=$(or $(CHANNELS),10000) CONFORM_SECONDS=86400 \
 		$(B)/tests/conform/tide_test '$(or $(TIDE),*)'
 
+# Blows at every named point: between two ends over each mechanism (crash_test), and in each role of each pattern (blow_test; CRASH='shm *' for some of
+# that alone). What is done stands in a file, and is passed over: remove it to begin anew. Says which points nobody came by.
+SCENES = printf '%s\n' $(if $(1),'$(1)',$(foreach group,pair writer reader push pull pub block sub pattern call serve notify watch,'* $(group)'))
+crash: tests
+	@$(if $(CRASH),,THIRL_CRASH_ALL=1 $(B)/tests/crash/crash_test)
+	@$(call SCENES,$(CRASH)) | BLOW_ONE_IN=$(or $(ONE_IN),1) BLOW_DONE='$(CURDIR)/$(B)/blows.done' \
+		BLOW_POINTS='$(CURDIR)/$(B)/blows.points' CONFORM_SECONDS=86400 xargs -P 8 -I{} $(B)/tests/crash/blow_test '{}'
+	@wc -l <'$(B)/blows.done' | sed 's/$$/ scenes are done/'
+	@$(B)/tests/crash/blow_test points | sort -u >'$(B)/blows.all'
+	@sort -u '$(B)/blows.points' | comm -12 - '$(B)/blows.all' | wc -l | sed 's/$$/ points were struck at, of the following nobody:/'
+	@sort -u '$(B)/blows.points' | comm -13 - '$(B)/blows.all'
+
 # All that may fail while an end is opened, used and closed, over each mechanism; FAILS='shm *' for one. What is done stands in a file, and
 # is passed over: remove it to begin anew. Most of it waits, so eight run side by side.
 fails: tests
-	@printf '%s\n' $(or $(FAILS:%='%'),pair writer reader push pull pub block sub pattern call serve notify watch) | sed '/ /!s/^/* /' | \
-		FAULT_ONE_IN=$(or $(ONE_IN),1) FAULT_DONE='$(CURDIR)/$(B)/fails.done' CONFORM_SECONDS=86400 xargs -P 8 -I{} $(B)/tests/fault/fault_test '{}'
+	@$(call SCENES,$(FAILS)) | FAULT_ONE_IN=$(or $(ONE_IN),1) FAULT_DONE='$(CURDIR)/$(B)/fails.done' CONFORM_SECONDS=86400 \
+		xargs -P 8 -I{} $(B)/tests/fault/fault_test '{}'
 	@wc -l <'$(B)/fails.done' | sed 's/$$/ scenes are done/'
 
 # Rooms that are not like ours: 32 bits, another C library, another processor, limits, clocks, namespaces; STRANGE='bits limits' for some. What this

@@ -181,13 +181,12 @@ static void send_one(struct other *o, uint32_t number) {
         }
         thirl_free(&reply);
     } else {
-        int rc = thirl_send(o->end, o->bytes, size, thirl_in_ms(o->patience));
-        note(rc);
-        if (rc == -THIRL_EPEERDIED) { /* that was of the one before */
+        int rc = 0;
+        for (int tries = 0; tries < 3; tries++) { /* it may hear first what became of the one before */
             rc = thirl_send(o->end, o->bytes, size, thirl_in_ms(o->patience));
-        }
-        if (rc == -THIRL_ECLOSED) {
-            reopen(o);
+            note(rc);
+            if (rc != -THIRL_EPEERDIED && rc != -THIRL_ECLOSED) break;
+            if (rc == -THIRL_ECLOSED) reopen(o);
         }
     }
 }

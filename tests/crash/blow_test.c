@@ -6,7 +6,8 @@
  * comes, with the same end; and nobody holds a descriptor, or leaves a file, more than without a blow.
  *
  * Without more, the same few are tried: BLOW_ONE_IN=1 tries each, BLOW_ONLY='pub.send.* 1 kill' those that are called so. BLOW_DONE names a file of
- * scenes that are done and passed over, BLOW_POINTS one to which the points go that were struck at.
+ * scenes that are done and passed over, BLOW_POINTS one to which the points go that were struck at;
+ * the argument "points" lists all there are.
  */
 #define _GNU_SOURCE
 #include <fnmatch.h>
@@ -27,8 +28,8 @@
 #define HANGS 40     /* s */
 #define STOPPED 120  /* ms: more than the slice in which others look */
 #define ARRIVES 4000 /* ms, for what a killed one has sent: enough for a busy machine */
-#define POSTED                                                                                                         \
-    4 /* files that the dead have posted: the other one removes them when it looks there next, so that they never get more */
+#define UNSEEN                                                                                                         \
+    4 /* files and descriptors of the dead, that the other one has until it looks there next: so they never get more */
 #define POINTS 600    /* places at which points stand */
 #define PASSES_MOST 4 /* of a point, to be struck at: the first, the second, the middle, the last */
 
@@ -181,12 +182,12 @@ static bool comes_next(const struct blow *blow) {
     int64_t until = conform_now() + ARRIVES * MS;
     do {
         descriptors_now = play_descriptors();
-    } while ((files() > files_usual + POSTED || descriptors_now > descriptors_usual) && conform_now() < until &&
-             (conform_sleep(MS), true));
+    } while ((files() > files_usual + UNSEEN || descriptors_now > descriptors_usual + UNSEEN) &&
+             conform_now() < until && (conform_sleep(MS), true));
     char text[100];
     (void)snprintf(text, sizeof text, "%u files, not %u; %u descriptors, not %u", files_now, files_usual,
                    descriptors_now, descriptors_usual);
-    return (files_now <= files_usual + POSTED && descriptors_now <= descriptors_usual) || complain(blow, text);
+    return (files_now <= files_usual + UNSEEN && descriptors_now <= descriptors_usual + UNSEEN) || complain(blow, text);
 }
 
 static bool strike(const struct blow *blow) {
@@ -342,6 +343,11 @@ int main(int argc, char **argv) {
         CONFORM_ONLY(pair, "unix-path"), CONFORM_ONLY(pattern, "shm-cast"), CONFORM_ONLY(push, "sysv"),
         CONFORM_ONLY(pull, "sysv"),      CONFORM_ONLY(watch, "shm-event"),  CONFORM_ONLY(pub, "cast-unix"),
     };
+    if (argc == 2 && strcmp(argv[1], "points") == 0) {
+        points = weave_points(&places);
+        for (size_t i = 0; i < places; i++) printf("%s\n", points[i].name);
+        return 0;
+    }
     if (getenv("BLOW_ONE_IN") != NULL || getenv("BLOW_ONLY") != NULL) {
         return conform_main(all, sizeof all / sizeof *all, argc, argv);
     }
