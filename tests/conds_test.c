@@ -130,7 +130,7 @@ static bool relay(char *order, uint32_t flags, bool killed) {
     pid_t first =
         room_fork(signal_when_they_wait, NULL); /* it may have to wait for one who has stopped with the mutex */
     int status = room_watch(victim);
-    assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
+    assert_true(room_fated(status, killed));
     assert_int_equal(room_reap(first), 0);
     get_on(other, WAITERS);
     return status != 0;
@@ -143,7 +143,7 @@ static bool announce(char *order, uint32_t flags, bool killed, int (*how)(void *
     for (int i = 0; i < WAITERS; i++) other[i] = room_fork(wait_and_pass_on, NULL);
     assert_true(until_they_wait(WAITERS));
     int status = room_watch(room_fork(how, order));
-    assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
+    assert_true(room_fated(status, killed));
     get_on(other, WAITERS);
     return status != 0;
 }
@@ -200,7 +200,7 @@ static bool queue(char *order, uint32_t flags, bool killed) {
     anew(flags);
     pid_t other = room_fork(take_turns, NULL), victim = room_fork(take_turns, order);
     int status = room_watch(victim);
-    assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
+    assert_true(room_fated(status, killed));
     pid_t third = room_fork(take_turns_until_over, NULL);
     int64_t began = clock_now();
     assert_int_equal(room_reap(other), 0);

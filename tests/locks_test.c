@@ -122,7 +122,7 @@ static bool trial(char *order, uint32_t flags, bool killed) {
     anew(flags);
     pid_t other = room_fork(take_turns, NULL);
     int status = room_watch(room_fork(take_turns, order));
-    assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
+    assert_true(room_fated(status, killed));
     assert_int_equal(room_reap(other), 0);
     assert_int_equal(turn(0, false), 0); /* the victim may have been the last */
     assert_int_equal(board->turns[0], TURNS + 1);
@@ -138,7 +138,7 @@ static bool succession(char *order, uint32_t flags, bool killed) {
     anew(flags);
     assert_int_equal(room_run(die_inside, NULL), 128 + SIGKILL);
     int status = room_watch(room_fork(take_over, order));
-    assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
+    assert_true(room_fated(status, killed));
     int64_t began = clock_now();
     int rc = thirl_mutex_lock(&board->mutex, thirl_in_ms(20000));
     assert_true(clock_now() - began < CLOCK_S);

@@ -64,7 +64,7 @@ static int met(void) {
     }
     int status = room_watch(victim);
     atomic_store((uint32_t *)trial.board, 1);
-    bool good = status == 0 || status == (trial.killed ? 128 + SIGKILL : -1);
+    bool good = room_fated(status, trial.killed);
     for (unsigned i = 0; i < ORDEAL_OTHERS; i++) good = room_reap(other[i]) == 0 && good;
     good = trial.ordeal->whole(status == 128 + SIGKILL) && good;
     if (!good) {

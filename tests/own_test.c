@@ -93,7 +93,7 @@ static bool meet(const char *name, unsigned pass, bool killed) {
     (void)snprintf(order, sizeof order, "%s:%u:%s", name, pass, killed ? "kill" : "stop");
     pid_t other = room_fork(take_turns, NULL);
     int status = room_watch(room_fork(take_turns, order));
-    assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
+    assert_true(room_fated(status, killed));
     assert_int_equal(room_reap(other), 0);
     assert_int_equal(board->turns[0], 60);
     assert_true(board->count - board->turns[0] - board->turns[1] <= (killed ? 1 : 0));

@@ -78,6 +78,10 @@ int room_watch(pid_t child) {
     return stopped && end == 0 ? -1 : end;
 }
 
+bool room_fated(int status, bool killed) {
+    return status == 0 || status == (killed ? 128 + SIGKILL : -1);
+}
+
 int room_run(int (*body)(void *), void *argument) {
     return room_reap(room_fork(body, argument));
 }

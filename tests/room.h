@@ -28,6 +28,9 @@ int room_reap(pid_t);
  * stopped, and all was well with it. */
 int room_watch(pid_t);
 
+/* Is that how one may end who has an order to be killed, or to stop, at a point? 0: he did not come by. */
+bool room_fated(int status, bool killed);
+
 /* Forks, and waits. */
 int room_run(int (*body)(void *), void *argument);
 

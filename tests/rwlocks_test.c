@@ -127,7 +127,7 @@ static bool trial(char *order, bool killed) {
     anew();
     pid_t other = room_fork(take_turns, NULL);
     int status = room_watch(room_fork(take_turns, order));
-    assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
+    assert_true(room_fated(status, killed));
     int64_t began = clock_now();
     assert_int_equal(room_reap(other), 0);
     assert_int_equal(write_once(0, false), 0); /* the victim may have been the last */
@@ -150,7 +150,7 @@ static bool succession(char *order, bool killed, bool torn) {
         assert_int_equal(room_run(die_reading, NULL), 128 + SIGKILL);
     }
     int status = room_watch(room_fork(take_over, order));
-    assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
+    assert_true(room_fated(status, killed));
     int64_t began = clock_now();
     int rc = thirl_rwlock_write(&board->lock, thirl_in_ms(20000));
     assert_true(clock_now() - began < LONG);
@@ -179,7 +179,7 @@ static bool line(char *order, bool killed) {
     room_sleep(5 * CLOCK_MS);
     assert_int_equal(thirl_rwlock_unlock(&board->lock), 0);
     int status = room_watch(victim);
-    assert_true(status == 0 || status == (killed ? 128 + SIGKILL : -1));
+    assert_true(room_fated(status, killed));
     int64_t began = clock_now();
     assert_int_equal(write_once(0, false), 0); /* and is told nothing: who only waited has written nothing */
     assert_int_equal(board->told, 0);
