@@ -22,6 +22,12 @@
         .group = (g), .variant = (text), .work = &(what), .scheme = (where), .options = (with), .size = (bytes),       \
         .ring = (room), .cpus = (processors), .bound = (limit)                                                         \
     }
+/* What others of ours are compared with. */
+#define BASE(g, text, what, where, with, bytes, room, processors)                                                      \
+    {                                                                                                                  \
+        .group = (g), .variant = (text), .work = &(what), .scheme = (where), .options = (with), .size = (bytes),       \
+        .ring = (room), .cpus = (processors), .floor = true                                                            \
+    }
 
 static const struct entry rtt_spin[] = {
     BARE(0, "bare line", floor_line, 8, KIB(4), 2),
@@ -38,15 +44,7 @@ static const struct entry rtt_sleep[] = {
 };
 
 static const struct entry rtt_hot[] = {
-    {.group = 0,
-     .variant = "thirl shm spin",
-     .work = &thirl_round,
-     .scheme = "shm://",
-     .options = "wait=spin",
-     .size = 8,
-     .ring = KIB(4),
-     .cpus = 2,
-     .floor = true},
+    BASE(0, "thirl shm spin", thirl_round, "shm://", "wait=spin", 8, KIB(4), 2),
     OURS(0, "thirl shm adaptive", thirl_round, "shm://", "wait=adaptive", 8, KIB(4), 2, 1.1),
 };
 
@@ -122,15 +120,7 @@ static const struct entry work_queue[] = {
 
 /* The warm part is as long as the queues of all eight. */
 #define GATHER(g, bytes)                                                                                               \
-    {.group = (g),                                                                                                     \
-     .variant = "thirl shm, 1 to 1",                                                                                   \
-     .work = &thirl_jobs_one,                                                                                          \
-     .scheme = "shm://",                                                                                               \
-     .options = "queue=4M",                                                                                            \
-     .size = (bytes),                                                                                                  \
-     .ring = MIB(32),                                                                                                  \
-     .cpus = 2,                                                                                                        \
-     .floor = true},                                                                                                   \
+    BASE(g, "thirl shm, 1 to 1", thirl_jobs_one, "shm://", "queue=4M", bytes, MIB(32), 2),                             \
         OURS(g, "thirl shm, 8 to 1", thirl_jobs_eight, "shm://", "queue=4M", bytes, MIB(32), 2, 0.8)
 static const struct entry gather[] = {GATHER(0, 8), GATHER(1, 64)};
 
@@ -166,15 +156,7 @@ static const struct entry zero_copy[] = {
     PLACE(0, 64, 2.2),
     PLACE(0, MIB(1), 2.2),
     PLACE(0, MIB(16), 2.2),
-    {.group = 1,
-     .variant = "thirl shm hand-over",
-     .work = &thirl_handover,
-     .scheme = "shm://",
-     .options = "wait=spin&queue=4M",
-     .size = KIB(64),
-     .ring = MIB(4),
-     .cpus = 2,
-     .floor = true},
+    BASE(1, "thirl shm hand-over", thirl_handover, "shm://", "wait=spin&queue=4M", KIB(64), MIB(4), 2),
     PLACE(1, MIB(1), 1.2),
     PLACE(1, MIB(16), 1.2),
 };
@@ -189,15 +171,7 @@ static const struct entry zero_copy_jobs[] = {
     JOB(0, KIB(64), 0),
     JOB(0, MIB(1), 0),
     JOB(0, MIB(16), 0),
-    {.group = 1,
-     .variant = "thirl shm, as a job",
-     .work = &thirl_job_handover,
-     .scheme = "shm://",
-     .options = "wait=spin&queue=256K",
-     .size = KIB(64),
-     .ring = KIB(256),
-     .cpus = 2,
-     .floor = true},
+    BASE(1, "thirl shm, as a job", thirl_job_handover, "shm://", "wait=spin&queue=256K", KIB(64), KIB(256), 2),
     JOB(1, MIB(1), 1.2),
     JOB(1, MIB(16), 1.2),
 };
