@@ -10,7 +10,8 @@
 #include "base/weave.h"
 #include "mech/quick.h"
 
-#define UNFINISHED 4 /* as many times ?max is held of unfinished messages at most */
+#define UNFINISHED                                                                                                     \
+    4 /* messages as large as ?max that are held unfinished where the oldest of them may go for another one; else FRAG_PARTS are */
 #define QUIET_LOOKS                                                                                                    \
     20 /* slices without a packet after which an unfinished message is given up where packets are lost: a second */
 #define PIECES_LONG 256 /* packets that one call takes without having a message */
@@ -28,7 +29,9 @@ int draw_init(struct queue *q) {
         return err_say(ENOMEM, "%s: no memory for a packet of %zu bytes", q->address, q->facts.packet);
     }
     in->kind = frag_kind(frag_data(q->sealed), !q->counted);
-    frag_init(&in->frag, (size_t)q->max, UNFINISHED * (size_t)q->max, q->counted);
+    const size_t max = (size_t)q->max, each = max + max / 8 + 1; /* with a bit for each piece */
+    const size_t most = q->counted ? UNFINISHED : FRAG_PARTS;
+    frag_init(&in->frag, max, each < SIZE_MAX / most ? most * each : SIZE_MAX, q->counted);
     in->turn = q->joined && !q->raw && q->facts.receivers != 1 ? turn_of(&q->roll) : NULL;
     return 0;
 }
@@ -82,7 +85,7 @@ static int keep(struct queue *q, const struct drawing *to, size_t size, bool joi
 
 static int refuse(struct queue *q, int rc) {
     atomic_poke(&q->seen->in.refused, q->seen->in.refused + 1);
-    return err_add(rc, "; it was thrown away (%s)", q->address);
+    return err_add(rc, "it was thrown away (%s)", q->address);
 }
 
 /* What is not thirl's. Where anybody on a network can send some, it must not keep a receiver from its work: it is only counted, and

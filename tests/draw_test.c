@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Messages that are put together from packets, in any order in which they may lie in a queue: of many senders at a time, one piece each; of one that
+ * contradicts itself; of nobody; again and again. The packets are made by hand where no end of thirl sends such.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "chan/end.h"
+#include "mech/carried.h"
+#include "tests/member.h"
+
+#define SOON thirl_in_ms(20000)
+#define LARGE 40000u
+#define SENDERS 8u
+#define PIECE 8u
+
+static const char *const schemes[] = {"mq", "sysv"};
+static const char *scheme;
+static unsigned char buffer[LARGE];
+static size_t size;
+
+static int open_end(thirl **end, enum thirl_role role, const char *options) {
+    char address[100];
+    (void)snprintf(address, sizeof address, "%s://draw-%d%s", scheme, (int)getpid(), options);
+    return thirl_open(end, role, address, NULL);
+}
+
+static struct queue *queue_of(thirl *end) {
+    struct carried *c = end->state;
+    return c->is_queue ? &c->as.queue : &c->as.duct.out.q;
+}
+
+/* The label of a message's first piece, as that end would send it. */
+static struct frag_label begin(thirl *end, uint32_t message, uint32_t total) {
+    struct frag_label label = queue_of(end)->out.label;
+    label.message = message;
+    label.total = total;
+    label.piece = PIECE;
+    label.brief = false;
+    return label;
+}
+
+/* Puts that packet into the queue. */
+static int put(thirl *end, const struct frag_label *label) {
+    struct queue *q = queue_of(end);
+    unsigned char wire[PIECE + FRAG_LABEL];
+    size_t piece = frag_size(label);
+    memset(wire, (int)('a' + label->offset / PIECE), piece);
+    frag_write(wire + piece, label);
+    const struct iovec part = {wire, piece + FRAG_LABEL};
+    int rc = q->carrier->send(q->carried, &part, 1, NULL, false);
+    queue_ring(q);
+    return rc;
+}
+
+static int put_piece(thirl *end, struct frag_label label, uint32_t offset) {
+    label.offset = offset;
+    return put(end, &label);
+}
+
+static int see(void *seen, const struct thirl_seen *one) {
+    if (strcmp(one->role, "pull") == 0 || strcmp(one->role, "pair") == 0) *(struct thirl_seen *)seen = *one;
+    return 0;
+}
+
+static struct thirl_seen seen_of_receiver(void) {
+    struct thirl_seen seen = {.refused = UINT64_MAX};
+    return thirl_list(see, &seen) == 0 ? seen : (struct thirl_seen){.refused = UINT64_MAX};
+}
+
+/* Each message is as large as may be, and the pieces of all lie between each other. */
+static int do_messages_of_many_senders_come_whole(void) {
+    static unsigned char data[LARGE];
+    thirl *in, *out[SENDERS];
+    bool sent[SENDERS] = {false};
+    unsigned came = 0;
+    CHECK(open_end(&in, THIRL_PULL, "?max=40000&queue=8K") == 0);
+    for (unsigned i = 0; i < SENDERS; i++) CHECK(open_end(&out[i], THIRL_PUSH, "?max=40000&queue=8K") == 0);
+    for (unsigned round = 0; came < SENDERS && round < 1000; round++) {
+        for (unsigned i = 0; i < SENDERS; i++) {
+            memset(data, (int)i, LARGE);
+            uint64_t left; /* of one that is partly on its way: the next piece */
+            int rc = sent[i] ? out[i]->mech->flush(out[i]->state, &left) : thirl_send(out[i], data, LARGE, THIRL_NOW);
+            CHECK(rc == 0 || rc == -EAGAIN);
+            sent[i] = sent[i] || rc == 0;
+            rc = thirl_recv(in, buffer, LARGE, &size, THIRL_NOW);
+            CHECK(rc == 0 || rc == -EAGAIN);
+            if (rc == 0) {
+                memset(data, buffer[0], LARGE);
+                CHECK(size == LARGE && memcmp(data, buffer, LARGE) == 0);
+                came++;
+            }
+        }
+    }
+    CHECK(came == SENDERS);
+    struct thirl_seen seen = seen_of_receiver();
+    CHECK(seen.lost == 0 && seen.refused == 0);
+    for (unsigned i = 0; i < SENDERS; i++) CHECK(thirl_close(&out[i], SOON) == 0);
+    CHECK(thirl_close(&in, SOON) == 0);
+    return 0;
+}
+
+/* More than a receiver puts together at a time: it says so, and what it has begun comes. */
+static int do_what_is_begun_beyond_the_bound_is_told(void) {
+    thirl *in, *out;
+    CHECK(open_end(&in, THIRL_PULL, "?max=100") == 0 && open_end(&out, THIRL_PUSH, "?max=100") == 0);
+    for (uint32_t i = 0; i <= FRAG_PARTS; i++) {
+        CHECK(put_piece(out, begin(out, 100 + i, 2 * PIECE), 0) == 0);
+        CHECK(thirl_recv(in, buffer, LARGE, &size, THIRL_NOW) == (i < FRAG_PARTS ? -EAGAIN : -ENOBUFS));
+    }
+    CHECK(strstr(thirl_why(), "32 unfinished messages") != NULL);
+    CHECK(strstr(thirl_why(), "?max); it was thrown away (") != NULL);
+    for (uint32_t i = 0; i <= FRAG_PARTS; i++) {
+        CHECK(put_piece(out, begin(out, 100 + i, 2 * PIECE), PIECE) == 0);
+        CHECK(thirl_recv(in, buffer, LARGE, &size, THIRL_NOW) == (i < FRAG_PARTS ? 0 : -EAGAIN));
+        CHECK(i == FRAG_PARTS || (size == 2 * PIECE && memcmp(buffer, "aaaaaaaabbbbbbbb", size) == 0));
+    }
+    struct thirl_seen seen = seen_of_receiver();
+    CHECK(seen.lost == 1 && seen.refused == 1);
+    CHECK(thirl_send(out, "next", 4, SOON) == 0 && thirl_recv(in, buffer, LARGE, &size, SOON) == 0 && size == 4);
+    CHECK(thirl_close(&out, SOON) == 0 && thirl_close(&in, SOON) == 0);
+    return 0;
+}
+
+/* A packet comes between the first piece of a message and the others, and is almost the next piece. */
+static int do_what_comes_between_does_no_harm(void) {
+    enum { AHEAD, MESSAGE, NODE, END, TOTAL, SIZE, LIES };
+    thirl *in, *out;
+    CHECK(open_end(&in, THIRL_PULL, "") == 0 && open_end(&out, THIRL_PUSH, "") == 0);
+    for (int lie = 0; lie < LIES; lie++) {
+        const struct frag_label label = begin(out, 100, 3 * PIECE);
+        struct frag_label other = label;
+        other.offset = lie == AHEAD ? 2 * PIECE : PIECE;
+        other.message += lie == MESSAGE;
+        other.node += lie == NODE;
+        other.end += lie == END;
+        other.total += lie == TOTAL;
+        other.piece -= lie == SIZE ? PIECE / 2 : 0;
+        CHECK(put_piece(out, label, 0) == 0 && put(out, &other) == 0 && put_piece(out, label, PIECE) == 0);
+        CHECK(lie == AHEAD || put_piece(out, label, 2 * PIECE) == 0);
+        if (lie >= TOTAL) {
+            CHECK(thirl_recv(in, buffer, LARGE, &size, SOON) == -THIRL_EFORMAT);
+            CHECK(strstr(thirl_why(), "contradicts the others") != NULL);
+        }
+        CHECK(thirl_recv(in, buffer, LARGE, &size, SOON) == 0 && size == 3 * PIECE);
+        CHECK(memcmp(buffer, "aaaaaaaabbbbbbbbcccccccc", size) == 0);
+        CHECK(thirl_recv(in, buffer, LARGE, &size, THIRL_NOW) == -EAGAIN);
+    }
+    struct thirl_seen seen = seen_of_receiver();
+    CHECK(seen.refused == 2 && seen.lost == 0);
+    CHECK(thirl_close(&out, SOON) == 0 && thirl_close(&in, SOON) == 0);
+    return 0;
+}
+
+/* What no end of thirl sends there: a note, a message that is larger than the receiver takes. */
+static int do_what_nobody_sends_is_not_taken(void) {
+    thirl *in, *out;
+    CHECK(open_end(&in, THIRL_PULL, "?max=20") == 0 && open_end(&out, THIRL_PUSH, "?max=20") == 0);
+    struct frag_label label = begin(out, 100, 0);
+    label.type = FRAG_NOTE;
+    CHECK(put(out, &label) == 0 && thirl_recv(in, buffer, LARGE, &size, THIRL_NOW) == -EAGAIN);
+    CHECK(put_piece(out, begin(out, 100, 3 * PIECE), 0) == 0);
+    CHECK(thirl_recv(in, buffer, LARGE, &size, SOON) == -THIRL_EFORMAT);
+    CHECK(strstr(thirl_why(), "24 bytes is announced; this end accepts 20") != NULL);
+    CHECK(put_piece(out, begin(out, 100, 3 * PIECE), 2 * PIECE) == 0); /* its end */
+    CHECK(thirl_send(out, "next", 4, SOON) == 0 && thirl_recv(in, buffer, LARGE, &size, SOON) == 0 && size == 4);
+    struct thirl_seen seen = seen_of_receiver();
+    CHECK(seen.refused == 1 && seen.lost == 1);
+    CHECK(thirl_close(&out, SOON) == 0 && thirl_close(&in, SOON) == 0);
+    return 0;
+}
+
+/* In the midst of a conversation comes a packet of another end, of the peer's process or of nobody's. */
+static int do_a_conversation_hears_the_peer_only(void) {
+    thirl *one, *two;
+    CHECK(open_end(&one, THIRL_PAIR, "") == 0 && open_end(&two, THIRL_PAIR, "") == 0);
+    CHECK(thirl_send(one, "x", 1, SOON) == 0 && thirl_recv(two, buffer, LARGE, &size, SOON) == 0);
+    CHECK(thirl_send(two, "x", 1, SOON) == 0 && thirl_recv(one, buffer, LARGE, &size, SOON) == 0);
+    for (int whose = 0; whose < 2; whose++) {
+        struct frag_label label = begin(one, 0, PIECE);
+        label.end += whose == 0 ? 100 : 0;
+        label.node += whose == 0 ? 0 : 1;
+        CHECK(put(one, &label) == 0 && thirl_send(one, "next", 4, SOON) == 0);
+        CHECK(thirl_recv(two, buffer, LARGE, &size, SOON) == 0 && size == 4 && memcmp(buffer, "next", 4) == 0);
+        CHECK(thirl_recv(two, buffer, LARGE, &size, THIRL_NOW) == -EAGAIN);
+        CHECK(queue_of(two)->seen->in.refused == (uint64_t)whose + 1);
+    }
+    CHECK(thirl_close(&one, SOON) == 0 && thirl_close(&two, SOON) == 0);
+    return 0;
+}
+
+static int run(void *body) {
+    thirl *end;
+    if (open_end(&end, THIRL_PAIR, "") != 0 || thirl_close(&end, THIRL_NOW) < 0) {
+        return 77;
+    }
+    return (*(int (*const *)(void))body)();
+}
+
+/* Over each kind, in a child, as a process joins the registry once. */
+#define DRAW(name)                                                                                                     \
+    static void name(void **state) {                                                                                   \
+        int (*body)(void) = do_##name;                                                                                 \
+        for (unsigned i = 0; i < 2; i++) {                                                                             \
+            scheme = schemes[i];                                                                                       \
+            int rc = member_clear(state) == 0 ? room_run(run, &body) : 1;                                              \
+            if (rc == 77) {                                                                                            \
+                print_message("skip: there is no %s here\n", scheme);                                                  \
+                continue;                                                                                              \
+            }                                                                                                          \
+            assert_int_equal(rc, 0);                                                                                   \
+        }                                                                                                              \
+    }
+
+DRAW(messages_of_many_senders_come_whole)
+DRAW(what_is_begun_beyond_the_bound_is_told)
+DRAW(what_comes_between_does_no_harm)
+DRAW(what_nobody_sends_is_not_taken)
+DRAW(a_conversation_hears_the_peer_only)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(messages_of_many_senders_come_whole), cmocka_unit_test(what_is_begun_beyond_the_bound_is_told),
+        cmocka_unit_test(what_comes_between_does_no_harm),     cmocka_unit_test(what_nobody_sends_is_not_taken),
+        cmocka_unit_test(a_conversation_hears_the_peer_only),
+    };
+    return cmocka_run_group_tests_name("draw", tests, member_begin, room_end);
+}
