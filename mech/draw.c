@@ -32,7 +32,7 @@ int draw_init(struct queue *q) {
     const size_t max = (size_t)q->max, each = max + max / 8 + 1; /* with a bit for each piece */
     const size_t most = q->counted ? UNFINISHED : FRAG_PARTS;
     frag_init(&in->frag, max, each < SIZE_MAX / most ? most * each : SIZE_MAX, q->counted);
-    in->turn = q->joined && !q->raw && q->facts.receivers != 1 ? turn_of(&q->roll) : NULL;
+    in->turn = q->joined && !q->raw ? turn_of(&q->roll) : NULL;
     return 0;
 }
 
@@ -143,8 +143,11 @@ static int set_aside(struct queue *q, const struct drawing *to, const struct fra
 static int accept_packet(struct queue *q, const struct drawing *to, const struct frag_label *label,
                          const struct iovec *part) {
     struct draw *in = &q->in;
-    if (unlikely(label->type != FRAG_DATA || frag_came_before(&in->frag, label))) {
-        return in->only != NULL && label->type == FRAG_NOTE ? DRAW_NOTE : 1;
+    if (unlikely(label->type == FRAG_NOTE)) {
+        return in->only != NULL ? DRAW_NOTE : 1;
+    }
+    if (unlikely(frag_came_before(&in->frag, label))) {
+        return 1;
     }
     size_t size = frag_size(label);
     if (unlikely(!frag_is_whole(label))) {
@@ -159,14 +162,7 @@ static int accept_packet(struct queue *q, const struct drawing *to, const struct
         return refuse(q, err_say(THIRL_EFORMAT, "a message of %zu bytes came; this end accepts %llu (?max)", size,
                                  (unsigned long long)q->max));
     }
-    if (unlikely(size > part[0].iov_len || part[0].iov_base == in->block)) {
-        return keep(q, to, size, part[0].iov_base == in->block);
-    }
-    *to->size = size;
-    if (to->note != NULL) {
-        *to->note = in->note;
-    }
-    return 0;
+    return keep(q, to, size, part[0].iov_base == in->block); /* it is in block, or too large for the buffer */
 }
 
 /* A message whose pieces go straight to where the caller wants them, one after the other. What makes that stop is put together
@@ -212,11 +208,11 @@ static int join_piece(const struct queue *q, const struct drawing *to, struct jo
     return 0;
 }
 
+/* A note has no offset. */
 static bool continues(const struct joining *join, const struct frag_label *label) {
     const struct frag_label *first = &join->first;
     return label->offset == join->have && label->message == first->message && label->node == first->node &&
-           label->end == first->end && label->total == first->total && label->piece == first->piece &&
-           label->type == FRAG_DATA;
+           label->end == first->end && label->total == first->total && label->piece == first->piece;
 }
 
 static int accept_aside(struct queue *q, const struct drawing *to) {
@@ -329,7 +325,7 @@ static int draw_packet(struct queue *q, const struct drawing *to, struct joining
     struct draw *in = &q->in;
     size_t left = to->capacity - join->have, room = left < q->facts.packet ? left : q->facts.packet, size = 0;
     const struct iovec part[] = {{(char *)to->buffer + join->have, room}, {in->block, q->facts.packet}};
-    if (unlikely(in->aside.node != 0 && in->only != NULL && in->only->node == in->aside.node)) {
+    if (unlikely(in->aside.node != 0 && in->only->node == in->aside.node)) {
         return accept_aside(q, to);
     }
     int rc = q->carrier->recv(q->carried, part, room == q->facts.packet ? 1 : 2, &size, NULL, &in->note, wait);
@@ -464,8 +460,8 @@ int draw_look(struct queue *q) {
         struct frag_part *part = &in->frag.part[i];
         part->doomed = part->node != 0 && part != in->frag.whole && is_gone(q, part);
     }
-    if (in->turn != NULL && in->frag.parts == 0) {
-        turn_give(in->turn, &q->roll);
+    if (in->frag.parts == 0) {
+        turn_give(in->turn, &q->roll); /* there is one: a raw queue has no parts */
     }
     return -EAGAIN;
 }
