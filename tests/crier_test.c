@@ -18,10 +18,13 @@
 
 #include "base/clock.h"
 #include "tests/crew.h"
+#include "tests/famine.h"
 #include "tests/point.h"
 
 #define BODY 1000
 #define FLOOD 6000u
+#define OVER_A_PATH(test)                                                                                              \
+    { #test, test, NULL, NULL, (void *)(uintptr_t) "unix://%s/s" }
 
 static char buffer[4096];
 
@@ -220,6 +223,133 @@ static void slow_one_is_cut_off(void **state) {
     assert_int_equal(thirl_close(&pub, LONG), 0);
     thirl *both[] = {fast, slow};
     crew_close(both, 2);
+}
+
+/* Bounds of its own: a history, of which who is slow gets what comes last, too. */
+static void latest_and_history(void **state) {
+    gaps_are_exact(state, "full=latest&history=5");
+}
+
+static void larger_than_it_may_be(void **state) {
+    crew_at(*state, "max=1000");
+    thirl *pub = crew_open(THIRL_PUB), *sub = crew_open(THIRL_SUB);
+    assert_int_equal(crew_send(pub, 0, 1001, LONG), -EMSGSIZE);
+    assert_non_null(strstr(thirl_why(), "1001 bytes is larger than the 1000 that ?max= allows"));
+    assert_int_equal(crew_send(pub, 0, 1000, LONG), 0);
+    assert_int_equal(crew_next(sub).number, 0);
+    assert_int_equal(thirl_close(&pub, LONG), 0);
+    assert_int_equal(thirl_close(&sub, LONG), 0);
+}
+
+/* Whether nothing is dropped in silence follows from what a full end does. */
+static void limits_say_what_is_full(void **state) {
+    static const struct {
+        const char *options;
+        unsigned full, reliable;
+    } kinds[] = {{NULL, THIRL_FULL_DROP_NEWEST, 0},
+                 {"full=drop-oldest", THIRL_FULL_DROP_OLDEST, 0},
+                 {"full=block", THIRL_FULL_BLOCK, 1},
+                 {"full=fail", THIRL_FULL_FAIL, 1}};
+    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct thirl_limits limits = {.size = sizeof limits};
+        crew_at(*state, kinds[i].options);
+        thirl *pub = crew_open(THIRL_PUB);
+        assert_int_equal(thirl_limits(pub, &limits), 0);
+        assert_int_equal(limits.full, kinds[i].full);
+        assert_int_equal(limits.reliable, kinds[i].reliable);
+        assert_int_equal(thirl_close(&pub, LONG), 0);
+    }
+}
+
+static int wait_for_room(thirl *pub, thirl_time until) {
+    struct thirl_want want = {.end = pub, .fd = -1, .wanted = THIRL_WANT_ROOM};
+    return thirl_wait(&want, 1, until);
+}
+
+/* Of a publisher that waits for the slow one thirl_wait says when it has caught up, and brings him what he is behind with; of others
+ * there is room always. */
+static void a_wait_is_for_the_slow_one(void **state) {
+    crew_at(*state, "full=block");
+    thirl *pub = crew_open(THIRL_PUB), *fast = crew_open(THIRL_SUB), *slow = crew_open(THIRL_SUB);
+    assert_int_equal(wait_for_room(pub, THIRL_NOW), 1);
+    uint64_t n, next = 0;
+    fills_up(pub, fast, &n, -ETIMEDOUT);
+    assert_int_equal(wait_for_room(pub, thirl_in_ms(30)), -ETIMEDOUT);
+    struct crew_message m;
+    for (int rc = 0; rc != 1;) {
+        while (crew_take(slow, &m, THIRL_NOW) == 0) {
+            assert_int_equal(m.number, next++);
+        }
+        rc = wait_for_room(pub, thirl_in_ms(5000));
+        assert_int_equal(rc, 1);
+    }
+    assert_int_equal(crew_send(pub, n, BODY, LONG), 0);
+    while (next <= n) {
+        assert_int_equal(crew_next(slow).number, next++);
+    }
+    assert_int_equal(thirl_close(&pub, LONG), 0);
+    thirl *both[] = {fast, slow};
+    crew_close(both, 2);
+    crew_at(*state, "full=drop-oldest&queue=64K");
+    pub = crew_open(THIRL_PUB);
+    slow = crew_open(THIRL_SUB);
+    for (n = 0; n < 2000; n++) {
+        assert_int_equal(crew_send(pub, n, BODY, THIRL_NOW), 0);
+        assert_int_equal(wait_for_room(pub, THIRL_NOW), 1);
+    }
+    assert_int_equal(thirl_close(&slow, LONG), 0);
+    assert_int_equal(thirl_close(&pub, LONG), 0);
+}
+
+/* Who closes while somebody is behind, and does not wait, is told how much was not delivered: all that he does not get. */
+static void a_close_says_what_is_left(void **state) {
+    crew_at(*state, "full=drop-oldest&queue=1M");
+    thirl *pub = crew_open(THIRL_PUB), *slow = crew_open(THIRL_SUB);
+    uint64_t sent = 0, came = 0;
+    for (; sent < 1000; sent++) {
+        assert_int_equal(crew_send(pub, sent, BODY, THIRL_NOW), 0);
+    }
+    int left = thirl_close(&pub, thirl_in_ms(20));
+    assert_true(left > 0);
+    struct crew_message m;
+    for (; crew_take(slow, &m, thirl_in_ms(100)) == 0; came++) {
+        assert_int_equal(m.number, came);
+        assert_int_equal(m.lost, 0);
+    }
+    assert_in_range(came, sent - (uint64_t)left, sent - (uint64_t)left + 1); /* of one a part was on its way */
+    assert_int_equal(thirl_close(&slow, LONG), 0);
+}
+
+/* Without memory for what somebody is behind with it is lost to him, and he is told how much. */
+static void no_memory_is_a_gap(void **state) {
+    static const char *const options[] = {"full=drop-oldest", "full=latest"};
+    for (unsigned i = 0; i < 2; i++) {
+        crew_at(*state, options[i]);
+        thirl *pub = crew_open(THIRL_PUB), *slow = crew_open(THIRL_SUB);
+        uint64_t n = 0, sum = 0;
+        assert_int_equal(crew_send(pub, n++, BODY, THIRL_NOW), 0);
+        uint64_t last = crew_next(slow).number;
+        if (!famine_begin()) {
+            crew_close(&slow, 1);
+            crew_close(&pub, 1);
+            skip();
+        }
+        int rc = 0;
+        for (; n < 2000 && rc == 0; n += rc == 0) {
+            rc = crew_send(pub, n, BODY, THIRL_NOW);
+        }
+        famine_end();
+        assert_int_equal(rc, 0);
+        last = drain(slow, last, &sum);
+        assert_true(last < n - 1);
+        assert_int_equal(crew_send(pub, n, BODY, THIRL_NOW), 0);
+        last = drain(slow, last, &sum);
+        assert_int_equal(last, n);
+        assert_int_equal(sum, last);
+        assert_true(crew_lost("pub") > 0);
+        assert_int_equal(thirl_close(&slow, LONG), 0);
+        assert_int_equal(thirl_close(&pub, LONG), 0);
+    }
 }
 
 /* ---- late, dead, second ---- */
@@ -440,6 +570,13 @@ int main(int argc, char **argv) {
         CREW_OVER_ALL(newest_go),
         CREW_OVER_ALL(oldest_go),
         CREW_OVER_ALL(latest_stays),
+        OVER_A_PATH(latest_and_history),
+        OVER_A_PATH(larger_than_it_may_be),
+        OVER_A_PATH(limits_say_what_is_full),
+        OVER_A_PATH(a_wait_is_for_the_slow_one),
+        OVER_A_PATH(a_close_says_what_is_left),
+        {"no_memory_is_a_gap seqpacket", no_memory_is_a_gap, NULL, NULL,
+         (void *)(uintptr_t) "unix://%s/s?type=seqpacket"}, /* of which nothing is half sent */
         CREW_OVER_ALL(publisher_waits),
         CREW_OVER_ALL(publisher_is_told),
         CREW_OVER_ALL(slow_one_is_cut_off),
