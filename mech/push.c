@@ -37,8 +37,9 @@ static __attribute__((noinline)) int shrunk(struct queue *q, size_t size) {
     return say_large(q, size);
 }
 
-static int begin(struct queue *q, size_t size, const struct mech_note *note) {
+static int begin(struct queue *q, size_t size, size_t *done, const struct mech_note *note) {
     struct push *out = &q->out;
+    *done = 0;
     if (unlikely(out->rest.size != out->rest.done)) {
         int rc = push_rest(q, false);
         if (rc != 0) {
@@ -103,7 +104,8 @@ HOT int queue_send_noted(void *self, const void *data, size_t size, size_t *done
         }
         rc = rc == -EMSGSIZE ? shrunk(q, size) : rc;
     } else {
-        rc = *done == 0 ? begin(q, size, note) : 0;
+        /* What had begun for a peer who has died meanwhile, which another thread was told, begins anew for the next one. */
+        rc = *done == 0 || !q->out.busy ? begin(q, size, done, note) : 0;
         rc = likely(rc == 0) ? send_pieces(q, data, size, done, note, wait) : rc;
     }
     q->pause = rc == 0 ? 0 : q->pause;

@@ -199,8 +199,12 @@ int duct_send(void *self, const void *data, size_t size, size_t *done, bool wait
 
 int duct_settle(void *self, const void *data, size_t size, size_t done) {
     struct duct *d = self;
-    if (d->stream || !d->out.linked) {
+    if (d->stream) {
         return 0;
+    }
+    if (!d->out.q.out.busy) { /* another thread was told first */
+        return err_say(d->out.final != 0 ? THIRL_ECLOSED : THIRL_EPEERDIED,
+                       "%s: the peer to whom a part of this message was sent is gone", d->address);
     }
     d->out.sent++;
     return queue_settle(&d->out.q, data, size, done);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -25,10 +26,11 @@ static const char *const schemes[] = {"mq", "sysv"};
 static const char *scheme;
 static char byte;
 static size_t size;
+static int number; /* of the channel */
 
 static int open_end(thirl **end, enum thirl_role role, const char *options) {
     char address[80];
-    (void)snprintf(address, sizeof address, "%s://duct-%d%s", scheme, (int)getpid(), options);
+    (void)snprintf(address, sizeof address, "%s://duct-%d%s", scheme, number, options);
     return thirl_open(end, role, address, NULL);
 }
 
@@ -147,8 +149,58 @@ static int do_a_look_takes_nothing(void) {
     return 0;
 }
 
+static int hear_and_wait(void *nothing) {
+    (void)nothing;
+    thirl *end;
+    CHECK(open_end(&end, THIRL_PAIR, "?queue=8K") == 0 && thirl_recv(end, &byte, 1, &size, SOON) == 0);
+    CHECK(thirl_send(end, "x", 1, SOON) == 0);
+    for (;;) (void)pause();
+}
+
+#define LARGE 100000
+static char came[LARGE];
+
+/* Sends what is left of a message while it is received. */
+static int pass(thirl *to, thirl *from, const char *data, size_t bytes, size_t done) {
+    int sent = -EAGAIN, rc = -EAGAIN;
+    for (int i = 0; (sent == -EAGAIN || rc == -EAGAIN) && i < 10000; i++) {
+        sent = sent == -EAGAIN ? to->mech->send(to->state, data, bytes, &done, false) : sent;
+        rc = rc == -EAGAIN ? thirl_recv(from, came, LARGE, &size, THIRL_NOW) : rc;
+    }
+    return sent == 0 ? rc : sent;
+}
+
+/* While one thread's message is half sent the peer dies, which another thread is told: for whoever comes next it begins anew; and whoever
+ * does not wait for that is told, too. */
+static int do_what_is_half_sent_to_the_dead_begins_anew(void) {
+    static char data[LARGE];
+    memset(data, 'm', LARGE);
+    for (int waits = 0; waits < 2; waits++) {
+        thirl *to, *from;
+        size_t done = 0, other = 0;
+        CHECK(open_end(&to, THIRL_PAIR, "?queue=8K") == 0);
+        pid_t pid = room_fork(hear_and_wait, NULL);
+        CHECK(thirl_send(to, "x", 1, SOON) == 0 && thirl_recv(to, &byte, 1, &size, SOON) == 0);
+        CHECK(to->mech->send(to->state, data, LARGE, &done, false) == -EAGAIN && done != 0 && done < LARGE);
+        CHECK(kill(pid, SIGKILL) == 0 && room_reap(pid) == 128 + SIGKILL);
+        CHECK(to->mech->send(to->state, "y", 1, &other, false) == -THIRL_EPEERDIED);
+        if (!waits) {
+            CHECK(to->mech->settle(to->state, data, LARGE, done) == -THIRL_EPEERDIED);
+            CHECK(strstr(thirl_why(), "a part of this message") != NULL);
+        }
+        CHECK(open_end(&from, THIRL_PAIR, "?queue=8K") == 0);
+        if (waits) {
+            CHECK(pass(to, from, data, LARGE, done) == 0 && size == LARGE && memcmp(data, came, LARGE) == 0);
+        }
+        CHECK(pass(to, from, "z", 1, 0) == 0 && size == 1 && came[0] == 'z');
+        CHECK(thirl_close(&from, SOON) >= 0 && thirl_close(&to, SOON) >= 0);
+    }
+    return 0;
+}
+
 static int run(void *body) {
     thirl *end;
+    number = (int)getpid();
     if (open_end(&end, THIRL_PAIR, "") != 0 || thirl_close(&end, THIRL_NOW) < 0) {
         return 77;
     }
@@ -176,6 +228,7 @@ DUCT(a_noted_message_is_one_like_any_other)
 DUCT(a_page_that_lies_is_told_of)
 DUCT(descriptors_tell_of_either_way)
 DUCT(a_look_takes_nothing)
+DUCT(what_is_half_sent_to_the_dead_begins_anew)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -185,6 +238,7 @@ int main(void) {
         cmocka_unit_test(a_page_that_lies_is_told_of),
         cmocka_unit_test(descriptors_tell_of_either_way),
         cmocka_unit_test(a_look_takes_nothing),
+        cmocka_unit_test(what_is_half_sent_to_the_dead_begins_anew),
     };
     return cmocka_run_group_tests_name("duct", tests, member_begin, room_end);
 }
