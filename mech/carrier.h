@@ -80,8 +80,8 @@ struct carrier {
     bool lasting;       /* a place stays after the last process that has it open: it must be removed */
     const char *remedy; /* what makes its packets larger, for sentences: "raise fs.mqueue.msgsize_max" */
 
-    /* The place that open will give, where that is known before, so that it can be noted first; open may add to it, and then that is
-     * noted. NULL elsewhere. 0 or an error. */
+    /* Of lasting ones: the place that open will give, so that it can be noted first; open may add to it, and then that is noted. NULL
+     * elsewhere. 0 or an error. */
     int (*plan)(const struct carrier_open *, char place[CARRIER_PLACE_MAX]);
 
     /* 0 and the place, or an error with a sentence that names the kernel's limit and how to raise it; then close is not

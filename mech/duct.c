@@ -215,7 +215,7 @@ static int make_inbox(struct duct *d) {
     (void)snprintf(address, sizeof address, "%.*s", (int)strcspn(d->address, "?"), d->address);
     const struct carrier_open wanted = {
         .kind = CARRIER_INBOX, .way = MECH_IN, .address = d->address, .key = key, .options = &d->options};
-    bool planned = d->carrier->lasting && d->carrier->plan != NULL;
+    bool planned = d->carrier->lasting;
     int rc = planned ? d->carrier->plan(&wanted, place) : 0;
     rc = rc == 0 && planned ? kept_put(&d->roll, &d->roll.self, address, place, false) : rc;
     weave("duct.inbox.noted");

@@ -35,7 +35,7 @@ static void shorten(char address[NODE_ADDRESS_MAX], const struct mech_open *open
 static int open_noted(struct queue *q, const struct mech_open *open, struct carrier_open *wanted) {
     char place[CARRIER_PLACE_MAX] = "", noted[CARRIER_PLACE_MAX], address[NODE_ADDRESS_MAX];
     shorten(address, open);
-    bool planned = !q->raw && q->carrier->plan != NULL;
+    bool planned = !q->raw;
     kept_place(&q->roll, noted);
     wanted->place = noted;
     int rc = planned ? q->carrier->plan(wanted, place) : 0;
@@ -148,7 +148,7 @@ int queue_open(struct queue *q, const struct carrier *carrier, const struct mech
         return rc;
     }
     carrier->facts(q->carried, &q->facts);
-    q->counted = !q->joined || !q->facts.reliable;
+    q->counted = !q->joined; /* what is lasting loses nothing */
     settle_limits(q, open);
     if (!q->raw && q->facts.packet <= FRAG_LABEL) {
         rc = err_say(EMSGSIZE, "%s: packets of %zu bytes are too small for framed messages: %s, or use ?raw",

@@ -97,7 +97,7 @@ static inline __attribute__((always_inline)) int quick_recv(struct queue *q, car
     *size = label.total;
     q->pause = 0;
     if (unlikely(q->lit >= 0)) {
-        queue_light(q, draw_holds(q) || q->tick >= 0);
+        queue_light(q, draw_holds(q)); /* who comes here has a descriptor to wait on, and needs no timer */
     }
     return 0;
 }

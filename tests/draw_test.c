@@ -197,6 +197,69 @@ static int do_a_conversation_hears_the_peer_only(void) {
     return 0;
 }
 
+/* A peer that begins messages and ends none: what he may begin is bounded, and goes with him. */
+static int do_what_a_peer_begins_is_bounded(void) {
+    thirl *one, *two;
+    CHECK(open_end(&one, THIRL_PAIR, "?max=20") == 0 && open_end(&two, THIRL_PAIR, "?max=20") == 0);
+    CHECK(thirl_send(one, "x", 1, SOON) == 0 && thirl_recv(two, buffer, LARGE, &size, SOON) == 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        CHECK(put_piece(one, begin(one, 100 + i, 2 * PIECE), 0) == 0);
+        CHECK(thirl_recv(two, buffer, LARGE, &size, THIRL_NOW) == (i < 2 ? -EAGAIN : -ENOBUFS));
+    }
+    CHECK(strstr(thirl_why(), "2 unfinished messages") != NULL);
+    CHECK(thirl_send(one, "next", 4, SOON) == 0 && thirl_recv(two, buffer, LARGE, &size, SOON) == 0 && size == 4);
+    CHECK(thirl_close(&one, SOON) >= 0);
+    CHECK(thirl_recv(two, buffer, LARGE, &size, SOON) == -THIRL_ECLOSED);
+    CHECK(queue_of(two)->seen->in.refused == 1);
+    const struct carried *c = two->state;
+    CHECK(c->as.duct.in.q.in.frag.held == 0 && c->as.duct.in.q.in.frag.lost == 2);
+    CHECK(thirl_close(&two, SOON) >= 0);
+    return 0;
+}
+
+/* A message that was too large for a buffer is there for a wait, though the kernel has nothing any more. */
+static int do_what_was_too_large_is_waited_for(void) {
+    thirl *in, *out;
+    CHECK(open_end(&in, THIRL_PULL, "") == 0 && open_end(&out, THIRL_PUSH, "") == 0);
+    struct thirl_want want = {.end = in, .fd = -1, .wanted = THIRL_WANT_MESSAGE};
+    CHECK(thirl_wait(&want, 1, THIRL_NOW) == -EAGAIN);
+    CHECK(thirl_send(out, "large", 5, SOON) == 0 && thirl_recv(in, buffer, 1, &size, SOON) == -EMSGSIZE && size == 5);
+    CHECK(thirl_wait(&want, 1, SOON) == 1 && want.ready == THIRL_WANT_MESSAGE);
+    CHECK(thirl_recv(in, buffer, size, &size, THIRL_NOW) == 0 && memcmp(buffer, "large", 5) == 0);
+    CHECK(thirl_close(&out, SOON) == 0 && thirl_close(&in, SOON) == 0);
+    return 0;
+}
+
+/* Where packets may be lost each has a number: one that comes again is passed over, as a piece, too; one without is refused. */
+static int count(void *nothing) {
+    (void)nothing;
+    thirl *in, *out;
+    char address[100];
+    (void)snprintf(address, sizeof address, "unix://@draw-%d?type=datagram", (int)getpid());
+    CHECK(thirl_open(&in, THIRL_PULL, address, NULL) == 0 && thirl_open(&out, THIRL_PUSH, address, NULL) == 0);
+    struct frag_label label = begin(out, 100, 2 * PIECE);
+    for (int i = 0; i < 3; i++) CHECK(put_piece(out, label, 0) == 0);
+    label.packet++;
+    CHECK(put_piece(out, label, PIECE) == 0);
+    CHECK(thirl_recv(in, buffer, LARGE, &size, SOON) == 0 && size == 2 * PIECE);
+    CHECK(memcmp(buffer, "aaaaaaaabbbbbbbb", size) == 0);
+    struct thirl_seen seen = seen_of_receiver();
+    CHECK(seen.twice == 2 && seen.lost == 0 && seen.refused == 0);
+    unsigned char wire[FRAG_BRIEF];
+    const struct iovec part = {wire, sizeof wire};
+    frag_write_brief(wire, &label);
+    CHECK(queue_of(out)->carrier->send(queue_of(out)->carried, &part, 1, NULL, false) == 0);
+    CHECK(thirl_recv(in, buffer, LARGE, &size, SOON) == -THIRL_EFORMAT);
+    CHECK(strstr(thirl_why(), "has no number") != NULL && seen_of_receiver().refused == 1);
+    CHECK(thirl_close(&out, SOON) == 0 && thirl_close(&in, SOON) == 0);
+    return 0;
+}
+
+static void packets_are_counted_where_they_may_be_lost(void **state) {
+    assert_int_equal(member_clear(state), 0);
+    assert_int_equal(room_run(count, NULL), 0);
+}
+
 static int run(void *body) {
     thirl *end;
     if (open_end(&end, THIRL_PAIR, "") != 0 || thirl_close(&end, THIRL_NOW) < 0) {
@@ -225,12 +288,19 @@ DRAW(what_is_begun_beyond_the_bound_is_told)
 DRAW(what_comes_between_does_no_harm)
 DRAW(what_nobody_sends_is_not_taken)
 DRAW(a_conversation_hears_the_peer_only)
+DRAW(what_a_peer_begins_is_bounded)
+DRAW(what_was_too_large_is_waited_for)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(messages_of_many_senders_come_whole), cmocka_unit_test(what_is_begun_beyond_the_bound_is_told),
-        cmocka_unit_test(what_comes_between_does_no_harm),     cmocka_unit_test(what_nobody_sends_is_not_taken),
+        cmocka_unit_test(messages_of_many_senders_come_whole),
+        cmocka_unit_test(what_is_begun_beyond_the_bound_is_told),
+        cmocka_unit_test(what_comes_between_does_no_harm),
+        cmocka_unit_test(what_nobody_sends_is_not_taken),
         cmocka_unit_test(a_conversation_hears_the_peer_only),
+        cmocka_unit_test(what_a_peer_begins_is_bounded),
+        cmocka_unit_test(what_was_too_large_is_waited_for),
+        cmocka_unit_test(packets_are_counted_where_they_may_be_lost),
     };
     return cmocka_run_group_tests_name("draw", tests, member_begin, room_end);
 }
