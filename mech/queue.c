@@ -278,6 +278,9 @@ static int make_user(struct queue *q) {
     }
     const struct itimerspec every = {clock_spec(TICK_NS), clock_spec(TICK_NS)};
     q->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (q->tick < 0) {
+        return -1;
+    }
     (void)timerfd_settime(q->tick, 0, &every, NULL);
     return add(q, q->tick, EPOLLIN);
 }
