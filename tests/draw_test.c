@@ -16,6 +16,7 @@
 #include "chan/end.h"
 #include "mech/carried.h"
 #include "tests/member.h"
+#include "tests/quota.h"
 
 #define SOON thirl_in_ms(20000)
 #define LARGE 40000u
@@ -48,17 +49,20 @@ static struct frag_label begin(thirl *end, uint32_t message, uint32_t total) {
     return label;
 }
 
-/* Puts that packet into the queue. */
-static int put(thirl *end, const struct frag_label *label) {
+/* Puts that packet into the queue, with so many bytes before the label. */
+static int put_bytes(thirl *end, const struct frag_label *label, size_t piece) {
     struct queue *q = queue_of(end);
-    unsigned char wire[PIECE + FRAG_LABEL];
-    size_t piece = frag_size(label);
+    unsigned char wire[2 * PIECE + FRAG_LABEL];
     memset(wire, (int)('a' + label->offset / PIECE), piece);
     frag_write(wire + piece, label);
     const struct iovec part = {wire, piece + FRAG_LABEL};
     int rc = q->carrier->send(q->carried, &part, 1, NULL, false);
     queue_ring(q);
     return rc;
+}
+
+static int put(thirl *end, const struct frag_label *label) {
+    return put_bytes(end, label, frag_size(label));
 }
 
 static int put_piece(thirl *end, struct frag_label label, uint32_t offset) {
@@ -76,21 +80,21 @@ static struct thirl_seen seen_of_receiver(void) {
     return thirl_list(see, &seen) == 0 ? seen : (struct thirl_seen){.refused = UINT64_MAX};
 }
 
-/* Each message is as large as may be, and the pieces of all lie between each other. */
+/* Each sends two; each message is as large as may be, and the pieces of all lie between each other. */
 static int do_messages_of_many_senders_come_whole(void) {
     static unsigned char data[LARGE];
     thirl *in, *out[SENDERS];
-    bool sent[SENDERS] = {false};
-    unsigned came = 0;
+    unsigned sent[SENDERS] = {0}, came = 0;
     CHECK(open_end(&in, THIRL_PULL, "?max=40000&queue=8K") == 0);
     for (unsigned i = 0; i < SENDERS; i++) CHECK(open_end(&out[i], THIRL_PUSH, "?max=40000&queue=8K") == 0);
-    for (unsigned round = 0; came < SENDERS && round < 1000; round++) {
+    for (unsigned round = 0; came < 2 * SENDERS && round < 1000; round++) {
         for (unsigned i = 0; i < SENDERS; i++) {
             memset(data, (int)i, LARGE);
             uint64_t left; /* of one that is partly on its way: the next piece */
-            int rc = sent[i] ? out[i]->mech->flush(out[i]->state, &left) : thirl_send(out[i], data, LARGE, THIRL_NOW);
+            int rc =
+                sent[i] == 2 ? out[i]->mech->flush(out[i]->state, &left) : thirl_send(out[i], data, LARGE, THIRL_NOW);
             CHECK(rc == 0 || rc == -EAGAIN);
-            sent[i] = sent[i] || rc == 0;
+            sent[i] += sent[i] < 2 && rc == 0;
             rc = thirl_recv(in, buffer, LARGE, &size, THIRL_NOW);
             CHECK(rc == 0 || rc == -EAGAIN);
             if (rc == 0) {
@@ -100,7 +104,7 @@ static int do_messages_of_many_senders_come_whole(void) {
             }
         }
     }
-    CHECK(came == SENDERS);
+    CHECK(came == 2 * SENDERS);
     struct thirl_seen seen = seen_of_receiver();
     CHECK(seen.lost == 0 && seen.refused == 0);
     for (unsigned i = 0; i < SENDERS; i++) CHECK(thirl_close(&out[i], SOON) == 0);
@@ -197,6 +201,27 @@ static int do_a_conversation_hears_the_peer_only(void) {
     return 0;
 }
 
+/* What looks like a whole message and is none is refused, and the next one comes. */
+static int do_a_label_that_lies_is_refused(void) {
+    enum { NODE, BYTES, OFFSET, NOTHING, HALF, LIES };
+    thirl *one, *two;
+    CHECK(open_end(&one, THIRL_PAIR, "") == 0 && open_end(&two, THIRL_PAIR, "") == 0);
+    CHECK(thirl_send(one, "x", 1, SOON) == 0 && thirl_recv(two, buffer, LARGE, &size, SOON) == 0);
+    for (int lie = 0; lie < LIES; lie++) {
+        struct frag_label label = begin(one, 0, lie == OFFSET ? 2 * PIECE : PIECE);
+        label.node = lie == NODE ? 0 : label.node;
+        label.offset = lie == OFFSET ? PIECE : 0;
+        label.piece = lie == NOTHING ? 0 : lie == HALF ? PIECE / 2 : PIECE;
+        CHECK(put_bytes(one, &label, lie == BYTES ? PIECE - 1 : label.total) == 0);
+        CHECK(thirl_recv(two, buffer, LARGE, &size, SOON) == -THIRL_EFORMAT);
+        CHECK(thirl_send(one, "next", 4, SOON) == 0);
+        CHECK(thirl_recv(two, buffer, LARGE, &size, SOON) == 0 && size == 4 && memcmp(buffer, "next", 4) == 0);
+        CHECK(queue_of(two)->seen->in.refused == (uint64_t)lie + 1);
+    }
+    CHECK(thirl_close(&one, SOON) == 0 && thirl_close(&two, SOON) == 0);
+    return 0;
+}
+
 /* A peer that begins messages and ends none: what he may begin is bounded, and goes with him. */
 static int do_what_a_peer_begins_is_bounded(void) {
     thirl *one, *two;
@@ -288,6 +313,7 @@ DRAW(what_is_begun_beyond_the_bound_is_told)
 DRAW(what_comes_between_does_no_harm)
 DRAW(what_nobody_sends_is_not_taken)
 DRAW(a_conversation_hears_the_peer_only)
+DRAW(a_label_that_lies_is_refused)
 DRAW(what_a_peer_begins_is_bounded)
 DRAW(what_was_too_large_is_waited_for)
 
@@ -298,9 +324,11 @@ int main(void) {
         cmocka_unit_test(what_comes_between_does_no_harm),
         cmocka_unit_test(what_nobody_sends_is_not_taken),
         cmocka_unit_test(a_conversation_hears_the_peer_only),
+        cmocka_unit_test(a_label_that_lies_is_refused),
         cmocka_unit_test(what_a_peer_begins_is_bounded),
         cmocka_unit_test(what_was_too_large_is_waited_for),
         cmocka_unit_test(packets_are_counted_where_they_may_be_lost),
     };
+    (void)quota_take(false);
     return cmocka_run_group_tests_name("draw", tests, member_begin, room_end);
 }

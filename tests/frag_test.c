@@ -403,6 +403,28 @@ static void counts_loss_and_order(void **state) {
     frag_deinit(&frag);
 }
 
+/* Who wants each sender's packets in their order gets none that is late: it stays lost, and what comes next says how many are missing before it. */
+static void drops_what_is_late_where_in_order(void **state) {
+    (void)state;
+    frag_init(&frag, 100, 100, true);
+    frag.in_order = true;
+    assert_false(came(1, 100));
+    assert_false(came(1, 300));
+    assert_int_equal(frag.gap, 199);
+    assert_true(came(1, 299));
+    assert_int_equal(frag.late, 1);
+    assert_true(came(1, 299));
+    assert_true(came(1, 236)); /* too long ago to know */
+    assert_int_equal(frag.late, 1);
+    assert_int_equal(frag.twice, 2);
+    assert_true(came(1, 237));
+    assert_int_equal(frag.late, 2);
+    assert_int_equal(frag.lost, 199);
+    assert_false(came(1, 301));
+    assert_int_equal(frag.gap, 0);
+    frag_deinit(&frag);
+}
+
 /* Whatever comes: no crash, no more memory than allowed, and afterwards it works as before. */
 static void survives_garbage(void **state) {
     (void)state;
@@ -449,6 +471,7 @@ int main(void) {
         cmocka_unit_test(bounds_what_is_unfinished),
         cmocka_unit_test(gives_up_the_oldest_where_lossy),
         cmocka_unit_test(counts_loss_and_order),
+        cmocka_unit_test(drops_what_is_late_where_in_order),
         cmocka_unit_test(survives_garbage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

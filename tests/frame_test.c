@@ -248,6 +248,9 @@ static void box_ends(void **state) {
     assert_int_equal(frame_box_ends(&box, 0, false), FRAME_BYE);
     box.data[box.to - 2] = FRAME_CUT;
     assert_int_equal(frame_box_ends(&box, 0, false), FRAME_CUT);
+    box.data[box.to - FRAME_HEAD] = 1; /* with bytes of its own it is none */
+    assert_int_equal(frame_box_ends(&box, 0, false), 0);
+    box.data[box.to - FRAME_HEAD] = 0;
     box.data[box.to - 2] = FRAME_BYE;
     frame_box_drop(&box, FRAME_HEAD + 10); /* in the midst of the first payload */
     assert_true(frame_box_ends(&box, first - FRAME_HEAD - 10, false));
@@ -293,15 +296,34 @@ static void a_late_call_has_no_time_left(void **state) {
     }
 }
 
+/* Nor has one of which a peer says that it is later than late. */
+static void a_slip_that_lies_has_no_time_left(void **state) {
+    (void)state;
+    unsigned char message[SLIP] = "";
+    const struct slip in = {.call = 7, .left = 1600};
+    struct slip out;
+    size_t size = sizeof message;
+    slip_write(message, 0, &in, false);
+    message[SLIP - 1] |= 0x80;
+    assert_int_equal(slip_read(message, &size, &out, false), 0);
+    assert_true(size == 0 && out.call == 7 && out.left == 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(head_round_trip), cmocka_unit_test(head_layout),
-        cmocka_unit_test(head_lies),       cmocka_unit_test(hello_round_trip),
-        cmocka_unit_test(hello_lies),      cmocka_unit_test(noise),
-        cmocka_unit_test(roles),           cmocka_unit_test(box_keeps_order),
-        cmocka_unit_test(box_ends),        cmocka_unit_test(box_ends_behind_large),
+        cmocka_unit_test(head_round_trip),
+        cmocka_unit_test(head_layout),
+        cmocka_unit_test(head_lies),
+        cmocka_unit_test(hello_round_trip),
+        cmocka_unit_test(hello_lies),
+        cmocka_unit_test(noise),
+        cmocka_unit_test(roles),
+        cmocka_unit_test(box_keeps_order),
+        cmocka_unit_test(box_ends),
+        cmocka_unit_test(box_ends_behind_large),
         cmocka_unit_test(mark_lies),
         cmocka_unit_test(a_late_call_has_no_time_left),
+        cmocka_unit_test(a_slip_that_lies_has_no_time_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,7 @@
 
 #include "base/fd.h"
 #include "tests/member.h"
+#include "tests/quota.h"
 #include "tests/refuse.h"
 
 #define SOON thirl_in_ms(20000)
@@ -41,7 +42,7 @@ static int open_sysv(thirl **end, enum thirl_role role) {
 
 static int open_end(thirl **end, enum thirl_role role, const char *scheme) {
     char address[60];
-    (void)snprintf(address, sizeof address, "%s://queue-test-%d", scheme, (int)getpid());
+    (void)snprintf(address, sizeof address, "%s://queue-test-%d?queue=16K", scheme, (int)getpid());
     return thirl_open(end, role, address, NULL);
 }
 
@@ -263,6 +264,7 @@ int main(void) {
         cmocka_unit_test_setup(packets_without_room_for_a_label_are_refused, member_clear),
         cmocka_unit_test(no_descriptor_is_told),
     };
+    (void)quota_take(false);
     key = 0x74000000 | (getpid() & 0xffffff);
     return cmocka_run_group_tests_name("queue", tests, member_begin, room_end);
 }
