@@ -317,6 +317,38 @@ static void what_is_taken_with_a_note_fails_as_told(void **state) {
     ends_hurt(self);
 }
 
+/* What lies in place is copied for a receive: once it fits, and with nothing taken in between. */
+static void what_is_taken_is_kept_for_a_larger_buffer(void **state) {
+    struct mech_note note = {.count = 0};
+    (void)state;
+    within = puppet_mech;
+    void *self = hurt_role(THIRL_PAIR, "1:fail=EIO@1,flip@99");
+    PUPPET_SAYS(0);
+    says(hurt_mech->recv_noted(self, buffer, sizeof buffer, &size, &note, false), -EIO, "lets call 1 to receive fail");
+    assert_int_equal(puppet.tries, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(hurt_mech->recv_noted(self, buffer, 4, &size, &note, false), -EMSGSIZE);
+        assert_true(size == 5 && puppet.tries == 1 && puppet.freed == 0);
+    }
+    assert_int_equal(hurt_mech->recv_noted(self, buffer, 5, &size, &note, false), 0);
+    assert_true(size == 5 && memcmp(buffer, "xxxxx", 5) == 0 && puppet.tries == 1 && puppet.freed == 1);
+    puppet.size = 0; /* of nothing there need be no place */
+    assert_int_equal(hurt_mech->recv_noted(self, NULL, 0, &size, &note, false), 0);
+    assert_true(size == 0 && puppet.tries == 2 && puppet.freed == 2);
+    ends_hurt(self);
+}
+
+static void readiness_is_passed_on(void **state) {
+    (void)state;
+    void *self = hurt("1:again@99");
+    for (int ready = 0; ready < 2; ready++) {
+        puppet.ready = ready != 0;
+        assert_int_equal(hurt_mech->ready(self, MECH_IN), ready);
+        assert_int_equal(hurt_mech->ready(self, MECH_OUT), ready);
+    }
+    ends_hurt(self);
+}
+
 /* Where it turns out after the opening that there are no boundaries. */
 static void bytes_are_not_lost_doubled_or_swapped(void **state) {
     struct thirl_options options = THIRL_OPTIONS;
@@ -365,6 +397,9 @@ static void a_descriptor_for_what_is_in_hand(void **state) {
     assert_int_equal(fd, bell);
     assert_int_equal(hurt_mech->fd(self, MECH_IN, &fd), 0);
     assert_true(fd != bell);
+    int again = -1;
+    assert_int_equal(hurt_mech->fd(self, MECH_IN, &again), 0);
+    assert_int_equal(again, fd);
     ends_hurt(self);
     assert_int_equal(room_descriptors(), before);
     fd_close(&file);
@@ -514,6 +549,8 @@ int main(void) {
         TEST(a_piece_of_a_stream_is_settled),
         TEST(a_message_is_settled_as_it_stands),
         TEST(what_is_taken_with_a_note_fails_as_told),
+        TEST(what_is_taken_is_kept_for_a_larger_buffer),
+        TEST(readiness_is_passed_on),
         TEST(bytes_are_not_lost_doubled_or_swapped),
         TEST(a_descriptor_for_what_is_in_hand),
         TEST(sleeps_inside_only_while_there_is_time),

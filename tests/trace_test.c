@@ -32,6 +32,18 @@ static int is_new(void **state) {
 }
 
 static const struct mech *spy_mech;
+static struct mech within; /* the puppet, with what it has not */
+
+static int choose(void *self, uint64_t *whom) {
+    *whom = 77;
+    return puppet_mech.look(self, MECH_OUT);
+}
+
+static int take_noted(void *self, struct mech_piece *piece, struct mech_note *note, bool wait) {
+    *note = (struct mech_note){.kind = 2, .call = 33, .whom = 44};
+    return puppet_mech.take_noted(self, piece, note, wait);
+}
+
 static char trace[200];
 
 static void *spied(const char *address, const char *to, int code) {
@@ -39,7 +51,10 @@ static void *spied(const char *address, const char *to, int code) {
     int rc;
     options.spy = to;
     options.mode = 0600;
-    spy_mech = &puppet_mech;
+    within = puppet_mech;
+    within.choose = choose;
+    within.take_noted = take_noted;
+    spy_mech = &within;
     assert_int_equal(spy_wrap(&spy_mech), 0);
     void *self = puppet_open(spy_mech, THIRL_PAIR, address, &options, &rc);
     assert_int_equal(rc, code);
@@ -94,6 +109,32 @@ static void answers_stand_in_the_trace(void **state) {
     assert_int_equal(count(all, " arm way=in -> EPIPE on=nothing "), 1);
 }
 
+/* What came stands where it did, and nothing of what did not. */
+static void what_came_stands_in_the_trace(void **state) {
+    struct mech_piece piece;
+    struct mech_note note;
+    struct iovec messages[4];
+    void *self = spied("puppet://x", trace, 0);
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const int rc = i == 0 ? 0 : -EPIPE;
+        uint64_t whom = 0;
+        size_t several = 4;
+        PUPPET_SAYS(rc, rc, rc);
+        assert_int_equal(spy_mech->recv_many(self, buffer, 64, messages, &several, &size), rc);
+        assert_int_equal(spy_mech->take_noted(self, &piece, &note, false), rc);
+        assert_int_equal(spy_mech->choose(self, &whom), rc);
+        assert_int_equal(whom, 77);
+    }
+    const char *all = told(self);
+    assert_int_equal(count(all, " recv_many capacity=64 count=4 -> 0 count=1 "), 1);
+    assert_int_equal(count(all, " recv_many capacity=64 count=4 -> EPIPE count=0 "), 1);
+    assert_int_equal(count(all, " take_noted -> 0 size=5 kind=2 call=33 whom=44 "), 1);
+    assert_int_equal(count(all, " take_noted -> EPIPE size=0 kind=0 call=0 whom=0 "), 1);
+    assert_int_equal(count(all, " choose -> 0 whom=77 "), 1);
+    assert_int_equal(count(all, " choose -> EPIPE whom=0 "), 1);
+}
+
 /* A line stays one line, and has its columns, whatever the address is. */
 static void an_address_is_written_in_plain_characters(void **state) {
     char address[1500];
@@ -146,6 +187,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup(name, is_new)
     const struct CMUnitTest tests[] = {
         TEST(answers_stand_in_the_trace),
+        TEST(what_came_stands_in_the_trace),
         TEST(an_address_is_written_in_plain_characters),
         TEST(repetitions_are_told_each_second),
         TEST(a_descriptor_has_to_be_open_for_writing),
