@@ -198,6 +198,36 @@ static int do_what_is_half_sent_to_the_dead_begins_anew(void) {
     return 0;
 }
 
+/* What is half sent at the deadline goes on, and is told of where the peer closes before it is whole: to whoever asks first, and to its sender. */
+static int do_what_is_half_sent_is_kept_or_told_of(void) {
+    static char data[LARGE];
+    memset(data, 'm', LARGE);
+    for (int closes = 0; closes < 2; closes++) {
+        thirl *to, *from;
+        size_t done = 0, other = 0;
+        uint64_t left;
+        CHECK(open_end(&to, THIRL_PAIR, "?queue=8K") == 0 && open_end(&from, THIRL_PAIR, "?queue=8K") == 0);
+        CHECK(pass(from, to, "x", 1, 0) == 0 && pass(to, from, "x", 1, 0) == 0);
+        if (closes) {
+            CHECK(to->mech->send(to->state, data, LARGE, &done, false) == -EAGAIN && done != 0 && done < LARGE);
+            CHECK(thirl_close(&from, THIRL_NOW) >= 0);
+            CHECK(to->mech->send(to->state, "y", 1, &other, false) == -THIRL_ECLOSED);
+            CHECK(to->mech->settle(to->state, data, LARGE, done) == -THIRL_ECLOSED);
+        } else {
+            CHECK(thirl_send(to, data, LARGE, THIRL_NOW) == 0);
+            int rc = -EAGAIN;
+            for (int i = 0; rc == -EAGAIN && i < 10000; i++) {
+                (void)!to->mech->flush(to->state, &left);
+                rc = thirl_recv(from, came, LARGE, &size, THIRL_NOW);
+            }
+            CHECK(rc == 0 && size == LARGE && memcmp(data, came, LARGE) == 0);
+            CHECK(thirl_close(&from, THIRL_NOW) >= 0);
+        }
+        CHECK(thirl_close(&to, THIRL_NOW) >= 0);
+    }
+    return 0;
+}
+
 static int run(void *body) {
     thirl *end;
     number = (int)getpid();
@@ -229,6 +259,7 @@ DUCT(a_page_that_lies_is_told_of)
 DUCT(descriptors_tell_of_either_way)
 DUCT(a_look_takes_nothing)
 DUCT(what_is_half_sent_to_the_dead_begins_anew)
+DUCT(what_is_half_sent_is_kept_or_told_of)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -239,6 +270,7 @@ int main(void) {
         cmocka_unit_test(descriptors_tell_of_either_way),
         cmocka_unit_test(a_look_takes_nothing),
         cmocka_unit_test(what_is_half_sent_to_the_dead_begins_anew),
+        cmocka_unit_test(what_is_half_sent_is_kept_or_told_of),
     };
     return cmocka_run_group_tests_name("duct", tests, member_begin, room_end);
 }
