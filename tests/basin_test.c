@@ -205,6 +205,16 @@ static int do_what_another_one_hears_is_not_heard(void) {
     return 0;
 }
 
+/* An inbox that somebody has removed is no longer noted once its end is closed. */
+static int do_what_was_removed_is_forgotten(void) {
+    thirl *end;
+    char path[300];
+    CHECK(open_end(&end, THIRL_READ) == 0 && file_of("kept.*", path) == 0);
+    CHECK(duct_of(end)->carrier->remove(duct_of(end)->page->place) == 0);
+    CHECK(thirl_close(&end, SOON) >= 0 && access(path, F_OK) != 0);
+    return 0;
+}
+
 /* ---- a kernel that does not ---- */
 
 static int close_in_vain(void *nothing) {
@@ -299,6 +309,7 @@ BASIN(who_has_another_one_is_waited_for)
 BASIN(a_stream_gives_what_is_asked_for)
 BASIN(a_goodbye_lights_at_once)
 BASIN(what_another_one_hears_is_not_heard)
+BASIN(what_was_removed_is_forgotten)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -308,6 +319,7 @@ int main(void) {
         cmocka_unit_test(a_stream_gives_what_is_asked_for),
         cmocka_unit_test(a_goodbye_lights_at_once),
         cmocka_unit_test(what_another_one_hears_is_not_heard),
+        cmocka_unit_test(what_was_removed_is_forgotten),
         cmocka_unit_test(what_cannot_be_removed_stays_noted),
         cmocka_unit_test(a_page_with_one_name_is_no_end),
     };

@@ -22,7 +22,10 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
+#include "chan/end.h"
+#include "mech/carried.h"
 #include "tests/member.h"
 #include "tests/quota.h"
 #include "tests/refuse.h"
@@ -256,6 +259,50 @@ static void no_descriptor_is_told(void **state) {
     }
 }
 
+/* ---- memory ---- */
+
+/* Without memory for the carrier's state there is no end, and nothing of it in the registry. */
+static int open_without_memory(void *nothing) {
+    (void)nothing;
+    thirl *end;
+    if (open_end(&end, THIRL_PAIR, "mq") != 0) return REFUSE_SKIP;
+    struct carrier huge = *end->mech->carrier;
+    huge.state_size = SIZE_MAX / 2;
+    struct mech_open open = {.mech = end->mech,
+                             .role = THIRL_PULL,
+                             .address = "mq://queue-test-memory",
+                             .rest = "queue-test-memory",
+                             .receives = true,
+                             .options = THIRL_OPTIONS,
+                             .seen = end->seen};
+    open.options.queue = 16384;
+    open.options.max = 1000;
+    open.options.mode = 0600;
+    open.options.timeout = CLOCK_S;
+    for (int pair = 0; pair < 2; pair++) {
+        struct carried *c = calloc(1, sizeof *c);
+        CHECK(c != NULL);
+        open.role = pair ? THIRL_PAIR : THIRL_PULL;
+        open.sends = pair;
+        CHECK(carried_open(c, &huge, &open) == -ENOMEM);
+        CHECK(strstr(thirl_why(), "mq://queue-test-memory: no memory for an end") != NULL);
+        CHECK(room_entries("chan") == 1); /* the other one's */
+        free(c);
+    }
+    CHECK(thirl_close(&end, SOON) >= 0);
+    return 0;
+}
+
+static void no_memory_is_no_end(void **state) {
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* its allocator ends the process */
+#endif
+    int rc = room_run(open_without_memory, NULL);
+    if (rc == REFUSE_SKIP) skip();
+    assert_int_equal(rc, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(what_cannot_be_noted_is_not_kept, member_clear),
@@ -263,6 +310,7 @@ int main(void) {
         cmocka_unit_test_setup(what_is_not_shown_is_not_gone, member_clear),
         cmocka_unit_test_setup(packets_without_room_for_a_label_are_refused, member_clear),
         cmocka_unit_test(no_descriptor_is_told),
+        cmocka_unit_test_setup(no_memory_is_no_end, member_clear),
     };
     (void)quota_take(false);
     key = 0x74000000 | (getpid() & 0xffffff);
