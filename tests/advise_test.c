@@ -218,13 +218,33 @@ static void without_memory_nothing_is_advised(void **state) {
     struct costs costs = {.count = 0};
     (void)state;
     say_costs(HEAD "cost unix rtt 64 adaptive copy 1000 5000 9000 0 100 4000 900\n");
-    if (!famine_begin()) {
-        skip();
+    for (int usual = 0; usual < 2; usual++) { /* neither by this machine's file nor by what was shipped */
+        assert_int_equal(setenv("THIRL_COSTS", usual ? "/no/such/file" : path, 1), 0);
+        if (!famine_begin()) {
+            skip();
+        }
+        int rc = costs_open(&costs);
+        famine_end();
+        assert_int_equal(rc, -ENOMEM);
+        assert_non_null(strstr(thirl_why(), usual ? "no memory for the costs of mechanisms" : path));
+        assert_true(costs.line == NULL && costs.count == 0);
     }
-    int rc = costs_open(&costs);
-    famine_end();
-    assert_int_equal(rc, -ENOMEM);
-    assert_true(costs.line == NULL && costs.count == 0);
+    assert_int_equal(setenv("THIRL_COSTS", path, 1), 0);
+}
+
+/* Beyond what was measured figures go on as they went, but never below the lower of both; what one of both has not is not known. */
+static void no_figure_falls_below_what_was_measured(void **state) {
+    struct costs costs = {.count = 0};
+    struct costs_figure figure;
+    static const char text[] = HEAD "cost unix rtt 64 adaptive copy 1000 0 9000 0 100 4000 900\n"
+                                    "cost unix rtt 128 adaptive copy 900 5500 9000 0 0 4000 900\n";
+    (void)state;
+    assert_int_equal(costs_read(&costs, text, strlen(text), "a text"), 0);
+    costs_find(&costs, COSTS_UNIX, COSTS_RTT, THIRL_WAIT_ADAPTIVE, false, 256, &figure);
+    assert_true(figure.known && figure.p50 == 700 && figure.p99 == 0 && figure.cpu == 0);
+    costs_find(&costs, COSTS_UNIX, COSTS_RTT, THIRL_WAIT_ADAPTIVE, false, 1024, &figure);
+    assert_true(figure.known && figure.p50 == 900 && figure.p99 == 0 && figure.cpu == 0);
+    costs_free(&costs);
 }
 
 static void looks_in_the_home_directory(void **state) {
@@ -557,6 +577,7 @@ int main(void) {
         TEST(finds_its_file),
         TEST(what_is_usual_stands_for_it),
         TEST(without_memory_nothing_is_advised),
+        TEST(no_figure_falls_below_what_was_measured),
         TEST(looks_in_the_home_directory),
         TEST(each_has_its_reason),
         TEST(what_fits_is_no_reason),

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -210,6 +211,32 @@ static void what_lies_ends_it(void **state) {
     }
 }
 
+/* Where descriptors may come with each, each is received by itself. */
+static void one_comes_where_descriptors_may(void **state) {
+    char address[60];
+    thirl *one = NULL, *two = NULL;
+    struct iovec messages[4];
+    (void)state;
+    (void)snprintf(address, sizeof address, "unix://@thirl-batch-%d?descriptors=1", (int)getpid());
+    assert_int_equal(thirl_open(&one, THIRL_PAIR, address, NULL), 0);
+    assert_int_equal(thirl_open(&two, THIRL_PAIR, address, NULL), 0);
+    int rc = -EAGAIN;
+    for (int i = 0; rc == -EAGAIN && i < 5000; i++) { /* they have to meet */
+        rc = thirl_send(one, "0", 1, THIRL_NOW);
+        (void)!thirl_recv(two, NULL, 0, NULL, THIRL_NOW);
+    }
+    assert_int_equal(rc, 0);
+    assert_int_equal(thirl_send(one, "1", 1, thirl_in_ms(5000)), 0);
+    assert_int_equal(thirl_send(one, "2", 1, thirl_in_ms(5000)), 0);
+    for (char wanted = '0'; wanted <= '2'; wanted++) {
+        size_t count = 4;
+        assert_int_equal(thirl_recv_many(two, buffer, sizeof buffer, messages, &count, thirl_in_ms(5000)), 0);
+        assert_true(count == 1 && messages[0].iov_len == 1 && *(const char *)messages[0].iov_base == wanted);
+    }
+    assert_int_equal(thirl_close(&one, THIRL_NOW), 0);
+    assert_int_equal(thirl_close(&two, THIRL_NOW), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goes_as_far_as_it_fits),
@@ -218,6 +245,7 @@ int main(void) {
         cmocka_unit_test(the_rest_of_one_is_kept_where_there_is_memory),
         cmocka_unit_test(as_many_come_as_are_whole_and_fit),
         cmocka_unit_test(what_lies_ends_it),
+        cmocka_unit_test(one_comes_where_descriptors_may),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
