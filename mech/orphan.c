@@ -104,7 +104,10 @@ int orphan_list(int (*seen)(void *context, const struct kept_line *), void *cont
 /* All files of pushers in a locked channel in which nobody is. */
 static void remove_pushers(int dir) {
     DIR *list = roll_list(dir);
-    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+    if (list == NULL) {
+        return;
+    }
+    for (struct dirent *entry; (entry = readdir(list)) != NULL;) {
         struct roll_end end;
         const char *kind;
         if (roll_parse(entry->d_name, &end, &kind) && (strcmp(kind, "tx") == 0 || strcmp(kind, "claim") == 0)) {
@@ -112,9 +115,7 @@ static void remove_pushers(int dir) {
             (void)unlinkat(dir, entry->d_name, 0);
         }
     }
-    if (list != NULL) {
-        (void)closedir(list);
-    }
+    (void)closedir(list);
 }
 
 static int clean_channel(const char *name, int64_t until, uint64_t *thrown) {

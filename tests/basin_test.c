@@ -125,19 +125,26 @@ static int do_who_has_another_one_is_waited_for(void) {
     return 0;
 }
 
-/* Where the peer sends from is not said, or is nowhere: then the kernel keeps nobody away, and all goes on. */
+/* Where the peer sends from, or whom to, is not said rightly, or is nowhere: then the kernel keeps nobody away, and all goes on. */
 static int lie_of_the_source(void *nothing) {
     (void)nothing;
-    static const char *const sources[] = {"", "@thirl-of-nobody", "/no/abstract/name"};
+    static const char *const sources[] = {"", "@thirl-of-nobody", "/no/abstract/name",
+                                          NULL}; /* NULL: whom it sends to */
     char address[80];
     (void)snprintf(address, sizeof address, "unix://@basin-%d?type=datagram", (int)getpid());
     for (unsigned i = 0; i < sizeof sources / sizeof *sources; i++) {
         thirl *one, *two;
         CHECK(thirl_open(&one, THIRL_PAIR, address, NULL) == 0 && thirl_open(&two, THIRL_PAIR, address, NULL) == 0);
-        (void)strcpy(duct_of(two)->page->source, sources[i]);
+        struct duct_page *page = duct_of(two)->page;
+        const bool whom = sources[i] == NULL;
+        (void)snprintf(page->source, sizeof page->source, "%s", whom ? page->source : sources[i]);
+        page->to.number += whom;
+        CHECK(thirl_send(two, "x", 1, SOON) == 0 && thirl_recv(one, &byte, 1, &size, SOON) == 0);
+        CHECK(!duct_of(one)->in.confined);
+        page->to.number -= whom;
         for (int turn = 0; turn < 3; turn++) {
-            CHECK(thirl_send(two, "x", 1, SOON) == 0 && thirl_recv(one, &byte, 1, &size, SOON) == 0);
             CHECK(thirl_send(one, "x", 1, SOON) == 0 && thirl_recv(two, &byte, 1, &size, SOON) == 0);
+            CHECK(thirl_send(two, "x", 1, SOON) == 0 && thirl_recv(one, &byte, 1, &size, SOON) == 0);
         }
         CHECK(!duct_of(one)->in.confined && duct_of(two)->in.confined);
         CHECK(thirl_close(&one, SOON) >= 0 && thirl_close(&two, SOON) >= 0);
@@ -192,6 +199,27 @@ static int do_a_goodbye_lights_at_once(void) {
     CHECK(is_lit(fd, 5000) && thirl_recv(one, &byte, 1, &size, THIRL_NOW) == 0 && byte == 'y');
     CHECK(is_lit(fd, 0) && thirl_recv(one, &byte, 1, &size, THIRL_NOW) == -THIRL_ECLOSED);
     CHECK(is_lit(fd, 0) && thirl_close(&one, SOON) >= 0);
+    return 0;
+}
+
+/* Who closed without a word to the half that receives is known by the half that sends, even if neither his post nor his page is to be had any more. */
+static int do_a_goodbye_is_known_by_either_half(void) {
+    thirl *one, *two;
+    glob_t posts;
+    char all[120];
+    CHECK(open_end(&one, THIRL_PAIR) == 0 && open_end(&two, THIRL_PAIR) == 0);
+    CHECK(thirl_send(one, "x", 1, SOON) == 0 && drain(one) == 0);
+    (void)snprintf(all, sizeof all, "%s/chan/*/*.post.*", room_path);
+    CHECK(glob(all, 0, NULL, &posts) == 0);
+    for (size_t i = 0; i < posts.gl_pathc; i++) CHECK(unlink(posts.gl_pathv[i]) == 0);
+    globfree(&posts);
+    duct_part(&duct_of(one)->linked);
+    CHECK(thirl_close(&two, SOON) >= 0);
+    CHECK(thirl_recv(one, &byte, 1, &size, THIRL_NOW) == -EAGAIN); /* nobody has looked yet */
+    CHECK(thirl_send(one, "x", 1, SOON) == -THIRL_ECLOSED);
+    CHECK(thirl_recv(one, &byte, 1, &size, SOON) == -THIRL_ECLOSED);
+    CHECK(strstr(thirl_why(), "closed its end") != NULL && strstr(thirl_why(), "pid ") != NULL);
+    CHECK(thirl_close(&one, SOON) >= 0);
     return 0;
 }
 
@@ -326,6 +354,7 @@ BASIN(a_sender_is_known_by_what_it_sends)
 BASIN(who_has_another_one_is_waited_for)
 BASIN(a_stream_gives_what_is_asked_for)
 BASIN(a_goodbye_lights_at_once)
+BASIN(a_goodbye_is_known_by_either_half)
 BASIN(what_another_one_hears_is_not_heard)
 BASIN(what_was_removed_is_forgotten)
 
@@ -336,6 +365,7 @@ int main(void) {
         cmocka_unit_test(a_source_that_is_none_keeps_nobody_away),
         cmocka_unit_test(a_stream_gives_what_is_asked_for),
         cmocka_unit_test(a_goodbye_lights_at_once),
+        cmocka_unit_test(a_goodbye_is_known_by_either_half),
         cmocka_unit_test(what_another_one_hears_is_not_heard),
         cmocka_unit_test(what_was_removed_is_forgotten),
         cmocka_unit_test(what_cannot_be_removed_stays_noted),
