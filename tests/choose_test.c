@@ -204,7 +204,99 @@ static int do_calls_are_waited_for(void *nothing) {
 }
 IN_A_CHILD(calls_are_waited_for)
 
+static uint32_t life;
+
+static int arm_with_a_life(void *self, enum mech_way way, struct mech_watch *watch) {
+    int rc = real->arm(self, way, watch);
+    watch->life = &life;
+    watch->life_value = 0;
+    return rc;
+}
+
+static void die(void) {
+    atomic_store(&life, 1);
+}
+
+/* Where only a try can tell, whoever waits is woken for it. */
+static int do_a_death_beside_the_word_is_seen(void *nothing) {
+    (void)nothing;
+    CHECK(open_pair("shm://x") == 0);
+    struct thirl_want want = for_message(a);
+    fake.ready = NULL;
+    fake.arm = arm_with_a_life;
+    CHECK(thirl_wait(&want, 1, thirl_in_ms(3)) == -ETIMEDOUT && want.ready == 0);
+    lone_at("choose.sleep.before", die);
+    CHECK(thirl_wait(&want, 1, THIRL_NEVER) == 1 && want.ready == THIRL_WANT_MESSAGE);
+    return close_both();
+}
+IN_A_CHILD(a_death_beside_the_word_is_seen)
+
+static unsigned found; /* looks that have */
+
+static int arm_for_a_moment(void *self, enum mech_way way, struct mech_watch *watch) {
+    int rc = real->arm(self, way, watch);
+    watch->slice = CLOCK_MS;
+    return rc;
+}
+
+static int find(void *self, enum mech_way way) {
+    (void)self;
+    (void)way;
+    found++;
+    return -EAGAIN;
+}
+
+static bool has_found(void *self, enum mech_way way) {
+    (void)self;
+    (void)way;
+    return found != 0;
+}
+
+/* Of what rings no bell: a look lets it in, or a try is due. */
+static int do_what_no_bell_tells_is_looked_for(void *nothing) {
+    (void)nothing;
+    CHECK(open_pair("shm://x") == 0);
+    struct thirl_want want = for_message(a);
+    fake.arm = arm_for_a_moment;
+    fake.look = find;
+    fake.ready = has_found;
+    CHECK(thirl_wait(&want, 1, THIRL_NEVER) == 1 && want.ready == THIRL_WANT_MESSAGE && found == 1);
+    fake.look = real->look;
+    fake.ready = NULL;
+    CHECK(thirl_wait(&want, 1, THIRL_NEVER) == 1 && want.ready == THIRL_WANT_MESSAGE);
+    return close_both();
+}
+IN_A_CHILD(what_no_bell_tells_is_looked_for)
+
 /* ---- one wait ---- */
+
+static bool waited;
+
+static int note_whether_it_waits(void *self, void *buffer, size_t capacity, size_t *size, struct mech_note *note,
+                                 bool wait) {
+    waited = waited || wait;
+    return real->recv_noted(self, buffer, capacity, size, note, wait);
+}
+
+/* A mechanism that blocks does so at the first try, unless the user wants it to spin, or another thread chooses on this end. */
+static int do_the_first_try_waits_where_it_may(void *nothing) {
+    (void)nothing;
+    for (int i = 0; i < 3; i++) {
+        thirl_msg *msg = NULL;
+        CHECK(open_pair(socket_address()) == 0 && a->patient);
+        a->wait = i == 1 ? THIRL_WAIT_SPIN : a->wait;
+        a->way[MECH_IN].choosers = i == 2;
+        waited = false;
+        fake.recv_noted = note_whether_it_waits;
+        send_to_a();
+        CHECK(thirl_take(a, &msg, THIRL_NEVER) == 0 && thirl_msg_size(msg) == 1 && waited == (i == 0));
+        thirl_free(&msg);
+        a->way[MECH_IN].choosers = 0;
+        CHECK(close_both() == 0);
+    }
+    return 0;
+}
+IN_A_CHILD(the_first_try_waits_where_it_may)
 
 static int close_and_find_nothing(void *self, void *buffer, size_t capacity, size_t *size, bool wait) {
     (void)self;
@@ -339,6 +431,9 @@ int main(void) {
         TEST(an_end_that_is_in_use_is_looked_at_again),
         TEST(what_comes_at_the_last_moment_is_found),
         TEST(calls_are_waited_for),
+        TEST(a_death_beside_the_word_is_seen),
+        TEST(what_no_bell_tells_is_looked_for),
+        TEST(the_first_try_waits_where_it_may),
         TEST(a_close_ends_a_wait_wherever_it_is),
         TEST(a_wait_on_a_descriptor_may_last_for_ever),
         TEST(waits_are_seen_where_that_can_be),

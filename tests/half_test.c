@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -158,6 +159,57 @@ static int do_a_peer_that_cannot_be_told_is_an_error(void *nothing) {
 }
 IN_A_CHILD(a_peer_that_cannot_be_told_is_an_error)
 
+static int do_an_end_needs_memory_once(void *nothing) {
+    (void)nothing;
+    static const enum thirl_role roles[] = {THIRL_SERVE, THIRL_PAIR};
+    for (int i = 0; i < 2; i++) {
+        int rc = -ENOMEM;
+        unsigned fails = 1;
+        for (; fails < 100 && rc != 0; fails++) {
+            lone.fails = fails;
+            rc = thirl_open(&a, roles[i], "shm://x", NULL);
+            lone.fails = 0;
+            CHECK(rc == 0 || (rc == -ENOMEM && a == NULL && says("memory")));
+        }
+        CHECK(rc == 0 && fails > 2 && thirl_close(&a, THIRL_NOW) == 0);
+    }
+    return 0;
+}
+IN_A_CHILD(an_end_needs_memory_once)
+
+static int see_one(void *state, const struct thirl_seen *seen) {
+    *(const char **)state = seen->state;
+    return 0;
+}
+
+static int open_and_die(void *nothing) {
+    (void)nothing;
+    CHECK(thirl_open(&b, THIRL_PAIR, "shm://x", NULL) == 0);
+    (void)kill(getpid(), SIGKILL);
+    return 1;
+}
+
+static int do_an_end_of_the_dead_is_shown(void *nothing) {
+    (void)nothing;
+    const char *state = NULL;
+    CHECK(room_run(open_and_die, NULL) == 128 + SIGKILL);
+    CHECK(thirl_list(see_one, &state) == 0 && state != NULL && strcmp(state, "dead") == 0);
+    return 0;
+}
+IN_A_CHILD(an_end_of_the_dead_is_shown)
+
+/* What others write of their ends is shown as far as it has a name. */
+static int do_a_state_without_a_name_is_shown(void *nothing) {
+    (void)nothing;
+    const char *state = NULL;
+    CHECK(thirl_open(&a, THIRL_PAIR, "shm://x", NULL) == 0);
+    CHECK(thirl_list(see_one, &state) == 0 && state != NULL && strcmp(state, "waiting") == 0);
+    atomic_store(&a->seen->state, 77);
+    CHECK(thirl_list(see_one, &state) == 0 && strcmp(state, "?") == 0);
+    return thirl_close(&a, THIRL_NOW);
+}
+IN_A_CHILD(a_state_without_a_name_is_shown)
+
 /* What is put into a slot by this side: an answer that nobody has sent. */
 static int do_slots_are_filled_as_far_as_there_are_some(void *nothing) {
     (void)nothing;
@@ -308,6 +360,9 @@ int main(void) {
         TEST(what_cannot_be_kept_is_an_error),
         TEST(a_loan_of_private_memory_is_sent),
         TEST(a_peer_that_cannot_be_told_is_an_error),
+        TEST(an_end_needs_memory_once),
+        TEST(an_end_of_the_dead_is_shown),
+        TEST(a_state_without_a_name_is_shown),
         TEST(slots_are_filled_as_far_as_there_are_some),
         TEST(a_topic_needs_memory_once),
         TEST(a_server_hears_what_it_knows),
