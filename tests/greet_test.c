@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How two meet over unix://, one of them by hand: who comes and says nothing, says what is not his to say, dies meanwhile and leaves his socket
+ * to a child, or comes in a crowd; and a listener that refuses, is dead, or closes as others wait.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "tests/peer.h"
+#include "wire/frame.h"
+
+#define CROWD 40
+#define STRANGERS 20
+#define NOBODY 65534
+
+static char bytes[16];
+static size_t got;
+
+static socklen_t name_it(struct sockaddr_un *at) {
+    bool abstract = peer_address[7] == '@';
+    *at = (struct sockaddr_un){.sun_family = AF_UNIX};
+    int length = snprintf(at->sun_path, sizeof at->sun_path, "%s%s/s", abstract ? "@" : "", peer_directory);
+    at->sun_path[0] = abstract ? '\0' : at->sun_path[0];
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)length + !abstract);
+}
+
+static int call(void) {
+    struct sockaddr_un at;
+    socklen_t length = name_it(&at);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(connect(fd, (struct sockaddr *)&at, length) == 0);
+    return fd;
+}
+
+static void say(int fd, enum frame_hello_kind kind, uint32_t code) {
+    unsigned char wire[FRAME_HELLO];
+    const struct frame_hello hello = {
+        .kind = (uint8_t)kind, .role = THIRL_PAIR, .code = code, .max = 1000, .pid = {getpid()}};
+    frame_write_hello(wire, &hello);
+    must(send(fd, wire, sizeof wire, MSG_NOSIGNAL) == sizeof wire);
+}
+
+/* What was answered; kind 0: it hung up. */
+static struct frame_hello hear(int fd) {
+    unsigned char wire[FRAME_HELLO];
+    struct frame_hello hello = {.kind = 0};
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    must(poll(&polled, 1, 8000) == 1);
+    if (recv(fd, wire, sizeof wire, MSG_WAITALL) == sizeof wire) {
+        must(frame_read_hello(wire, &hello) == 0);
+    }
+    return hello;
+}
+
+/* A message of one byte. */
+static void send_byte(int fd, uint32_t number, char byte) {
+    unsigned char wire[FRAME_MARK + 1];
+    const struct frame_head head = {.size = 1, .number = number, .type = FRAME_DATA};
+    frame_write_mark(wire, &head);
+    wire[FRAME_MARK] = (unsigned char)byte;
+    must(send(fd, wire + FRAME_MARK - FRAME_HEAD, FRAME_HEAD + 1, MSG_NOSIGNAL) == FRAME_HEAD + 1);
+}
+
+static bool is_readable(int fd, int ms) {
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    return poll(&polled, 1, ms) == 1;
+}
+
+/* ---- guests ---- */
+
+static void a_guest_who_was_there_before_is_heard(void **state) {
+    peer_use(*state);
+    thirl *end = peer_open(THIRL_PAIR);
+    int guest = call();
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN); /* it is in, and says nothing */
+    int fd = thirl_fd(end);
+    assert_true(fd >= 0 && !is_readable(fd, 0));
+    say(guest, FRAME_HELLO_CALL, 0);
+    assert_true(is_readable(fd, 8000));
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    assert_int_equal(hear(guest).kind, FRAME_HELLO_JOIN);
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+    (void)close(guest);
+}
+
+static void a_guest_who_answers_has_not_been_asked(void **state) {
+    peer_use(*state);
+    thirl *end = peer_open(THIRL_PAIR);
+    int guest = call();
+    say(guest, FRAME_HELLO_JOIN, 0);
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    struct frame_hello hello = hear(guest);
+    assert_int_equal(hello.kind, FRAME_HELLO_REFUSE);
+    assert_int_equal(hello.code, THIRL_EFORMAT);
+    assert_int_equal(hear(guest).kind, 0);
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+    (void)close(guest);
+}
+
+static int leash[2]; /* of those whose parents are gone: they go with this program */
+
+/* It keeps what this process has open. */
+static void leave_a_child(void) {
+    if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) ==
+        0) { /* not fork, whose handlers would close sockets of the library */
+        (void)close(leash[1]);
+        (void)!read(leash[0], bytes, 1);
+        _exit(0);
+    }
+}
+
+static void call_and_die(void) {
+    say(call(), FRAME_HELLO_CALL, 0);
+    leave_a_child();
+}
+
+static void a_guest_who_died_is_not_the_peer(void **state) {
+    peer_use(*state);
+    thirl *end = peer_open(THIRL_PAIR);
+    peer_reap(peer_start(call_and_die));
+    struct thirl_peer peer = {.size = sizeof peer};
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, thirl_in_ms(10)), -ETIMEDOUT);
+    assert_int_equal(thirl_peer(end, &peer), -ENOTCONN);
+    pid_t pid = peer_start(peer_wait_for_end);
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, LONG), 0);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+    peer_reap(pid);
+}
+
+static void call_plainly_and_die(void) {
+    must(send(call(), "r", 1, MSG_NOSIGNAL) == 1);
+    leave_a_child();
+}
+
+static thirl *open_raw(void) {
+    char address[sizeof peer_address + 8];
+    thirl *end = NULL;
+    (void)snprintf(address, sizeof address, "%s?raw", peer_address);
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, address, NULL), 0);
+    return end;
+}
+
+/* In the raw form whoever holds the connection is the peer. */
+static void a_plain_guest_lives_on_in_his_child(void **state) {
+    peer_use(*state);
+    thirl *end = open_raw();
+    peer_reap(peer_start(call_plainly_and_die));
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, LONG), 0);
+    assert_int_equal(bytes[0], 'r');
+    assert_int_equal(thirl_send(end, "x", 1, LONG), 0);
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+}
+
+/* More than can be let in at once, while there is a peer: each of them is told. */
+static void a_crowd_is_told_that_both_ends_are_taken(void **state) {
+    peer_use(*state);
+    thirl *end = peer_open(THIRL_PAIR);
+    int peer = call(), crowd[CROWD];
+    say(peer, FRAME_HELLO_CALL, 0);
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    for (int i = 0; i < CROWD; i++) {
+        crowd[i] = call();
+        say(crowd[i], FRAME_HELLO_CALL, 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    }
+    for (int i = 0; i < CROWD; i++) {
+        assert_int_equal(hear(crowd[i]).kind, FRAME_HELLO_BUSY);
+        (void)close(crowd[i]);
+    }
+    send_byte(peer, 0, 'p');
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, LONG), 0);
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+    (void)close(peer);
+}
+
+static void come_as_strangers(void) {
+    int crowd[STRANGERS];
+    must(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
+    for (int i = 0; i < STRANGERS; i++) crowd[i] = call();
+    (void)raise(SIGSTOP);
+    for (int i = 0; i < STRANGERS; i++) {
+        struct frame_hello hello = hear(crowd[i]);
+        must(hello.kind == FRAME_HELLO_REFUSE && hello.code == EACCES);
+    }
+}
+
+/* Another user's, at a name that has no permissions: more than one step takes. */
+static void a_crowd_of_strangers_is_turned_away(void **state) {
+    if (geteuid() != 0) skip();
+    peer_use(*state);
+    int status;
+    thirl *end = peer_open(THIRL_PAIR);
+    int peer = call();
+    say(peer, FRAME_HELLO_CALL, 0);
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    pid_t pid = peer_start(come_as_strangers);
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    }
+    assert_int_equal(kill(pid, SIGCONT), 0);
+    peer_reap(pid);
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+    (void)close(peer);
+}
+
+/* ---- listeners ---- */
+
+static int listen_here(void) {
+    struct sockaddr_un at;
+    socklen_t length = name_it(&at);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(bind(fd, (struct sockaddr *)&at, length) == 0 && listen(fd, 8) == 0);
+    return fd;
+}
+
+/* What an end of thirl refuses with is told as it is; what it does not is not believed. */
+static void a_refusal_says_why(void **state) {
+    static const struct {
+        uint32_t code;
+        int answer;
+        const char *why;
+    } refusals[] = {
+        {EMFILE, -EMFILE, "RLIMIT_NOFILE there"},
+        {THIRL_ETYPE, -THIRL_ETYPE, "refused us"},
+        {77777, -EACCES, "the code 77777"},
+        {EPERM, -EACCES, "the code 1"},
+    };
+    peer_use(*state);
+    int listener = listen_here();
+    thirl *end = peer_open(THIRL_PAIR);
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        for (int rc = 0; !is_readable(listener, 0);) {
+            rc = thirl_recv(end, bytes, 1, &got, thirl_in_ms(1));
+            assert_int_equal(rc, -ETIMEDOUT);
+        }
+        int fd = accept(listener, NULL, NULL);
+        assert_int_equal(hear(fd).kind, FRAME_HELLO_CALL);
+        say(fd, FRAME_HELLO_REFUSE, refusals[i].code);
+        assert_int_equal(thirl_recv(end, bytes, 1, &got, LONG), refusals[i].answer);
+        assert_non_null(strstr(thirl_why(), refusals[i].why));
+        (void)close(fd);
+    }
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+    (void)close(listener);
+    (void)unlink(peer_path);
+}
+
+static void listen_and_leave_it(void) {
+    (void)listen_here();
+    (void)raise(SIGSTOP);
+    leave_a_child();
+}
+
+/* The call came through before the listener died, and nobody answers it: his child only keeps the socket. */
+static void a_listener_who_died_is_followed(void **state) {
+    peer_use(*state);
+    int status;
+    pid_t host = peer_start(listen_and_leave_it);
+    assert_int_equal(waitpid(host, &status, WUNTRACED), host);
+    struct thirl_options options = THIRL_OPTIONS;
+    options.timeout = CLOCK_MS;
+    thirl *end = NULL;
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, peer_address, &options), 0);
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, thirl_in_ms(1)), -ETIMEDOUT);
+    assert_int_equal(kill(host, SIGCONT), 0);
+    peer_reap(host);
+    pid_t pid = peer_start(peer_wait_for_end);
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, LONG), 0);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+    peer_reap(pid);
+}
+
+static void a_plain_listener_lives_on_in_his_child(void **state) {
+    peer_use(*state);
+    int status;
+    pid_t host = peer_start(listen_and_leave_it);
+    assert_int_equal(waitpid(host, &status, WUNTRACED), host);
+    assert_int_equal(kill(host, SIGCONT), 0);
+    peer_reap(host);
+    thirl *end = open_raw();
+    assert_int_equal(thirl_send(end, "x", 1, LONG), 0);
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+    (void)unlink(peer_path);
+}
+
+static void take_until_the_end(void) {
+    (void)setenv("THIRL_WEAVE_AT", "chain.attend.peered:1:stop", 1);
+    thirl *end = peer_open(THIRL_PAIR);
+    int rc = 0;
+    while (rc == 0) rc = thirl_recv(end, bytes, 1, &got, LONG);
+    must(rc == -THIRL_ECLOSED);
+    ok(thirl_close(&end, THIRL_NOW));
+}
+
+/* The peer has said goodbye by the time that the others are let in: they are not told of him, but find out that nobody listens any more. */
+static void who_waits_as_the_peer_closes_is_hung_up_on(void **state) {
+    peer_use(*state);
+    int status;
+    pid_t host = peer_start(take_until_the_end);
+    struct stat file;
+    for (int i = 0; i < 8000 && stat(peer_path, &file) != 0; i++) (void)usleep(1000);
+    thirl *end = peer_open(THIRL_PAIR);
+    assert_int_equal(thirl_send(end, "x", 1, LONG), 0);
+    assert_int_equal(waitpid(host, &status, WUNTRACED), host);
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+    int other = call();
+    say(other, FRAME_HELLO_CALL, 0);
+    assert_int_equal(kill(host, SIGCONT), 0);
+    peer_reap(host);
+    assert_int_equal(hear(other).kind, 0);
+    (void)close(other);
+}
+
+/* ---- two connections ---- */
+
+/* What the dead one has sent is still to be received, and there is a new peer for what is sent: the descriptor shows the first. */
+static void the_descriptor_shows_what_the_dead_left(void **state) {
+    peer_use(*state);
+    thirl *end = peer_open(THIRL_PAIR);
+    int first = call(), fd = thirl_fd(end);
+    say(first, FRAME_HELLO_CALL, 0);
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    assert_int_equal(hear(first).kind, FRAME_HELLO_JOIN);
+    send_byte(first, 0, 'a');
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, LONG), 0);
+    send_byte(first, 1, 'b');
+    (void)close(first);
+    assert_int_equal(thirl_send(end, "x", 1, LONG), -THIRL_EPEERDIED);
+    int second = call();
+    say(second, FRAME_HELLO_CALL, 0);
+    assert_int_equal(thirl_send(end, "x", 1, LONG), 0);
+    assert_int_equal(hear(second).kind, FRAME_HELLO_JOIN);
+    assert_true(is_readable(fd, 0));
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), 0);
+    assert_int_equal(bytes[0], 'b');
+    assert_true(is_readable(fd, 0));
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -THIRL_EPEERDIED);
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    assert_false(is_readable(fd, 0));
+    send_byte(second, 0, 'c');
+    assert_true(is_readable(fd, 8000));
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), 0);
+    assert_int_equal(bytes[0], 'c');
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+    (void)close(second);
+}
+
+int main(int argc, char **argv) {
+#define OVER(test, kind)                                                                                               \
+    { #test, test, NULL, NULL, (void *)(uintptr_t)peer_kinds[kind] }
+    const struct CMUnitTest tests[] = {
+        OVER(a_guest_who_was_there_before_is_heard, 0),
+        OVER(a_guest_who_answers_has_not_been_asked, 0),
+        OVER(a_guest_who_died_is_not_the_peer, 0),
+        OVER(a_plain_guest_lives_on_in_his_child, 0),
+        OVER(a_crowd_is_told_that_both_ends_are_taken, 0),
+        OVER(a_crowd_of_strangers_is_turned_away, 1),
+        OVER(a_refusal_says_why, 0),
+        OVER(a_listener_who_died_is_followed, 0),
+        OVER(a_plain_listener_lives_on_in_his_child, 0),
+        OVER(who_waits_as_the_peer_closes_is_hung_up_on, 0),
+        OVER(the_descriptor_shows_what_the_dead_left, 0),
+    };
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    if (pipe(leash) != 0) {
+        return 1;
+    }
+    return cmocka_run_group_tests(tests, peer_setup, peer_teardown);
+}
