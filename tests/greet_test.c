@@ -24,8 +24,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "tests/peer.h"
-#include "wire/frame.h"
+#include "tests/byhand.h"
 
 #define CROWD 40
 #define STRANGERS 20
@@ -33,51 +32,6 @@
 
 static char bytes[16];
 static size_t got;
-
-static socklen_t name_it(struct sockaddr_un *at) {
-    bool abstract = peer_address[7] == '@';
-    *at = (struct sockaddr_un){.sun_family = AF_UNIX};
-    int length = snprintf(at->sun_path, sizeof at->sun_path, "%s%s/s", abstract ? "@" : "", peer_directory);
-    at->sun_path[0] = abstract ? '\0' : at->sun_path[0];
-    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)length + !abstract);
-}
-
-static int call(void) {
-    struct sockaddr_un at;
-    socklen_t length = name_it(&at);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    must(connect(fd, (struct sockaddr *)&at, length) == 0);
-    return fd;
-}
-
-static void say(int fd, enum frame_hello_kind kind, uint32_t code) {
-    unsigned char wire[FRAME_HELLO];
-    const struct frame_hello hello = {
-        .kind = (uint8_t)kind, .role = THIRL_PAIR, .code = code, .max = 1000, .pid = {getpid()}};
-    frame_write_hello(wire, &hello);
-    must(send(fd, wire, sizeof wire, MSG_NOSIGNAL) == sizeof wire);
-}
-
-/* What was answered; kind 0: it hung up. */
-static struct frame_hello hear(int fd) {
-    unsigned char wire[FRAME_HELLO];
-    struct frame_hello hello = {.kind = 0};
-    struct pollfd polled = {.fd = fd, .events = POLLIN};
-    must(poll(&polled, 1, 8000) == 1);
-    if (recv(fd, wire, sizeof wire, MSG_WAITALL) == sizeof wire) {
-        must(frame_read_hello(wire, &hello) == 0);
-    }
-    return hello;
-}
-
-/* A message of one byte. */
-static void send_byte(int fd, uint32_t number, char byte) {
-    unsigned char wire[FRAME_MARK + 1];
-    const struct frame_head head = {.size = 1, .number = number, .type = FRAME_DATA};
-    frame_write_mark(wire, &head);
-    wire[FRAME_MARK] = (unsigned char)byte;
-    must(send(fd, wire + FRAME_MARK - FRAME_HEAD, FRAME_HEAD + 1, MSG_NOSIGNAL) == FRAME_HEAD + 1);
-}
 
 static bool is_readable(int fd, int ms) {
     struct pollfd polled = {.fd = fd, .events = POLLIN};
@@ -89,14 +43,14 @@ static bool is_readable(int fd, int ms) {
 static void a_guest_who_was_there_before_is_heard(void **state) {
     peer_use(*state);
     thirl *end = peer_open(THIRL_PAIR);
-    int guest = call();
+    int guest = hand_call();
     assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN); /* it is in, and says nothing */
     int fd = thirl_fd(end);
     assert_true(fd >= 0 && !is_readable(fd, 0));
-    say(guest, FRAME_HELLO_CALL, 0);
+    hand_say(guest, FRAME_HELLO_CALL, 0);
     assert_true(is_readable(fd, 8000));
     assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
-    assert_int_equal(hear(guest).kind, FRAME_HELLO_JOIN);
+    assert_int_equal(hand_hear(guest).kind, FRAME_HELLO_JOIN);
     assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
     (void)close(guest);
 }
@@ -104,13 +58,13 @@ static void a_guest_who_was_there_before_is_heard(void **state) {
 static void a_guest_who_answers_has_not_been_asked(void **state) {
     peer_use(*state);
     thirl *end = peer_open(THIRL_PAIR);
-    int guest = call();
-    say(guest, FRAME_HELLO_JOIN, 0);
+    int guest = hand_call();
+    hand_say(guest, FRAME_HELLO_JOIN, 0);
     assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
-    struct frame_hello hello = hear(guest);
+    struct frame_hello hello = hand_hear(guest);
     assert_int_equal(hello.kind, FRAME_HELLO_REFUSE);
     assert_int_equal(hello.code, THIRL_EFORMAT);
-    assert_int_equal(hear(guest).kind, 0);
+    assert_int_equal(hand_hear(guest).kind, 0);
     assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
     (void)close(guest);
 }
@@ -128,7 +82,7 @@ static void leave_a_child(void) {
 }
 
 static void call_and_die(void) {
-    say(call(), FRAME_HELLO_CALL, 0);
+    hand_say(hand_call(), FRAME_HELLO_CALL, 0);
     leave_a_child();
 }
 
@@ -146,7 +100,7 @@ static void a_guest_who_died_is_not_the_peer(void **state) {
 }
 
 static void call_plainly_and_die(void) {
-    must(send(call(), "r", 1, MSG_NOSIGNAL) == 1);
+    must(send(hand_call(), "r", 1, MSG_NOSIGNAL) == 1);
     leave_a_child();
 }
 
@@ -173,21 +127,21 @@ static void a_plain_guest_lives_on_in_his_child(void **state) {
 static void a_crowd_is_told_that_both_ends_are_taken(void **state) {
     peer_use(*state);
     thirl *end = peer_open(THIRL_PAIR);
-    int peer = call(), crowd[CROWD];
-    say(peer, FRAME_HELLO_CALL, 0);
+    int peer = hand_call(), crowd[CROWD];
+    hand_say(peer, FRAME_HELLO_CALL, 0);
     assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
     for (int i = 0; i < CROWD; i++) {
-        crowd[i] = call();
-        say(crowd[i], FRAME_HELLO_CALL, 0);
+        crowd[i] = hand_call();
+        hand_say(crowd[i], FRAME_HELLO_CALL, 0);
     }
     for (int i = 0; i < 4; i++) {
         assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
     }
     for (int i = 0; i < CROWD; i++) {
-        assert_int_equal(hear(crowd[i]).kind, FRAME_HELLO_BUSY);
+        assert_int_equal(hand_hear(crowd[i]).kind, FRAME_HELLO_BUSY);
         (void)close(crowd[i]);
     }
-    send_byte(peer, 0, 'p');
+    hand_send(peer, 0, 'p');
     assert_int_equal(thirl_recv(end, bytes, 1, &got, LONG), 0);
     assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
     (void)close(peer);
@@ -196,10 +150,10 @@ static void a_crowd_is_told_that_both_ends_are_taken(void **state) {
 static void come_as_strangers(void) {
     int crowd[STRANGERS];
     must(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
-    for (int i = 0; i < STRANGERS; i++) crowd[i] = call();
+    for (int i = 0; i < STRANGERS; i++) crowd[i] = hand_call();
     (void)raise(SIGSTOP);
     for (int i = 0; i < STRANGERS; i++) {
-        struct frame_hello hello = hear(crowd[i]);
+        struct frame_hello hello = hand_hear(crowd[i]);
         must(hello.kind == FRAME_HELLO_REFUSE && hello.code == EACCES);
     }
 }
@@ -210,8 +164,8 @@ static void a_crowd_of_strangers_is_turned_away(void **state) {
     peer_use(*state);
     int status;
     thirl *end = peer_open(THIRL_PAIR);
-    int peer = call();
-    say(peer, FRAME_HELLO_CALL, 0);
+    int peer = hand_call();
+    hand_say(peer, FRAME_HELLO_CALL, 0);
     assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
     pid_t pid = peer_start(come_as_strangers);
     assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
@@ -229,7 +183,7 @@ static void a_crowd_of_strangers_is_turned_away(void **state) {
 
 static int listen_here(void) {
     struct sockaddr_un at;
-    socklen_t length = name_it(&at);
+    socklen_t length = hand_name(&at);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     must(bind(fd, (struct sockaddr *)&at, length) == 0 && listen(fd, 8) == 0);
     return fd;
@@ -256,8 +210,8 @@ static void a_refusal_says_why(void **state) {
             assert_int_equal(rc, -ETIMEDOUT);
         }
         int fd = accept(listener, NULL, NULL);
-        assert_int_equal(hear(fd).kind, FRAME_HELLO_CALL);
-        say(fd, FRAME_HELLO_REFUSE, refusals[i].code);
+        assert_int_equal(hand_hear(fd).kind, FRAME_HELLO_CALL);
+        hand_say(fd, FRAME_HELLO_REFUSE, refusals[i].code);
         assert_int_equal(thirl_recv(end, bytes, 1, &got, LONG), refusals[i].answer);
         assert_non_null(strstr(thirl_why(), refusals[i].why));
         (void)close(fd);
@@ -271,6 +225,26 @@ static void listen_and_leave_it(void) {
     (void)listen_here();
     (void)raise(SIGSTOP);
     leave_a_child();
+}
+
+static void listen_as_a_stranger(void) {
+    must(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
+    (void)listen_here();
+    (void)raise(SIGSTOP);
+}
+
+/* At a name that has no permissions: another user's listener is none of those whom the mode lets in. */
+static void a_stranger_who_listens_is_not_called(void **state) {
+    if (geteuid() != 0) skip();
+    peer_use(*state);
+    int status;
+    pid_t pid = peer_start(listen_as_a_stranger);
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+    thirl *end = NULL;
+    assert_int_equal(thirl_open(&end, THIRL_PAIR, peer_address, NULL), -EACCES);
+    assert_non_null(strstr(thirl_why(), "has uid 65534; widen with ?mode="));
+    peer_slay(pid);
 }
 
 /* The call came through before the listener died, and nobody answers it: his child only keeps the socket. */
@@ -326,11 +300,11 @@ static void who_waits_as_the_peer_closes_is_hung_up_on(void **state) {
     assert_int_equal(waitpid(host, &status, WUNTRACED), host);
     assert_true(WIFSTOPPED(status));
     assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
-    int other = call();
-    say(other, FRAME_HELLO_CALL, 0);
+    int other = hand_call();
+    hand_say(other, FRAME_HELLO_CALL, 0);
     assert_int_equal(kill(host, SIGCONT), 0);
     peer_reap(host);
-    assert_int_equal(hear(other).kind, 0);
+    assert_int_equal(hand_hear(other).kind, 0);
     (void)close(other);
 }
 
@@ -340,19 +314,19 @@ static void who_waits_as_the_peer_closes_is_hung_up_on(void **state) {
 static void the_descriptor_shows_what_the_dead_left(void **state) {
     peer_use(*state);
     thirl *end = peer_open(THIRL_PAIR);
-    int first = call(), fd = thirl_fd(end);
-    say(first, FRAME_HELLO_CALL, 0);
+    int first = hand_call(), fd = thirl_fd(end);
+    hand_say(first, FRAME_HELLO_CALL, 0);
     assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
-    assert_int_equal(hear(first).kind, FRAME_HELLO_JOIN);
-    send_byte(first, 0, 'a');
+    assert_int_equal(hand_hear(first).kind, FRAME_HELLO_JOIN);
+    hand_send(first, 0, 'a');
     assert_int_equal(thirl_recv(end, bytes, 1, &got, LONG), 0);
-    send_byte(first, 1, 'b');
+    hand_send(first, 1, 'b');
     (void)close(first);
     assert_int_equal(thirl_send(end, "x", 1, LONG), -THIRL_EPEERDIED);
-    int second = call();
-    say(second, FRAME_HELLO_CALL, 0);
+    int second = hand_call();
+    hand_say(second, FRAME_HELLO_CALL, 0);
     assert_int_equal(thirl_send(end, "x", 1, LONG), 0);
-    assert_int_equal(hear(second).kind, FRAME_HELLO_JOIN);
+    assert_int_equal(hand_hear(second).kind, FRAME_HELLO_JOIN);
     assert_true(is_readable(fd, 0));
     assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), 0);
     assert_int_equal(bytes[0], 'b');
@@ -360,7 +334,7 @@ static void the_descriptor_shows_what_the_dead_left(void **state) {
     assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -THIRL_EPEERDIED);
     assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
     assert_false(is_readable(fd, 0));
-    send_byte(second, 0, 'c');
+    hand_send(second, 0, 'c');
     assert_true(is_readable(fd, 8000));
     assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), 0);
     assert_int_equal(bytes[0], 'c');
@@ -379,6 +353,7 @@ int main(int argc, char **argv) {
         OVER(a_crowd_is_told_that_both_ends_are_taken, 0),
         OVER(a_crowd_of_strangers_is_turned_away, 1),
         OVER(a_refusal_says_why, 0),
+        OVER(a_stranger_who_listens_is_not_called, 1),
         OVER(a_listener_who_died_is_followed, 0),
         OVER(a_plain_listener_lives_on_in_his_child, 0),
         OVER(who_waits_as_the_peer_closes_is_hung_up_on, 0),

@@ -14,7 +14,7 @@
 enum { FAULT_MINUS, FAULT_NULL, FAULT_CODE };
 
 #define FAULT_CALLS(CALL)                                                                                              \
-    CALL(accept4, FAULT_MINUS, false, EMFILE, ENOMEM, ECONNABORTED, EINTR)                                             \
+    CALL(accept4, FAULT_MINUS, false, EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EINTR)                            \
     CALL(aligned_alloc, FAULT_NULL, false, ENOMEM)                                                                     \
     CALL(bind, FAULT_MINUS, false, EACCES, EADDRINUSE, ENOMEM)                                                         \
     CALL(calloc, FAULT_NULL, false, ENOMEM)                                                                            \
