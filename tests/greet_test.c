@@ -179,6 +179,32 @@ static void a_crowd_of_strangers_is_turned_away(void **state) {
     (void)close(peer);
 }
 
+/* For five seconds; in a process of its own, while the other tests go on. */
+static void have_a_silent_guest(void) {
+    peer_directory[0] = '~'; /* elsewhere */
+    peer_use(peer_kinds[1]);
+    thirl *end = peer_open(THIRL_PAIR);
+    int64_t begun = clock_now();
+    int guest = hand_call(), rc = -ETIMEDOUT;
+    while (rc == -ETIMEDOUT && !is_readable(guest, 0) && clock_now() < begun + 20 * CLOCK_S) {
+        rc = thirl_recv(end, bytes, 1, &got, thirl_in_ms(100));
+    }
+    must(rc == -ETIMEDOUT && hand_hear(guest).kind == 0 && clock_now() - begun >= 5 * CLOCK_S);
+    ok(thirl_close(&end, THIRL_NOW));
+}
+
+static pid_t host_of_the_silent;
+
+static void the_silent_are_waited_for(void **state) {
+    (void)state;
+    host_of_the_silent = peer_start(have_a_silent_guest);
+}
+
+static void the_silent_are_sent_away(void **state) {
+    (void)state;
+    peer_reap(host_of_the_silent);
+}
+
 /* ---- listeners ---- */
 
 static int listen_here(void) {
@@ -204,6 +230,7 @@ static void a_refusal_says_why(void **state) {
     peer_use(*state);
     int listener = listen_here();
     thirl *end = peer_open(THIRL_PAIR);
+    int shown = thirl_fd(end);
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
         for (int rc = 0; !is_readable(listener, 0);) {
             rc = thirl_recv(end, bytes, 1, &got, thirl_in_ms(1));
@@ -212,6 +239,7 @@ static void a_refusal_says_why(void **state) {
         int fd = accept(listener, NULL, NULL);
         assert_int_equal(hand_hear(fd).kind, FRAME_HELLO_CALL);
         hand_say(fd, FRAME_HELLO_REFUSE, refusals[i].code);
+        assert_true(is_readable(shown, 8000));
         assert_int_equal(thirl_recv(end, bytes, 1, &got, LONG), refusals[i].answer);
         assert_non_null(strstr(thirl_why(), refusals[i].why));
         (void)close(fd);
@@ -346,18 +374,13 @@ int main(int argc, char **argv) {
 #define OVER(test, kind)                                                                                               \
     { #test, test, NULL, NULL, (void *)(uintptr_t)peer_kinds[kind] }
     const struct CMUnitTest tests[] = {
-        OVER(a_guest_who_was_there_before_is_heard, 0),
-        OVER(a_guest_who_answers_has_not_been_asked, 0),
-        OVER(a_guest_who_died_is_not_the_peer, 0),
-        OVER(a_plain_guest_lives_on_in_his_child, 0),
-        OVER(a_crowd_is_told_that_both_ends_are_taken, 0),
-        OVER(a_crowd_of_strangers_is_turned_away, 1),
-        OVER(a_refusal_says_why, 0),
-        OVER(a_stranger_who_listens_is_not_called, 1),
-        OVER(a_listener_who_died_is_followed, 0),
-        OVER(a_plain_listener_lives_on_in_his_child, 0),
-        OVER(who_waits_as_the_peer_closes_is_hung_up_on, 0),
-        OVER(the_descriptor_shows_what_the_dead_left, 0),
+        cmocka_unit_test(the_silent_are_waited_for),      OVER(a_guest_who_was_there_before_is_heard, 0),
+        OVER(a_guest_who_answers_has_not_been_asked, 0),  OVER(a_guest_who_died_is_not_the_peer, 0),
+        OVER(a_plain_guest_lives_on_in_his_child, 0),     OVER(a_crowd_is_told_that_both_ends_are_taken, 0),
+        OVER(a_crowd_of_strangers_is_turned_away, 1),     OVER(a_refusal_says_why, 0),
+        OVER(a_stranger_who_listens_is_not_called, 1),    OVER(a_listener_who_died_is_followed, 0),
+        OVER(a_plain_listener_lives_on_in_his_child, 0),  OVER(who_waits_as_the_peer_closes_is_hung_up_on, 0),
+        OVER(the_descriptor_shows_what_the_dead_left, 0), cmocka_unit_test(the_silent_are_sent_away),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
