@@ -6,12 +6,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -137,12 +139,48 @@ static void a_process_knows_itself_by_its_own_number(void **state) {
     assert_true(seat_is_of(&who, getpid() + 1));
 }
 
+/* Whoever took it has died, and somebody else keeps it open. */
+static void what_the_dead_left_is_nobodys(void **state) {
+    (void)state;
+    pid_t pid, taker;
+    leave();
+    (void)fflush(NULL);
+    taker = fork();
+    if (taker == 0) _exit(seat_take(ends[0]) != 0);
+    int status = 1;
+    assert_int_equal(waitpid(taker, &status, 0), taker);
+    assert_int_equal(status, 0);
+    assert_false(ask(&pid));
+    assert_int_equal(pid, taker);
+}
+
+/* Numbers in a /proc that is another PID namespace's are others' numbers. */
+static void where_proc_is_anothers_it_is_not_believed(void **state) {
+    (void)state;
+    (void)fflush(NULL);
+    pid_t maker = fork();
+    if (maker == 0) {
+        if (unshare(CLONE_NEWPID) != 0) _exit(77);
+        pid_t inside = fork(), pid;
+        if (inside == 0) _exit(ask(&pid) && pid == 0 ? 0 : 1);
+        int status = 1;
+        (void)waitpid(inside, &status, 0);
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(maker, &status, 0), maker);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
         TEST(a_list_that_cannot_be_read_hides_nobodys_life), TEST(a_lock_that_slips_through_the_list_is_held),
         TEST(who_leaves_between_two_looks_is_gone),          TEST(a_seat_that_is_taken_is_not_to_be_had),
-        TEST(a_process_knows_itself_by_its_own_number),
+        TEST(a_process_knows_itself_by_its_own_number),      TEST(what_the_dead_left_is_nobodys),
+        TEST(where_proc_is_anothers_it_is_not_believed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
