@@ -422,7 +422,7 @@ static void nobody_activated_us(void **state) {
     char text[20];
     (void)snprintf(text, sizeof(text), "%d", (int)getpid());
     (void)setenv("LISTEN_PID", text, 1);
-    static const char *const counts[] = {"0", "-1", "", "x", "99999999999999999999", "1x"};
+    static const char *const counts[] = {"0", "-1", "", "x", "99999999999999999999", "2147483647", "1x"};
     for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
         (void)setenv("LISTEN_FDS", counts[i], 1);
         assert_int_equal(thirl_open(&end, THIRL_PAIR, "activated://", NULL), -ENOENT);
