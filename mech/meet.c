@@ -455,8 +455,8 @@ bool meet_called(struct meet *m) {
         return false;
     }
     listen_again(m);
-    for (int i = 0; i < ACCEPTS && has_room(m) && let_in(m) != -EAGAIN; i++) {}
-    return m->guests != 0;
+    for (int i = 0; i < ACCEPTS && m->guests < MEET_GUESTS && let_in(m) != -EAGAIN; i++) {}
+    return m->guests != 0; /* nobody makes room: all are about to be answered */
 }
 
 void meet_refuse(struct meet *m, int64_t pid) {

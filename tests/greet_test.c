@@ -147,6 +147,34 @@ static void a_crowd_is_told_that_both_ends_are_taken(void **state) {
     (void)close(peer);
 }
 
+/* Guests who have been waited for are told, too, when the peer is found and others come: nobody is hung up on without a word. */
+static void guests_from_before_are_told(void **state) {
+    peer_use(*state);
+    thirl *end = peer_open(THIRL_PAIR);
+    int silent[8], later[3];
+    for (int i = 0; i < 8; i++) silent[i] = hand_call();
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    (void)usleep(12000); /* their grace */
+    int peer = hand_call();
+    hand_say(peer, FRAME_HELLO_CALL, 0);
+    for (int i = 0; i < 3; i++) {
+        later[i] = hand_call();
+        hand_say(later[i], FRAME_HELLO_CALL, 0);
+    }
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    assert_int_equal(hand_hear(peer).kind, FRAME_HELLO_JOIN);
+    assert_int_equal(hand_hear(silent[0]).kind, 0); /* the oldest made room for the peer */
+    assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    for (int i = 1; i < 8 + 3; i++) {
+        int fd = i < 8 ? silent[i] : later[i - 8];
+        assert_int_equal(hand_hear(fd).kind, FRAME_HELLO_BUSY);
+        (void)close(fd);
+    }
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+    (void)close(silent[0]);
+    (void)close(peer);
+}
+
 static void come_as_strangers(void) {
     int crowd[STRANGERS];
     must(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
@@ -374,13 +402,21 @@ int main(int argc, char **argv) {
 #define OVER(test, kind)                                                                                               \
     { #test, test, NULL, NULL, (void *)(uintptr_t)peer_kinds[kind] }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_silent_are_waited_for),      OVER(a_guest_who_was_there_before_is_heard, 0),
-        OVER(a_guest_who_answers_has_not_been_asked, 0),  OVER(a_guest_who_died_is_not_the_peer, 0),
-        OVER(a_plain_guest_lives_on_in_his_child, 0),     OVER(a_crowd_is_told_that_both_ends_are_taken, 0),
-        OVER(a_crowd_of_strangers_is_turned_away, 1),     OVER(a_refusal_says_why, 0),
-        OVER(a_stranger_who_listens_is_not_called, 1),    OVER(a_listener_who_died_is_followed, 0),
-        OVER(a_plain_listener_lives_on_in_his_child, 0),  OVER(who_waits_as_the_peer_closes_is_hung_up_on, 0),
-        OVER(the_descriptor_shows_what_the_dead_left, 0), cmocka_unit_test(the_silent_are_sent_away),
+        cmocka_unit_test(the_silent_are_waited_for),
+        OVER(a_guest_who_was_there_before_is_heard, 0),
+        OVER(a_guest_who_answers_has_not_been_asked, 0),
+        OVER(a_guest_who_died_is_not_the_peer, 0),
+        OVER(a_plain_guest_lives_on_in_his_child, 0),
+        OVER(a_crowd_is_told_that_both_ends_are_taken, 0),
+        OVER(guests_from_before_are_told, 0),
+        OVER(a_crowd_of_strangers_is_turned_away, 1),
+        OVER(a_refusal_says_why, 0),
+        OVER(a_stranger_who_listens_is_not_called, 1),
+        OVER(a_listener_who_died_is_followed, 0),
+        OVER(a_plain_listener_lives_on_in_his_child, 0),
+        OVER(who_waits_as_the_peer_closes_is_hung_up_on, 0),
+        OVER(the_descriptor_shows_what_the_dead_left, 0),
+        cmocka_unit_test(the_silent_are_sent_away),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
