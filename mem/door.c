@@ -78,7 +78,11 @@ static bool wake(const struct door *door) {
     (void)atomic_add(&door->page->count, 1);
     atomic_fence(); /* pairs with the one in FUTEX_WAIT: what was added is compared there, or asleep is seen here */
     weave("door.knock.counted");
-    return atomic_load(door->asleep) != 0 && futex_wake(&door->page->count, INT_MAX) >= 0;
+    if (atomic_load(door->asleep) == 0) {
+        return false;
+    }
+    (void)futex_wake(&door->page->count, INT_MAX);
+    return true;
 }
 
 bool door_knock(const struct door *door, uint32_t seat) {

@@ -111,6 +111,7 @@ static void silence_is_judged(void **state) {
     assert_false(far_lost(fd));
     (void)close(fd);
     assert_false(far_lost(fd)); /* nor one that cannot be asked */
+    assert_int_equal(far_unsent(fd), 0);
 }
 
 /* Whoever sends for ever keeps nobody from closing. */

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "chan/due.h"
 #include "tests/befall.h"
 
@@ -176,6 +177,29 @@ static int do_an_end_needs_memory_once(void *nothing) {
     return 0;
 }
 IN_A_CHILD(an_end_needs_memory_once)
+
+/* A server without memory for one more client lets him in when it has some. */
+static int do_a_client_is_let_in_when_there_is_memory(void *nothing) {
+    (void)nothing;
+    thirl_msg *request;
+    CHECK(open_both("shm://ask", THIRL_SERVE, THIRL_CALL) == 0);
+    struct thirl_want want = for_message(a);
+    uint64_t call = 0;
+    CHECK(thirl_ask(b, "what", 4, &call, THIRL_NOW) == -EAGAIN); /* he has asked to be let in */
+    for (unsigned fails = 1; fails < 20; fails++) {
+        lone.fails = fails;
+        (void)!thirl_wait(&want, 1, THIRL_NOW);
+        lone.fails = 0;
+    }
+    int rc = -EAGAIN; /* it looks for him now and then */
+    for (int64_t until = clock_now() + 20 * CLOCK_S; rc != 0 && clock_now() < until;) {
+        rc = thirl_take(a, &request, thirl_in_ms(50));
+        if (rc != 0 && call == 0 && thirl_ask(b, "what", 4, &call, THIRL_NOW) != 0) call = 0;
+    }
+    CHECK(rc == 0 && thirl_reply(a, &request, "yes", 3, thirl_in_ms(5000)) == 0);
+    return close_both();
+}
+IN_A_CHILD(a_client_is_let_in_when_there_is_memory)
 
 static int see_one(void *state, const struct thirl_seen *seen) {
     *(const char **)state = seen->state;
@@ -361,6 +385,7 @@ int main(void) {
         TEST(a_loan_of_private_memory_is_sent),
         TEST(a_peer_that_cannot_be_told_is_an_error),
         TEST(an_end_needs_memory_once),
+        TEST(a_client_is_let_in_when_there_is_memory),
         TEST(an_end_of_the_dead_is_shown),
         TEST(a_state_without_a_name_is_shown),
         TEST(slots_are_filled_as_far_as_there_are_some),

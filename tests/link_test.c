@@ -447,8 +447,28 @@ static void a_full_pipe_is_made_to_hold_the_goodbye(void **state) {
     part();
 }
 
+/* Whoever says what is not to be said is cut off: he sees the end, and nothing of what this side does later. */
+static void what_is_broken_is_hung_up_on(void **state) {
+    (void)state;
+    static const enum kind kinds[] = {STREAM, PACKETS, PIPES};
+    for (int i = 0; i < 3; i++) {
+        size_t done = 0;
+        meet(kinds[i]);
+        assert_int_equal(give(5, &done), 0);
+        link_decide(near, LINK_BROKEN);
+        link_decide(near, LINK_CLOSED); /* it is decided */
+        assert_int_equal(link_code(near), -THIRL_EFORMAT);
+        expect(5);
+        expect_code(-THIRL_EPEERDIED);
+        done = 0;
+        assert_int_equal(link_send(far, data, 5, &done, false), -THIRL_EPEERDIED);
+        part();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_broken_is_hung_up_on),
         cmocka_unit_test(an_empty_message_follows_a_full_pipe),
         cmocka_unit_test(an_empty_message_of_which_three_bytes_went_is_whole),
         cmocka_unit_test(nobody_gets_between_the_parts),

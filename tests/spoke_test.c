@@ -346,6 +346,40 @@ static void what_is_too_large_for_everybody_is_refused(void **state) {
     close_end(pull);
 }
 
+static void push_and_stay(void) {
+    thirl *push = crew_open(THIRL_PUSH);
+    must(thirl_send(push, data, 100, LONG) == 0);
+    (void)pause();
+}
+
+/* A job of who is gone nobody can give to another worker. */
+static void what_came_from_who_is_gone_cannot_be_given_back(void **state) {
+    (void)state;
+    thirl_msg *msg = NULL;
+    thirl *push = crew_open(THIRL_PUSH), *pull = crew_open(THIRL_PULL);
+    assert_int_equal(thirl_send(push, data, 100, LONG), 0);
+    assert_int_equal(thirl_take(pull, &msg, LONG), 0);
+    assert_int_equal(thirl_requeue(&msg), 0);
+    hub_of(push)->looked = 0;
+    uint64_t left;
+    assert_int_equal(push->mech->flush(push->state, &left), -EAGAIN); /* it is heard, and sent again */
+    assert_int_equal(thirl_take(pull, &msg, LONG), 0);
+    assert_true(thirl_msg_size(msg) == 100 && thirl_msg_again(msg));
+    close_end(push);
+    int rc = thirl_requeue(&msg);
+    assert_true(rc == -THIRL_ECLOSED || rc == -THIRL_EPEERDIED);
+    assert_non_null(strstr(thirl_why(), "who pushed that message"));
+    thirl_free(&msg);
+    pid_t pid = peer_start(push_and_stay);
+    rc = -THIRL_EPEERDIED;
+    while (rc != 0) rc = thirl_take(pull, &msg, LONG);
+    peer_slay(pid);
+    assert_int_equal(thirl_requeue(&msg), -THIRL_EPEERDIED);
+    assert_non_null(strstr(thirl_why(), "who pushed that message, pid"));
+    thirl_free(&msg);
+    close_end(pull);
+}
+
 /* ---- calls ---- */
 
 static void half_of_an_answer_leaves_when_there_is_room(void **state) {
@@ -487,6 +521,7 @@ static void after_its_goodbye_an_end_sends_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        WITH(what_came_from_who_is_gone_cannot_be_given_back),
         WITH(no_pidfd_of_many),
         WITH(who_listens_in_a_callers_role_is_no_peer),
         WITH(a_hub_that_cannot_open_keeps_nobody),

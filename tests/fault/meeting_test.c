@@ -192,6 +192,49 @@ static void a_call_on_its_way_is_shown_when_it_comes_through(void **state) {
     (void)close(listener);
 }
 
+/* Whoever finds the port taken as it is about to listen calls there; and nobody being there, listens. */
+static void who_cannot_listen_at_once_does_so_later(void **state) {
+    (void)state;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, length), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &length), 0);
+    (void)close(fd);
+    (void)snprintf(address, sizeof address, "tcp://127.0.0.1:%u", ntohs(at.sin_port));
+    refusing("listen", false, EADDRINUSE);
+    assert_int_equal(undisturbed(thirl_open(&end, THIRL_PAIR, address, NULL)), 0);
+    assert_true(fault_site != 0);
+    thirl *other = NULL;
+    assert_int_equal(thirl_open(&other, THIRL_PAIR, address, NULL), 0);
+    meet(other);
+    assert_int_equal(thirl_close(&other, LONG), 0);
+    assert_int_equal(thirl_close(&end, LONG), 0);
+}
+
+/* Whether he has asked cannot be found out: it is asked again. */
+static void a_client_is_accepted_when_that_can_be_asked(void **state) {
+    (void)state;
+    thirl *client = NULL;
+    thirl_msg *request = NULL;
+    uint64_t call = 0;
+    assert_int_equal(thirl_open(&end, THIRL_SERVE, "shm://meeting", NULL), 0);
+    assert_int_equal(thirl_open(&client, THIRL_CALL, "shm://meeting", NULL), 0);
+    assert_int_equal(thirl_ask(client, "x", 1, &call, THIRL_NOW), -EAGAIN);
+    refusing("faccessat", true, EACCES);
+    assert_int_equal(undisturbed(thirl_take(end, &request, thirl_in_ms(5))), -ETIMEDOUT);
+    assert_true(fault_site != 0);
+    int rc = -ETIMEDOUT;
+    call = 0;
+    for (int64_t until = clock_now() + 20 * CLOCK_S; rc != 0 && clock_now() < until;) {
+        rc = thirl_take(end, &request, thirl_in_ms(50));
+        if (rc != 0 && call == 0 && thirl_ask(client, "x", 1, &call, THIRL_NOW) != 0) call = 0;
+    }
+    assert_int_equal(rc, 0);
+    thirl_free(&request);
+    assert_true(thirl_close(&client, THIRL_NOW) >= 0 && thirl_close(&end, THIRL_NOW) >= 0);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         {"a_caller_is_let_in_when_there_is_room_again", a_caller_is_let_in_when_there_is_room_again, NULL, NULL,
@@ -199,6 +242,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_greeting_through_a_pipe_is_said_later),
         cmocka_unit_test(a_greeting_over_a_socket_that_was_given_is_said_later),
         cmocka_unit_test(a_greeting_that_nobody_reads_is_not_said_again),
+        cmocka_unit_test(who_cannot_listen_at_once_does_so_later),
+        cmocka_unit_test(a_client_is_accepted_when_that_can_be_asked),
         cmocka_unit_test(a_call_on_its_way_is_shown_when_it_comes_through),
     };
     if (argc > 1) {
