@@ -29,7 +29,9 @@ void pool_init(struct pool *pool, const struct seg *seg, uint64_t bound) {
 }
 
 void pool_deinit(struct pool *pool) {
-    fd_close(&pool->fd);
+    if (pool->seg != NULL) { /* else it has not been made, and 0 is the user's descriptor */
+        fd_close(&pool->fd);
+    }
     free(pool->chunk);
     free(pool->size);
     pool->chunk = NULL;
