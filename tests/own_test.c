@@ -201,9 +201,28 @@ static void the_living_keep_their_turn(void **state) {
     assert_int_equal(room_reap(other), 0);
 }
 
+/* The quick way found it taken, and it is free by the next look. */
+static int do_what_has_become_free_is_had_at_once(void *nothing) {
+    (void)nothing;
+    uint64_t self = join();
+    if (self == 0 || own_wait(&board->own, self, 0) != 0 || board->own.holder != self) {
+        return 1;
+    }
+    if (own_wait(&board->own, self, 0) != -EAGAIN) {
+        return 2;
+    }
+    own_give(&board->own);
+    return board->own.holder != 0;
+}
+
+static void what_has_become_free_is_had_at_once(void **state) {
+    (void)state;
+    assert_int_equal(room_run(do_what_has_become_free_is_had_at_once, NULL), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup(name, clear)
     const struct CMUnitTest tests[] = {T(killed_at_each_point), T(stopped_at_each_point), T(is_taken_over),
-                                       T(the_living_keep_their_turn)};
+                                       T(the_living_keep_their_turn), T(what_has_become_free_is_had_at_once)};
     return cmocka_run_group_tests(tests, begin, room_end);
 }

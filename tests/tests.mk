@@ -50,7 +50,7 @@ comma := ,
 $(B)/tests/conform/chaos_test: private LINK += $(addprefix -Wl$(comma)--wrap=,send sendmsg write pwritev2 mq_timedsend msgsnd)
 
 # What the wing of locks asks of libc passes through tests/lone.h.
-LONE := $(addprefix $(B)/tests/,lone_test neighbour_test knot_test instant_test choose_test half_test)
+LONE := $(addprefix $(B)/tests/,lone_test neighbour_test knot_test instant_test choose_test half_test spout_test)
 $(LONE): private LINK += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc mmap getrandom syscall)
 
 # Between it and libc there is what fails on purpose; before the archive, in which others wrap some of the same calls.
