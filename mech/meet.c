@@ -283,9 +283,10 @@ static void listen_again(struct meet *m) {
     }
 }
 
-/* May one more be let in? The oldest makes room, after its grace. Each has been heard once by then. */
-static bool has_room(struct meet *m) {
-    if (m->guests == MEET_GUESTS && clock_now() - m->guest[0].since < MEET_GRACE_NS) {
+/* May one more be let in? The oldest makes room, after its grace: each has been heard once by then. Where all are about to be answered, none
+ * does. */
+static bool has_room(struct meet *m, bool answers) {
+    if (m->guests == MEET_GUESTS && (answers || clock_now() - m->guest[0].since < MEET_GRACE_NS)) {
         turn_deaf(m);
         return false;
     }
@@ -408,7 +409,7 @@ static int receive_guests(struct meet *m, struct meet_match *match) {
             return rc;
         }
     }
-    for (int i = 0; i < ACCEPTS && has_room(m); i++) {
+    for (int i = 0; i < ACCEPTS && has_room(m, false); i++) {
         int rc = let_in(m);
         if (rc == -EAGAIN) {
             break;
@@ -455,8 +456,8 @@ bool meet_called(struct meet *m) {
         return false;
     }
     listen_again(m);
-    for (int i = 0; i < ACCEPTS && m->guests < MEET_GUESTS && let_in(m) != -EAGAIN; i++) {}
-    return m->guests != 0; /* nobody makes room: all are about to be answered */
+    for (int i = 0; i < ACCEPTS && has_room(m, true) && let_in(m) != -EAGAIN; i++) {}
+    return m->guests != 0;
 }
 
 void meet_refuse(struct meet *m, int64_t pid) {
