@@ -71,6 +71,29 @@ static void a_guest_who_answers_has_not_been_asked(void **state) {
 
 static int leash[2]; /* of those whose parents are gone: they go with this program */
 
+/* More than are let in at once, none of whom says what is a greeting: each is sent away, and they keep nobody else out. */
+static void a_crowd_that_babbles_is_sent_away(void **state) {
+    peer_use(*state);
+    thirl *end = peer_open(THIRL_PAIR);
+    int crowd[STRANGERS];
+    for (int i = 0; i < STRANGERS; i++) {
+        crowd[i] = hand_call();
+        must(send(crowd[i], "GET / HTTP/1.1", 14, MSG_NOSIGNAL) == 14);
+    }
+    int peer = hand_call();
+    hand_say(peer, FRAME_HELLO_CALL, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(thirl_recv(end, bytes, 1, &got, THIRL_NOW), -EAGAIN);
+    }
+    assert_int_equal(hand_hear(peer).kind, FRAME_HELLO_JOIN);
+    for (int i = 0; i < STRANGERS; i++) {
+        assert_int_equal(hand_hear(crowd[i]).kind, FRAME_HELLO_REFUSE);
+        (void)close(crowd[i]);
+    }
+    assert_int_equal(thirl_close(&end, THIRL_NOW), 0);
+    (void)close(peer);
+}
+
 /* It keeps what this process has open. */
 static void leave_a_child(void) {
     if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) ==
@@ -402,21 +425,14 @@ int main(int argc, char **argv) {
 #define OVER(test, kind)                                                                                               \
     { #test, test, NULL, NULL, (void *)(uintptr_t)peer_kinds[kind] }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_silent_are_waited_for),
-        OVER(a_guest_who_was_there_before_is_heard, 0),
-        OVER(a_guest_who_answers_has_not_been_asked, 0),
-        OVER(a_guest_who_died_is_not_the_peer, 0),
-        OVER(a_plain_guest_lives_on_in_his_child, 0),
-        OVER(a_crowd_is_told_that_both_ends_are_taken, 0),
-        OVER(guests_from_before_are_told, 0),
-        OVER(a_crowd_of_strangers_is_turned_away, 1),
-        OVER(a_refusal_says_why, 0),
-        OVER(a_stranger_who_listens_is_not_called, 1),
-        OVER(a_listener_who_died_is_followed, 0),
-        OVER(a_plain_listener_lives_on_in_his_child, 0),
-        OVER(who_waits_as_the_peer_closes_is_hung_up_on, 0),
-        OVER(the_descriptor_shows_what_the_dead_left, 0),
-        cmocka_unit_test(the_silent_are_sent_away),
+        cmocka_unit_test(the_silent_are_waited_for),       OVER(a_guest_who_was_there_before_is_heard, 0),
+        OVER(a_guest_who_answers_has_not_been_asked, 0),   OVER(a_crowd_that_babbles_is_sent_away, 0),
+        OVER(a_guest_who_died_is_not_the_peer, 0),         OVER(a_plain_guest_lives_on_in_his_child, 0),
+        OVER(a_crowd_is_told_that_both_ends_are_taken, 0), OVER(guests_from_before_are_told, 0),
+        OVER(a_crowd_of_strangers_is_turned_away, 1),      OVER(a_refusal_says_why, 0),
+        OVER(a_stranger_who_listens_is_not_called, 1),     OVER(a_listener_who_died_is_followed, 0),
+        OVER(a_plain_listener_lives_on_in_his_child, 0),   OVER(who_waits_as_the_peer_closes_is_hung_up_on, 0),
+        OVER(the_descriptor_shows_what_the_dead_left, 0),  cmocka_unit_test(the_silent_are_sent_away),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
