@@ -109,6 +109,10 @@ static void show(struct pub *pub) {
 }
 
 void bulk_want(struct pub *pub, size_t size) {
+    if (size != 0) {
+        pub->needed = 0;
+        pub->refused = pub->cast.lane.at;
+    }
     if (pub->wanted != size) {
         pub->wanted = size;
         atomic_poke(&pub->end->seen->wanted, size);
@@ -164,6 +168,9 @@ int bulk_place(struct pub *pub, size_t size, uint32_t *chunk) {
 
 bool bulk_ready(struct pub *pub) {
     uint32_t chunk;
+    if (pub->wanted != 0 && pub->refused != pub->cast.lane.at) {
+        bulk_want(pub, 0); /* something else was sent since */
+    }
     if (pub->wanted == 0) {
         return true;
     }
@@ -207,6 +214,7 @@ void bulk_free(struct pub *pub, struct mech_piece *piece) {
     uint32_t chunk = bulk_claim(pub, piece->data);
     if (chunk != POOL_NONE) {
         pool_back(&pub->pool, chunk);
+        pub_settle(pub);
     }
 }
 

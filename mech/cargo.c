@@ -23,9 +23,12 @@ void cargo_init(struct work *w, const struct thirl_options *options) {
 }
 
 void cargo_want(struct work *w, size_t size) {
+    if (size != 0) {
+        w->out.needed = 0;
+        w->out.refused = w->out.lane.at;
+    }
     if (w->out.wanted != size) {
         w->out.wanted = size;
-        w->out.needed = size != 0 ? 0 : w->out.needed;
         atomic_poke(&w->seen->wanted, size);
     }
 }
@@ -114,6 +117,9 @@ void cargo_ahead(struct work *w, size_t size) {
 
 bool cargo_ready(struct work *w) {
     uint32_t chunk;
+    if (w->out.wanted != 0 && w->out.refused != w->out.lane.at) {
+        cargo_want(w, 0); /* something else was sent since */
+    }
     if (w->out.wanted == 0) {
         return true;
     }

@@ -223,7 +223,11 @@ static int fan_fd(void *self, enum mech_way way, int *fd) {
 
 static int fan_loan(void *self, struct mech_piece *piece, size_t size) {
     struct fan *end = self;
-    return bulk_loan(&end->pub, piece, size);
+    int rc = bulk_loan(&end->pub, piece, size);
+    if (rc == -EAGAIN) {
+        pub_settle(&end->pub);
+    }
+    return rc;
 }
 
 static void fan_free(void *self, struct mech_piece *piece, enum mech_way way) {

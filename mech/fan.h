@@ -118,7 +118,8 @@ struct pub {
     bool met;           /* those to whom it was posted are among them */
     uint32_t receivers; /* of the hail, when they were listed, plus one */
     size_t slowest;     /* index of a reader, when the queue was full */
-    uint32_t needed;    /* span that did not fit */
+    uint32_t needed;    /* span that did not fit, */
+    uint64_t refused;   /* where it would have stood: no more than that is waited for */
     unsigned asleep;
     bool flushing;
     int64_t buried;        /* when the dead were looked for */
@@ -129,7 +130,7 @@ struct pub {
     struct lamp lamp;
     struct pool pool;
     uint64_t within, lends;   /* larger messages do not fit into the ring; loans of that size or more lie in the pool */
-    size_t wanted;            /* the message for which there was no place there; 0: none */
+    size_t wanted;            /* likewise the message for which there was no place there; 0: none */
     uint32_t lent[POOL_HELD]; /* chunks that are lent */
     unsigned lents;
 };
@@ -165,10 +166,10 @@ struct sub {
     size_t feeds, room;
     size_t at; /* whose turn it is */
     unsigned streak, idle;
-    bool doubt;       /* somebody seems to have left or died */
-    bool joined;      /* the .rx has its name */
-    bool lacks;       /* this process lacked something when it met a publisher, such as a descriptor: to be tried again */
-    uint32_t posts;   /* of the roll, when what was posted to it was looked for last */
+    bool doubt;     /* somebody seems to have left or died */
+    bool joined;    /* the .rx has its name */
+    bool lacks;     /* this process lacked something when it met a publisher, such as a descriptor: to be tried again */
+    uint32_t posts; /* of the roll, when what was posted to it was looked for last */
     uint32_t senders; /* of the hail, when they were looked for, plus one */
     uint64_t history;
     struct feed *last; /* whose message was taken last */

@@ -120,6 +120,8 @@ static int refuse(struct work *w) {
     if (w->full != THIRL_FULL_DROP_NEWEST) {
         return -EAGAIN;
     }
+    w->out.needed = 0;
+    cargo_want(w, 0);
     w->out.dropped++;
     atomic_poke(&w->seen->out.lost, w->seen->out.lost + 1);
     return 0;
@@ -132,6 +134,7 @@ static bool find_room(struct work *w, uint32_t span) {
         return true;
     }
     out->needed = span;
+    out->refused = out->lane.at;
     cargo_want(w, 0);
     return false;
 }
@@ -174,7 +177,6 @@ static int send_one(struct work *w, const void *data, size_t size) {
 static __attribute__((noinline)) int send_with_care(struct work *w, const void *data, size_t size) {
     int rc = send_one(w, data, size);
     if (rc == 0) {
-        w->out.needed = 0;
         crew_call(w, 1);
     }
     if (rc == 0 && size > w->out.within) {
@@ -221,7 +223,6 @@ int offer_send_many(void *self, const struct iovec *messages, size_t *count, siz
     *count = n;
     *bytes = parts_size(messages, n);
     if (n > 0) {
-        w->out.needed = rc == 0 ? 0 : w->out.needed;
         crew_call(w, (uint32_t)(n < ROUSE_SLEEPERS ? n : ROUSE_SLEEPERS));
     }
     if (w->lamp.fifo >= 0) {
@@ -263,7 +264,11 @@ int offer_loan(void *self, struct mech_piece *piece, size_t size) {
     }
     bool away = (size >= out->lends && size <= out->pool.most) || size > out->within;
     int rc = lend(w, piece, size, away);
-    return rc == -ENOSPC && size <= out->within ? lend(w, piece, size, false) : rc;
+    rc = rc == -ENOSPC && size <= out->within ? lend(w, piece, size, false) : rc;
+    if (unlikely(rc == -EAGAIN) && w->lamp.fifo >= 0) {
+        offer_settle(w);
+    }
+    return rc;
 }
 
 static struct lane_head *head_of(const struct offer *out, uint32_t place) {
@@ -337,10 +342,16 @@ void offer_look(struct work *w) {
     }
 }
 
+/* What the last message lacked: whatever was sent since, none of it does. */
+static uint32_t needed(const struct offer *out) {
+    return out->refused == out->lane.at ? out->needed : 0;
+}
+
 /* Would the message that did not fit have a place now, or any? */
 static bool has_place(struct work *w) {
     struct offer *out = &w->out;
-    return make_room(out, out->needed != 0 ? out->needed : lane_span(1)) && cargo_ready(w);
+    uint32_t span = needed(out);
+    return make_room(out, span != 0 ? span : lane_span(1)) && cargo_ready(w);
 }
 
 /* The record up to which all must be done before it is worth getting up: half of them, if that is enough. A chunk may come back with any
@@ -350,7 +361,7 @@ static uint64_t wanted(const struct offer *out) {
         return 0;
     }
     uint64_t half = out->floor + (out->number - out->floor + 1) / 2;
-    uint64_t end = out->lane.at + out->needed + sizeof(struct lane_head);
+    uint64_t end = out->lane.at + needed(out) + sizeof(struct lane_head);
     return half < out->number && position(out, half) + out->claim.tx.ring >= end ? half : out->number;
 }
 

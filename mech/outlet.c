@@ -58,8 +58,14 @@ static int make_room(struct outlet *out, uint32_t span) {
         return 0;
     }
     out->needed = span;
+    out->refused = out->lane.at;
     stow_want(out, 0);
     return -EAGAIN;
+}
+
+/* What the last message lacked: whatever was sent since, none of it does. */
+static uint32_t needed(const struct outlet *out) {
+    return out->refused == out->lane.at ? out->needed : 0;
 }
 
 /* ---- sending ---- */
@@ -176,9 +182,6 @@ static __attribute__((noinline)) int send_with_care(struct shm *end, const void 
         rc = size > out->end->max ? too_large(out, size)
              : size > out->within ? send_away(out, data, size)
                                   : send_one(out, data, size);
-    }
-    if (rc == 0) {
-        out->needed = 0; /* the descriptor tells of any room again, not only of what was wanted in vain */
     }
     if (out->lamp.fifo >= 0) {
         outlet_settle(out);
@@ -399,7 +402,8 @@ bool outlet_ready(struct outlet *out) {
     if (out->flushing) {
         return reach_untaken(out) == 0;
     }
-    return make_room(out, out->needed == 0 ? lane_span(1) : out->needed) != -EAGAIN && stow_ready(out);
+    uint32_t span = needed(out);
+    return make_room(out, span == 0 ? lane_span(1) : span) != -EAGAIN && stow_ready(out);
 }
 
 int outlet_arm(struct outlet *out, struct mech_watch *watch) {
@@ -414,7 +418,7 @@ int outlet_arm(struct outlet *out, struct mech_watch *watch) {
     } else {
         /* Not before a quarter is free: a sleeper that is woken for each message is slower than one that is not. */
         uint64_t ring = out->seg.ring, at = out->lane.at;
-        uint64_t fits = at + out->needed + sizeof(struct lane_head);
+        uint64_t fits = at + needed(out) + sizeof(struct lane_head);
         uint64_t want = at > ring - ring / 4 ? at - (ring - ring / 4) : 0;
         want = fits > ring && fits - ring > want ? fits - ring : want;
         want = out->flushing ? at : out->wanted != 0 ? 0 : want; /* what is freed moves no cursor */

@@ -103,6 +103,7 @@ static int make_room(struct pub *pub, uint32_t span) {
         cast->lane.limit = least + pub->seg.ring;
     } while (atomic_load(&pub->end->hail->receivers) + 1 != receivers); /* pairs with the count in sub_joined */
     pub->needed = span;
+    pub->refused = cast->lane.at;
     if (fits(pub, span)) {
         return 0;
     }
@@ -112,6 +113,8 @@ static int make_room(struct pub *pub, uint32_t span) {
 
 static int drop_newest(struct pub *pub) {
     pub->cast.number++; /* so that the gap shows */
+    pub->needed = 0;
+    bulk_want(pub, 0);
     atomic_poke(&pub->end->seen->out.lost, pub->end->seen->out.lost + 1);
     return 1;
 }
@@ -243,7 +246,6 @@ HOT int pub_send(void *fan, const void *data, size_t size, size_t *done, bool wa
         call(pub);
     }
     if (unlikely(!pub->plain)) {
-        pub->needed = rc == -EAGAIN ? pub->needed : 0;
         pub_settle(pub);
     }
     return rc > 0 ? 0 : rc;
@@ -287,6 +289,11 @@ int pub_look(struct pub *pub) {
     return pub->waits && crowd_bury(pub) ? 0 : -EAGAIN;
 }
 
+/* What the last message lacked: whatever was sent since, none of it does. */
+static uint32_t needed(const struct pub *pub) {
+    return pub->refused == pub->cast.lane.at ? pub->needed : 0;
+}
+
 bool pub_ready(struct pub *pub) {
     if (!pub->waits) {
         return true;
@@ -294,15 +301,15 @@ bool pub_ready(struct pub *pub) {
     if (pub->flushing) {
         return crowd_refresh(pub) != 0 || crowd_left(pub) == 0;
     }
-    uint32_t needed = pub->needed != 0 ? pub->needed : (uint32_t)(CAST_OVERHEAD + sizeof(uint64_t));
-    int rc = fits(pub, needed) ? 0 : make_room(pub, needed);
+    uint32_t span = needed(pub), least = span != 0 ? span : (uint32_t)(CAST_OVERHEAD + sizeof(uint64_t));
+    int rc = fits(pub, least) ? 0 : make_room(pub, least);
     return rc != -EAGAIN && bulk_ready(pub);
 }
 
 /* Not before a quarter is free: a sleeper that is woken for each message is slower than one that is not. */
 static uint64_t wanted(const struct pub *pub) {
     uint64_t ring = pub->seg.ring, at = pub->cast.lane.at;
-    uint64_t fits_at = at + pub->needed + sizeof(struct lane_head);
+    uint64_t fits_at = at + needed(pub) + sizeof(struct lane_head);
     uint64_t want = at > ring - ring / 4 ? at - (ring - ring / 4) : 0;
     want = fits_at > ring && fits_at - ring > want ? fits_at - ring : want;
     return pub->flushing ? at : pub->wanted != 0 ? 0 : cast_up(&pub->cast, want); /* what is freed moves no cursor */

@@ -114,11 +114,12 @@ struct outlet {
     struct hold loans;
     struct lamp lamp;
     struct pool pool;
-    uint64_t shown;  /* in the list: its size */
-    uint64_t within; /* larger messages do not fit into the lane, */
-    uint64_t most;   /* and larger ones not anywhere */
-    uint64_t lends;  /* loans of that size or more lie in the pool; UINT64_MAX: none does */
-    size_t wanted;   /* the message for which there was no place in the pool; 0: none */
+    uint64_t shown;   /* in the list: its size */
+    uint64_t within;  /* larger messages do not fit into the lane, */
+    uint64_t most;    /* and larger ones not anywhere */
+    uint64_t lends;   /* loans of that size or more lie in the pool; UINT64_MAX: none does */
+    size_t wanted;    /* the message for which there was no place in the pool; 0: none */
+    uint64_t refused; /* where what did not fit, or had no place, would have stood: no more than that is waited for */
 };
 
 struct feed { /* a peer's .tx; outlives the conversation while pieces of it are held */

@@ -29,9 +29,12 @@ void stow_forget(struct outlet *out) {
 }
 
 void stow_want(struct outlet *out, size_t size) {
+    if (size != 0) {
+        out->needed = 0;
+        out->refused = out->lane.at;
+    }
     if (out->wanted != size) {
         out->wanted = size;
-        out->needed = size != 0 ? 0 : out->needed;
         if (out->end->seen != NULL) {
             atomic_poke(&out->end->seen->wanted, size);
         }
@@ -126,6 +129,9 @@ void stow_ahead(struct outlet *out, size_t size) {
 
 bool stow_ready(struct outlet *out) {
     uint32_t chunk;
+    if (out->wanted != 0 && out->refused != out->lane.at) {
+        stow_want(out, 0); /* something else was sent since */
+    }
     if (out->wanted == 0) {
         return true;
     }

@@ -59,9 +59,10 @@ struct offer { /* the pusher's half */
     uint32_t needed;   /* span that did not fit */
     struct hold loans;
     struct pool pool;
-    uint64_t within; /* larger messages do not fit into the ring */
-    uint64_t lends;  /* loans of that size or more lie in the pool; UINT64_MAX: none does */
-    size_t wanted;   /* the message for which there was no place in the pool; 0: none */
+    uint64_t within;  /* larger messages do not fit into the ring */
+    uint64_t lends;   /* loans of that size or more lie in the pool; UINT64_MAX: none does */
+    size_t wanted;    /* the message for which there was no place in the pool; 0: none */
+    uint64_t refused; /* where what did not fit, or had no place, would have stood: no more than that is waited for */
 };
 
 struct feed { /* a pusher's files, as a worker sees them */
