@@ -111,7 +111,7 @@ int fan_retire(struct fan *end) {
     int rc = roll_retire(&end->roll);
     if (rc == 0) {
         hail_count(&end->hail->receivers);
-        hail_call(&end->hail->room, false);
+        hail_ring(&end->hail->room);
     }
     return rc;
 }
@@ -128,7 +128,7 @@ void fan_leave(void *self) {
         end->left = true;
     }
     hail_count(end->sends ? &end->hail->senders : &end->hail->receivers);
-    hail_call(end->sends ? &end->hail->came : &end->hail->room, false);
+    hail_ring(end->sends ? &end->hail->came : &end->hail->room);
     end->seen = NULL; /* somebody else's from now on */
     end->closed = true;
 }

@@ -58,8 +58,8 @@ int pub_init(struct pub *pub, struct fan *end, const struct thirl_options *optio
 void pub_joined(struct pub *pub) {
     weave("pub.join.before");
     hail_count(&pub->end->hail->senders);
-    hail_call(&pub->end->hail->came, false);
-    hail_call(&pub->end->hail->polled, false);
+    hail_ring(&pub->end->hail->came);
+    hail_ring(&pub->end->hail->polled);
     wish_ring(pub->end->name, topic_fits);
     crowd_show(pub);
     if (pub->waits) {
@@ -365,8 +365,8 @@ void pub_close(struct pub *pub) {
     atomic_store(&pub->own->gone, 1); /* what stands before it is all */
     weave("pub.close.gone");
     hail_count(&pub->end->hail->senders);
-    hail_call(&pub->end->hail->came, false);
-    hail_call(&pub->end->hail->polled, false);
+    hail_ring(&pub->end->hail->came);
+    hail_ring(&pub->end->hail->polled);
     crowd_ring(pub);
 }
 

@@ -52,7 +52,7 @@ void sub_joined(struct sub *sub) {
             atomic_store(&feed->seat->cursor, feed->in.lane.at);
         }
     }
-    hail_call(&sub->end->hail->room, false);
+    hail_ring(&sub->end->hail->room);
 }
 
 /* ---- receiving ---- */

@@ -290,7 +290,7 @@ static void want_all(struct topics *t) {
     for (size_t i = 0; i < t->count; i++) {
         (void)hail_want(&t->topic[i]->hail->polled);
     }
-    (void)futex_fence_heavy(); /* pairs with atomic_order in hail_call */
+    (void)futex_fence_heavy(); /* pairs with atomic_order in call (mech/pub.c) */
 }
 
 static bool topics_ready(void *self, enum mech_way way) {

@@ -41,7 +41,7 @@ void hail_wake(struct hail_word *word) {
 uint32_t hail_hope(struct hail_word *word, bool heavy) {
     uint32_t seen = hail_want(word);
     if (heavy) {
-        (void)futex_fence_heavy(); /* pairs with atomic_order in hail_call */
+        (void)futex_fence_heavy(); /* pairs with atomic_order in call (mech/pub.c) and sub_answer */
     }
     return seen;
 }

@@ -48,23 +48,14 @@ static inline void hail_ring(struct hail_word *word) {
  * pay; hail_weaken is for an end without it, before it first waits. heavy: this process has it. */
 uint32_t hail_hope(struct hail_word *, bool heavy);
 void hail_weaken(struct hail *);
-void hail_answer(struct hail_word *);
 
+/* For a ringer with futex_fence_heavy, to whom it costs two loads while nobody waits: does anybody, or lack the heavy fence? In front of
+ * it atomic_order will do. Then hail_answer wakes those who have wanted it. */
 static inline bool hail_called(const struct hail_word *word) {
     return (atomic_peek(&word->wanted) | atomic_peek(&word->weak)) != 0;
 }
 
-/* Costs a load while nobody waits: the fence is in hail_hope. */
-static inline void hail_call(struct hail_word *word, bool heavy) {
-    if (unlikely(!heavy)) {
-        atomic_fence();
-    } else {
-        atomic_order();
-    }
-    if (unlikely(hail_called(word))) {
-        hail_answer(word);
-    }
-}
+void hail_answer(struct hail_word *);
 
 /* Somebody came or went. */
 void hail_count(uint32_t *word);
