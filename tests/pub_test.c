@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,12 +15,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "include/thirl/thirl.h"
+#include "base/atomic.h"
+#include "chan/end.h"
+#include "mech/fan.h"
+#include "tests/famine.h"
+#include "tests/refuse.h"
 #include "tests/room.h"
 
 #define SOON thirl_in_ms(5000)
@@ -92,6 +98,7 @@ static void what_does_not_fit_is_refused_with_what_would(void **state) {
 static void what_is_lent_waits_for_room(void **state) {
     thirl *pub = open_end(THIRL_PUB, "?queue=4K&pool=256K&full=block"), *sub = open_end(THIRL_SUB, "");
     thirl_msg *msg = NULL;
+    static const uint64_t below = 5; /* where the program is, as the stack is above the pool */
     uint64_t sent = 0, word;
     size_t size;
     (void)state;
@@ -99,6 +106,8 @@ static void what_is_lent_waits_for_room(void **state) {
     expect(sub, 0);
     assert_int_equal(thirl_loan(pub, &msg, 20000, SOON), 0);
     memset(thirl_msg_data(msg), 7, 20000);
+    assert_int_equal(thirl_send(pub, &below, sizeof below, THIRL_NOW), 0);
+    expect(sub, below);
     while (thirl_send(pub, &sent, sizeof sent, THIRL_NOW) == 0) sent++;
     assert_true(sent > 10);
     assert_int_equal(thirl_put(pub, &msg, THIRL_NOW), -EAGAIN);
@@ -182,6 +191,102 @@ static void many_at_once_beside_a_descriptor(void **state) {
     close_end(sub);
 }
 
+/* Of several that are sent at once, too, the newest are dropped and counted; and what is no message stops them there. */
+static void of_many_the_newest_are_dropped(void **state) {
+    thirl *pub = open_end(THIRL_PUB, "?queue=4K&full=drop-newest"), *sub = open_end(THIRL_SUB, "");
+    uint64_t words[8];
+    struct iovec messages[8];
+    size_t count, got = 0;
+    (void)state;
+    for (uint64_t n = 0; n < 400; n += 8) {
+        for (size_t i = 0; i < 8; i++) {
+            words[i] = n + i;
+            messages[i] = (struct iovec){&words[i], sizeof words[i]};
+        }
+        count = 8;
+        assert_int_equal(thirl_send_many(pub, messages, &count, THIRL_NOW), 0);
+        assert_int_equal(count, 8);
+    }
+    while (thirl_recv(sub, words, sizeof *words, NULL, THIRL_NOW) == 0) {
+        assert_int_equal(*words, got);
+        got++;
+    }
+    assert_in_range(got, 100, 399);
+    messages[1].iov_base = NULL;
+    count = 3;
+    words[0] = 7;
+    assert_int_equal(thirl_send_many(pub, messages, &count, THIRL_NOW), -EINVAL);
+    assert_int_equal(count, 1);
+    thirl_msg *msg = NULL;
+    assert_int_equal(thirl_take(sub, &msg, SOON), 0);
+    assert_int_equal(*(uint64_t *)thirl_msg_data(msg), 7);
+    assert_int_equal(thirl_msg_number(msg), 400);
+    assert_int_equal(thirl_msg_lost(msg), 400 - got);
+    thirl_free(&msg);
+    assert_int_equal(thirl_recv(sub, words, sizeof *words, NULL, THIRL_NOW), -EAGAIN);
+    close_end(pub);
+    close_end(sub);
+}
+
+/* ---- who waits for room ---- */
+
+static struct fan *fan_of(thirl *end) {
+    return end->state;
+}
+
+/* One end twice in a wait: it is asleep until both have got up. */
+static void an_end_may_be_waited_for_twice(void **state) {
+    thirl *pub = open_end(THIRL_PUB, "?queue=4K&full=fail"), *sub = open_end(THIRL_SUB, "");
+    struct thirl_want both[] = {{.end = pub, .fd = -1, .wanted = THIRL_WANT_ROOM},
+                                {.end = pub, .fd = -1, .wanted = THIRL_WANT_ROOM}};
+    uint64_t sent = 0;
+    (void)state;
+    while (thirl_send(pub, &sent, sizeof sent, THIRL_NOW) == 0) sent++;
+    assert_int_equal(thirl_wait(both, 2, thirl_in_ms(5)), -ETIMEDOUT);
+    assert_true(fan_of(pub)->pub.own->want == FAN_NO_WANT); /* so that nobody rings in vain */
+    for (uint64_t i = 0; i < sent; i++) expect(sub, i);
+    assert_int_equal(thirl_wait(both, 2, SOON), 2);
+    close_end(pub);
+    close_end(sub);
+}
+
+static int wait_for_room(void *pub) {
+    struct thirl_want want = {.end = pub, .fd = -1, .wanted = THIRL_WANT_ROOM};
+    return thirl_wait(&want, 1, SOON);
+}
+
+static void *in_a_thread(void *pub) {
+    return (void *)(intptr_t)wait_for_room(pub);
+}
+
+/* One thread sleeps until there is room, another sends something that fits: that it has sent changes nothing of the first one's being rung. */
+static void who_sends_leaves_another_his_wish(void **state) {
+    thirl *pub = open_end(THIRL_PUB, "?queue=4K&full=fail"), *sub = open_end(THIRL_SUB, "");
+    static char large[1500];
+    pthread_t thread;
+    void *answer = NULL;
+    unsigned sent = 0;
+    (void)state;
+    int fd = thirl_fd(pub);
+    while (thirl_send(pub, large, sizeof large, THIRL_NOW) == 0) sent++;
+    assert_false(is_readable(fd));
+    assert_int_equal(pthread_create(&thread, NULL, in_a_thread, pub), 0);
+    struct pub *own = &fan_of(pub)->pub;
+    for (int i = 0; i < 5000 && atomic_peek(&own->asleep) == 0; i++) room_sleep(1000000);
+    assert_int_equal(atomic_peek(&own->asleep), 1);
+    say(pub, 1);
+    assert_true(is_readable(fd));
+    assert_true(atomic_peek(&own->own->want) != FAN_NO_WANT || atomic_peek(&own->asleep) == 0);
+    for (unsigned i = 0; i < sent; i++) {
+        assert_int_equal(thirl_recv(sub, large, sizeof large, NULL, SOON), 0);
+    }
+    expect(sub, 1);
+    assert_int_equal(pthread_join(thread, &answer), 0);
+    assert_int_equal((intptr_t)answer, 1);
+    close_end(pub);
+    close_end(sub);
+}
+
 /* Nobody yet; then whoever has spoken last. */
 static void both_kinds_of_subscriber_know_who_spoke(void **state) {
     (void)state;
@@ -253,6 +358,34 @@ static void who_lacks_a_descriptor_looks_again(void **state) {
     }
 }
 
+/* A subscriber whom a publisher cannot look at is waited for all the same: it is said why, and nothing that he needs is overwritten. */
+static void who_cannot_be_looked_at_is_waited_for(void **state) {
+    (void)state;
+    for (int famine = 0; famine < 2; famine++) {
+        thirl *pub = open_end(THIRL_PUB, "?queue=4K&full=fail"), *sub = open_end(THIRL_SUB, "");
+        struct rlimit before = {0};
+        uint64_t sent = 0;
+        int rc = 0;
+        if (famine && !famine_begin()) {
+            close_end(pub);
+            close_end(sub);
+            continue;
+        }
+        if (!famine) before = leave(0);
+        while ((rc = thirl_send(pub, &sent, sizeof sent, THIRL_NOW)) == 0) sent++;
+        if (famine) famine_end();
+        if (!famine) assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_int_equal(rc, famine ? -ENOMEM : -EMFILE);
+        assert_non_null(strstr(thirl_why(), famine ? "no memory for another subscriber" : "Too many open files"));
+        assert_int_equal(thirl_send(pub, &sent, sizeof sent, THIRL_NOW), -EAGAIN);
+        for (uint64_t i = 0; i < sent; i++) expect(sub, i);
+        say(pub, sent);
+        expect(sub, sent);
+        close_end(pub);
+        close_end(sub);
+    }
+}
+
 static int close_without(void *argument) {
     (void)argument;
     (void)snprintf(strrchr(topic, '/'), 8, "/*");
@@ -271,6 +404,57 @@ static void what_cannot_be_removed_is_swept_when_its_process_has_ended(void **st
     assert_int_equal(room_entries("wish"), 1);
     close_end(open_end(THIRL_SUB, ""));
     assert_int_equal(room_entries("wish"), 0);
+}
+
+/* ---- without the heavy fence ---- */
+
+#define ROUNDS 60
+#define MORE 600 /* than the queue holds */
+
+static int refuse_the_fence(void *nothing) {
+    (void)nothing;
+    return refuse(SYS_membarrier, ENOSYS);
+}
+
+static void open_way(thirl **end, enum thirl_role role, const char *way, const char *options) {
+    char address[128];
+    (void)snprintf(address, sizeof address, "shm://%s/%s?wait=sleep%s", topic, way, options);
+    assert_int_equal(thirl_open(end, role, address, NULL), 0);
+}
+
+static int answer_without(void *nothing) {
+    thirl *in, *out;
+    if (refuse_the_fence(nothing) != 0) return 1;
+    open_way(&in, THIRL_SUB, "there", "");
+    open_way(&out, THIRL_PUB, "back", "&queue=4K&full=block");
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        say(out, i);
+        expect(in, i);
+    }
+    for (uint64_t i = 0; i < MORE; i++) say(out, i);
+    for (uint64_t i = 0; i < MORE; i++) expect(in, i);
+    close_end(out);
+    close_end(in);
+    return 0;
+}
+
+/* Whoever has none pays for the order himself, and makes those pay who have: both hear each other, asleep as they are. */
+static void who_lacks_the_heavy_fence_is_heard_and_hears(void **state) {
+    thirl *in, *out;
+    (void)state;
+    if (room_run(refuse_the_fence, NULL) == REFUSE_SKIP) skip();
+    open_way(&in, THIRL_SUB, "back", "");
+    open_way(&out, THIRL_PUB, "there", "&queue=4K&full=block");
+    pid_t child = room_fork(answer_without, NULL);
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        expect(in, i);
+        say(out, i);
+    }
+    for (uint64_t i = 0; i < MORE; i++) expect(in, i);
+    for (uint64_t i = 0; i < MORE; i++) say(out, i);
+    close_end(out);
+    close_end(in);
+    assert_int_equal(room_reap(child), 0);
 }
 
 /* Ends of every kind of a channel that is another's: told of which it is, and nothing is left. */
@@ -294,6 +478,11 @@ int main(void) {
         cmocka_unit_test_setup(what_is_lent_waits_for_room, next_topic),
         cmocka_unit_test_setup(the_newest_is_dropped_in_place_too, next_topic),
         cmocka_unit_test_setup(many_at_once_beside_a_descriptor, next_topic),
+        cmocka_unit_test_setup(of_many_the_newest_are_dropped, next_topic),
+        cmocka_unit_test_setup(an_end_may_be_waited_for_twice, next_topic),
+        cmocka_unit_test_setup(who_sends_leaves_another_his_wish, next_topic),
+        cmocka_unit_test_setup(who_cannot_be_looked_at_is_waited_for, next_topic),
+        cmocka_unit_test_setup(who_lacks_the_heavy_fence_is_heard_and_hears, next_topic),
         cmocka_unit_test_setup(both_kinds_of_subscriber_know_who_spoke, next_topic),
         cmocka_unit_test_setup(who_lacks_a_descriptor_looks_again, next_topic),
         cmocka_unit_test_setup(what_cannot_be_removed_is_swept_when_its_process_has_ended, next_topic),
