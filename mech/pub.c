@@ -277,12 +277,14 @@ int pub_flush(struct pub *pub, uint64_t *left) {
     if (!pub->waits) {
         return 0; /* whoever is subscribed finds it, however late */
     }
-    int rc = crowd_refresh(pub);
-    if (rc == 0) {
-        *left = crowd_left(pub);
-        pub->flushing = *left != 0;
+    bool all = crowd_refresh(pub) == 0;
+    *left = crowd_left(pub);
+    if (!all && *left == 0) {
+        *left = pub->cast.number !=
+                0; /* there is one of whom nothing can be said now: as far as is known, he has taken nothing */
     }
-    return rc != 0 ? rc : *left == 0 ? 0 : -EAGAIN;
+    pub->flushing = *left != 0;
+    return *left == 0 ? 0 : -EAGAIN;
 }
 
 int pub_look(struct pub *pub) {
@@ -299,7 +301,7 @@ bool pub_ready(struct pub *pub) {
         return true;
     }
     if (pub->flushing) {
-        return crowd_refresh(pub) != 0 || crowd_left(pub) == 0;
+        return crowd_refresh(pub) == 0 && crowd_left(pub) == 0;
     }
     uint32_t span = needed(pub), least = span != 0 ? span : (uint32_t)(CAST_OVERHEAD + sizeof(uint64_t));
     int rc = fits(pub, least) ? 0 : make_room(pub, least);

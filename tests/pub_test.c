@@ -386,6 +386,21 @@ static void who_cannot_be_looked_at_is_waited_for(void **state) {
     }
 }
 
+/* Nor does it say that all was taken, when it cannot know; and as soon as it can, it does. */
+static void who_cannot_be_looked_at_may_have_taken_nothing(void **state) {
+    (void)state;
+    for (int empty = 0; empty < 2; empty++) {
+        thirl *pub = open_end(THIRL_PUB, "?full=block"), *sub = open_end(THIRL_SUB, "");
+        for (uint64_t i = 0; i < 3 && !empty; i++) say(pub, i);
+        struct rlimit before = leave(0);
+        int left = thirl_close(&pub, thirl_in_ms(5));
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_int_equal(left != 0, !empty);
+        for (uint64_t i = 0; i < 3 && !empty; i++) expect(sub, i);
+        close_end(sub);
+    }
+}
+
 static int close_without(void *argument) {
     (void)argument;
     (void)snprintf(strrchr(topic, '/'), 8, "/*");
@@ -482,6 +497,7 @@ int main(void) {
         cmocka_unit_test_setup(an_end_may_be_waited_for_twice, next_topic),
         cmocka_unit_test_setup(who_sends_leaves_another_his_wish, next_topic),
         cmocka_unit_test_setup(who_cannot_be_looked_at_is_waited_for, next_topic),
+        cmocka_unit_test_setup(who_cannot_be_looked_at_may_have_taken_nothing, next_topic),
         cmocka_unit_test_setup(who_lacks_the_heavy_fence_is_heard_and_hears, next_topic),
         cmocka_unit_test_setup(both_kinds_of_subscriber_know_who_spoke, next_topic),
         cmocka_unit_test_setup(who_lacks_a_descriptor_looks_again, next_topic),
