@@ -279,9 +279,8 @@ int pub_flush(struct pub *pub, uint64_t *left) {
     }
     bool all = crowd_refresh(pub) == 0;
     *left = crowd_left(pub);
-    if (!all && *left == 0) {
-        *left = pub->cast.number !=
-                0; /* there is one of whom nothing can be said now: as far as is known, he has taken nothing */
+    if (!all && *left == 0) { /* of somebody nothing can be said now: as far as is known, he has taken nothing */
+        *left = pub->cast.number != 0;
     }
     pub->flushing = *left != 0;
     return *left == 0 ? 0 : -EAGAIN;

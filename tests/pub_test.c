@@ -228,6 +228,52 @@ static void of_many_the_newest_are_dropped(void **state) {
     close_end(sub);
 }
 
+/* Of those that are sent at once as many as there is room for are sent. */
+static void of_many_those_that_fit_are_sent(void **state) {
+    thirl *pub = open_end(THIRL_PUB, "?queue=4K&full=fail"), *sub = open_end(THIRL_SUB, "");
+    uint64_t words[7], sent = 0;
+    struct iovec messages[7];
+    size_t count = 7;
+    int rc = 0;
+    (void)state;
+    while (rc == 0) {
+        for (size_t i = 0; i < 7; i++) {
+            words[i] = sent + i;
+            messages[i] = (struct iovec){&words[i], sizeof words[i]};
+        }
+        rc = thirl_send_many(pub, messages, &count, THIRL_NOW);
+        assert_int_equal(rc, count == 7 ? 0 : -EAGAIN);
+        sent += count;
+    }
+    assert_true(sent > 100 && sent % 7 != 0);
+    for (uint64_t i = 0; i < sent; i++) expect(sub, i);
+    assert_int_equal(thirl_recv(sub, words, sizeof *words, NULL, THIRL_NOW), -EAGAIN);
+    close_end(pub);
+    close_end(sub);
+}
+
+static int see_peer(void *peer, const struct thirl_seen *seen) {
+    if (strcmp(seen->role, "pub") == 0 && strcmp(seen->state, "closed") != 0) {
+        (void)snprintf(peer, 64, "%s", seen->peer);
+    }
+    return 0;
+}
+
+/* Who waits for nobody counts those who hear him only now and then. */
+static void the_list_says_how_many_hear(void **state) {
+    thirl *pub = open_end(THIRL_PUB, "?queue=4K"), *sub = open_end(THIRL_SUB, "");
+    char peer[64] = "";
+    (void)state;
+    for (int round = 0; round < 200 && strcmp(peer, "1 subscriber") != 0; round++) {
+        for (uint64_t i = 0; i < 400; i++) say(pub, i); /* several times what its queue holds */
+        assert_int_equal(thirl_list(see_peer, peer), 0);
+        room_sleep(5000000);
+    }
+    assert_string_equal(peer, "1 subscriber");
+    close_end(pub);
+    close_end(sub);
+}
+
 /* ---- who waits for room ---- */
 
 static struct fan *fan_of(thirl *end) {
@@ -399,6 +445,17 @@ static void who_cannot_be_looked_at_may_have_taken_nothing(void **state) {
         for (uint64_t i = 0; i < 3 && !empty; i++) expect(sub, i);
         close_end(sub);
     }
+    thirl *pub = open_end(THIRL_PUB, "?queue=4K&full=fail"), *sub = open_end(THIRL_SUB, "");
+    uint64_t sent = 0;
+    while (thirl_send(pub, &sent, sizeof sent, THIRL_NOW) == 0) sent++;
+    thirl *other = open_end(THIRL_SUB, "");
+    struct rlimit before = leave(0);
+    int left = thirl_close(&pub, thirl_in_ms(5));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(left, sent); /* of him who is known */
+    for (uint64_t i = 0; i < sent; i++) expect(sub, i);
+    close_end(other);
+    close_end(sub);
 }
 
 static int close_without(void *argument) {
@@ -437,9 +494,10 @@ static void open_way(thirl **end, enum thirl_role role, const char *way, const c
     assert_int_equal(thirl_open(end, role, address, NULL), 0);
 }
 
-static int answer_without(void *nothing) {
+static int answer_without(void *go) {
     thirl *in, *out;
-    if (refuse_the_fence(nothing) != 0) return 1;
+    char byte;
+    if (refuse_the_fence(NULL) != 0 || read(*(int *)go, &byte, 1) != 1) return 1;
     open_way(&in, THIRL_SUB, "there", "");
     open_way(&out, THIRL_PUB, "back", "&queue=4K&full=block");
     for (uint64_t i = 0; i < ROUNDS; i++) {
@@ -457,10 +515,13 @@ static int answer_without(void *nothing) {
 static void who_lacks_the_heavy_fence_is_heard_and_hears(void **state) {
     thirl *in, *out;
     (void)state;
+    int go[2];
     if (room_run(refuse_the_fence, NULL) == REFUSE_SKIP) skip();
+    assert_int_equal(pipe(go), 0);
+    pid_t child = room_fork(answer_without, &go[0]);
     open_way(&in, THIRL_SUB, "back", "");
     open_way(&out, THIRL_PUB, "there", "&queue=4K&full=block");
-    pid_t child = room_fork(answer_without, NULL);
+    assert_int_equal(write(go[1], "x", 1), 1);
     for (uint64_t i = 0; i < ROUNDS; i++) {
         expect(in, i);
         say(out, i);
@@ -470,6 +531,7 @@ static void who_lacks_the_heavy_fence_is_heard_and_hears(void **state) {
     close_end(out);
     close_end(in);
     assert_int_equal(room_reap(child), 0);
+    (void)(close(go[0]) + close(go[1]));
 }
 
 /* Ends of every kind of a channel that is another's: told of which it is, and nothing is left. */
@@ -489,16 +551,19 @@ static void other_roles_are_told_whose_channel_it_is(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(who_lacks_the_heavy_fence_is_heard_and_hears,
+                               next_topic), /* before this process has asked for one */
         cmocka_unit_test_setup(what_does_not_fit_is_refused_with_what_would, next_topic),
         cmocka_unit_test_setup(what_is_lent_waits_for_room, next_topic),
         cmocka_unit_test_setup(the_newest_is_dropped_in_place_too, next_topic),
         cmocka_unit_test_setup(many_at_once_beside_a_descriptor, next_topic),
         cmocka_unit_test_setup(of_many_the_newest_are_dropped, next_topic),
+        cmocka_unit_test_setup(of_many_those_that_fit_are_sent, next_topic),
+        cmocka_unit_test_setup(the_list_says_how_many_hear, next_topic),
         cmocka_unit_test_setup(an_end_may_be_waited_for_twice, next_topic),
         cmocka_unit_test_setup(who_sends_leaves_another_his_wish, next_topic),
         cmocka_unit_test_setup(who_cannot_be_looked_at_is_waited_for, next_topic),
         cmocka_unit_test_setup(who_cannot_be_looked_at_may_have_taken_nothing, next_topic),
-        cmocka_unit_test_setup(who_lacks_the_heavy_fence_is_heard_and_hears, next_topic),
         cmocka_unit_test_setup(both_kinds_of_subscriber_know_who_spoke, next_topic),
         cmocka_unit_test_setup(who_lacks_a_descriptor_looks_again, next_topic),
         cmocka_unit_test_setup(what_cannot_be_removed_is_swept_when_its_process_has_ended, next_topic),
