@@ -221,7 +221,7 @@ static int show(void *context, const struct node_line *line) {
         .wakes = end->in.wakes + end->out.wakes,
         .queue = end->queue,
         .lost = end->in.lost + end->out.lost,
-        .refused = end->in.refused,
+        .refused = end->in.refused + end->out.refused,
         .late = end->in.late,
         .twice = end->in.twice,
         .pool = end->pool,
