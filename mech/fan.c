@@ -135,7 +135,7 @@ void fan_leave(void *self) {
 
 void fan_deinit(void *self) {
     struct fan *end = self;
-    if (!end->sends && end->sub.joined && !end->left && end->closed) {
+    if (!end->sends && !end->left && end->closed) {
         roll_leave(&end->roll);
     }
     if (end->sends) {
@@ -191,7 +191,7 @@ bool fan_spin(void *self, enum mech_way way) {
         }
     } else {
         const struct feed *last = end->sub.last;
-        theirs = last != NULL && last->theirs != NULL ? atomic_peek(&last->theirs->cpu) : cpu;
+        theirs = last != NULL ? atomic_peek(&last->theirs->cpu) : cpu;
         pace_let_run(&end->sub.caught_up, end->sub.number, theirs != cpu);
     }
     return theirs != cpu;

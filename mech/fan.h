@@ -172,7 +172,7 @@ struct sub {
     uint32_t posts; /* of the roll, when what was posted to it was looked for last */
     uint32_t senders; /* of the hail, when they were looked for, plus one */
     uint64_t history;
-    struct feed *last; /* whose message was taken last */
+    struct feed *last; /* whose message was taken last; it is listened to, or this is NULL */
     uint64_t number, caught_up;
     struct lamp lamp;
     struct kept { /* of each note */
