@@ -84,6 +84,25 @@ static int do_a_ring_without_a_beginning_is_damaged(void *nothing) {
     return 0;
 }
 
+/* It says whose it is, and there is nothing behind that. */
+static int do_a_file_without_a_ring_is_damaged(void *nothing) {
+    (void)nothing;
+    thirl *sub = NULL, *pub = large_open(ADDRESS, THIRL_PUB, "");
+    char file[ROLL_FILE_MAX];
+    CHECK(pub != NULL);
+    struct fan *fan = fan_of(pub);
+    roll_file(file, fan->roll.self, "tx");
+    CHECK(unlinkat(fan->roll.dir, file, 0) == 0);
+    int fd = openat(fan->roll.dir, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    CHECK(fd >= 0 && write(fd, fan->pub.seg.base, fan->pub.seg.head) == (ssize_t)fan->pub.seg.head && close(fd) == 0);
+    int rc = thirl_open(&sub, THIRL_SUB, ADDRESS, NULL);
+    CHECK((rc != 0 ? rc : thirl_recv(sub, &byte, 1, &size, THIRL_NOW)) == -THIRL_EFORMAT);
+    CHECK(strstr(thirl_why(), "damaged") != NULL);
+    CHECK(thirl_recv(sub, &byte, 1, &size, THIRL_NOW) == -EAGAIN); /* told once */
+    CHECK(thirl_close(&sub, SOON) == 0);
+    return thirl_close(&pub, SOON) < 0;
+}
+
 /* ---- large messages ---- */
 
 static int do_who_has_no_note_left_frees_first(void *nothing) {
@@ -129,6 +148,7 @@ static int do_a_reference_to_no_message_is_a_lie(void *nothing) {
 
 IN_A_CHILD(who_has_no_seat_is_met_later)
 IN_A_CHILD(a_ring_without_a_beginning_is_damaged)
+IN_A_CHILD(a_file_without_a_ring_is_damaged)
 IN_A_CHILD(who_has_no_note_left_frees_first)
 IN_A_CHILD(a_reference_to_no_message_is_a_lie)
 
@@ -136,6 +156,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(who_has_no_seat_is_met_later, member_clear),
         cmocka_unit_test_setup(a_ring_without_a_beginning_is_damaged, member_clear),
+        cmocka_unit_test_setup(a_file_without_a_ring_is_damaged, member_clear),
         cmocka_unit_test_setup(who_has_no_note_left_frees_first, member_clear),
         cmocka_unit_test_setup(a_reference_to_no_message_is_a_lie, member_clear),
     };
