@@ -234,9 +234,7 @@ int sub_recv_noted(void *fan, void *buffer, size_t capacity, size_t *size, struc
 }
 
 void sub_skip(struct sub *sub) {
-    if (sub->last != NULL) {
-        sub->last->skipped += sub->last->told + 1;
-    }
+    sub->last->skipped += sub->last->told + 1; /* there is one: it has just been received */
 }
 
 /* Another one of the publisher whose turn it is; what is more than a message has to wait for a call of its own. */

@@ -351,7 +351,7 @@ static int next(struct topics *t, const struct ask *wanted) {
         rc = ask(fan, wanted);
         if (rc == 0) {
             t->last = fan;
-            if (wanted->note != NULL && wanted->note->topic != NULL) {
+            if (wanted->note != NULL) {
                 memcpy(wanted->note->topic, fan->name, strlen(fan->name) + 1);
             }
             if (++t->streak >= STREAK) {
@@ -440,8 +440,7 @@ static bool some_died(struct topics *t) {
         sub->doubt = true;
         for (size_t k = 0; k < sub->feeds; k++) {
             struct feed *feed = sub->feed[k];
-            if (feed->theirs != NULL && !feed->dead &&
-                (all || feed->node.life == NULL || node_peer_doubtful(&feed->node))) {
+            if (feed->theirs != NULL && (all || feed->node.life == NULL || node_peer_doubtful(&feed->node))) {
                 feed->dead = !node_peer_alive(&feed->node);
             }
             dead = dead || (feed->theirs != NULL && feed->dead);
@@ -458,9 +457,7 @@ static int count_news(void *context, const char *channel) {
 
 static void topics_skip(void *self) {
     struct topics *t = self;
-    if (t->last != NULL) {
-        sub_skip(&t->last->sub);
-    }
+    sub_skip(&t->last->sub);
 }
 
 static int topics_look(void *self, enum mech_way way) {

@@ -7,14 +7,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -207,11 +210,87 @@ static int do_deaths_are_told_to_one_who_sleeps(void *nothing) {
     return 0;
 }
 
+static void *speak_once(void *pub) {
+    *(thirl **)pub = large_open("shm://thread/one", THIRL_PUB, "");
+    return *(thirl **)pub == NULL || thirl_send(*(thirl **)pub, "t", 1, SOON) != 0 ? pub : NULL;
+}
+
+static int speak_by_a_thread_that_ends(void *argument) {
+    const struct mortal *mortal = argument;
+    thirl *pub = NULL;
+    pthread_t thread;
+    void *failed = NULL;
+    CHECK(write(mortal->ready, "x", 1) == 1 && read(mortal->die, &byte, 1) == 1);
+    CHECK(pthread_create(&thread, NULL, speak_once, &pub) == 0);
+    room_sleep(30 * CLOCK_MS);
+    CHECK(pthread_join(thread, &failed) == 0 && failed == NULL);
+    room_sleep(60 * CLOCK_MS);
+    CHECK(thirl_send(pub, "u", 1, SOON) == 0);
+    return thirl_close(&pub, SOON) < 0;
+}
+
+/* The thread that has opened a publisher ends, and its process goes on: that is no death, and nobody who sleeps is told of one. */
+static int do_a_thread_that_ends_is_no_death(void *nothing) {
+    int wire[4];
+    (void)nothing;
+    CHECK(pipe(wire) == 0 && pipe(wire + 2) == 0);
+    pid_t child = room_fork(speak_by_a_thread_that_ends, &(struct mortal){"", wire[1], wire[2]});
+    thirl *sub = large_open("shm://thread/*", THIRL_SUB, "?wait=sleep");
+    CHECK(sub != NULL && read(wire[0], &byte, 1) == 1 && write(wire[3], "x", 1) == 1);
+    CHECK(hear(sub, "thread/one", 't') == 0 && hear(sub, "thread/one", 'u') == 0);
+    CHECK(room_reap(child) == 0);
+    for (int i = 0; i < 4; i++) CHECK(close(wire[i]) == 0);
+    return thirl_close(&sub, SOON) < 0;
+}
+
+/* ---- locks ---- */
+
+static int meet_fate_while_joining(void *argument) {
+    const struct mortal *mortal = argument;
+    CHECK(setenv("THIRL_WEAVE_AT", mortal->address, 1) == 0);
+    thirl *pub = large_open("shm://lock/one", THIRL_PUB, "?history=1"); /* so that it does not matter who is first */
+    CHECK(pub != NULL && thirl_send(pub, "l", 1, SOON) == 0 && read(mortal->die, &byte, 1) == 1);
+    return thirl_close(&pub, SOON) < 0;
+}
+
+/* A publisher that stands still while it joins holds up nobody: the others are heard meanwhile, and it is, once it goes on. */
+static int do_who_stands_in_the_door_is_heard_later(void *nothing) {
+    int status, wire[2];
+    (void)nothing;
+    CHECK(pipe(wire) == 0);
+    pid_t child = room_fork(meet_fate_while_joining, &(struct mortal){"roll.finish.before:1:stop", -1, wire[0]});
+    CHECK(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
+    thirl *pub = large_open("shm://lock/two", THIRL_PUB, ""),
+          *sub = large_open("shm://lock/*", THIRL_SUB, "?wait=sleep");
+    CHECK(pub != NULL && sub != NULL && thirl_send(pub, "k", 1, SOON) == 0 && hear(sub, "lock/two", 'k') == 0);
+    CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(50)) == -ETIMEDOUT);
+    CHECK(kill(child, SIGCONT) == 0 && hear(sub, "lock/one", 'l') == 0);
+    CHECK(write(wire[1], "x", 1) == 1 && room_reap(child) == 0 && close(wire[0]) == 0 && close(wire[1]) == 0);
+    CHECK(thirl_close(&sub, SOON) == 0);
+    return thirl_close(&pub, SOON) < 0;
+}
+
+/* One that was there, and died before it could ring, has left word: of it, too, is told whoever sleeps. */
+static int do_who_died_before_he_rang_is_told_of(void *nothing) {
+    (void)nothing;
+    thirl *sub = large_open("shm://lock/*", THIRL_SUB, "?wait=sleep");
+    CHECK(sub != NULL && thirl_recv(sub, &byte, 1, &size, THIRL_NOW) == -EAGAIN);
+    CHECK(room_reap(room_fork(meet_fate_while_joining, &(struct mortal){"pub.join.before:1:kill", -1, -1})) ==
+          128 + SIGKILL);
+    CHECK(thirl_recv(sub, &byte, 1, &size, SOON) == -THIRL_EPEERDIED && said("shm://lock/one"));
+    CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(40)) == -ETIMEDOUT);
+    CHECK(thirl_close(&sub, SOON) == 0 && room_entries("chan") == 0 && room_entries("wish") == 0);
+    return 0;
+}
+
 IN_A_CHILD(two_of_another_kind_are_told_of)
 IN_A_CHILD(names_that_are_none_are_passed_over)
 IN_A_CHILD(a_bell_that_is_there_does)
 IN_A_CHILD(who_was_cut_off_holds_up_nobody)
 IN_A_CHILD(deaths_are_told_to_one_who_sleeps)
+IN_A_CHILD(a_thread_that_ends_is_no_death)
+IN_A_CHILD(who_stands_in_the_door_is_heard_later)
+IN_A_CHILD(who_died_before_he_rang_is_told_of)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -220,6 +299,9 @@ int main(void) {
         cmocka_unit_test_setup(a_bell_that_is_there_does, member_clear),
         cmocka_unit_test_setup(who_was_cut_off_holds_up_nobody, member_clear),
         cmocka_unit_test_setup(deaths_are_told_to_one_who_sleeps, member_clear),
+        cmocka_unit_test_setup(a_thread_that_ends_is_no_death, member_clear),
+        cmocka_unit_test_setup(who_stands_in_the_door_is_heard_later, member_clear),
+        cmocka_unit_test_setup(who_died_before_he_rang_is_told_of, member_clear),
     };
     return cmocka_run_group_tests_name("topics", tests, member_begin, room_end);
 }
