@@ -44,7 +44,7 @@ void sub_joined(struct sub *sub) {
     atomic_fence();
     for (size_t i = 0; i < sub->feeds; i++) {
         struct feed *feed = sub->feed[i];
-        if (feed->theirs != NULL && !feed->posted && atomic_load(&feed->theirs->cast.floor) > feed->in.lane.at) {
+        if (!feed->posted && atomic_load(&feed->theirs->cast.floor) > feed->in.lane.at) {
             /* It went on while this end joined: what counts begins now. */
             uint64_t history = sub->history != 0 ? sub->history : feed->theirs->history;
             (void)cast_join(&feed->in, history);
@@ -117,7 +117,7 @@ static int slow(struct sub *sub, struct feed *feed) {
     return rc;
 }
 
-static inline int took(struct sub *sub, struct feed *feed, struct cast_got *got, size_t *size) {
+static inline void took(struct sub *sub, struct feed *feed, struct cast_got *got, size_t *size) {
     if (unlikely((got->lost | feed->skipped) != 0)) {
         struct node_count *in = &sub->end->seen->in;
         atomic_poke(&in->lost, in->lost + got->lost);
@@ -130,7 +130,6 @@ static inline int took(struct sub *sub, struct feed *feed, struct cast_got *got,
     sub->last = feed;
     sub->number++;
     publish(sub, feed);
-    return 0;
 }
 
 static inline void turn(struct sub *sub) {
@@ -187,7 +186,7 @@ static inline int next(struct sub *sub, void *buffer, size_t capacity, size_t *s
             }
         }
         if (likely(rc == 1)) {
-            (void)took(sub, feed, got, size);
+            took(sub, feed, got, size);
             if (++sub->streak == STREAK) {
                 turn(sub);
             }
@@ -240,9 +239,12 @@ void sub_skip(struct sub *sub) {
 /* Another one of the publisher whose turn it is; what is more than a message has to wait for a call of its own. */
 static inline bool one_more(struct sub *sub, void *buffer, size_t capacity, size_t *size) {
     struct cast_got got;
-    struct feed *feed = sub->at < sub->feeds ? sub->feed[sub->at] : NULL;
-    return feed != NULL && feed->theirs != NULL && !feed->cuts && cast_read(&feed->in, buffer, capacity, &got) == 1 &&
-           took(sub, feed, &got, size) == 0;
+    struct feed *feed = sub->feed[sub->at];
+    if (feed->theirs == NULL || feed->cuts || cast_read(&feed->in, buffer, capacity, &got) != 1) {
+        return false;
+    }
+    took(sub, feed, &got, size);
+    return true;
 }
 
 int sub_recv_many(void *fan, void *buffer, size_t capacity, struct iovec *messages, size_t *count, size_t *bytes) {
@@ -307,9 +309,6 @@ int sub_arm(struct sub *sub, struct mech_watch *watch) {
 }
 
 void sub_settle(struct sub *sub) {
-    if (sub->lamp.fifo < 0) {
-        return;
-    }
     if (feed_ready(sub)) {
         lamp_light(&sub->lamp);
         return;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * A subscriber and its publishers when something is not as it should be: no place for one more seat, a damaged ring, a reference to what is
- * no message, notes that are all taken. It says so, and goes on with the others.
+ * no message, notes that are all taken, one that cuts it off. It says so, and goes on with the others.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +16,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -103,6 +106,99 @@ static int do_a_file_without_a_ring_is_damaged(void *nothing) {
     return thirl_close(&pub, SOON) < 0;
 }
 
+/* ---- deaths ---- */
+
+static void *speak_once(void *pub) {
+    *(thirl **)pub = large_open(ADDRESS, THIRL_PUB, "");
+    return *(thirl **)pub == NULL || thirl_send(*(thirl **)pub, "t", 1, SOON) != 0 ? pub : NULL;
+}
+
+static int speak_and_die_without_a_word(void *die) {
+    thirl *pub = NULL;
+    pthread_t thread;
+    void *failed = NULL;
+    CHECK(pthread_create(&thread, NULL, speak_once, &pub) == 0 && pthread_join(thread, &failed) == 0 && failed == NULL);
+    CHECK(read(*(int *)die, &byte, 1) == 1);
+    room_sleep(60000000); /* who sleeps has got over the end of that thread, which is no death */
+    return raise(SIGKILL);
+}
+
+/* The thread by whose end a death shows at once has ended long ago: then it is found by those who look, as who sleeps does now and then. */
+static int do_who_dies_without_a_word_is_found(void *nothing) {
+    int wire[2];
+    (void)nothing;
+    CHECK(pipe(wire) == 0);
+    thirl *sub = large_open(ADDRESS, THIRL_SUB, "?wait=sleep");
+    pid_t child = room_fork(speak_and_die_without_a_word, &wire[0]);
+    CHECK(sub != NULL && thirl_recv(sub, &byte, 1, &size, SOON) == 0 && byte == 't');
+    CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(30)) == -ETIMEDOUT && write(wire[1], "x", 1) == 1);
+    CHECK(thirl_recv(sub, &byte, 1, &size, SOON) == -THIRL_EPEERDIED && room_reap(child) == 128 + SIGKILL);
+    CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(30)) == -ETIMEDOUT);
+    return thirl_close(&sub, SOON) < 0;
+}
+
+/* ---- several at once ---- */
+
+/* What else there is stays where it is: behind a message that leaves no room, of one that was cut off, and of one that may be at any moment. */
+static int do_of_many_those_come_that_can(void *nothing) {
+    struct iovec messages[64];
+    static char buffer[4096];
+    size_t count = 8;
+    (void)nothing;
+    thirl *sub = large_open(ADDRESS, THIRL_SUB, ""), *pub = large_open(ADDRESS, THIRL_PUB, "");
+    CHECK(sub != NULL && pub != NULL);
+    for (int i = 0; i < 2; i++) CHECK(thirl_send(pub, "twelve bytes", 12, SOON) == 0);
+    for (int i = 0; i < 2; i++, count = 8) { /* the next one would begin behind the buffer */
+        CHECK(thirl_recv_many(sub, buffer, 12, messages, &count, THIRL_NOW) == 0 && count == 1);
+        CHECK(messages[0].iov_len == 12 && memcmp(messages[0].iov_base, "twelve bytes", 12) == 0);
+    }
+    CHECK(thirl_recv_many(sub, buffer, sizeof buffer, messages, &count, THIRL_NOW) == -EAGAIN);
+    CHECK(thirl_close(&pub, SOON) == 0 && thirl_recv(sub, &byte, 1, &size, THIRL_NOW) == -EAGAIN); /* is forgotten */
+
+    thirl *cuts = large_open(ADDRESS, THIRL_PUB, "?queue=4K&full=disconnect");
+    CHECK(cuts != NULL);
+    for (char i = 0; i < 3; i++) CHECK(thirl_send(cuts, &i, 1, SOON) == 0);
+    for (char i = 0; i < 3; i++) { /* each with a look whether it is still whole */
+        count = 8;
+        CHECK(thirl_recv_many(sub, buffer, sizeof buffer, messages, &count, THIRL_NOW) == 0 && count == 1);
+        CHECK(*(char *)messages[0].iov_base == i);
+    }
+    for (int i = 0; i < 400; i++) CHECK(thirl_send(cuts, "c", 1, SOON) == 0);
+    count = 8;
+    CHECK(thirl_recv_many(sub, buffer, sizeof buffer, messages, &count, THIRL_NOW) == -ECONNRESET && count == 0);
+
+    CHECK((pub = large_open(ADDRESS, THIRL_PUB, "")) != NULL);
+    for (char i = 0; i < 40; i++) CHECK(thirl_send(pub, &i, 1, SOON) == 0);
+    for (char i = 0; i < 40;) {
+        count = 2; /* so that it is another one's turn now and then */
+        CHECK(thirl_recv_many(sub, buffer, sizeof buffer, messages, &count, THIRL_NOW) == 0 && count > 0);
+        for (size_t k = 0; k < count; k++) CHECK(*(char *)messages[k].iov_base == i++);
+    }
+    count = 8;
+    CHECK(thirl_recv_many(sub, buffer, sizeof buffer, messages, &count, THIRL_NOW) == -EAGAIN);
+    CHECK(thirl_close(&sub, SOON) == 0 && thirl_close(&pub, SOON) == 0);
+    return thirl_close(&cuts, SOON) < 0;
+}
+
+/* Whoever looks at a descriptor, and was cut off by the only one that he hears, is told, once; then it is dark until another one speaks. */
+static int do_who_polls_and_was_cut_off_stays_dark(void *nothing) {
+    (void)nothing;
+    thirl *sub = large_open(ADDRESS, THIRL_SUB, ""),
+          *cuts = large_open(ADDRESS, THIRL_PUB, "?queue=4K&full=disconnect");
+    CHECK(sub != NULL && cuts != NULL);
+    struct pollfd polled = {thirl_fd(sub), POLLIN, 0};
+    CHECK(thirl_recv(sub, &byte, 1, &size, THIRL_NOW) == -EAGAIN && poll(&polled, 1, 0) == 0);
+    for (int i = 0; i < 400; i++) CHECK(thirl_send(cuts, "c", 1, SOON) == 0);
+    CHECK(poll(&polled, 1, 0) == 1 && thirl_recv(sub, &byte, 1, &size, THIRL_NOW) == -ECONNRESET);
+    CHECK(thirl_send(cuts, "c", 1, SOON) == 0);
+    while (poll(&polled, 1, 0) == 1) CHECK(thirl_recv(sub, &byte, 1, &size, THIRL_NOW) == -EAGAIN);
+    thirl *other = large_open(ADDRESS, THIRL_PUB, "");
+    CHECK(other != NULL && thirl_send(other, "o", 1, SOON) == 0 && poll(&polled, 1, 5000) == 1);
+    CHECK(thirl_recv(sub, &byte, 1, &size, SOON) == 0 && byte == 'o');
+    CHECK(thirl_close(&sub, SOON) == 0 && thirl_close(&cuts, SOON) == 0);
+    return thirl_close(&other, SOON) < 0;
+}
+
 /* ---- large messages ---- */
 
 static int do_who_has_no_note_left_frees_first(void *nothing) {
@@ -149,6 +245,9 @@ static int do_a_reference_to_no_message_is_a_lie(void *nothing) {
 IN_A_CHILD(who_has_no_seat_is_met_later)
 IN_A_CHILD(a_ring_without_a_beginning_is_damaged)
 IN_A_CHILD(a_file_without_a_ring_is_damaged)
+IN_A_CHILD(who_dies_without_a_word_is_found)
+IN_A_CHILD(of_many_those_come_that_can)
+IN_A_CHILD(who_polls_and_was_cut_off_stays_dark)
 IN_A_CHILD(who_has_no_note_left_frees_first)
 IN_A_CHILD(a_reference_to_no_message_is_a_lie)
 
@@ -157,6 +256,9 @@ int main(void) {
         cmocka_unit_test_setup(who_has_no_seat_is_met_later, member_clear),
         cmocka_unit_test_setup(a_ring_without_a_beginning_is_damaged, member_clear),
         cmocka_unit_test_setup(a_file_without_a_ring_is_damaged, member_clear),
+        cmocka_unit_test_setup(who_dies_without_a_word_is_found, member_clear),
+        cmocka_unit_test_setup(of_many_those_come_that_can, member_clear),
+        cmocka_unit_test_setup(who_polls_and_was_cut_off_stays_dark, member_clear),
         cmocka_unit_test_setup(who_has_no_note_left_frees_first, member_clear),
         cmocka_unit_test_setup(a_reference_to_no_message_is_a_lie, member_clear),
     };

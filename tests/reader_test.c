@@ -198,6 +198,49 @@ static int do_who_cannot_be_rung_now_is_rung_later(void *nothing) {
     return 0;
 }
 
+/* A publisher that polls for room is rung each time that there is some, by one that has no descriptor left for it, too. */
+static int do_who_polls_for_room_is_rung_each_time(void *nothing) {
+    struct rlimit before;
+    (void)nothing;
+    for (int without = 0; without < 2; without++) {
+        thirl *sub = large_open(ADDRESS, THIRL_SUB, ""), *pub = large_open(ADDRESS, THIRL_PUB, "?queue=4K&full=fail");
+        CHECK(sub != NULL && pub != NULL);
+        int fd = thirl_fd(pub);
+        CHECK(fd >= 0 && is_readable(fd));
+        CHECK(thirl_send(pub, "x", 1, THIRL_NOW) == 0 && drain(sub, 1) == 0); /* they know each other */
+        for (int round = 0; round < 3; round++) {
+            unsigned filled = fill(pub);
+            CHECK(filled > 10 && !is_readable(fd));
+            int next = dup(0);
+            CHECK(next >= 0 && close(next) == 0 && getrlimit(RLIMIT_NOFILE, &before) == 0);
+            if (without) CHECK(setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)next, before.rlim_max}) == 0);
+            int rc = drain(sub, filled);
+            CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0 && rc == 0 && is_readable(fd));
+        }
+        CHECK(thirl_close(&sub, SOON) == 0 && thirl_close(&pub, SOON) == 0);
+    }
+    return 0;
+}
+
+/* Of two that poll for room each is rung by the same subscriber, though the word by which they ask for it is one. */
+static int do_two_who_poll_for_room_are_rung(void *nothing) {
+    (void)nothing;
+    thirl *pub[2], *sub = large_open(ADDRESS, THIRL_SUB, "");
+    unsigned filled = 0;
+    int fd[2];
+    CHECK(sub != NULL);
+    for (int i = 0; i < 2; i++) {
+        CHECK((pub[i] = large_open(ADDRESS, THIRL_PUB, "?queue=4K&full=fail")) != NULL &&
+              (fd[i] = thirl_fd(pub[i])) >= 0);
+        CHECK(thirl_send(pub[i], "x", 1, THIRL_NOW) == 0 && drain(sub, 1) == 0);
+    }
+    for (int i = 0; i < 2; i++) filled += fill(pub[i]);
+    CHECK(!is_readable(fd[0]) && !is_readable(fd[1]));
+    CHECK(drain(sub, filled) == 0 && is_readable(fd[0]) && is_readable(fd[1]));
+    CHECK(thirl_close(&sub, SOON) == 0 && thirl_close(&pub[0], SOON) == 0);
+    return thirl_close(&pub[1], SOON) < 0;
+}
+
 /* One whose FIFO is something else keeps nobody from waking the others, whichever comes first. */
 static int do_whose_bell_is_none_keeps_no_other_asleep(void *nothing) {
     char file[ROLL_FILE_MAX];
@@ -244,6 +287,8 @@ IN_A_CHILD(what_is_held_of_another_is_not_ours)
 IN_A_CHILD(who_goes_backwards_is_not_waited_for)
 IN_A_CHILD(who_says_too_much_leaves_one)
 IN_A_CHILD(who_cannot_be_rung_now_is_rung_later)
+IN_A_CHILD(who_polls_for_room_is_rung_each_time)
+IN_A_CHILD(two_who_poll_for_room_are_rung)
 IN_A_CHILD(whose_bell_is_none_keeps_no_other_asleep)
 
 static void who_may_not_be_woken_is_left_alone(void **state) {
@@ -261,6 +306,8 @@ int main(void) {
         cmocka_unit_test_setup(who_goes_backwards_is_not_waited_for, member_clear),
         cmocka_unit_test_setup(who_says_too_much_leaves_one, member_clear),
         cmocka_unit_test_setup(who_cannot_be_rung_now_is_rung_later, member_clear),
+        cmocka_unit_test_setup(who_polls_for_room_is_rung_each_time, member_clear),
+        cmocka_unit_test_setup(two_who_poll_for_room_are_rung, member_clear),
         cmocka_unit_test_setup(whose_bell_is_none_keeps_no_other_asleep, member_clear),
         cmocka_unit_test_setup(who_may_not_be_woken_is_left_alone, member_clear),
     };

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A subscriber that is outrun in the midst of what it does: while it joins, while it takes a large message, and by one that waits for nobody.
+ * What the publisher does then is done here by the same thread, at named points of the subscriber (base/weave.h), so that it happens each time.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/weave.h"
+#include "tests/large.h"
+#include "tests/member.h"
+
+#define ADDRESS "shm://outrun"
+#define SOON LARGE_SOON
+#define SIZE 12000 /* of what lies in the pool */
+
+static const char *point; /* where the publisher is faster, */
+static unsigned times;    /* so often */
+static thirl *pub;
+static uint64_t sent;
+
+static int send_many(unsigned count, size_t size) {
+    static uint64_t words[SIZE / sizeof(uint64_t)];
+    for (unsigned i = 0; i < count; i++, sent++) {
+        words[0] = words[size / sizeof *words - 1] = sent;
+        CHECK(thirl_send(pub, words, size, THIRL_NOW) == 0);
+    }
+    return 0;
+}
+
+static size_t size_then; /* of what it sends there */
+static int went;
+
+void weave_pass(struct weave_point *passed) {
+    if (times > 0 && strcmp(passed->name, point) == 0) {
+        unsigned left = times - 1;
+        times = 0; /* it passes points, too */
+        went |= send_many(size_then == SIZE ? 10 : 400, size_then);
+        times = left;
+    }
+}
+
+struct weave_point *weave_points(size_t *count) {
+    *count = 0;
+    return NULL;
+}
+
+static void be_outrun(const char *where, unsigned often, size_t by) {
+    point = where;
+    times = often;
+    size_then = by;
+}
+
+/* The next message is that one, and so many are lost before it. */
+static int hear(thirl *sub, uint64_t number, uint64_t lost) {
+    thirl_msg *msg = NULL;
+    CHECK(thirl_take(sub, &msg, THIRL_NOW) == 0);
+    const uint64_t *words = thirl_msg_data(msg);
+    CHECK(words[0] == number && words[thirl_msg_size(msg) / sizeof *words - 1] == number);
+    CHECK(thirl_msg_number(msg) == number && thirl_msg_lost(msg) == lost);
+    thirl_free(&msg);
+    return 0;
+}
+
+static int hear_nothing(thirl *sub) {
+    thirl_msg *msg = NULL;
+    CHECK(thirl_take(sub, &msg, THIRL_NOW) == -EAGAIN && msg == NULL);
+    return 0;
+}
+
+/* ---- joining ---- */
+
+/* All that it would have begun with was overwritten before it was through the door: it begins behind that, or with as many before as are asked
+ * for, and nothing of that is a loss. */
+static int do_who_is_outrun_in_the_door_begins_then(void *nothing) {
+    static const struct {
+        const char *pub, *sub;
+        unsigned history;
+    } each[] = {{"", "", 0}, {"", "?history=3", 3}, {"&history=2", "", 2}, {"&history=2", "?history=4", 4}};
+    char options[64];
+    (void)nothing;
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+        (void)snprintf(options, sizeof options, "?queue=4K%s", each[i].pub);
+        sent = 0;
+        CHECK((pub = large_open(ADDRESS, THIRL_PUB, options)) != NULL && send_many(10, sizeof sent) == 0);
+        be_outrun("sub.join.before", 1, sizeof sent);
+        thirl *sub = large_open(ADDRESS, THIRL_SUB, each[i].sub);
+        CHECK(sub != NULL && times == 0 && went == 0 && sent == 410);
+        for (unsigned k = each[i].history; k > 0; k--) CHECK(hear(sub, sent - k, 0) == 0);
+        CHECK(hear_nothing(sub) == 0 && send_many(1, sizeof sent) == 0 && hear(sub, sent - 1, 0) == 0);
+        CHECK(thirl_close(&sub, SOON) == 0 && thirl_close(&pub, SOON) == 0);
+    }
+    return 0;
+}
+
+/* ---- taking ---- */
+
+/* Overtaken each time, it does not try for ever: it says that there is nothing, and the next time it takes what is whole. */
+static int do_who_is_outrun_again_and_again_comes_back(void *nothing) {
+    (void)nothing;
+    for (unsigned often = 1; often <= 100; often = often == 1 ? 100 : 101) {
+        sent = 0;
+        CHECK((pub = large_open(ADDRESS, THIRL_PUB, "?queue=4K&pool=64K")) != NULL);
+        thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
+        CHECK(sub != NULL && send_many(1, SIZE) == 0);
+        be_outrun("cast.accept.before", often, SIZE);
+        thirl_msg *msg = NULL;
+        int rc = thirl_take(sub, &msg, THIRL_NOW);
+        CHECK(went == 0 && rc == (often == 1 ? 0 : -EAGAIN) && times == (often == 1 ? 0 : often - 16));
+        times = 0;
+        CHECK(rc == 0 || thirl_take(sub, &msg, THIRL_NOW) == 0);
+        const uint64_t *words = thirl_msg_data(msg);
+        uint64_t next = words[0];
+        CHECK(thirl_msg_size(msg) == SIZE && words[SIZE / sizeof *words - 1] == next && next > 0);
+        CHECK(thirl_msg_number(msg) == next && thirl_msg_lost(msg) == next);
+        thirl_free(&msg);
+        while (++next < sent) CHECK(hear(sub, next, 0) == 0);
+        CHECK(hear_nothing(sub) == 0);
+        CHECK(thirl_close(&sub, SOON) == 0 && thirl_close(&pub, SOON) == 0);
+    }
+    return 0;
+}
+
+/* By one that cuts off whoever is too slow it is told so, once; and it hears the others. */
+static int do_who_is_outrun_by_one_that_cuts_is_told(void *nothing) {
+    (void)nothing;
+    sent = 0;
+    CHECK((pub = large_open(ADDRESS, THIRL_PUB, "?queue=4K&pool=64K&full=disconnect")) != NULL);
+    thirl *sub = large_open(ADDRESS, THIRL_SUB, ""), *other = large_open(ADDRESS, THIRL_PUB, "");
+    CHECK(sub != NULL && other != NULL && send_many(1, SIZE) == 0);
+    be_outrun("cast.accept.before", 1, SIZE);
+    thirl_msg *msg = NULL;
+    CHECK(thirl_take(sub, &msg, THIRL_NOW) == -ECONNRESET && strstr(thirl_why(), "too slow") != NULL);
+    CHECK(went == 0 && hear_nothing(sub) == 0);
+    CHECK(send_many(3, SIZE) == 0 && thirl_send(other, "o", 1, SOON) == 0);
+    char byte = 0;
+    CHECK(thirl_recv(sub, &byte, 1, NULL, THIRL_NOW) == 0 && byte == 'o' && hear_nothing(sub) == 0);
+    CHECK(thirl_close(&sub, SOON) == 0 && thirl_close(&other, SOON) == 0);
+    return thirl_close(&pub, SOON) < 0;
+}
+
+IN_A_CHILD(who_is_outrun_in_the_door_begins_then)
+IN_A_CHILD(who_is_outrun_again_and_again_comes_back)
+IN_A_CHILD(who_is_outrun_by_one_that_cuts_is_told)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(who_is_outrun_in_the_door_begins_then, member_clear),
+        cmocka_unit_test_setup(who_is_outrun_again_and_again_comes_back, member_clear),
+        cmocka_unit_test_setup(who_is_outrun_by_one_that_cuts_is_told, member_clear),
+    };
+    return cmocka_run_group_tests_name("outrun", tests, member_begin, room_end);
+}
