@@ -185,7 +185,8 @@ bool bulk_ready(struct pub *pub) {
 
 int bulk_loan(struct pub *pub, struct mech_piece *piece, size_t size) {
     uint32_t chunk;
-    if (size < pub->lends || size > pub->pool.most || size > pub->max || pub->lents == POOL_HELD) {
+    _Static_assert(POOL_HELD >= THIRL_HELD_MAX, "each loan that is out has a place");
+    if (size < pub->lends || size > pub->pool.most || size > pub->max) {
         return 1;
     }
     int rc = bulk_place(pub, size, &chunk);

@@ -367,7 +367,7 @@ bool feed_look(struct sub *sub) {
     for (size_t i = 0; i < sub->feeds; i++) {
         struct feed *feed = sub->feed[i];
         if (feed->theirs != NULL) {
-            feed->dead = feed->dead || !node_peer_alive(&feed->node);
+            feed->dead = !node_peer_alive(&feed->node);
             dead = dead || feed->dead;
         }
     }

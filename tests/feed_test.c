@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "base/atomic.h"
 #include "chan/end.h"
 #include "mech/fan.h"
 #include "tests/large.h"
@@ -123,18 +124,46 @@ static int speak_and_die_without_a_word(void *die) {
     return raise(SIGKILL);
 }
 
-/* The thread by whose end a death shows at once has ended long ago: then it is found by those who look, as who sleeps does now and then. */
+/* The thread by whose end a death shows at once has ended long ago: then it is found by those who look, as who sleeps does now and then; also when
+ * several die at once. */
 static int do_who_dies_without_a_word_is_found(void *nothing) {
-    int wire[2];
     (void)nothing;
-    CHECK(pipe(wire) == 0);
-    thirl *sub = large_open(ADDRESS, THIRL_SUB, "?wait=sleep");
-    pid_t child = room_fork(speak_and_die_without_a_word, &wire[0]);
-    CHECK(sub != NULL && thirl_recv(sub, &byte, 1, &size, SOON) == 0 && byte == 't');
-    CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(30)) == -ETIMEDOUT && write(wire[1], "x", 1) == 1);
-    CHECK(thirl_recv(sub, &byte, 1, &size, SOON) == -THIRL_EPEERDIED && room_reap(child) == 128 + SIGKILL);
-    CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(30)) == -ETIMEDOUT);
-    return thirl_close(&sub, SOON) < 0;
+    for (unsigned count = 1; count <= 3; count += 2) {
+        int wire[2];
+        pid_t child[3];
+        CHECK(pipe(wire) == 0);
+        thirl *sub = large_open(ADDRESS, THIRL_SUB, "?wait=sleep");
+        CHECK(sub != NULL);
+        for (unsigned i = 0; i < count; i++) child[i] = room_fork(speak_and_die_without_a_word, &wire[0]);
+        for (unsigned i = 0; i < count; i++) CHECK(thirl_recv(sub, &byte, 1, &size, SOON) == 0 && byte == 't');
+        CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(30)) == -ETIMEDOUT);
+        CHECK(write(wire[1], "xxx", count) == (ssize_t)count);
+        for (unsigned i = 0; i < count; i++) CHECK(thirl_recv(sub, &byte, 1, &size, SOON) == -THIRL_EPEERDIED);
+        for (unsigned i = 0; i < count; i++) CHECK(room_reap(child[i]) == 128 + SIGKILL);
+        CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(30)) == -ETIMEDOUT);
+        CHECK(thirl_close(&sub, SOON) == 0 && close(wire[0]) == 0 && close(wire[1]) == 0);
+    }
+    return 0;
+}
+
+/* ---- who was overtaken ---- */
+
+/* Where its next message was there are zeros now, as where nothing is: but the publisher says that this is not whole any more. */
+static int do_zeros_where_a_message_was_are_not_nothing(void *nothing) {
+    static char zeros[1000];
+    (void)nothing;
+    thirl *pub = large_open(ADDRESS, THIRL_PUB, "?queue=4K"), *sub = large_open(ADDRESS, THIRL_SUB, "");
+    struct thirl_want want = {.end = sub, .fd = -1, .wanted = THIRL_WANT_MESSAGE};
+    CHECK(pub != NULL && sub != NULL && thirl_wait(&want, 1, THIRL_NOW) == -EAGAIN);
+    for (int i = 0; i < 5; i++) CHECK(thirl_send(pub, zeros, sizeof zeros, SOON) == 0);
+    const struct cast_in *in = &fan_of(sub)->sub.feed[0]->in;
+    CHECK(atomic_peek(&lane_at(&in->lane, in->lane.at)->word) == 0);
+    CHECK(thirl_wait(&want, 1, THIRL_NOW) == 1);
+    thirl_msg *msg = NULL;
+    CHECK(thirl_take(sub, &msg, THIRL_NOW) == 0 && thirl_msg_size(msg) == sizeof zeros && thirl_msg_lost(msg) > 0);
+    thirl_free(&msg);
+    CHECK(thirl_close(&sub, SOON) == 0);
+    return thirl_close(&pub, SOON) < 0;
 }
 
 /* ---- several at once ---- */
@@ -246,6 +275,7 @@ IN_A_CHILD(who_has_no_seat_is_met_later)
 IN_A_CHILD(a_ring_without_a_beginning_is_damaged)
 IN_A_CHILD(a_file_without_a_ring_is_damaged)
 IN_A_CHILD(who_dies_without_a_word_is_found)
+IN_A_CHILD(zeros_where_a_message_was_are_not_nothing)
 IN_A_CHILD(of_many_those_come_that_can)
 IN_A_CHILD(who_polls_and_was_cut_off_stays_dark)
 IN_A_CHILD(who_has_no_note_left_frees_first)
@@ -257,6 +287,7 @@ int main(void) {
         cmocka_unit_test_setup(a_ring_without_a_beginning_is_damaged, member_clear),
         cmocka_unit_test_setup(a_file_without_a_ring_is_damaged, member_clear),
         cmocka_unit_test_setup(who_dies_without_a_word_is_found, member_clear),
+        cmocka_unit_test_setup(zeros_where_a_message_was_are_not_nothing, member_clear),
         cmocka_unit_test_setup(of_many_those_come_that_can, member_clear),
         cmocka_unit_test_setup(who_polls_and_was_cut_off_stays_dark, member_clear),
         cmocka_unit_test_setup(who_has_no_note_left_frees_first, member_clear),

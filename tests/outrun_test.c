@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A subscriber that is outrun in the midst of what it does: while it joins, while it takes a large message, and by one that waits for nobody.
+ * A subscriber that is outrun in the midst of what it does: while it joins, while it takes a message, and by one that waits for nobody; and one that
+ * comes in the midst of what a publisher does.
  * What the publisher does then is done here by the same thread, at named points of the subscriber (base/weave.h), so that it happens each time.
  */
 #include <errno.h>
@@ -35,14 +36,16 @@ static int send_many(unsigned count, size_t size) {
     return 0;
 }
 
-static size_t size_then; /* of what it sends there */
+static size_t size_then; /* of what it sends there; 0: instead somebody subscribes */
+static thirl *late;
 static int went;
 
 void weave_pass(struct weave_point *passed) {
     if (times > 0 && strcmp(passed->name, point) == 0) {
         unsigned left = times - 1;
         times = 0; /* it passes points, too */
-        went |= send_many(size_then == SIZE ? 10 : 400, size_then);
+        if (size_then == 0) late = large_open(ADDRESS, THIRL_SUB, "");
+        went |= size_then == 0 ? late == NULL : send_many(size_then == SIZE ? 10 : 400, size_then);
         times = left;
     }
 }
@@ -128,6 +131,57 @@ static int do_who_is_outrun_again_and_again_comes_back(void *nothing) {
     return 0;
 }
 
+/* Likewise where the message itself is overwritten while it is copied. */
+static int do_who_is_outrun_while_he_copies_comes_back(void *nothing) {
+    uint64_t word = 0;
+    (void)nothing;
+    sent = 0;
+    CHECK((pub = large_open(ADDRESS, THIRL_PUB, "?queue=4K")) != NULL);
+    thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
+    CHECK(sub != NULL && send_many(1, sizeof sent) == 0);
+    be_outrun("cast.read.copied", 1000, sizeof sent);
+    CHECK(thirl_recv(sub, &word, sizeof word, NULL, THIRL_NOW) == -EAGAIN && went == 0 && times > 0 && times < 1000);
+    times = 0;
+    thirl_msg *msg = NULL;
+    CHECK(thirl_take(sub, &msg, THIRL_NOW) == 0);
+    word = *(uint64_t *)thirl_msg_data(msg);
+    CHECK(thirl_msg_number(msg) == word && thirl_msg_lost(msg) == word && word < sent);
+    thirl_free(&msg);
+    while (++word < sent) CHECK(hear(sub, word, 0) == 0);
+    CHECK(hear_nothing(sub) == 0 && thirl_close(&sub, SOON) == 0);
+    return thirl_close(&pub, SOON) < 0;
+}
+
+/* ---- who subscribes in the midst of a publisher's work ---- */
+
+/* While the publisher says what is not whole any more, and while it looks who has passed what: he begins with the next one, and loses nothing of what
+ * comes. */
+static int do_who_comes_in_the_midst_loses_nothing(void *nothing) {
+    static const char *const points[] = {"cast.remark.between", "bulk.raise.said", "cast.raise.said"};
+    static const char *const options[] = {"?queue=4K&pool=64K", "?queue=4K&pool=64K&full=fail"};
+    (void)nothing;
+    for (unsigned i = 0; i < 6; i++) {
+        sent = 0;
+        late = NULL;
+        CHECK((pub = large_open(ADDRESS, THIRL_PUB, options[i / 3])) != NULL);
+        thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
+        CHECK(sub != NULL);
+        be_outrun(points[i % 3], 1, 0);
+        while (late == NULL && sent < 100) CHECK(send_many(1, SIZE) == 0 && hear(sub, sent - 1, 0) == 0);
+        CHECK(times == 0 && went == 0);
+        thirl_msg *msg = NULL;
+        int rc = thirl_take(late, &msg, THIRL_NOW);
+        CHECK(rc == -EAGAIN ||
+              (rc == 0 && *(uint64_t *)thirl_msg_data(msg) == sent - 1)); /* that one may have come behind him */
+        thirl_free(&msg);
+        for (int k = 0; k < 20; k++) {
+            CHECK(send_many(1, SIZE) == 0 && hear(sub, sent - 1, 0) == 0 && hear(late, sent - 1, 0) == 0);
+        }
+        CHECK(thirl_close(&sub, SOON) == 0 && thirl_close(&late, SOON) == 0 && thirl_close(&pub, SOON) == 0);
+    }
+    return 0;
+}
+
 /* By one that cuts off whoever is too slow it is told so, once; and it hears the others. */
 static int do_who_is_outrun_by_one_that_cuts_is_told(void *nothing) {
     (void)nothing;
@@ -148,12 +202,16 @@ static int do_who_is_outrun_by_one_that_cuts_is_told(void *nothing) {
 
 IN_A_CHILD(who_is_outrun_in_the_door_begins_then)
 IN_A_CHILD(who_is_outrun_again_and_again_comes_back)
+IN_A_CHILD(who_is_outrun_while_he_copies_comes_back)
+IN_A_CHILD(who_comes_in_the_midst_loses_nothing)
 IN_A_CHILD(who_is_outrun_by_one_that_cuts_is_told)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(who_is_outrun_in_the_door_begins_then, member_clear),
         cmocka_unit_test_setup(who_is_outrun_again_and_again_comes_back, member_clear),
+        cmocka_unit_test_setup(who_is_outrun_while_he_copies_comes_back, member_clear),
+        cmocka_unit_test_setup(who_comes_in_the_midst_loses_nothing, member_clear),
         cmocka_unit_test_setup(who_is_outrun_by_one_that_cuts_is_told, member_clear),
     };
     return cmocka_run_group_tests_name("outrun", tests, member_begin, room_end);

@@ -94,6 +94,18 @@ static void what_does_not_fit_is_refused_with_what_would(void **state) {
     }
 }
 
+/* Nor is more lent than may be sent. */
+static void what_may_not_be_sent_is_not_lent(void **state) {
+    thirl *pub = open_end(THIRL_PUB, "?pool=256K&max=20000");
+    thirl_msg *msg = NULL;
+    (void)state;
+    assert_int_equal(thirl_loan(pub, &msg, 30000, SOON), -EMSGSIZE);
+    assert_null(msg);
+    assert_int_equal(thirl_loan(pub, &msg, 20000, SOON), 0);
+    assert_int_equal(thirl_put(pub, &msg, SOON), 0);
+    close_end(pub);
+}
+
 /* A loan that cannot leave yet stays one, and leaves later. */
 static void what_is_lent_waits_for_room(void **state) {
     thirl *pub = open_end(THIRL_PUB, "?queue=4K&pool=256K&full=block"), *sub = open_end(THIRL_SUB, "");
@@ -554,6 +566,7 @@ int main(void) {
         cmocka_unit_test_setup(who_lacks_the_heavy_fence_is_heard_and_hears,
                                next_topic), /* before this process has asked for one */
         cmocka_unit_test_setup(what_does_not_fit_is_refused_with_what_would, next_topic),
+        cmocka_unit_test_setup(what_may_not_be_sent_is_not_lent, next_topic),
         cmocka_unit_test_setup(what_is_lent_waits_for_room, next_topic),
         cmocka_unit_test_setup(the_newest_is_dropped_in_place_too, next_topic),
         cmocka_unit_test_setup(many_at_once_beside_a_descriptor, next_topic),

@@ -243,6 +243,27 @@ static int do_a_thread_that_ends_is_no_death(void *nothing) {
     return thirl_close(&sub, SOON) < 0;
 }
 
+static int speak_and_go(void *dies) {
+    thirl *pub = large_open("shm://gone/one", THIRL_PUB, "");
+    CHECK(pub != NULL && thirl_send(pub, "g", 1, SOON) == 0);
+    return dies != NULL ? raise(SIGKILL) : thirl_close(&pub, SOON) < 0;
+}
+
+/* Whoever is gone before anybody has looked at him is heard, and nobody knows who he was. */
+static int do_who_is_gone_is_heard_and_unknown(void *nothing) {
+    (void)nothing;
+    for (int dies = 0; dies < 2; dies++) {
+        struct thirl_peer peer = {.size = sizeof peer};
+        thirl *sub = large_open("shm://gone/*", THIRL_SUB, "");
+        CHECK(sub != NULL && room_reap(room_fork(speak_and_go, dies ? &dies : NULL)) == (dies ? 128 + SIGKILL : 0));
+        CHECK(hear(sub, "gone/one", 'g') == 0 && thirl_peer(sub, &peer) == -ENOTCONN);
+        CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(30)) == (dies ? -THIRL_EPEERDIED : -ETIMEDOUT));
+        CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(30)) == -ETIMEDOUT);
+        CHECK(thirl_close(&sub, SOON) == 0 && room_entries("chan") == 0);
+    }
+    return 0;
+}
+
 /* ---- locks ---- */
 
 static int meet_fate_while_joining(void *argument) {
@@ -288,6 +309,7 @@ IN_A_CHILD(names_that_are_none_are_passed_over)
 IN_A_CHILD(a_bell_that_is_there_does)
 IN_A_CHILD(who_was_cut_off_holds_up_nobody)
 IN_A_CHILD(deaths_are_told_to_one_who_sleeps)
+IN_A_CHILD(who_is_gone_is_heard_and_unknown)
 IN_A_CHILD(a_thread_that_ends_is_no_death)
 IN_A_CHILD(who_stands_in_the_door_is_heard_later)
 IN_A_CHILD(who_died_before_he_rang_is_told_of)
@@ -299,6 +321,7 @@ int main(void) {
         cmocka_unit_test_setup(a_bell_that_is_there_does, member_clear),
         cmocka_unit_test_setup(who_was_cut_off_holds_up_nobody, member_clear),
         cmocka_unit_test_setup(deaths_are_told_to_one_who_sleeps, member_clear),
+        cmocka_unit_test_setup(who_is_gone_is_heard_and_unknown, member_clear),
         cmocka_unit_test_setup(a_thread_that_ends_is_no_death, member_clear),
         cmocka_unit_test_setup(who_stands_in_the_door_is_heard_later, member_clear),
         cmocka_unit_test_setup(who_died_before_he_rang_is_told_of, member_clear),
