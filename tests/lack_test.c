@@ -46,15 +46,32 @@ static void close_both(void) {
     assert_true(thirl_close(&out, THIRL_NOW) >= 0);
 }
 
-static bool has_room(void) {
+static bool waits_for_room(void) {
     struct thirl_want want = {.end = out, .fd = -1, .wanted = THIRL_WANT_ROOM};
     int rc = thirl_wait(&want, 1, THIRL_NOW);
     assert_true(rc == 1 || rc == -EAGAIN);
-    if (fd >= 0) {
-        struct pollfd polled = {fd, POLLIN, 0};
-        assert_int_equal(poll(&polled, 1, 0), rc == 1);
+    return rc == -EAGAIN;
+}
+
+static bool is_readable(void) {
+    struct pollfd polled = {fd, POLLIN, 0};
+    return poll(&polled, 1, 0) == 1;
+}
+
+static bool has_room(void) {
+    bool room = !waits_for_room();
+    assert_true(!room || fd < 0 || is_readable());
+    return room;
+}
+
+/* There is none for another one like it, and the descriptor says so: it may be readable once too often, as it is now and then for a look at who
+ * lives, but not for ever. */
+static bool lacks_room(int (*send)(size_t), size_t size) {
+    for (int tries = 0; fd >= 0 && is_readable(); tries++) {
+        assert_int_equal(send(size), -EAGAIN);
+        assert_true(tries < 1000);
     }
-    return rc == 1;
+    return waits_for_room();
 }
 
 static int by_copy(size_t size) {
@@ -99,11 +116,11 @@ static void go_through(enum thirl_role sender, enum thirl_role receiver) {
         assert_true(has_room());
         unsigned sent = fill(send, size);
         assert_in_range(sent, 1, 20);
-        assert_false(has_room()); /* for another one like it */
+        assert_true(lacks_room(send, size));
         assert_int_equal(send(1), 0);
         assert_true(has_room());
         assert_int_equal(send(size), -EAGAIN);
-        assert_false(has_room());
+        assert_true(lacks_room(send, size));
         drain(sent + 1);
         assert_true(has_room());
         assert_int_equal(send(size), 0);
@@ -125,15 +142,20 @@ static void nor_between_two(void **state) {
     for (unsigned i = 0; i < 6; i++) {
         open_both(THIRL_PAIR, THIRL_PAIR, "");
         unsigned sent = fill(sends[i % 3], i < 3 ? SMALL : LARGE);
-        assert_false(has_room());
+        assert_true(waits_for_room());
         assert_int_equal(sends[i % 3](1), 0);
         assert_true(has_room());
         assert_int_equal(sends[i % 3](i < 3 ? SMALL : LARGE), -EAGAIN);
-        assert_false(has_room());
+        assert_true(waits_for_room());
         drain(sent + 1);
         assert_true(has_room());
         close_both();
     }
+}
+
+static int lend(size_t size) {
+    thirl_msg *msg = NULL;
+    return thirl_loan(out, &msg, size, THIRL_NOW);
 }
 
 static void a_loan_that_comes_back_makes_room(void **state) {
@@ -147,7 +169,7 @@ static void a_loan_that_comes_back_makes_room(void **state) {
         while (lent < 64 && (rc = thirl_loan(out, &msg[lent], LARGE, THIRL_NOW)) == 0) lent++;
         assert_int_equal(rc, -EAGAIN);
         assert_in_range(lent, 2, 20);
-        assert_false(has_room());
+        assert_true(lacks_room(lend, LARGE));
         thirl_free(&msg[--lent]);
         assert_true(has_room());
         assert_int_equal(thirl_loan(out, &msg[lent++], LARGE, THIRL_NOW), 0);
