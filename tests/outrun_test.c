@@ -36,16 +36,14 @@ static int send_many(unsigned count, size_t size) {
     return 0;
 }
 
-static size_t size_then; /* of what it sends there; 0: instead somebody subscribes */
-static thirl *late;
+static int (*then)(void); /* that is done there */
 static int went;
 
 void weave_pass(struct weave_point *passed) {
     if (times > 0 && strcmp(passed->name, point) == 0) {
         unsigned left = times - 1;
-        times = 0; /* it passes points, too */
-        if (size_then == 0) late = large_open(ADDRESS, THIRL_SUB, "");
-        went |= size_then == 0 ? late == NULL : send_many(size_then == SIZE ? 10 : 400, size_then);
+        times = 0; /* what is done passes points, too */
+        went |= then();
         times = left;
     }
 }
@@ -55,10 +53,18 @@ struct weave_point *weave_points(size_t *count) {
     return NULL;
 }
 
-static void be_outrun(const char *where, unsigned often, size_t by) {
+static int send_small(void) {
+    return send_many(400, sizeof sent);
+}
+
+static int send_large(void) {
+    return send_many(10, SIZE);
+}
+
+static void at(const char *where, unsigned often, int (*what)(void)) {
     point = where;
     times = often;
-    size_then = by;
+    then = what;
 }
 
 /* The next message is that one, and so many are lost before it. */
@@ -93,7 +99,7 @@ static int do_who_is_outrun_in_the_door_begins_then(void *nothing) {
         (void)snprintf(options, sizeof options, "?queue=4K%s", each[i].pub);
         sent = 0;
         CHECK((pub = large_open(ADDRESS, THIRL_PUB, options)) != NULL && send_many(10, sizeof sent) == 0);
-        be_outrun("sub.join.before", 1, sizeof sent);
+        at("sub.join.before", 1, send_small);
         thirl *sub = large_open(ADDRESS, THIRL_SUB, each[i].sub);
         CHECK(sub != NULL && times == 0 && went == 0 && sent == 410);
         for (unsigned k = each[i].history; k > 0; k--) CHECK(hear(sub, sent - k, 0) == 0);
@@ -113,7 +119,7 @@ static int do_who_is_outrun_again_and_again_comes_back(void *nothing) {
         CHECK((pub = large_open(ADDRESS, THIRL_PUB, "?queue=4K&pool=64K")) != NULL);
         thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
         CHECK(sub != NULL && send_many(1, SIZE) == 0);
-        be_outrun("cast.accept.before", often, SIZE);
+        at("cast.accept.before", often, send_large);
         thirl_msg *msg = NULL;
         int rc = thirl_take(sub, &msg, THIRL_NOW);
         CHECK(went == 0 && rc == (often == 1 ? 0 : -EAGAIN) && times == (often == 1 ? 0 : often - 16));
@@ -139,7 +145,7 @@ static int do_who_is_outrun_while_he_copies_comes_back(void *nothing) {
     CHECK((pub = large_open(ADDRESS, THIRL_PUB, "?queue=4K")) != NULL);
     thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
     CHECK(sub != NULL && send_many(1, sizeof sent) == 0);
-    be_outrun("cast.read.copied", 1000, sizeof sent);
+    at("cast.read.copied", 1000, send_small);
     CHECK(thirl_recv(sub, &word, sizeof word, NULL, THIRL_NOW) == -EAGAIN && went == 0 && times > 0 && times < 1000);
     times = 0;
     thirl_msg *msg = NULL;
@@ -154,6 +160,13 @@ static int do_who_is_outrun_while_he_copies_comes_back(void *nothing) {
 
 /* ---- who subscribes in the midst of a publisher's work ---- */
 
+static thirl *late;
+
+static int subscribe(void) {
+    late = large_open(ADDRESS, THIRL_SUB, "");
+    return late == NULL;
+}
+
 /* While the publisher says what is not whole any more, and while it looks who has passed what: he begins with the next one, and loses nothing of what
  * comes. */
 static int do_who_comes_in_the_midst_loses_nothing(void *nothing) {
@@ -166,7 +179,7 @@ static int do_who_comes_in_the_midst_loses_nothing(void *nothing) {
         CHECK((pub = large_open(ADDRESS, THIRL_PUB, options[i / 3])) != NULL);
         thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
         CHECK(sub != NULL);
-        be_outrun(points[i % 3], 1, 0);
+        at(points[i % 3], 1, subscribe);
         while (late == NULL && sent < 100) CHECK(send_many(1, SIZE) == 0 && hear(sub, sent - 1, 0) == 0);
         CHECK(times == 0 && went == 0);
         thirl_msg *msg = NULL;
@@ -182,6 +195,22 @@ static int do_who_comes_in_the_midst_loses_nothing(void *nothing) {
     return 0;
 }
 
+static int take_three(void) {
+    for (uint64_t i = 0; i < 3; i++) CHECK(hear(late, i, 0) == 0);
+    return 0;
+}
+
+/* Just when the publisher would have slept until the last one is taken, it is: then it does not. */
+static int do_who_takes_the_last_one_lets_close(void *nothing) {
+    (void)nothing;
+    sent = 0;
+    CHECK((pub = large_open(ADDRESS, THIRL_PUB, "?full=block&wait=sleep")) != NULL && subscribe() == 0);
+    CHECK(send_many(3, sizeof sent) == 0);
+    at("pub.arm.before", 1, take_three);
+    CHECK(thirl_close(&pub, SOON) == 0 && times == 0 && went == 0);
+    return thirl_close(&late, SOON) < 0;
+}
+
 /* By one that cuts off whoever is too slow it is told so, once; and it hears the others. */
 static int do_who_is_outrun_by_one_that_cuts_is_told(void *nothing) {
     (void)nothing;
@@ -189,7 +218,7 @@ static int do_who_is_outrun_by_one_that_cuts_is_told(void *nothing) {
     CHECK((pub = large_open(ADDRESS, THIRL_PUB, "?queue=4K&pool=64K&full=disconnect")) != NULL);
     thirl *sub = large_open(ADDRESS, THIRL_SUB, ""), *other = large_open(ADDRESS, THIRL_PUB, "");
     CHECK(sub != NULL && other != NULL && send_many(1, SIZE) == 0);
-    be_outrun("cast.accept.before", 1, SIZE);
+    at("cast.accept.before", 1, send_large);
     thirl_msg *msg = NULL;
     CHECK(thirl_take(sub, &msg, THIRL_NOW) == -ECONNRESET && strstr(thirl_why(), "too slow") != NULL);
     CHECK(went == 0 && hear_nothing(sub) == 0);
@@ -204,6 +233,7 @@ IN_A_CHILD(who_is_outrun_in_the_door_begins_then)
 IN_A_CHILD(who_is_outrun_again_and_again_comes_back)
 IN_A_CHILD(who_is_outrun_while_he_copies_comes_back)
 IN_A_CHILD(who_comes_in_the_midst_loses_nothing)
+IN_A_CHILD(who_takes_the_last_one_lets_close)
 IN_A_CHILD(who_is_outrun_by_one_that_cuts_is_told)
 
 int main(void) {
@@ -212,6 +242,7 @@ int main(void) {
         cmocka_unit_test_setup(who_is_outrun_again_and_again_comes_back, member_clear),
         cmocka_unit_test_setup(who_is_outrun_while_he_copies_comes_back, member_clear),
         cmocka_unit_test_setup(who_comes_in_the_midst_loses_nothing, member_clear),
+        cmocka_unit_test_setup(who_takes_the_last_one_lets_close, member_clear),
         cmocka_unit_test_setup(who_is_outrun_by_one_that_cuts_is_told, member_clear),
     };
     return cmocka_run_group_tests_name("outrun", tests, member_begin, room_end);

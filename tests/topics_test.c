@@ -144,6 +144,31 @@ static int do_a_bell_that_is_there_does(void *nothing) {
 
 /* ---- publishers that are not heard any more ---- */
 
+/* Where nobody publishes any more it leaves, and stays where somebody does. */
+static int do_where_somebody_is_left_it_stays(void *nothing) {
+    thirl *pub[2];
+    (void)nothing;
+    thirl *sub = large_open("shm://stay/*", THIRL_SUB, "");
+    struct thirl_want want = {.end = sub, .fd = -1, .wanted = THIRL_WANT_MESSAGE};
+    CHECK(sub != NULL && (pub[0] = large_open("shm://stay/one", THIRL_PUB, "")) != NULL);
+    CHECK((pub[1] = large_open("shm://stay/two", THIRL_PUB, "")) != NULL);
+    CHECK(thirl_recv(sub, &byte, 1, &size, THIRL_NOW) == -EAGAIN && room_entries("chan") == 2);
+    for (int i = 0; i < 2; i++) CHECK(thirl_send(pub[i], "s", 1, SOON) == 0);
+    for (int i = 0; i < 2; i++) { /* both are ready, then one is */
+        CHECK(thirl_wait(&want, 1, THIRL_NOW) == 1 && thirl_recv(sub, &byte, 1, &size, THIRL_NOW) == 0);
+    }
+    CHECK(thirl_wait(&want, 1, THIRL_NOW) == -EAGAIN);
+    for (int left = 1; left >= 0; left--) {
+        CHECK(thirl_close(&pub[left], SOON) == 0);
+        for (int i = 0; i < 1000 && room_entries("chan") > left; i++) {
+            CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(5)) == -ETIMEDOUT);
+        }
+        CHECK(room_entries("chan") == left);
+        CHECK(left == 0 || (thirl_send(pub[0], "t", 1, SOON) == 0 && hear(sub, "stay/one", 't') == 0));
+    }
+    return thirl_close(&sub, SOON) < 0;
+}
+
 /* One that waits for nobody was too fast: it is told once, and others are heard as before, by one who sleeps. */
 static int do_who_was_cut_off_holds_up_nobody(void *nothing) {
     (void)nothing;
@@ -312,6 +337,7 @@ IN_A_CHILD(a_bell_that_is_there_does)
 IN_A_CHILD(who_was_cut_off_holds_up_nobody)
 IN_A_CHILD(deaths_are_told_to_one_who_sleeps)
 IN_A_CHILD(who_is_gone_is_heard_and_unknown)
+IN_A_CHILD(where_somebody_is_left_it_stays)
 IN_A_CHILD(a_thread_that_ends_is_no_death)
 IN_A_CHILD(who_stands_in_the_door_is_heard_later)
 IN_A_CHILD(who_died_before_he_rang_is_told_of)
@@ -324,6 +350,7 @@ int main(void) {
         cmocka_unit_test_setup(who_was_cut_off_holds_up_nobody, member_clear),
         cmocka_unit_test_setup(deaths_are_told_to_one_who_sleeps, member_clear),
         cmocka_unit_test_setup(who_is_gone_is_heard_and_unknown, member_clear),
+        cmocka_unit_test_setup(where_somebody_is_left_it_stays, member_clear),
         cmocka_unit_test_setup(a_thread_that_ends_is_no_death, member_clear),
         cmocka_unit_test_setup(who_stands_in_the_door_is_heard_later, member_clear),
         cmocka_unit_test_setup(who_died_before_he_rang_is_told_of, member_clear),
