@@ -329,7 +329,7 @@ static void *in_a_thread(void *pub) {
 
 /* One thread sleeps until there is room, another sends something that fits: that it has sent changes nothing of the first one's being rung. */
 static void who_sends_leaves_another_his_wish(void **state) {
-    thirl *pub = open_end(THIRL_PUB, "?queue=4K&full=fail"), *sub = open_end(THIRL_SUB, "");
+    thirl *pub = open_end(THIRL_PUB, "?queue=4K&full=block"), *sub = open_end(THIRL_SUB, "");
     static char large[1500];
     pthread_t thread;
     void *answer = NULL;
