@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The way in over a connection whose other side stops in the midst of something, or says what it may not: what came whole is
+ * given, what is missing is told.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "mech/mech.h"
+#include "mech/pull.h"
+#include "tests/room.h"
+
+#define LARGE ((size_t)60000)
+
+static struct link *end;
+static int peer; /* the other side of its socket: what is written there is not always a frame */
+static unsigned char data[LARGE], buffer[LARGE];
+
+static void meet(struct link_terms terms) {
+    const struct link_who who = {.pid = 7, .pidfd = -1, .name = "peer", .text = "pid 7 (peer)"};
+    int pair[2];
+    terms.sends = terms.receives = true;
+    terms.send_max = terms.recv_max = LARGE;
+    for (size_t i = 0; i < sizeof data; i++) {
+        data[i] = (unsigned char)(i * 31 + i / 251);
+    }
+    memset(buffer, 0, sizeof buffer);
+    assert_int_equal(socketpair(AF_UNIX, (terms.packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(link_make(&end, pair[0], -1, &who, &terms), 0);
+    peer = pair[1];
+}
+
+static void part(void) {
+    link_free(end);
+    if (peer >= 0) {
+        assert_int_equal(close(peer), 0);
+    }
+}
+
+static void leave(void) {
+    assert_int_equal(close(peer), 0);
+    peer = -1;
+}
+
+static void put(const void *from, size_t size) {
+    assert_int_equal(send(peer, from, size, MSG_NOSIGNAL), size);
+}
+
+/* A head that announces so much, as a stream has it. */
+static void put_head(uint8_t type, size_t size, uint16_t number) {
+    unsigned char front[FRAME_WIDE] = {0};
+    frame_write_head(front, &(struct frame_head){.size = (uint32_t)size, .number = number, .type = type});
+    put(front, type == FRAME_DATA ? frame_ahead(size) : FRAME_HEAD);
+}
+
+static void put_message(size_t size, uint16_t number) {
+    put_head(FRAME_DATA, size, number);
+    put(data, size);
+}
+
+static int take(size_t capacity, size_t *size) {
+    return pull_recv(end, buffer, capacity, size, false);
+}
+
+static void expect(size_t capacity, const void *wanted, size_t size) {
+    size_t came = 0;
+    assert_int_equal(take(capacity, &came), 0);
+    assert_int_equal(came, size);
+    assert_memory_equal(buffer, wanted, size);
+}
+
+static void expect_code(int code) {
+    size_t came;
+    for (int i = 0; i < 2; i++) { /* and again */
+        assert_int_equal(take(sizeof buffer, &came), code);
+    }
+}
+
+/* ---- a peer that goes in the midst of something ---- */
+
+static void what_came_of_a_torn_stream_is_given_before_its_end(void **state) {
+    (void)state;
+    meet((struct link_terms){.bytes = true});
+    put_head(FRAME_DATA, 100, 0);
+    put(data, 40);
+    leave();
+    assert_int_equal(pull_rest(end), -THIRL_EPEERDIED);
+    assert_true(pull_ready(end));
+    expect(30, data, 30);
+    expect(30, data + 30, 10);
+    expect_code(-THIRL_EPEERDIED);
+    part();
+}
+
+static void half_a_number_is_none(void **state) {
+    (void)state;
+    meet((struct link_terms){.hears = 1u << FRAME_LOST});
+    put_message(20, 0);
+    put_head(FRAME_LOST, FRAME_TELL, 1);
+    put("\7\0\0", 3);
+    assert_int_equal(pull_rest(end), 0); /* it is there still */
+    leave();
+    assert_int_equal(pull_rest(end), -THIRL_EPEERDIED);
+    expect(sizeof buffer, data, 20);
+    expect_code(-THIRL_EPEERDIED);
+    assert_int_equal(end->lost, 0);
+    part();
+}
+
+/* Whoever collects what is left learns how it ended, as the receiver does after that. */
+static void the_last_frame_says_how_it_ended(void **state) {
+    static const struct {
+        uint8_t last;
+        uint32_t hears;
+        int code;
+    } ends[] = {{FRAME_BYE, 0, -THIRL_ECLOSED},
+                {FRAME_CUT, 1u << FRAME_CUT, -ECONNRESET},
+                {FRAME_CUT, 0, -THIRL_EPEERDIED}}; /* who never hears of that is not cut off: it is a lie */
+    (void)state;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        meet((struct link_terms){.hears = ends[i].hears});
+        put_message(20, 0);
+        put_head(ends[i].last, 0, 0);
+        leave();
+        assert_int_equal(pull_rest(end), ends[i].code);
+        expect(sizeof buffer, data, 20);
+        size_t came;
+        int rc = take(sizeof buffer, &came);
+        assert_true(rc == ends[i].code || (i == 2 && rc == -THIRL_EFORMAT));
+        part();
+    }
+}
+
+/* ---- a peer that lies ---- */
+
+static void a_packet_larger_than_announced_breaks_it_off(void **state) {
+    (void)state;
+    for (int how = 0; how < 3; how++) { /* in the midst of a stream, for who collects the rest, and behind a message */
+        meet((struct link_terms){.packets = true, .bytes = how == 0});
+        if (how == 2) {
+            put(data, 10);
+        }
+        put(data, FRAME_MARK + 1);
+        leave();
+        assert_int_equal(how == 0 ? 0 : pull_rest(end), how == 0 ? 0 : -THIRL_EFORMAT);
+        if (how == 2) {
+            expect(sizeof buffer, data, 10);
+        }
+        size_t came;
+        assert_int_equal(take(FRAME_MARK, &came), -THIRL_EFORMAT);
+        assert_int_equal(link_code(end), -THIRL_EFORMAT);
+        part();
+    }
+}
+
+/* ---- a peer that takes its time ---- */
+
+static void *send_the_rest(void *from) {
+    room_sleep(5 * CLOCK_MS);
+    put(from, LARGE - 100);
+    return NULL;
+}
+
+/* What is as large as the last one was is read at once; of what has not come yet the rest is waited for. */
+static void the_rest_of_a_large_message_is_waited_for(void **state) {
+    (void)state;
+    pthread_t thread;
+    size_t came = 0;
+    meet((struct link_terms){.packets = false});
+    put_message(LARGE, 0);
+    expect(sizeof buffer, data, LARGE);
+    memset(buffer, 0, sizeof buffer);
+    put_head(FRAME_DATA, LARGE, 1);
+    put(data, 100);
+    assert_int_equal(pthread_create(&thread, NULL, send_the_rest, data + 100), 0);
+    int rc = -EAGAIN;
+    for (int i = 0; i < 1000 && rc == -EAGAIN; i++) {
+        rc = pull_recv(end, buffer, sizeof buffer, &came, true);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(rc, 0);
+    assert_int_equal(came, LARGE);
+    assert_memory_equal(buffer, data, LARGE);
+    put_head(FRAME_DATA, LARGE, 2);
+    put(data, 100);
+    assert_int_equal(take(sizeof buffer, &came), -EAGAIN); /* or not, by who does not wait */
+    put(data + 100, LARGE - 100);
+    expect(sizeof buffer, data, LARGE);
+    part();
+}
+
+/* ---- what there is without a system call ---- */
+
+static void an_event_loop_is_not_sent_for_what_has_not_come(void **state) {
+    size_t came;
+    (void)state;
+    meet((struct link_terms){.hears = 1u << FRAME_EVENT});
+    put_head(FRAME_DATA, 20, 0);
+    put(data, 5);
+    assert_int_equal(take(sizeof buffer, &came), -EAGAIN);
+    assert_false(pull_ready(end));
+    put(data + 5, 15);
+    put_head(FRAME_EVENT, FRAME_TELL, 1);
+    put(data, 3);
+    expect(sizeof buffer, data, 20);
+    assert_false(pull_ready(end)); /* half of a number */
+    put(data + 3, FRAME_TELL - 3);
+    put_head(FRAME_EVENT, FRAME_TELL, 1);
+    put(data, FRAME_TELL);
+    assert_int_equal(take(sizeof buffer, &came), PULL_TOLD);
+    assert_true(pull_ready(end)); /* the other one */
+    assert_int_equal(take(sizeof buffer, &came), PULL_TOLD);
+    assert_false(pull_ready(end));
+    put_head(FRAME_BYE, 0, 1);
+    leave();
+    assert_int_equal(pull_rest(end), -THIRL_ECLOSED);
+    assert_true(pull_ready(end));
+    part();
+}
+
+static void nor_for_a_piece_that_is_announced(void **state) {
+    size_t came;
+    (void)state;
+    meet((struct link_terms){.bytes = true});
+    put_message(4, 0);
+    put_message(5, 1);
+    put_head(FRAME_DATA, 20, 2);
+    expect(4, data, 4);
+    assert_true(pull_ready(end)); /* the next one is in the box, */
+    expect(2, data, 2);
+    assert_true(pull_ready(end)); /* or the rest of it, */
+    expect(3, data + 2, 3);
+    assert_false(pull_ready(end)); /* or a head, and nothing behind it */
+    put(data, 10);
+    expect(sizeof buffer, data, 10);
+    assert_false(pull_ready(end)); /* ten more are to come */
+    put(data + 10, 10);
+    expect(sizeof buffer, data + 10, 10);
+    assert_int_equal(take(sizeof buffer, &came), -EAGAIN);
+    part();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_came_of_a_torn_stream_is_given_before_its_end),
+        cmocka_unit_test(half_a_number_is_none),
+        cmocka_unit_test(the_last_frame_says_how_it_ended),
+        cmocka_unit_test(a_packet_larger_than_announced_breaks_it_off),
+        cmocka_unit_test(the_rest_of_a_large_message_is_waited_for),
+        cmocka_unit_test(an_event_loop_is_not_sent_for_what_has_not_come),
+        cmocka_unit_test(nor_for_a_piece_that_is_announced),
+    };
+    return cmocka_run_group_tests_name("pull", tests, NULL, NULL);
+}
