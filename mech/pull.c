@@ -165,6 +165,14 @@ static int fill(struct link *l, size_t need, bool wait) {
     return got < 0 ? (int)got : 0;
 }
 
+/* Asked each time that something has come and it was no message yet: who gives a little at a time, or says what the user does not
+ * hear of, keeps nobody for longer than a slice. *until: 0 at first. */
+static bool is_late(int64_t *until) {
+    int64_t now = clock_now();
+    *until = *until != 0 ? *until : now + MECH_SLICE_NS;
+    return now >= *until;
+}
+
 /* What is left to say when there is no whole frame and nothing more comes. */
 static int ended(struct link *l) {
     link_decide(l, LINK_DIED);
@@ -237,12 +245,7 @@ static int finish(struct link *l, const struct frame_head *head, unsigned char *
             have += part;
             l->box.to = (size_t)got - part;
             l->dry = l->terms.pipes && have < head->size;
-            if (have == head->size || !wait) {
-                continue;
-            }
-            int64_t now = clock_now();
-            late = late ? late : now + MECH_SLICE_NS;
-            if (now < late) {
+            if (have == head->size || !wait || !is_late(&late)) {
                 continue;
             }
         }
@@ -339,7 +342,12 @@ static int get_head(struct link *l, unsigned char *buffer, size_t capacity, size
         return ended(l);
     }
     if (l->terms.packets) {
-        return take_packet(l, buffer, capacity, size, wait);
+        int64_t late = 0;
+        int rc = take_packet(l, buffer, capacity, size, wait);
+        while (unlikely(rc == 0 && frame_box_held(&l->box) == 0)) { /* it has announced larger ones */
+            rc = is_late(&late) ? -EAGAIN : take_packet(l, buffer, capacity, size, wait);
+        }
+        return rc;
     }
     if (frame_box_held(&l->box) == 0 && target >= l->direct) {
         return guess(l, buffer, capacity, size, wait);
@@ -367,6 +375,42 @@ static int hear_number(struct link *l, const struct frame_head *head) {
     return 0;
 }
 
+/* Numbers, until something else comes: 0 look at that; PULL_TOLD: the caller is to know one; or an error. */
+static int hear_numbers(struct link *l, bool wait) {
+    struct frame_head head;
+    int64_t late = 0;
+    for (;;) {
+        int rc = look_at_head(l, &head);
+        if (rc == PULL_TOLD) {
+            rc = hear_number(l, &head);
+            if (rc == 0) {
+                continue;
+            }
+        } else if (rc != 0 || l->over) {
+            return rc < 0 ? rc : 0;
+        } else {
+            rc = 1;
+        }
+        rc = rc != 1 ? rc : fill(l, PULL_BOX / 2, wait);
+        if (rc != 0 || is_late(&late)) {
+            return rc != 0 ? rc : -EAGAIN;
+        }
+    }
+}
+
+/* The first message in the box has come in part: collects it there. 0: it is whole, or the end has come; or an error. */
+static int collect(struct link *l, size_t whole, bool wait) {
+    int64_t late = 0;
+    int rc = 0;
+    for (size_t held; rc == 0 && !l->over && (held = frame_box_held(&l->box)) < whole;) {
+        /* Room grows with what has come, not with what was announced. */
+        size_t need = whole - held < held + PULL_BOX / 2 ? whole - held : held + PULL_BOX / 2;
+        rc = fill(l, need < PULL_BOX / 2 ? PULL_BOX / 2 : need, wait);
+        rc = rc == 0 && wait && frame_box_held(&l->box) < whole && is_late(&late) ? -EAGAIN : rc;
+    }
+    return rc;
+}
+
 static int take_message(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
     for (;;) {
         struct frame_head head;
@@ -379,8 +423,7 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
             continue;
         }
         if (unlikely(rc == PULL_TOLD)) {
-            rc = hear_number(l, &head);
-            rc = rc == 1 ? fill(l, PULL_BOX / 2, wait) : rc;
+            rc = hear_numbers(l, wait);
             if (rc != 0) {
                 return rc;
             }
@@ -412,9 +455,7 @@ static int take_message(struct link *l, unsigned char *buffer, size_t capacity, 
             l->box.from = l->box.to = 0;
             return finish(l, &head, buffer, have, wait);
         }
-        /* Room grows with what has come, not with what was announced. */
-        size_t need = head.size - have < have + PULL_BOX / 2 ? head.size - have : have + PULL_BOX / 2;
-        rc = fill(l, need < PULL_BOX / 2 ? PULL_BOX / 2 : need, wait);
+        rc = collect(l, front + head.size, wait);
         if (rc != 0) {
             return rc;
         }
@@ -438,6 +479,7 @@ static ssize_t take_rest(struct link *l, unsigned char *buffer, size_t capacity,
 
 static int take_bytes(struct link *l, unsigned char *buffer, size_t capacity, size_t *size, bool wait) {
     size_t got = 0;
+    int64_t late = 0;
     int rc = 0;
     while (got < capacity && rc == 0) {
         struct frame_head head;
@@ -463,7 +505,7 @@ static int take_bytes(struct link *l, unsigned char *buffer, size_t capacity, si
             l->rest = head.size;
             l->number_in++;
             note_size(l, head.size);
-            rc = 0;
+            rc = unlikely(head.size == 0) && is_late(&late); /* else it goes on */
         } else if (rc == 0) {
             rc = got ? 1 : get_head(l, buffer, capacity, &got, wait);
         }

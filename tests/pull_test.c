@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The way in over a connection whose other side stops in the midst of something, or says what it may not: what came whole is
- * given, what is missing is told.
+ * given, what is missing is told, and nobody is kept waiting by a peer who gives a little at a time.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -166,6 +166,90 @@ static void a_packet_larger_than_announced_breaks_it_off(void **state) {
 
 /* ---- a peer that takes its time ---- */
 
+static uint32_t enough;
+
+/* A byte now and then, until it is told to go on. */
+static void *dribble(void *from) {
+    size_t sent = 0;
+    put_head(FRAME_DATA, LARGE, 0);
+    for (; sent < LARGE / 2 && atomic_load(&enough) == 0; sent++) {
+        (void)!send(peer, (unsigned char *)from + sent, 1, MSG_NOSIGNAL);
+        room_sleep(CLOCK_MS);
+    }
+    for (ssize_t went = 0; sent < LARGE && went >= 0; sent += went > 0 ? (size_t)went : 0) {
+        went = send(peer, (unsigned char *)from + sent, LARGE - sent, MSG_NOSIGNAL);
+    }
+    return NULL;
+}
+
+static void who_dribbles_holds_nobody_up_for_longer_than_a_slice(void **state) {
+    (void)state;
+    pthread_t thread;
+    size_t came = 0;
+    meet((struct link_terms){.packets = false});
+    atomic_store(&enough, 0);
+    assert_int_equal(pthread_create(&thread, NULL, dribble, data), 0);
+    int rc = -EAGAIN;
+    for (int i = 0; i < 3 && rc == -EAGAIN; i++) { /* the head may come first */
+        int64_t began = clock_now();
+        rc = pull_recv(end, buffer, sizeof buffer, &came, true);
+        assert_true(clock_now() - began < 40 * MECH_SLICE_NS);
+    }
+    assert_int_equal(rc, -EAGAIN);
+    atomic_store(&enough, 1);
+    for (int i = 0; i < 1000 && rc == -EAGAIN; i++) {
+        rc = pull_recv(end, buffer, sizeof buffer, &came, true);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(rc, 0);
+    assert_int_equal(came, LARGE);
+    assert_memory_equal(buffer, data, LARGE);
+    part();
+}
+
+struct flood {
+    unsigned char bytes[FRAME_MARK];
+    size_t size;
+};
+
+/* The same again and again, until the connection is shut, or a user would have given up. */
+static void *flood(void *with) {
+    const struct flood *f = with;
+    for (int64_t until = clock_now() + 5 * CLOCK_S; clock_now() < until;) {
+        if (send(peer, f->bytes, f->size, MSG_NOSIGNAL) < 0) {
+            break;
+        }
+    }
+    return NULL;
+}
+
+static void hold_out(struct link_terms terms, struct flood *with) {
+    pthread_t thread;
+    size_t came = 0;
+    meet(terms);
+    assert_int_equal(pthread_create(&thread, NULL, flood, with), 0);
+    int64_t began = clock_now();
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pull_recv(end, buffer, sizeof buffer, &came, i == 1), -EAGAIN);
+    }
+    assert_true(clock_now() - began < 4 * CLOCK_S);
+    assert_int_equal(shutdown(peer, SHUT_RDWR), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    part();
+}
+
+/* Also where no byte of it is the user's, nor ever will be. */
+static void who_says_nothing_without_end_holds_nobody_up(void **state) {
+    (void)state;
+    struct flood number = {.size = FRAME_HEAD + FRAME_TELL}, room = {.size = FRAME_MARK};
+    frame_write_head(number.bytes, &(struct frame_head){.size = FRAME_TELL, .type = FRAME_AGAIN});
+    hold_out((struct link_terms){.hears = 1u << FRAME_AGAIN}, &number);
+    frame_write_mark(room.bytes, &(struct frame_head){.size = LARGE, .type = FRAME_ROOM});
+    hold_out((struct link_terms){.packets = true}, &room);
+    frame_write_mark(room.bytes, &(struct frame_head){.type = FRAME_DATA});
+    hold_out((struct link_terms){.packets = true, .bytes = true}, &room);
+}
+
 static void *send_the_rest(void *from) {
     room_sleep(5 * CLOCK_MS);
     put(from, LARGE - 100);
@@ -257,6 +341,8 @@ int main(void) {
         cmocka_unit_test(half_a_number_is_none),
         cmocka_unit_test(the_last_frame_says_how_it_ended),
         cmocka_unit_test(a_packet_larger_than_announced_breaks_it_off),
+        cmocka_unit_test(who_dribbles_holds_nobody_up_for_longer_than_a_slice),
+        cmocka_unit_test(who_says_nothing_without_end_holds_nobody_up),
         cmocka_unit_test(the_rest_of_a_large_message_is_waited_for),
         cmocka_unit_test(an_event_loop_is_not_sent_for_what_has_not_come),
         cmocka_unit_test(nor_for_a_piece_that_is_announced),
