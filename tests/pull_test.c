@@ -19,19 +19,21 @@
 #include "base/clock.h"
 #include "mech/mech.h"
 #include "mech/pull.h"
+#include "tests/famine.h"
 #include "tests/room.h"
 
 #define LARGE ((size_t)60000)
+#define HUGE ((size_t)200000) /* more than a box holds */
 
 static struct link *end;
 static int peer; /* the other side of its socket: what is written there is not always a frame */
-static unsigned char data[LARGE], buffer[LARGE];
+static unsigned char data[HUGE], buffer[HUGE];
 
 static void meet(struct link_terms terms) {
     const struct link_who who = {.pid = 7, .pidfd = -1, .name = "peer", .text = "pid 7 (peer)"};
     int pair[2];
     terms.sends = terms.receives = true;
-    terms.send_max = terms.recv_max = LARGE;
+    terms.send_max = terms.recv_max = HUGE;
     for (size_t i = 0; i < sizeof data; i++) {
         data[i] = (unsigned char)(i * 31 + i / 251);
     }
@@ -39,6 +41,8 @@ static void meet(struct link_terms terms) {
     assert_int_equal(socketpair(AF_UNIX, (terms.packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC, 0, pair), 0);
     assert_int_equal(link_make(&end, pair[0], -1, &who, &terms), 0);
     peer = pair[1];
+    const int room = 1 << 20;
+    assert_int_equal(setsockopt(peer, SOL_SOCKET, SO_SNDBUF, &room, sizeof room), 0);
 }
 
 static void part(void) {
@@ -118,6 +122,37 @@ static void half_a_number_is_none(void **state) {
     part();
 }
 
+static void the_last_number_of_who_goes_is_heard(void **state) {
+    unsigned char seven[FRAME_TELL];
+    (void)state;
+    meet((struct link_terms){.hears = 1u << FRAME_LOST});
+    frame_write_tell(seven, 7);
+    put_head(FRAME_LOST, FRAME_TELL, 0);
+    put(seven, sizeof seven);
+    put_message(20, 0);
+    expect(sizeof buffer, data, 20);
+    assert_int_equal(end->lost, 7);
+    put_head(FRAME_LOST, FRAME_TELL, 1);
+    put(seven, sizeof seven);
+    leave();
+    assert_int_equal(pull_rest(end), -THIRL_EPEERDIED);
+    expect_code(-THIRL_EPEERDIED);
+    assert_int_equal(end->lost, 14);
+    part();
+}
+
+static void half_a_message_is_none(void **state) {
+    size_t came;
+    (void)state;
+    meet((struct link_terms){.bytes = false});
+    put_head(FRAME_DATA, 20, 0);
+    put(data, 5);
+    assert_int_equal(take(sizeof buffer, &came), -EAGAIN);
+    leave();
+    expect_code(-THIRL_EPEERDIED);
+    part();
+}
+
 /* Whoever collects what is left learns how it ended, as the receiver does after that. */
 static void the_last_frame_says_how_it_ended(void **state) {
     static const struct {
@@ -145,23 +180,32 @@ static void the_last_frame_says_how_it_ended(void **state) {
 /* ---- a peer that lies ---- */
 
 static void a_packet_larger_than_announced_breaks_it_off(void **state) {
+    static const struct link_terms terms[] = {
+        {.packets = true}, {.packets = true, .bytes = true}, {.packets = true, .takes = 1}};
+    unsigned char room[FRAME_MARK];
+    size_t came;
     (void)state;
-    for (int how = 0; how < 3; how++) { /* in the midst of a stream, for who collects the rest, and behind a message */
-        meet((struct link_terms){.packets = true, .bytes = how == 0});
-        if (how == 2) {
-            put(data, 10);
+    frame_write_mark(room, &(struct frame_head){.size = 20000, .type = FRAME_ROOM});
+    for (size_t i = 0; i < 2 * sizeof terms / sizeof *terms; i++) {
+        meet(terms[i / 2]);
+        if (i % 2 == 0) { /* and all that there is fits the user's buffer, or not */
+            put(data, FRAME_MARK + 1);
+        } else {
+            put(room, sizeof room);
+            put(data, 20001);
         }
-        put(data, FRAME_MARK + 1);
-        leave();
-        assert_int_equal(how == 0 ? 0 : pull_rest(end), how == 0 ? 0 : -THIRL_EFORMAT);
-        if (how == 2) {
-            expect(sizeof buffer, data, 10);
-        }
-        size_t came;
-        assert_int_equal(take(FRAME_MARK, &came), -THIRL_EFORMAT);
+        assert_int_equal(take(i % 2 == 0 ? sizeof buffer : 1000, &came), -THIRL_EFORMAT);
         assert_int_equal(link_code(end), -THIRL_EFORMAT);
         part();
     }
+    meet(terms[0]);
+    put(data, 10);
+    put(data, FRAME_MARK + 1);
+    leave();
+    assert_int_equal(pull_rest(end), -THIRL_EFORMAT); /* by who collects the rest, too */
+    expect(sizeof buffer, data, 10);
+    expect_code(-THIRL_EFORMAT);
+    part();
 }
 
 /* ---- a peer that takes its time ---- */
@@ -306,7 +350,15 @@ static void an_event_loop_is_not_sent_for_what_has_not_come(void **state) {
     assert_true(pull_ready(end)); /* the other one */
     assert_int_equal(take(sizeof buffer, &came), PULL_TOLD);
     assert_false(pull_ready(end));
-    put_head(FRAME_BYE, 0, 1);
+    unsigned char front[FRAME_WIDE] = {0};
+    frame_write_head(front, &(struct frame_head){.size = LARGE, .number = 1, .type = FRAME_DATA});
+    put(front, 20);
+    assert_int_equal(take(sizeof buffer, &came), -EAGAIN);
+    assert_false(pull_ready(end)); /* a head, and not all that is before the payload */
+    put(front + 20, sizeof front - 20);
+    put(data, LARGE);
+    expect(sizeof buffer, data, LARGE);
+    put_head(FRAME_BYE, 0, 2);
     leave();
     assert_int_equal(pull_rest(end), -THIRL_ECLOSED);
     assert_true(pull_ready(end));
@@ -330,8 +382,46 @@ static void nor_for_a_piece_that_is_announced(void **state) {
     expect(sizeof buffer, data, 10);
     assert_false(pull_ready(end)); /* ten more are to come */
     put(data + 10, 10);
+    expect(0, data, 0);
     expect(sizeof buffer, data + 10, 10);
     assert_int_equal(take(sizeof buffer, &came), -EAGAIN);
+    expect(0, data, 0); /* of nothing there is always enough */
+    part();
+}
+
+static void it_is_for_what_was_kept_for_a_larger_buffer(void **state) {
+    size_t came = 0;
+    (void)state;
+    meet((struct link_terms){.packets = true, .raw = true});
+    put(data, 100);
+    put(data, 50);
+    assert_int_equal(take(60, &came), -EMSGSIZE);
+    assert_int_equal(came, 100);
+    assert_true(pull_ready(end));
+    expect(sizeof buffer, data, 100);
+    assert_false(pull_ready(end)); /* the socket says it itself */
+    expect(sizeof buffer, data, 50);
+    part();
+}
+
+/* What came of it cannot be kept until the rest has come: the connection is worth nothing any more, and that is said. */
+static void without_memory_for_a_part_the_rest_is_lost(void **state) {
+    (void)state;
+    size_t came;
+    meet((struct link_terms){.bytes = false});
+    put_message(10, 0);
+    put_head(FRAME_DATA, HUGE, 1);
+    put(data, HUGE - 1000);
+    expect(sizeof buffer, data, 10);
+    if (!famine_begin()) {
+        part();
+        skip();
+    }
+    int rc = take(sizeof buffer, &came);
+    famine_end();
+    assert_int_equal(rc, -ENOMEM);
+    assert_int_equal(send(peer, data, 1000, MSG_NOSIGNAL), -1); /* the other side sees it, too */
+    expect_code(-THIRL_EFORMAT);
     part();
 }
 
@@ -339,6 +429,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_came_of_a_torn_stream_is_given_before_its_end),
         cmocka_unit_test(half_a_number_is_none),
+        cmocka_unit_test(the_last_number_of_who_goes_is_heard),
+        cmocka_unit_test(half_a_message_is_none),
         cmocka_unit_test(the_last_frame_says_how_it_ended),
         cmocka_unit_test(a_packet_larger_than_announced_breaks_it_off),
         cmocka_unit_test(who_dribbles_holds_nobody_up_for_longer_than_a_slice),
@@ -346,6 +438,8 @@ int main(void) {
         cmocka_unit_test(the_rest_of_a_large_message_is_waited_for),
         cmocka_unit_test(an_event_loop_is_not_sent_for_what_has_not_come),
         cmocka_unit_test(nor_for_a_piece_that_is_announced),
+        cmocka_unit_test(it_is_for_what_was_kept_for_a_larger_buffer),
+        cmocka_unit_test(without_memory_for_a_part_the_rest_is_lost),
     };
     return cmocka_run_group_tests_name("pull", tests, NULL, NULL);
 }
