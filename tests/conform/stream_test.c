@@ -72,6 +72,11 @@ static void reads_all_of_it(struct conform *c) {
             must(size > 0 && size <= TOTAL - at && memcmp(buffer, bytes + at, size) == 0);
         }
         at += size;
+        if (i == 5) { /* nothing was asked for */
+            size = 1;
+            must_be(at_once(c, thirl_recv(end, buffer, 0, &size, THIRL_NOW)), 0);
+            must_be(size, 0);
+        }
     }
     must_be(rc, THIRL_END);
     must_be(at, TOTAL);
