@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A watcher whose notifier says what none says: it is told, and the next notifier is heard.
+ * A watcher whose notifier says what none says, or goes before it is listened to: it is told, and the next notifier is heard.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -14,7 +14,10 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+#include "tests/famine.h"
 #include "tests/peer.h"
+#include "tests/room.h"
 #include "wire/frame.h"
 
 static int host = -1;
@@ -47,26 +50,41 @@ static void say(int fd, uint8_t type, uint32_t size, uint64_t number) {
     assert_int_equal(send(fd, wire + skip, bytes, MSG_NOSIGNAL), (ssize_t)bytes);
 }
 
-/* The watcher calls, and is greeted. */
-static int greet(thirl *watch) {
-    unsigned char wire[FRAME_HELLO];
+static void wait_for_it(thirl *watch) {
     uint32_t word;
+    assert_int_equal(thirl_recv(watch, &word, sizeof word, NULL, thirl_in_ms(2)), -ETIMEDOUT);
+}
+
+/* Whoever asks who is there looks for a peer as well, and receives nothing. */
+static void ask_for_it(thirl *end) {
+    struct thirl_peer peer = {.size = sizeof peer};
+    assert_int_equal(thirl_peer(end, &peer), -ENOTCONN);
+    room_sleep(CLOCK_MS);
+}
+
+/* The end calls, and is greeted. */
+static int greet_as(enum thirl_role role, thirl *end, void (*meanwhile)(thirl *)) {
+    unsigned char wire[FRAME_HELLO];
     int fd = -1;
     bool heard = false;
     for (int i = 0; i < 1000 && !heard; i++) {
-        assert_int_equal(thirl_recv(watch, &word, sizeof word, NULL, thirl_in_ms(2)), -ETIMEDOUT);
+        meanwhile(end);
         fd = fd < 0 ? accept4(host, NULL, NULL, SOCK_CLOEXEC) : fd;
         heard = fd >= 0 && recv(fd, wire, sizeof wire, MSG_DONTWAIT) == (ssize_t)sizeof wire;
     }
     assert_true(heard);
     const struct frame_hello hello = {
-        .kind = FRAME_HELLO_JOIN, .role = THIRL_NOTIFY, .max = FRAME_TELL, .pid = {getpid(), getpid()}};
+        .kind = FRAME_HELLO_JOIN, .role = (uint8_t)role, .max = FRAME_TELL, .pid = {getpid(), getpid()}};
     frame_write_hello(wire, &hello);
     assert_int_equal(send(fd, wire, sizeof wire, MSG_NOSIGNAL), (ssize_t)sizeof wire);
     if (packets) {
         say(fd, FRAME_ROOM, FRAME_MARK + FRAME_TELL, 0);
     }
     return fd;
+}
+
+static int greet(thirl *watch) {
+    return greet_as(THIRL_NOTIFY, watch, wait_for_it);
 }
 
 static void told(thirl *watch, int code, const char *part) {
@@ -137,6 +155,68 @@ static void events_that_wait_are_ready(void **state) {
     (void)close(host);
 }
 
+/* One after the other was there, and closed, and nobody received meanwhile: that is nothing to receive, and no end. */
+static void those_who_came_and_went_are_passed_over(void **state) {
+    static const struct { enum thirl_role own, other; } pairs[] = {{THIRL_WATCH, THIRL_NOTIFY}, {THIRL_SUB, THIRL_PUB}};
+    struct thirl_peer peer = {.size = sizeof peer};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        listen_there(state);
+        thirl *end = peer_open(pairs[i].own);
+        uint32_t word = 0;
+        for (int gone = 0; gone < 2; gone++) {
+            int fd = greet_as(pairs[i].other, end, ask_for_it);
+            int rc = -ENOTCONN;
+            for (int j = 0; j < 5000 && (rc = thirl_peer(end, &peer)) == -ENOTCONN; j++) room_sleep(CLOCK_MS);
+            assert_int_equal(rc, 0);
+            say(fd, FRAME_BYE, 0, 0);
+            (void)close(fd);
+            assert_int_equal(thirl_peer(end, &peer), -ENOTCONN);
+        }
+        assert_int_equal(thirl_recv(end, &word, sizeof word, NULL, THIRL_NOW), -EAGAIN);
+        int fd = greet_as(pairs[i].other, end, ask_for_it);
+        if (i == 0) {
+            say(fd, FRAME_EVENT, FRAME_TELL, EVENT(7, 1));
+        } else {
+            say(fd, FRAME_DATA, sizeof word, 7); /* of the number the first four bytes, and no more */
+        }
+        assert_int_equal(thirl_recv(end, &word, sizeof word, NULL, LONG), 0);
+        assert_int_equal(word, 7);
+        (void)close(fd);
+        assert_int_equal(thirl_close(&end, LONG), 0);
+        (void)close(host);
+    }
+}
+
+/* The notifier said something and closed, as the watcher knows by then; and there is no memory to count it in, for a while. */
+static void what_was_said_before_the_end_is_heard(void **state) {
+    struct thirl_peer peer = {.size = sizeof peer};
+    uint32_t word = 0;
+    listen_there(state);
+    thirl *watch = peer_open(THIRL_WATCH);
+    int fd = greet_as(THIRL_NOTIFY, watch, ask_for_it);
+    int rc = -ENOTCONN;
+    for (int i = 0; i < 5000 && (rc = thirl_peer(watch, &peer)) == -ENOTCONN; i++) room_sleep(CLOCK_MS);
+    assert_int_equal(rc, 0);
+    say(fd, FRAME_EVENT, FRAME_TELL, EVENT(1, 1));
+    say(fd, FRAME_EVENT, FRAME_TELL, EVENT(2, 1));
+    say(fd, FRAME_BYE, 0, 0);
+    (void)close(fd);
+    assert_int_equal(thirl_peer(watch, &peer), -ENOTCONN);
+    if (famine_begin()) {
+        rc = thirl_recv(watch, &word, sizeof word, NULL, THIRL_NOW);
+        famine_end();
+        assert_int_equal(rc, -ENOMEM);
+        assert_non_null(strstr(thirl_why(), "no memory to count events in"));
+    }
+    for (uint32_t event = 1; event <= 2; event++) {
+        assert_int_equal(thirl_recv(watch, &word, sizeof word, NULL, THIRL_NOW), 0);
+        assert_int_equal(word, event);
+    }
+    assert_int_equal(thirl_recv(watch, &word, sizeof word, NULL, THIRL_NOW), -EAGAIN);
+    assert_int_equal(thirl_close(&watch, LONG), 0);
+    (void)close(host);
+}
+
 int main(void) {
     static char yes;
     const struct CMUnitTest tests[] = {
@@ -144,6 +224,11 @@ int main(void) {
         {"what_is_no_event_is_refused seqpacket", what_is_no_event_is_refused, NULL, NULL, &yes},
         {"events_that_wait_are_ready stream", events_that_wait_are_ready, NULL, NULL, NULL},
         {"events_that_wait_are_ready seqpacket", events_that_wait_are_ready, NULL, NULL, &yes},
+        {"those_who_came_and_went_are_passed_over stream", those_who_came_and_went_are_passed_over, NULL, NULL, NULL},
+        {"what_was_said_before_the_end_is_heard stream", what_was_said_before_the_end_is_heard, NULL, NULL, NULL},
+        {"what_was_said_before_the_end_is_heard seqpacket", what_was_said_before_the_end_is_heard, NULL, NULL, &yes},
+        {"those_who_came_and_went_are_passed_over seqpacket", those_who_came_and_went_are_passed_over, NULL, NULL,
+         &yes},
     };
     return cmocka_run_group_tests(tests, peer_setup, peer_teardown);
 }
