@@ -61,7 +61,7 @@ $(FAULTS): | $(B)/tests/fault/fault.o
 $(FAULTS:%=%.o) $(B)/tests/fault/fault.o: tests/fault/fault.c tests/fault/calls.h
 
 # Before libc, in these alone.
-$(addprefix $(B)/tests/,link_test chain_test spoke_test clerk_test): $(B)/tests/sparing.o
+$(addprefix $(B)/tests/,link_test chain_test spoke_test clerk_test watchers_test): $(B)/tests/sparing.o
 
 # Its allocator counts.
 $(B)/tests/quiet_test: $(B)/obj/bench/count.o
