@@ -241,16 +241,31 @@ HOT static int recv_slot(void *self, void *buffer, size_t capacity, size_t *size
 
 /* ---- waiting ---- */
 
+/* Not calm: would a send be told something of the watcher? Where no word says that it lives, it is looked at. */
+static bool has_news(struct event *e) {
+    return atomic_load(e->roll.change) != e->change || node_peer_changed(&e->node) || !node_peer_alive(&e->node);
+}
+
 static bool ready_slot(void *self, enum mech_way way) {
     struct event *e = self;
     if (way == MECH_IN) {
         return tally_any(&e->tally);
     }
-    if (e->final || (e->met && !is_calm(e))) {
+    if (e->final || (e->met && !is_calm(e) && has_news(e))) {
         return true;
     }
     int rc = e->met ? 0 : find(e);
     return rc == 0 ? tally_has_room(&e->tally) : rc != -EAGAIN;
+}
+
+/* Also at a watcher whose end changes no word, which a program that keeps its own list of robust locks is. */
+static int look_slot(void *self, enum mech_way way) {
+    struct event *e = self;
+    if (way == MECH_OUT && e->met && !node_peer_alive(&e->node)) {
+        e->change = atomic_load(e->roll.change) - 1; /* the next send says so */
+        return 0;
+    }
+    return ready_slot(self, way) ? 0 : -EAGAIN;
 }
 
 /* What the descriptor shows: as it is, and rung from now on. */
@@ -265,17 +280,9 @@ static void relight(struct event *e) {
     if (way == MECH_IN) {
         (void)tally_wish(&e->tally.head->came, TALLY_POLLS);
     }
-    if (ready_slot(e, way)) {
+    if (look_slot(e, way) == 0) {
         lamp_light(&e->lamp);
     }
-}
-
-static int look_slot(void *self, enum mech_way way) {
-    struct event *e = self;
-    if (way == MECH_OUT && e->met && !node_peer_alive(&e->node)) {
-        return 0;
-    }
-    return ready_slot(self, way) ? 0 : -EAGAIN;
 }
 
 static int arm_slot(void *self, enum mech_way way, struct mech_watch *watch) {
