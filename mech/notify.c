@@ -131,8 +131,9 @@ static int find(struct sig *s) {
     if (change == s->change) {
         return -EAGAIN;
     }
-    s->change = change;
-    return roll_find(&s->roll, "rx", &end) == 0 ? meet(s, &end) : -EAGAIN;
+    int rc = roll_find(&s->roll, "rx", &end) == 0 ? meet(s, &end) : -EAGAIN;
+    s->change = rc == 0 || rc == -EAGAIN ? change : change - 1; /* an error is said again */
+    return rc;
 }
 
 static int say_dead(struct sig *s) {

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -156,6 +157,31 @@ static int do_the_death_of_who_does_not_read_is_told(void *nothing) {
 }
 IN_A_CHILD(the_death_of_who_does_not_read_is_told)
 
+static bool may_open(unsigned more, struct rlimit *before) {
+    int next = dup(0);
+    struct rlimit limit = *before;
+    limit.rlim_cur = (rlim_t)next + more;
+    return next >= 0 && close(next) == 0 && setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
+
+/* Not once alone: whoever mends it is heard. */
+static int do_why_nobody_can_be_met_is_told_until_it_is_mended(void *nothing) {
+    struct rlimit usual;
+    (void)nothing;
+    atomic_store(&member_board->ready, 0);
+    CHECK((out = have(THIRL_NOTIFY)) != NULL && getrlimit(RLIMIT_NOFILE, &usual) == 0);
+    pid_t child = room_fork(watch_on, NULL);
+    CHECK(member_wait(&member_board->ready, 1) && may_open(0, &usual));
+    for (int i = 0; i < 3; i++) {
+        CHECK(tell(1) == -EMFILE && strstr(thirl_why(), "registry") != NULL && has_room());
+    }
+    CHECK(setrlimit(RLIMIT_NOFILE, &usual) == 0 && tell(1) == 0);
+    CHECK(kill(child, SIGKILL) == 0 && room_reap(child) == 128 + SIGKILL);
+    CHECK(thirl_close(&out, THIRL_NOW) >= 0);
+    return 0;
+}
+IN_A_CHILD(why_nobody_can_be_met_is_told_until_it_is_mended)
+
 static int64_t used(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
@@ -184,6 +210,7 @@ IN_A_CHILD(who_waits_for_itself_sleeps)
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(it_shines_when_a_send_is_answered, member_clear),
+        cmocka_unit_test_setup(why_nobody_can_be_met_is_told_until_it_is_mended, member_clear),
         cmocka_unit_test_setup(who_waits_for_itself_sleeps, member_clear),
         cmocka_unit_test_setup(the_death_of_who_does_not_read_is_told, member_clear),
     };

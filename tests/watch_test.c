@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -86,6 +87,78 @@ static int do_who_is_there_is_known_once_it_was_heard(void *unused) {
 }
 IN_A_CHILD(who_is_there_is_known_once_it_was_heard)
 
+static void *idle(void *id) {
+    __atomic_store_n((pid_t *)id, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+    for (;;) (void)pause();
+    return NULL;
+}
+
+static bool may_open(unsigned more, struct rlimit *before) {
+    int next = dup(0);
+    struct rlimit limit = *before;
+    limit.rlim_cur = (rlim_t)next + more;
+    return next >= 0 && close(next) == 0 && setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
+
+static int leave_at_once(void *unused) {
+    return unused != NULL;
+}
+
+static int do_who_is_no_process_is_told(void *unused) {
+    thirl *out = NULL;
+    pthread_t thread;
+    pid_t id = 0, child = room_fork(leave_at_once, NULL);
+    struct rlimit usual;
+    char text[64];
+    (void)unused;
+    CHECK(room_reap(child) == 0 && getrlimit(RLIMIT_NOFILE, &usual) == 0);
+    (void)snprintf(text, sizeof text, "sig://%d?raw", (int)child);
+    CHECK(thirl_open(&out, THIRL_NOTIFY, text, NULL) == -ESRCH && strstr(thirl_why(), "there is no process") != NULL);
+    CHECK(pthread_create(&thread, NULL, idle, &id) == 0);
+    while (__atomic_load_n(&id, __ATOMIC_ACQUIRE) == 0) room_sleep(100000);
+    (void)snprintf(text, sizeof text, "sig://%d?raw", (int)id); /* but a thread */
+    CHECK(thirl_open(&out, THIRL_NOTIFY, text, NULL) < 0 && out == NULL);
+    CHECK(may_open(0, &usual) && thirl_open(&out, THIRL_NOTIFY, address("&raw"), NULL) == -EMFILE);
+    CHECK(strstr(thirl_why(), "cannot be held") != NULL && setrlimit(RLIMIT_NOFILE, &usual) == 0);
+    CHECK((out = have(THIRL_NOTIFY, address("&raw"))) != NULL);
+    return thirl_close(&out, LONG);
+}
+IN_A_CHILD(who_is_no_process_is_told)
+
+static int stay(void *write_end) {
+    thirl *in = have(THIRL_WATCH, address(""));
+    CHECK(in != NULL && write(*(int *)write_end, "x", 1) == 1);
+    for (;;) (void)pause();
+    return 0;
+}
+
+/* Neither his file can be opened, nor he himself be held, and not once alone: whoever mends it is heard. */
+static int do_why_nobody_can_be_met_is_told_until_it_is_mended(void *unused) {
+    int ready[2];
+    char text[64], byte;
+    struct rlimit usual;
+    const uint32_t word = 5;
+    (void)unused;
+    CHECK(pipe(ready) == 0 && getrlimit(RLIMIT_NOFILE, &usual) == 0);
+    pid_t child = room_fork(stay, &ready[1]);
+    CHECK(read(ready[0], &byte, 1) == 1);
+    (void)snprintf(text, sizeof text, "sig://%d?signal=%d", (int)child, NUMBER);
+    thirl *out = have(THIRL_NOTIFY, text);
+    CHECK(out != NULL);
+    for (unsigned more = 0; more < 2; more++) {
+        CHECK(may_open(more, &usual));
+        for (int i = 0; i < 3; i++) {
+            CHECK(thirl_send(out, &word, 4, THIRL_NOW) == -EMFILE);
+            CHECK(strstr(thirl_why(), more == 0 ? "registry" : "cannot be held") != NULL);
+        }
+        CHECK(setrlimit(RLIMIT_NOFILE, &usual) == 0);
+    }
+    CHECK(thirl_send(out, &word, 4, THIRL_NOW) == 0);
+    CHECK(kill(child, SIGKILL) == 0 && room_reap(child) == 128 + SIGKILL);
+    return thirl_close(&out, LONG);
+}
+IN_A_CHILD(why_nobody_can_be_met_is_told_until_it_is_mended)
+
 static int forge(int code, int word) {
     siginfo_t info = {.si_signo = NUMBER, .si_code = code};
     info.si_pid = getpid();
@@ -155,6 +228,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_name_processes_and_signals),
         cmocka_unit_test(who_is_there_is_known_once_it_was_heard),
+        cmocka_unit_test(who_is_no_process_is_told),
+        cmocka_unit_test(why_nobody_can_be_met_is_told_until_it_is_mended),
         cmocka_unit_test(forged_signals_are_passed_over),
         cmocka_unit_test(what_cannot_be_put_back_is_counted),
         cmocka_unit_test(no_limit_is_none),
