@@ -130,7 +130,7 @@ static int find(struct event *e) {
     }
     int rc = node_peer_open(&e->node, end.node, end.number);
     if (rc != 0) {
-        e->change = rc == -ESRCH ? change : change - 1; /* an error is said again */
+        e->change -= rc != -ESRCH; /* an error is said again */
         return rc == -ESRCH ? -EAGAIN : rc;
     }
     e->watcher = end;

@@ -23,9 +23,9 @@ int notify_aim(struct sig *s) {
     if (s->pidfd < 0) {
         int code = -s->pidfd;
         s->pidfd = -1;
-        return code == ESRCH || code == EINVAL
-                   ? err_say(ESRCH, "%s: there is no process %lld", s->address, (long long)s->pid)
-                   : err_system(code, "%s: the process cannot be held (Linux 5.3)", s->address);
+        bool thread = code == ENOENT || code == EINVAL; /* the number of one, as newer and older kernels say it */
+        return code == ESRCH || thread ? err_say(ESRCH, "%s: there is no process %lld", s->address, (long long)s->pid)
+                                       : err_system(code, "%s: the process cannot be held (Linux 5.3)", s->address);
     }
     return 0;
 }

@@ -117,7 +117,7 @@ static int do_who_is_no_process_is_told(void *unused) {
     CHECK(pthread_create(&thread, NULL, idle, &id) == 0);
     while (__atomic_load_n(&id, __ATOMIC_ACQUIRE) == 0) room_sleep(100000);
     (void)snprintf(text, sizeof text, "sig://%d?raw", (int)id); /* but a thread */
-    CHECK(thirl_open(&out, THIRL_NOTIFY, text, NULL) < 0 && out == NULL);
+    CHECK(thirl_open(&out, THIRL_NOTIFY, text, NULL) == -ESRCH && strstr(thirl_why(), "there is no process") != NULL);
     CHECK(may_open(0, &usual) && thirl_open(&out, THIRL_NOTIFY, address("&raw"), NULL) == -EMFILE);
     CHECK(strstr(thirl_why(), "cannot be held") != NULL && setrlimit(RLIMIT_NOFILE, &usual) == 0);
     CHECK((out = have(THIRL_NOTIFY, address("&raw"))) != NULL);
