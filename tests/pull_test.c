@@ -177,6 +177,27 @@ static void the_last_frame_says_how_it_ended(void **state) {
     }
 }
 
+/* It says so much without end that it is cut off, though what it has said by then is all there. */
+static void what_is_left_has_an_end(void **state) {
+    const int room = 40 << 20, count = 90;
+    (void)state;
+    meet((struct link_terms){.bytes = false});
+    if (setsockopt(peer, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room) != 0) {
+        part();
+        skip(); /* only the privileged may have so much lie in a socket */
+    }
+    for (int i = 0; i < count; i++) {
+        put_message(HUGE, (uint16_t)i);
+    }
+    assert_int_equal(pull_rest(end), -THIRL_EPEERDIED);
+    assert_int_equal(send(peer, data, 1, MSG_NOSIGNAL), -1);
+    for (int i = 0; i < count; i++) {
+        expect(sizeof buffer, data, HUGE);
+    }
+    expect_code(-THIRL_EPEERDIED);
+    part();
+}
+
 /* ---- a peer that lies ---- */
 
 static void a_packet_larger_than_announced_breaks_it_off(void **state) {
@@ -432,6 +453,7 @@ int main(void) {
         cmocka_unit_test(the_last_number_of_who_goes_is_heard),
         cmocka_unit_test(half_a_message_is_none),
         cmocka_unit_test(the_last_frame_says_how_it_ended),
+        cmocka_unit_test(what_is_left_has_an_end),
         cmocka_unit_test(a_packet_larger_than_announced_breaks_it_off),
         cmocka_unit_test(who_dribbles_holds_nobody_up_for_longer_than_a_slice),
         cmocka_unit_test(who_says_nothing_without_end_holds_nobody_up),

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -188,6 +189,92 @@ static void what_keeps_one_out_is_told(void **state) {
     }
 }
 
+/* A watcher has nothing to say, not even nothing. */
+static void who_sends_a_notifier_a_message_is_let_go(void **state) {
+    unsigned char head[FRAME_HEAD];
+    (void)state;
+    int fd = call();
+    let_in(1);
+    frame_write_head(head, &(struct frame_head){.type = FRAME_DATA});
+    assert_int_equal(write(fd, head, sizeof head), sizeof head);
+    tell(1, -EAGAIN);
+    assert_int_equal(hub->count, 0);
+    assert_int_equal(out->seen->in.refused, 1);
+    (void)close(fd);
+    close_all(NULL, 0);
+}
+
+/* ---- what a process may have ---- */
+
+static void what_a_descriptor_to_wait_on_lacks_is_told(void **state) {
+    struct rlimit usual, less;
+    (void)state;
+    int next = dup(0);
+    assert_true(next >= 0 && close(next) == 0 && getrlimit(RLIMIT_NOFILE, &usual) == 0);
+    for (unsigned more = 0; more < 2; more++) {
+        less = usual;
+        less.rlim_cur = (rlim_t)next + more;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
+        int rc = thirl_fd(out);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+        assert_int_equal(rc, -EMFILE);
+        assert_non_null(strstr(thirl_why(), "no descriptor to wait on"));
+    }
+    assert_true(thirl_fd(out) >= 0);
+    close_all(NULL, 0);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define PIECE ((size_t)2048) /* there is nothing as large as that, */
+#define MANY 600             /* and a list of connections by descriptors as high as that is larger */
+
+static int have_little(void *nothing) {
+    static void *taken[65536];
+    struct rlimit usual, none;
+    size_t count = 0;
+    const uint32_t event = 1;
+    int rc = -EAGAIN, fds[MANY];
+    must(begin(&nothing) == 0 && getrlimit(RLIMIT_NOFILE, &usual) == 0);
+    usual.rlim_cur = usual.rlim_max;
+    must(setrlimit(RLIMIT_NOFILE, &usual) == 0);
+    (void)!thirl_send(out, &event, sizeof event, THIRL_NOW);
+    for (int i = 0; i < MANY; i++) {
+        must((fds[i] = dup(0)) >= 0);
+    }
+    (void)call();
+    must(getrlimit(RLIMIT_AS, &usual) == 0);
+    none = usual;
+    none.rlim_cur = 0;
+    must(setrlimit(RLIMIT_AS, &none) == 0);
+    while (count < 65536 && (taken[count] = malloc(PIECE)) != NULL) {
+        count++;
+    }
+    for (int i = 0; i < 5000 && rc == -EAGAIN; i++) {
+        hub->looked = 0;
+        rc = thirl_send(out, &event, sizeof event, THIRL_NOW);
+    }
+    must(setrlimit(RLIMIT_AS, &usual) == 0);
+    must(rc == -ENOMEM && strstr(thirl_why(), "no memory for one more connection") != NULL && hub->count == 0);
+    while (count != 0) {
+        free(taken[--count]);
+    }
+    (void)call();
+    rc = -EAGAIN;
+    for (int i = 0; i < 5000 && rc == -EAGAIN; i++) {
+        hub->looked = 0;
+        rc = thirl_send(out, &event, sizeof event, THIRL_NOW);
+    }
+    must(rc == 0 && hub->count == 1);
+    return 0;
+}
+
+static void who_has_no_memory_for_one_more_says_so(void **state) {
+    (void)state;
+    assert_int_equal(room_run(have_little, NULL), 0);
+    close_all(NULL, 0);
+}
+#endif
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup(name, begin)
     const struct CMUnitTest tests[] = {
@@ -195,6 +282,11 @@ int main(void) {
         T(who_has_gone_is_not_waited_for),
         T(all_who_died_are_told_of_at_once),
         T(what_keeps_one_out_is_told),
+        T(who_sends_a_notifier_a_message_is_let_go),
+        T(what_a_descriptor_to_wait_on_lacks_is_told),
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        T(who_has_no_memory_for_one_more_says_so),
+#endif
     };
     return cmocka_run_group_tests(tests, peer_setup, peer_teardown);
 }
