@@ -3,20 +3,27 @@
  * A pusher over shared memory at its edges: what does not fit, what was dropped, loans that are many, large or never sent, and what its
  * descriptor says then. What flows is the conformance suite's.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "include/thirl/thirl.h"
+#include "tests/refuse.h"
 #include "tests/room.h"
 
 #define LONG thirl_in_ms(10000)
@@ -275,8 +282,85 @@ static void a_large_loan_lies_in_the_pool(void **state) {
     finish();
 }
 
+/* ---- workers who die, and who cannot make others' fences ---- */
+
+static int take_one_and_die(void *address) {
+    thirl *worker = NULL;
+    thirl_msg *msg = NULL;
+    if (thirl_open(&worker, THIRL_PULL, address, NULL) != 0 || thirl_take(worker, &msg, LONG) != 0) {
+        return 1;
+    }
+    return kill(getpid(), SIGKILL);
+}
+
+/* Who waits for room in vain looks who is dead, and calls the others for what he had. */
+static void a_pusher_without_room_finds_the_dead(void **state) {
+    static char address[] = "shm://offer.mortal?queue=4K";
+    thirl_msg *msg = NULL;
+    uint64_t number = 0;
+    (void)state;
+    assert_int_equal(thirl_open(&out, THIRL_PUSH, address, NULL), 0);
+    assert_int_equal(thirl_send(out, &number, sizeof number, LONG), 0);
+    assert_int_equal(room_run(take_one_and_die, address), 128 + SIGKILL);
+    number = fill();
+    assert_int_equal(thirl_send(out, &number, sizeof number, thirl_in_ms(120)), -ETIMEDOUT);
+    assert_int_equal(thirl_open(&in, THIRL_PULL, address, NULL), 0);
+    assert_int_equal(thirl_take(in, &msg, THIRL_NOW), 0);
+    assert_true(thirl_msg_again(msg));
+    memcpy(&number, thirl_msg_data(msg), sizeof number);
+    assert_int_equal(number, 0);
+    thirl_free(&msg);
+    finish();
+}
+
+#define ROUNDS 3000u
+
+static void *work_on(void *wrong) {
+    for (uint64_t i = 0, number, got; i < ROUNDS; i++) {
+        if (thirl_recv(in, &number, sizeof number, &got, LONG) != 0 || got != sizeof number || number != i) {
+            return wrong;
+        }
+    }
+    return NULL;
+}
+
+/* Now the one sleeps, now the other, and nobody for longer than until there is something to do. */
+static int wake_each_other(void *nothing) {
+    pthread_t thread;
+    void *wrong = NULL;
+    int rc = refuse(SYS_membarrier, ENOSYS);
+    if (rc != 0) {
+        return rc;
+    }
+    if (thirl_open(&in, THIRL_PULL, "shm://offer.unfenced?queue=4K", NULL) != 0 ||
+        thirl_open(&out, THIRL_PUSH, "shm://offer.unfenced?queue=4K", NULL) != 0 ||
+        pthread_create(&thread, NULL, work_on, &rc) != 0) {
+        return 1;
+    }
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        if (thirl_send(out, &i, sizeof i, LONG) != 0) {
+            return 2;
+        }
+        if (i % 500 == 0) {
+            room_sleep(2 * CLOCK_MS); /* the worker sleeps by then */
+        }
+    }
+    rc = pthread_join(thread, &wrong) == 0 && wrong == NULL ? 0 : 3;
+    return thirl_close(&out, LONG) == 0 && thirl_close(&in, LONG) == 0 ? rc : 4 + (nothing != NULL);
+}
+
+static void who_makes_no_fence_for_others_makes_his_own(void **state) {
+    (void)state;
+    int rc = room_run(wake_each_other, NULL);
+    if (rc == REFUSE_SKIP) {
+        skip();
+    }
+    assert_int_equal(rc, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_makes_no_fence_for_others_makes_his_own), /* before this process knows that it could */
         cmocka_unit_test(what_is_too_large_is_told_what_would_do),
         cmocka_unit_test(of_many_those_go_that_can),
         cmocka_unit_test(what_was_dropped_is_said),
@@ -284,6 +368,7 @@ int main(void) {
         cmocka_unit_test(a_loan_that_stays_out_stops_nobody_early),
         cmocka_unit_test(a_large_loan_lies_in_the_pool),
         cmocka_unit_test(who_sleeps_is_woken_for_what_it_needs),
+        cmocka_unit_test(a_pusher_without_room_finds_the_dead),
     };
     return cmocka_run_group_tests(tests, room_begin, room_end);
 }

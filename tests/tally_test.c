@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -149,6 +150,32 @@ static int do_what_cannot_be_looked_at_is_no_table(void *nothing) {
     return 0;
 }
 
+/* Neither by who makes it nor by who finds it. */
+static int do_what_cannot_be_mapped_is_no_table(void *found) {
+    struct tally tally = {.head = NULL};
+    if (found != NULL) {
+        CHECK(open_of(&tally, 0) == 0);
+        tally_close(&tally);
+    }
+    int rc = refuse_where(SYS_mmap, ENOMEM, 3, MAP_SHARED, MAP_SHARED);
+    if (rc != 0) return rc;
+    unsigned before = room_descriptors();
+    CHECK(open_of(&tally, 0) == -ENOMEM && said("shm://x: the table of events cannot be mapped"));
+    CHECK(tally.head == NULL && room_descriptors() == before);
+    CHECK((faccessat(room_dir, "tally", F_OK, 0) == 0) == (found != NULL));
+    return 0;
+}
+
+static void a_kernel_may_give_no_memory(void **state) {
+    (void)state;
+    static char yes;
+    int first = room_run(do_what_cannot_be_mapped_is_no_table, NULL);
+    int second = room_run(do_what_cannot_be_mapped_is_no_table, &yes);
+    if (first == REFUSE_SKIP || second == REFUSE_SKIP) skip();
+    assert_int_equal(first, 0);
+    assert_int_equal(second, 0);
+}
+
 static void a_kernel_may_say_no(void **state) {
     (void)state;
     int first = room_run(do_what_gets_no_mode_is_no_table, NULL);
@@ -165,6 +192,7 @@ int main(void) {
         cmocka_unit_test_setup(what_was_told_too_often_is_told_twice, member_clear),
         cmocka_unit_test_setup(a_process_may_make_no_larger_file, member_clear),
         cmocka_unit_test_setup(a_kernel_may_say_no, member_clear),
+        cmocka_unit_test_setup(a_kernel_may_give_no_memory, member_clear),
     };
     return cmocka_run_group_tests(tests, member_begin, room_end);
 }
