@@ -317,6 +317,9 @@ static void a_pusher_without_room_finds_the_dead(void **state) {
 
 static void *work_on(void *wrong) {
     for (uint64_t i = 0, number, got; i < ROUNDS; i++) {
+        if (i % 700 == 0) {
+            room_sleep(10 * CLOCK_MS); /* the queue is full by then, and the pusher sleeps */
+        }
         if (thirl_recv(in, &number, sizeof number, &got, LONG) != 0 || got != sizeof number || number != i) {
             return wrong;
         }

@@ -3,6 +3,7 @@
  * The way in over a connection whose other side stops in the midst of something, or says what it may not: what came whole is
  * given, what is missing is told, and nobody is kept waiting by a peer who gives a little at a time.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
