@@ -58,13 +58,20 @@ static int gone(struct inlet *in) {
                : err_say(THIRL_ECLOSED, "%s: the peer, %s, closed its end", in->end->address, in->peer.who);
 }
 
+static int say_damaged(const struct inlet *in) {
+    return err_say(THIRL_EFORMAT, "%s: the peer, %s, left a damaged record at %llu; it is not listened to any more",
+                   in->end->address, in->peer.who, (unsigned long long)in->lane.at);
+}
+
 int attend_lied(struct inlet *in) {
-    in->final =
-        err_say(THIRL_EFORMAT, "%s: the peer, %s, left a damaged record at %llu; it is not listened to any more",
-                in->end->address, in->peer.who, (unsigned long long)in->lane.at);
-    int rc = in->final;
+    in->final = say_damaged(in);
     attend_drop(in);
-    return rc;
+    return -THIRL_EFORMAT;
+}
+
+/* How it ended, to whoever asks again. */
+static int say_again(struct inlet *in) {
+    return in->final == -THIRL_ECLOSED ? gone(in) : in->final == -THIRL_EFORMAT ? say_damaged(in) : in->final;
 }
 
 int attend_find(struct inlet *in) {
@@ -208,7 +215,7 @@ static bool other_half_left(const struct inlet *in) {
 
 int attend_ready(struct inlet *in) {
     if (in->final != 0) {
-        return in->final == -THIRL_ECLOSED ? gone(in) : in->final;
+        return say_again(in);
     }
     if (in->feed == NULL) {
         int rc = attend_find(in);

@@ -72,12 +72,17 @@ int reach_over(struct outlet *out) {
 }
 
 static int lied(struct outlet *out, uint64_t cursor) {
-    int rc =
+    out->final =
         err_say(THIRL_EFORMAT, "%s: the peer, %s, shows the impossible position %llu; it is not listened to any more",
                 out->end->address, out->peer.who, (unsigned long long)cursor);
-    out->final = rc;
     forget(out);
-    return rc;
+    return -THIRL_EFORMAT;
+}
+
+/* The same to whoever asks again. */
+static int has_lied(const struct outlet *out) {
+    return err_say(THIRL_EFORMAT, "%s: the peer, %s, showed an impossible position; it is not listened to any more",
+                   out->end->address, out->peer.who);
 }
 
 /* Says in .tx whom the lane is for, and where it begins for him. */
@@ -144,7 +149,7 @@ bool reach_other_left(const struct outlet *out) {
 
 int reach_ready(struct outlet *out) {
     if (out->final != 0) {
-        return out->final == -THIRL_ECLOSED ? reach_gone(out) : out->final;
+        return out->final == -THIRL_ECLOSED ? reach_gone(out) : has_lied(out);
     }
     if (out->told != 0) {
         out->told = 0;
