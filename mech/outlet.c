@@ -272,10 +272,16 @@ static int loan_within(struct outlet *out, struct mech_piece *piece, size_t size
     return rc;
 }
 
+/* Nothing was lent: from now on the descriptor tells of what was lacking. */
+static __attribute__((noinline)) int in_vain(struct outlet *out, int rc) {
+    outlet_settle(out);
+    return rc;
+}
+
 int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
     int rc = reach_is_ready(out) ? 0 : reach_ready(out);
     if (rc != 0) {
-        return rc;
+        return in_vain(out, rc);
     }
     if (size > out->end->max) {
         return too_large(out, size);
@@ -286,10 +292,11 @@ int outlet_loan(struct outlet *out, struct mech_piece *piece, size_t size) {
         return -EBUSY;
     }
     if (!lane_fits(&out->lane, span) && (rc = make_room(out, span)) != 0) {
-        return rc;
+        return in_vain(out, rc);
     }
     if (away && (rc = stow_place(out, size, &chunk)) != 0) {
-        return rc == -ENOSPC && size <= out->within ? loan_within(out, piece, size) : rc;
+        rc = rc == -ENOSPC && size <= out->within ? loan_within(out, piece, size) : rc;
+        return rc == 0 ? 0 : in_vain(out, rc);
     }
     lend(out, piece, span, chunk);
     if (away) {
@@ -339,6 +346,9 @@ void outlet_free(struct outlet *out, struct mech_piece *piece) {
     /* What was sent behind the loan can be read now. */
     if (out->linked && bell_tell(&out->bell) != 0) {
         (void)bell_ring(&out->bell, UINT64_MAX);
+    }
+    if (out->end->seen != NULL) { /* the end is not closed, and the loan's place in the pool may be what was lacking */
+        outlet_settle(out);
     }
 }
 

@@ -98,6 +98,7 @@ static int shm_put(void *self, struct mech_piece *piece) {
     struct shm *end = self;
     int rc = outlet_put(&end->out, piece);
     if (unlikely(end->out.lamp.fifo >= 0)) {
+        end->out.needed = 0; /* the descriptor tells of any room again, as after a send */
         outlet_settle(&end->out);
     }
     return rc;
