@@ -51,7 +51,7 @@ static int gone(struct inlet *in) {
     if (in->feed != NULL) {
         attend_drop(in);
     }
-    /* Pairs with the load in outlet's other_half_left. */
+    /* Pairs with the load in reach_other_left. */
     atomic_store(&in->final, in->end->stream ? THIRL_END : -THIRL_ECLOSED);
     return in->final == THIRL_END
                ? THIRL_END
@@ -207,10 +207,9 @@ int attend_empty(struct inlet *in) {
     return mate_judge(in->end, &in->peer.end, left) ? gone(in) : died(in);
 }
 
-/* Has this end's other way heard the goodbye of a peer that never spoke to this one? */
-static bool other_half_left(const struct inlet *in) {
+bool attend_other_left(const struct inlet *in) {
     return in->feed == NULL && in->end->sends &&
-           atomic_load(&in->end->out.final) == -THIRL_ECLOSED; /* pairs with outlet's gone */
+           atomic_load(&in->end->out.final) == -THIRL_ECLOSED; /* pairs with reach_gone */
 }
 
 int attend_ready(struct inlet *in) {
@@ -219,7 +218,7 @@ int attend_ready(struct inlet *in) {
     }
     if (in->feed == NULL) {
         int rc = attend_find(in);
-        if (rc == -EAGAIN && other_half_left(in)) {
+        if (rc == -EAGAIN && attend_other_left(in)) {
             memcpy(in->peer.who, in->end->out.peer.who, sizeof in->peer.who);
             return gone(in);
         }

@@ -20,6 +20,9 @@ int attend_bind(struct inlet *);
 /* Nothing is in the lane: is there still somebody who could put something there? As attend_ready, but for 0. */
 int attend_empty(struct inlet *);
 
+/* Has this end's other way heard the goodbye of a peer that never spoke to this one? */
+bool attend_other_left(const struct inlet *);
+
 /* Does the peer speak with another end, or did it? Then it says goodbye to that one; and once it has gone there is no peer any more. */
 bool attend_is_another(struct inlet *);
 

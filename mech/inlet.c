@@ -394,7 +394,7 @@ bool inlet_ready(struct inlet *in) {
     }
     int rc = in->feed == NULL ? attend_find(in) : 0;
     if (rc != 0) {
-        return rc != -EAGAIN;
+        return rc != -EAGAIN || attend_other_left(in);
     }
     rc = in->bound ? 0 : attend_bind(in);
     if (rc != 0 && (rc == -THIRL_EFORMAT || attend_is_another(in))) {

@@ -51,7 +51,7 @@ int reach_gone(struct outlet *out) {
         out->lost = reach_untaken(out);
         forget(out);
     }
-    atomic_store(&out->final, -THIRL_ECLOSED); /* pairs with the load in inlet's other_half_left */
+    atomic_store(&out->final, -THIRL_ECLOSED); /* pairs with the load in attend_other_left */
     return err_say(THIRL_ECLOSED,
                    "%s: the peer, %s, closed its end; %llu of %llu messages sent to it were not received",
                    out->end->address, out->peer.who, (unsigned long long)out->lost, (unsigned long long)out->sent);
@@ -144,7 +144,7 @@ int reach_find(struct outlet *out) {
 
 bool reach_other_left(const struct outlet *out) {
     return !out->linked && out->end->receives &&
-           atomic_load(&out->end->in.final) == -THIRL_ECLOSED; /* pairs with inlet's gone */
+           atomic_load(&out->end->in.final) == -THIRL_ECLOSED; /* pairs with attend's gone */
 }
 
 int reach_ready(struct outlet *out) {
