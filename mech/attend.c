@@ -208,8 +208,7 @@ int attend_empty(struct inlet *in) {
 }
 
 bool attend_other_left(const struct inlet *in) {
-    return in->feed == NULL && in->end->sends &&
-           atomic_load(&in->end->out.final) == -THIRL_ECLOSED; /* pairs with reach_gone */
+    return in->end->sends && atomic_load(&in->end->out.final) == -THIRL_ECLOSED; /* pairs with reach_gone */
 }
 
 int attend_ready(struct inlet *in) {
@@ -235,6 +234,6 @@ int attend_ready(struct inlet *in) {
             return rc;
         }
     }
-    int rc = in->bound ? 0 : attend_bind(in);
+    int rc = attend_bind(in);
     return rc == -EAGAIN ? attend_empty(in) : rc == -THIRL_EFORMAT ? attend_lied(in) : rc;
 }

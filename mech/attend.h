@@ -9,7 +9,7 @@
 
 #include "mech/shm.h"
 
-/* Goes as far towards a peer as it can: 0, bound to one; -EAGAIN, nobody yet; -EINTR, look once more; or how it ended, with a sentence. */
+/* While no lane is bound to: goes as far towards a peer as it can: 0, bound to one; -EAGAIN, nobody yet; -EINTR, look once more; or how it ended, with a sentence. */
 int attend_ready(struct inlet *);
 
 /* The two steps of it: a peer's lane is mapped, and it is this end's. -EAGAIN: not yet. -THIRL_EFORMAT without a sentence: no lane begins
@@ -20,7 +20,7 @@ int attend_bind(struct inlet *);
 /* Nothing is in the lane: is there still somebody who could put something there? As attend_ready, but for 0. */
 int attend_empty(struct inlet *);
 
-/* Has this end's other way heard the goodbye of a peer that never spoke to this one? */
+/* While nobody is found: has this end's other way heard the goodbye of a peer that never spoke to this one? */
 bool attend_other_left(const struct inlet *);
 
 /* Does the peer speak with another end, or did it? Then it says goodbye to that one; and once it has gone there is no peer any more. */

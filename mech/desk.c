@@ -286,7 +286,7 @@ static void settle_out(struct desk *d) {
 
 static int say_over(struct desk *d, const struct talk *t) {
     uint32_t code = t == NULL ? THIRL_ECLOSED : atomic_load(&t->over);
-    code = code == 0 && t != NULL ? atomic_load(&t->broken) : code;
+    code = code == 0 ? atomic_load(&t->broken) : code;
     return err_say((int)code, "%s: the %s that this was for %s", d->address, d->serves ? "client" : "server",
                    code == THIRL_EPEERDIED ? "died" : "is no more");
 }

@@ -183,7 +183,7 @@ static int shm_fd(void *self, enum mech_way way, int *fd) {
 
 static void shm_limits(void *self, struct thirl_limits *limits) {
     const struct shm *end = self;
-    limits->message_max = end->stream ? UINT64_MAX : end->sends ? end->max : 0;
+    limits->message_max = end->stream ? UINT64_MAX : end->max;
     limits->queue = end->sends ? end->out.seg.ring : 0;
     limits->ordered = 1;
     limits->reliable = 1;

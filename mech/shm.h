@@ -230,7 +230,8 @@ void stow_forget(struct outlet *);
 /* What the last try has lacked: a place of that size in the pool, or, 0, something else. */
 void stow_want(struct outlet *, size_t);
 
-/* A place for a message of that size: 0; -EAGAIN: none now; or an error. It ends with stow_commit or pool_back. */
+/* While there is a peer: a place for a message of that size. 0; -EAGAIN: none now; or an error. It ends with stow_commit or
+ * pool_back. */
 int stow_place(struct outlet *, size_t, uint32_t *chunk);
 
 /* Commits the record, which ends at that position, as a reference to the message. */

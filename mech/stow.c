@@ -41,11 +41,11 @@ void stow_want(struct outlet *out, size_t size) {
     }
 }
 
-/* What the peer has passed and does not hold is free. size 0: of all sizes. */
+/* What the peer, whom there is, has passed and does not hold is free. size 0: of all sizes. */
 static int sweep(struct outlet *out, size_t size) {
     uint64_t cursor;
-    int rc = out->linked ? reach_cursor(out, &cursor) : 0;
-    if (rc == 0 && out->linked) {
+    int rc = reach_cursor(out, &cursor);
+    if (rc == 0) {
         pool_look(&out->pool);
         if (out->bound) {
             pool_mark(&out->pool, &out->theirs->held);

@@ -224,8 +224,7 @@ uint32_t talk_lost(const struct talk *t) {
     if (atomic_load(&t->theirs->gone) != 0) { /* pairs with the release in desk_close */
         return THIRL_ECLOSED;
     }
-    bool there = roll_has(&d->roll, t->shm.mate, d->serves ? "tx" : "rx") && node_alive(t->shm.mate.node);
-    return there                                ? 0
+    return roll_has(&d->roll, t->shm.mate, d->serves ? "tx" : "rx") ? 0
            : atomic_load(&t->theirs->gone) != 0 ? THIRL_ECLOSED /* it may have left, and ended then */
                                                 : THIRL_EPEERDIED;
 }

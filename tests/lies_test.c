@@ -193,6 +193,24 @@ static int do_positions_that_cannot_be_are_found_out(void *nothing) {
 }
 IN_A_CHILD(positions_that_cannot_be_are_found_out)
 
+/* Likewise where it asks for a place in its pool, or looks for the next one ahead. */
+static int do_who_asks_for_a_place_finds_it_out(void *nothing) {
+    thirl_msg *msg = NULL;
+    (void)nothing;
+    for (int ahead = 0; ahead < 2; ahead++) {
+        CHECK(open_pair() == 0);
+        uint64_t *cursor = &inside(liar)->in.own->cursor;
+        CHECK(ahead == 0 || thirl_loan(reader, &msg, LARGE, SOON) == 0);
+        atomic_store(cursor, UINT64_MAX);
+        CHECK(ahead == 0 || thirl_put(reader, &msg, SOON) == 0);
+        CHECK(thirl_loan(reader, &msg, LARGE, SOON) == -THIRL_EFORMAT && msg == NULL && says("impossible position"));
+        CHECK(thirl_send(reader, "x", 1, SOON) == -THIRL_EFORMAT && says("impossible position"));
+        CHECK(close_both() == 0);
+    }
+    return 0;
+}
+IN_A_CHILD(who_asks_for_a_place_finds_it_out)
+
 static int takes_one_and_dies(void *nothing) {
     thirl *end;
     char byte;
@@ -233,7 +251,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(records_that_cannot_be_are_found_out), T(references_that_lead_elsewhere_are_found_out),
         T(a_lane_begins_where_records_do),       T(positions_that_cannot_be_are_found_out),
-        T(positions_of_another_are_found_out),
+        T(who_asks_for_a_place_finds_it_out),    T(positions_of_another_are_found_out),
     };
     return cmocka_run_group_tests(tests, member_begin, room_end);
 }
