@@ -52,9 +52,13 @@ static int recv_now(thirl *end) {
     return thirl_recv(end, &byte, 1, NULL, THIRL_NOW);
 }
 
-static bool is_ready(thirl *end, uint32_t wanted) {
+static bool is_ready_until(thirl *end, uint32_t wanted, thirl_time until) {
     struct thirl_want want = {.end = end, .fd = -1, .wanted = wanted};
-    return thirl_wait(&want, 1, THIRL_NOW) == 1 && want.ready == wanted;
+    return thirl_wait(&want, 1, until) == 1 && want.ready == wanted;
+}
+
+static bool is_ready(thirl *end, uint32_t wanted) {
+    return is_ready_until(end, wanted, THIRL_NOW);
 }
 
 /* ---- goodbyes ---- */
@@ -84,8 +88,8 @@ IN_A_CHILD(a_goodbye_is_for_both_ways)
 static int do_the_end_of_a_stream_stays_the_end(void *nothing) {
     thirl *reader, *writer;
     (void)nothing;
-    CHECK(open_end(&reader, THIRL_READ) == 0 && open_end(&writer, THIRL_WRITE) == 0);
-    CHECK(send_byte(writer, 'x') == 0 && thirl_close(&writer, THIRL_NOW) >= 0);
+    CHECK(open_end(&reader, THIRL_READ) == 0 && recv_now(reader) == -EAGAIN);
+    CHECK(open_end(&writer, THIRL_WRITE) == 0 && send_byte(writer, 'x') == 0 && thirl_close(&writer, THIRL_NOW) >= 0);
     CHECK(comes(reader, 'x'));
     for (int i = 0; i < 3; i++) CHECK(recv_now(reader) == THIRL_END && is_ready(reader, THIRL_WANT_MESSAGE));
     return thirl_close(&reader, THIRL_NOW);
@@ -192,7 +196,7 @@ static int do_each_end_of_the_dead_is_one(void *nothing) {
 }
 IN_A_CHILD(each_end_of_the_dead_is_one)
 
-/* Whoever waits for room learns of a death, as often as he asks, until a send has said it. */
+/* Whoever waits learns of a death, as often as he asks, until a send, or a receive, has said it. */
 static int do_a_death_is_told_by_who_sends(void *nothing) {
     thirl *end;
     enum last last = NOTHING;
@@ -200,9 +204,12 @@ static int do_a_death_is_told_by_who_sends(void *nothing) {
     CHECK(open_end(&end, THIRL_PAIR) == 0);
     pid_t peer = room_fork(is_written_to, &last);
     CHECK(member_wait(&member_board->ready, 1) && send_byte(end, 'x') == 0);
+    CHECK(!is_ready(end, THIRL_WANT_MESSAGE));
     CHECK(kill(peer, SIGKILL) == 0 && room_reap(peer) == 128 + SIGKILL);
+    CHECK(is_ready_until(end, THIRL_WANT_MESSAGE, SOON) && is_ready_until(end, THIRL_WANT_ROOM, SOON));
     for (int i = 0; i < 2; i++) {
         CHECK(end->mech->look(end->state, MECH_OUT) == 0 && is_ready(end, THIRL_WANT_ROOM));
+        CHECK(end->mech->look(end->state, MECH_IN) == 0 && is_ready(end, THIRL_WANT_MESSAGE));
     }
     CHECK(send_byte(end, 'x') == -THIRL_EPEERDIED && says("1 of 1 messages"));
     CHECK(end->mech->look(end->state, MECH_OUT) == -EAGAIN && !is_ready(end, THIRL_WANT_ROOM));
@@ -238,6 +245,7 @@ static int do_marks_that_do_not_fit_are_told(void *nothing) {
         void *mark = sends ? (void *)inside(liar)->in.own : (void *)inside(liar)->out.own;
         memcpy((char *)mark + lies[i / 3].at, &lies[i / 3].value, sizeof lies->value);
         for (int again = 0; again < 2; again++) {
+            CHECK(is_ready(end, sends ? THIRL_WANT_ROOM : THIRL_WANT_MESSAGE));
             CHECK((sends ? send_byte(end, 'x') : recv_now(end)) == lies[i / 3].told);
             CHECK(lies[i / 3].told == -THIRL_EFORMAT ? says("not what its name says") : says("layout"));
         }
@@ -338,12 +346,15 @@ IN_A_CHILD(what_is_held_outlives_its_end)
 /* Behind many in a row nobody looks out for the next one for long; it comes all the same. */
 static int do_behind_many_comes_one_more(void *nothing) {
     thirl *end, *peer;
+    char byte;
+    size_t size;
     (void)nothing;
     CHECK(open_end(&end, THIRL_PAIR) == 0 && open_end(&peer, THIRL_PAIR) == 0);
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 10; i++) CHECK(send_byte(peer, (char)i) == 0);
         for (int i = 0; i < 10; i++) CHECK(comes(end, (char)i));
-        CHECK(thirl_recv(end, &(char){0}, 1, NULL, thirl_in_ms(1)) == -ETIMEDOUT);
+        CHECK(end->mech->recv(end->state, &byte, 1, &size, true) == -EAGAIN);
+        CHECK(thirl_recv(end, &byte, 1, NULL, thirl_in_ms(1)) == -ETIMEDOUT);
     }
     CHECK(thirl_close(&peer, THIRL_NOW) == 0 && recv_now(end) == -THIRL_ECLOSED);
     return thirl_close(&end, THIRL_NOW);

@@ -329,7 +329,7 @@ IN_A_CHILD(a_loan_that_is_given_up_makes_room)
 
 /* ---- many at once ---- */
 
-static char many[64][16];
+static char many[100][16];
 
 /* So many messages of that size, of which each says which it is. */
 static size_t prepare(struct iovec *messages, size_t count, size_t size) {
@@ -344,19 +344,29 @@ static bool is_of(const struct iovec *message, size_t size, size_t number) {
     return message->iov_len == size && memcmp(message->iov_base, many[number], size) == 0;
 }
 
-/* Few that are alike, but more than there is room for. */
+/* Messages of 16 bytes come, the first so many of what was prepared. */
+static int come_in_a_row(size_t count) {
+    struct iovec messages[100];
+    char buffer[100 * 16];
+    for (size_t got = 0, some; got < count; got += some) {
+        some = 100;
+        CHECK(thirl_recv_many(to, buffer, sizeof buffer, messages, &some, THIRL_NOW) == 0 && got + some <= count);
+        for (size_t i = 0; i < some; i++) CHECK(is_of(&messages[i], 16, got + i));
+    }
+    return 0;
+}
+
+/* Many that are alike, and few, but more than there is room for. */
 static int do_of_a_run_goes_what_fits(void *nothing) {
-    struct iovec messages[60];
-    char buffer[60 * 16];
+    struct iovec messages[100];
     (void)nothing;
     CHECK(open_both("shm://tight?queue=4096") == 0);
-    size_t sent = prepare(messages, 60, 16), got = 60, large = 3;
-    for (uint64_t i = 0; i < large; i++) CHECK(large_put(from, 1200, i, SOON) == 0);
-    CHECK(thirl_send_many(from, messages, &sent, THIRL_NOW) == -EAGAIN);
-    CHECK(sent >= 20 && sent <= 30);
-    CHECK(recv_all(1200, 0, 3) == 0);
-    CHECK(thirl_recv_many(to, buffer, sizeof buffer, messages, &got, THIRL_NOW) == 0 && got >= sent - 1 && got <= sent);
-    for (size_t i = 0; i < got; i++) CHECK(is_of(&messages[i], 16, i));
+    size_t sent = prepare(messages, 100, 16);
+    CHECK(thirl_send_many(from, messages, &sent, THIRL_NOW) == 0 && sent == 100 && come_in_a_row(100) == 0);
+    for (uint64_t i = 0; i < 3; i++) CHECK(large_put(from, 1200, i, SOON) == 0);
+    sent = prepare(messages, 50, 16);
+    CHECK(thirl_send_many(from, messages, &sent, THIRL_NOW) == -EAGAIN && sent >= 20 && sent <= 30);
+    CHECK(recv_all(1200, 0, 3) == 0 && come_in_a_row(sent) == 0);
     return close_both();
 }
 IN_A_CHILD(of_a_run_goes_what_fits)
@@ -385,6 +395,23 @@ static int do_a_large_one_goes_along(void *nothing) {
     return close_both();
 }
 IN_A_CHILD(a_large_one_goes_along)
+
+/* A stream knows no messages: all their bytes come, one behind the other. */
+static int do_many_bytes_are_a_stream(void *nothing) {
+    struct iovec messages[10];
+    char buffer[130];
+    (void)nothing;
+    CHECK(thirl_open(&from, THIRL_WRITE, "shm://tight", NULL) == 0);
+    CHECK(thirl_open(&to, THIRL_READ, "shm://tight", NULL) == 0);
+    for (int round = 0; round < 2; round++) {
+        size_t count = prepare(messages, 10, 13), size;
+        CHECK(thirl_send_many(from, messages, &count, THIRL_NOW) == 0 && count == 10);
+        CHECK(thirl_recv(to, buffer, sizeof buffer, &size, THIRL_NOW) == 0 && size == 130);
+        for (size_t i = 0; i < 10; i++) CHECK(is_of(&(struct iovec){buffer + 13 * i, 13}, 13, i));
+    }
+    return close_both();
+}
+IN_A_CHILD(many_bytes_are_a_stream)
 
 static int do_of_a_run_comes_what_there_is_room_for(void *nothing) {
     static const struct {
@@ -423,6 +450,7 @@ int main(void) {
         T(a_loan_that_is_given_up_makes_room),
         T(of_a_run_goes_what_fits),
         T(a_large_one_goes_along),
+        T(many_bytes_are_a_stream),
         T(of_a_run_comes_what_there_is_room_for),
     };
     return cmocka_run_group_tests(tests, member_begin, room_end);
