@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -175,6 +176,54 @@ static int outruns(void *argument) {
 static void nothing_torn_is_believed(void **state) {
     (void)state;
     assert_int_equal(room_run(outruns, NULL), 0);
+}
+
+enum { LATE_SIZE = 100000, LATE_LAST = 90 };
+
+struct overtaken {
+    const char *at;
+    int ready[2];
+};
+
+static int comes_late(void *argument) {
+    struct overtaken *moment = argument;
+    thirl_msg *msg;
+    setenv("THIRL_WEAVE_AT", moment->at, 1);
+    thirl *sub = large_open(ADDRESS, THIRL_SUB, "");
+    CHECK(sub != NULL && write(moment->ready[1], "", 1) == 1 && large_take(sub, &msg, LATE_SIZE, 0));
+    thirl_free(&msg);
+    CHECK(thirl_take(sub, &msg, SOON) == 0); /* stands still before it has the next one */
+    uint64_t number = thirl_msg_number(msg);
+    CHECK(number > 1 && thirl_msg_lost(msg) == number - 1);
+    for (; number < LATE_LAST; number++) {
+        CHECK(large_intact(thirl_msg_data(msg), LATE_SIZE, number));
+        thirl_free(&msg);
+        CHECK(thirl_take(sub, &msg, SOON) == 0 && thirl_msg_number(msg) == number + 1);
+    }
+    thirl_free(&msg);
+    return thirl_close(&sub, SOON);
+}
+
+static int overtakes(void *argument) {
+    struct overtaken moment = {.at = argument};
+    int status;
+    char byte;
+    thirl *pub = large_open(ADDRESS, THIRL_PUB, "?pool=4M&queue=64K");
+    CHECK(pub != NULL && pipe(moment.ready) == 0);
+    pid_t other = room_fork(comes_late, &moment);
+    CHECK(read(moment.ready[0], &byte, 1) == 1);
+    for (uint64_t n = 0; n < 2; n++) CHECK(large_put(pub, LATE_SIZE, n, THIRL_NOW) == 0);
+    CHECK(waitpid(other, &status, WUNTRACED) == other && WIFSTOPPED(status));
+    for (uint64_t n = 2; n <= LATE_LAST; n++) CHECK(large_put(pub, LATE_SIZE, n, THIRL_NOW) == 0);
+    CHECK(kill(other, SIGCONT) == 0 && room_reap(other) == 0);
+    return thirl_close(&pub, THIRL_NOW) < 0;
+}
+
+/* Between the look at a message and the hold on it, that is overwritten: whoever was to have it has another one, whole, and knows. */
+static void who_is_overtaken_has_another_one(void **state) {
+    (void)state;
+    static char at[][32] = {"grasp.note.before:2:stop", "grasp.note.after:2:stop", "cast.accept.before:2:stop"};
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) assert_int_equal(room_run(overtakes, at[i]), 0);
 }
 
 /* ---- too many ---- */
@@ -389,6 +438,7 @@ int main(void) {
         cmocka_unit_test(several_hold_one),
         cmocka_unit_test(nobody_is_waited_for),
         cmocka_unit_test(nothing_torn_is_believed),
+        cmocka_unit_test(who_is_overtaken_has_another_one),
         cmocka_unit_test(all_are_told_who_holds_too_many),
         cmocka_unit_test(what_is_freed_wakes),
         cmocka_unit_test(the_dead_hold_nothing),
