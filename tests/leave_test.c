@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@
 #include "mem/place.h"
 #include "mem/sweep.h"
 #include "tests/member.h"
+#include "tests/refuse.h"
 
 static int touch(const struct roll *roll, struct roll_end end, const char *kind) {
     char file[ROLL_FILE_MAX];
@@ -92,6 +94,24 @@ static int do_retires_where_nothing_comes(void *nothing) {
     return 0;
 }
 IN_A_CHILD(retires_where_nothing_comes)
+
+/* Who cannot look whether somebody sends does not know that nobody does. */
+static int do_who_cannot_look_does_not_retire(void *nothing) {
+    struct roll roll;
+    (void)nothing;
+    CHECK(join(&roll, false, true) == 0);
+    if (refuse_where(SYS_openat, EMFILE, 2, O_DIRECTORY, O_DIRECTORY) != 0) return REFUSE_SKIP;
+    CHECK(roll_retire(&roll) == -EBUSY && roll.lock == -1);
+    CHECK(roll_has(&roll, roll.self, "rx"));
+    return 0;
+}
+
+static void who_cannot_look_does_not_retire(void **state) {
+    (void)state;
+    int rc = room_run(do_who_cannot_look_does_not_retire, NULL);
+    if (rc == REFUSE_SKIP) skip();
+    assert_int_equal(rc, 0);
+}
 
 static int stop_in_the_door(void *nothing) {
     struct roll roll;
@@ -207,6 +227,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(what_was_sent_stays, member_clear),
         cmocka_unit_test_setup(retires_where_nothing_comes, member_clear),
+        cmocka_unit_test_setup(who_cannot_look_does_not_retire, member_clear),
         cmocka_unit_test_setup(leaves_past_who_is_stopped, member_clear),
         cmocka_unit_test_setup(the_dead_are_asked_once, member_clear),
         cmocka_unit_test_setup(says_that_somebody_has_the_lock, member_clear),

@@ -34,9 +34,8 @@ static struct pins enter(uint64_t self, uint32_t seats) {
 }
 
 static int build(void **state) {
-    (void)state;
     hall = mmap(NULL, sizeof *hall, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return hall == MAP_FAILED ? -1 : 0;
+    return hall == MAP_FAILED ? -1 : room_begin(state);
 }
 
 static int clear(void **state) {
@@ -120,7 +119,7 @@ static void there_is_an_end_to_pins(void **state) {
     while (had < PIN_MINE * PIN_SLOTS) assert_int_not_equal(pin[had] = pin_search(&pins, 16 + had), 0), had++;
     assert_int_equal(pin_search(&pins, 8), 0); /* a handle has so many */
     for (unsigned i = 0; i < had; i++) assert_true(pin_mine(&pins, pin[i], 16 + i));
-    assert_false(pin_mine(&pins, pin[7], 8)); /* on another place, */
+    assert_false(pin_mine(&pins, pin[7], 8));  /* on another place, */
     assert_false(pin_mine(&pins, foreign, 8)); /* of another handle, */
     assert_false(pin_mine(&pins, 0, 8));       /* and none at all */
     pin_free(&pins, pin[7]);
@@ -130,11 +129,36 @@ static void there_is_an_end_to_pins(void **state) {
     pin_leave(&other);
 }
 
+/* A pin of one who is dead is none, and his seat is free for the next; one of the living on the same place still is. */
+static void the_dead_pin_nothing(void **state) {
+    const uint64_t own = room_dice(UINT32_MAX) + 1, dead = UINT64_C(0x1234567800010000); /* a node that nobody has */
+    struct pins gone = enter(dead, SEATS), pins = enter(own, SEATS);
+    (void)state;
+    assert_int_equal(pin_join(&gone), 0);
+    assert_int_equal(pin_join(&pins), 0);
+    assert_int_not_equal(pin_set(&gone, 8), 0);
+    assert_int_not_equal(pin_set(&gone, 16), 0);
+    uint32_t pin = pin_set(&pins, 16);
+    assert_true(pin_is(&pins, 16));
+    assert_true(hall->seat[0].owner == 0); /* nobody lay in the way, but the dead one */
+    assert_false(pin_is(&pins, 8));
+    pin_free(&pins, pin);
+    assert_false(pin_is(&pins, 16));
+
+    gone = enter(dead, SEATS); /* and where there are only the dead */
+    assert_int_equal(pin_join(&gone), 0);
+    assert_true(gone.mine[0] == 1 && pin_set(&gone, 8) != 0);
+    assert_false(pin_is(&pins, 8));
+    assert_true(hall->seat[0].owner == 0 && hall->seat[1].owner == own);
+    pin_leave(&pins);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(who_is_late_sits_beside, clear),
         cmocka_unit_test_setup(threads_share_the_next_seat, clear),
         cmocka_unit_test_setup(there_is_an_end_to_pins, clear),
+        cmocka_unit_test_setup(the_dead_pin_nothing, clear),
     };
-    return cmocka_run_group_tests(tests, build, NULL);
+    return cmocka_run_group_tests(tests, build, room_end);
 }
