@@ -10,8 +10,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -242,6 +244,45 @@ static int do_who_dies_before_it_accepts_is_dead(void) {
     return thirl_close(&client, THIRL_NOW) < 0;
 }
 
+/* Accepts one, stands still in the midst of it, and serves until another one has asked and nobody else is left. */
+static int accept_slowly(void *nothing) {
+    (void)nothing;
+    CHECK(setenv("THIRL_WEAVE_AT", "talk.make.named:1:stop", 1) == 0 && serves("") == 0);
+    atomic_store(&member_board->ready, 1u);
+    CHECK(thirl_take(server, &request, SOON) == 0);
+    for (int i = 0; atomic_load(&desk_of(server)->count) != 1; i++) {
+        thirl_msg *more = NULL;
+        CHECK(i < 400 && thirl_take(server, &more, thirl_in_ms(50)) == -ETIMEDOUT);
+    }
+    CHECK(thirl_reply(server, &request, "y", 1, SOON) == 0);
+    return thirl_close(&server, SOON) != 0;
+}
+
+static int ask_and_stay(void *nothing) {
+    (void)nothing;
+    CHECK(calls("") == 0 && thirl_ask(client, "x", 1, &id, THIRL_NOW) == -EAGAIN);
+    atomic_store(&member_board->ready, 2u);
+    room_sleep(20 * CLOCK_S);
+    return 0;
+}
+
+/* It asked to be accepted, and died while it was: the server finds out by itself. */
+static int do_who_dies_while_it_is_accepted_is_let_go(void) {
+    int status;
+    atomic_store(&member_board->ready, 0u);
+    pid_t accepts = room_fork(accept_slowly, NULL);
+    CHECK(member_wait(&member_board->ready, 1));
+    pid_t asks = room_fork(ask_and_stay, NULL);
+    CHECK(member_wait(&member_board->ready, 2));
+    CHECK(waitpid(accepts, &status, WUNTRACED) == accepts && WIFSTOPPED(status));
+    CHECK(kill(asks, SIGKILL) == 0 && room_reap(asks) == 128 + SIGKILL);
+    CHECK(kill(accepts, SIGCONT) == 0);
+    CHECK(calls("") == 0 && thirl_call(client, "x", 1, &reply, SOON) == 0);
+    thirl_free(&reply);
+    CHECK(room_reap(accepts) == 0);
+    return thirl_close(&client, THIRL_NOW) < 0;
+}
+
 static int answer_once(void *nothing) {
     (void)nothing;
     CHECK(serves("?queue=4K") == 0 && thirl_take(server, &request, SOON) == 0);
@@ -457,6 +498,7 @@ TALK(whom_nobody_knows_is_no_more)
 TALK(of_several_servers_none_is_the_one)
 TALK(the_one_that_is_left_is_the_one)
 TALK(who_dies_before_it_accepts_is_dead)
+TALK(who_dies_while_it_is_accepted_is_let_go)
 TALK(who_dies_while_he_is_full_is_found)
 TALK(whose_life_shows_nowhere_is_looked_for)
 TALK(the_descriptor_tells_of_who_was_silent)
@@ -476,6 +518,7 @@ int main(void) {
         cmocka_unit_test_setup(of_several_servers_none_is_the_one, member_clear),
         cmocka_unit_test_setup(the_one_that_is_left_is_the_one, member_clear),
         cmocka_unit_test_setup(who_dies_before_it_accepts_is_dead, member_clear),
+        cmocka_unit_test_setup(who_dies_while_it_is_accepted_is_let_go, member_clear),
         cmocka_unit_test_setup(who_dies_while_he_is_full_is_found, member_clear),
         cmocka_unit_test_setup(whose_life_shows_nowhere_is_looked_for, member_clear),
         cmocka_unit_test_setup(the_descriptor_tells_of_who_was_silent, member_clear),
