@@ -94,8 +94,9 @@ static bool is_away(const struct inlet *in, uint32_t size) {
     return !in->end->stream && (size & ~LANE_AWAY) == sizeof(struct pool_ref);
 }
 
-/* The next record that is a message: 1, or what recv answers. */
-static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
+/* The next record that is a message: 0, or what recv answers. Who has something already asks nothing of an empty lane (further): that its writer died is said once, and
+ * what is said now would be lost. */
+static inline int next(struct inlet *in, uint32_t *span, uint32_t *size, bool further) {
     if (unlikely(!in->bound)) {
         int rc = attend_ready(in);
         if (rc != 0) {
@@ -119,7 +120,7 @@ static inline int next(struct inlet *in, uint32_t *span, uint32_t *size) {
             return 0;
         }
         if (found == 0) {
-            int rc = attend_empty(in);
+            int rc = further ? -EAGAIN : attend_empty(in);
             if (rc != -EINTR) {
                 return rc;
             }
@@ -140,7 +141,7 @@ static int recv_stream(struct inlet *in, void *buffer, size_t capacity, size_t *
     size_t got = 0;
     uint32_t span = 0, left = 0;
     int rc = 0;
-    while (got < capacity && (rc = next(in, &span, &left)) == 0) {
+    while (got < capacity && (rc = next(in, &span, &left, got != 0)) == 0) {
         if (unlikely(in->offset > left)) { /* it was longer when its first part was taken */
             rc = attend_lied(in);
             break;
@@ -161,7 +162,7 @@ static int recv_stream(struct inlet *in, void *buffer, size_t capacity, size_t *
 
 static int recv_message(struct inlet *in, void *buffer, size_t capacity, size_t *size) {
     uint32_t span = 0, bytes = 0;
-    int rc = next(in, &span, &bytes);
+    int rc = next(in, &span, &bytes, false);
     if (unlikely(rc != 0)) {
         return rc;
     }
@@ -328,7 +329,7 @@ static void let_go(struct inlet *in, unsigned slot) {
 
 int inlet_take_with_care(struct inlet *in, struct mech_piece *piece) {
     uint32_t span = 0, bytes = 0;
-    int rc = next(in, &span, &bytes);
+    int rc = next(in, &span, &bytes, false);
     if (unlikely(rc != 0)) {
         return rc;
     }
