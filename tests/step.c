@@ -7,10 +7,13 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -53,6 +56,10 @@ bool step_on(pid_t child, unsigned instructions) {
         }
     }
     return true;
+}
+
+bool step_to_mark(pid_t child) {
+    return ptrace(PTRACE_CONT, child, NULL, NULL) == 0 && stopped_at_mark(child);
 }
 
 int step_let(pid_t child) {
@@ -210,3 +217,172 @@ bool step_to(pid_t child, const struct step_trace *trace, unsigned instruction) 
     return step_on(child, instruction);
 }
 #endif
+
+/* ---- what others can see of it ---- */
+
+#if defined(__x86_64__)
+extern const char step_gate[];
+__asm__(".pushsection .text\nstep_gate: syscall\nint3\n.popsection");
+
+static bool wait_for_trap(pid_t child) {
+    int status = 0;
+    return waitpid(child, &status, 0) == child && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
+}
+
+/* The child makes that system call. */
+static bool make_it_protect(pid_t child, const struct iovec *part, int rights) {
+    struct user_regs_struct own, call;
+    if (ptrace(PTRACE_GETREGS, child, NULL, &own) != 0) {
+        return false;
+    }
+    call = own;
+    call.rip = (uintptr_t)step_gate;
+    call.orig_rax = UINT64_MAX;
+    call.rax = SYS_mprotect;
+    call.rdi = (uintptr_t)part->iov_base;
+    call.rsi = part->iov_len;
+    call.rdx = (unsigned)rights;
+    return ptrace(PTRACE_SETREGS, child, NULL, &call) == 0 && ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) == 0 &&
+           wait_for_trap(child) && ptrace(PTRACE_SETREGS, child, NULL, &own) == 0;
+}
+
+static void protect_parts(const struct step_watch *watch, int rights) {
+    for (size_t i = 0; i < watch->count; i++) {
+        (void)make_it_protect(watch->child, &watch->part[i], rights);
+    }
+}
+
+static bool protect_new(struct step_watch *watch, FILE *maps) {
+    char line[600], rights[5], path[400];
+    unsigned long long from, end;
+    while (fgets(line, sizeof line, maps) != NULL) {
+        if (sscanf(line, "%llx-%llx %4s %*s %*s %*s %399s", &from, &end, rights, path) == 4 &&
+            strcmp(rights, "rw-s") == 0 && strncmp(path, watch->below, strlen(watch->below)) == 0) {
+            struct iovec part = {(void *)(uintptr_t)from, (size_t)(end - from)};
+            watch->part = reach(watch->part, watch->count + 1, &watch->room, sizeof *watch->part);
+            watch->part[watch->count++] = part;
+            if (!make_it_protect(watch->child, &part, PROT_READ)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* What it has mapped since the last time. */
+static bool look_at_maps(struct step_watch *watch) {
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)watch->child);
+    FILE *maps = fopen(path, "re");
+    bool well = maps != NULL && protect_new(watch, maps);
+    if (maps != NULL) {
+        (void)fclose(maps);
+    }
+    return well;
+}
+
+bool step_watch(struct step_watch *watch, pid_t child, const char *below) {
+    *watch = (struct step_watch){.child = child, .below = below};
+    return child > 0 && ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD) == 0 && look_at_maps(watch);
+}
+
+static const struct iovec *part_of_fault(const struct step_watch *watch) {
+    siginfo_t info;
+    if (ptrace(PTRACE_GETSIGINFO, watch->child, NULL, &info) == 0) {
+        for (size_t i = watch->count; i-- > 0;) {
+            uintptr_t from = (uintptr_t)watch->part[i].iov_base, at = (uintptr_t)info.si_addr;
+            if (from <= at && at - from < watch->part[i].iov_len) {
+                return &watch->part[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+/* The bytes of an instruction that repeats itself, such as rep movsb; 0: it is another one. */
+static unsigned repeats(pid_t child) {
+    uint64_t code = (uint64_t)ptrace(PTRACE_PEEKTEXT, child, place_of(child), NULL);
+    bool wide = (code >> 8 & 0xff) == 0x48;
+    unsigned what = code >> (wide ? 16 : 8) & 0xff;
+    return (code & 0xff) == 0xf3 && (what == 0xa4 || what == 0xa5 || what == 0xaa || what == 0xab) ? 2 + wide : 0;
+}
+
+/* It stands before a store that faults: makes it, and what else the same instruction stores. */
+static enum step_event let_it_store(const struct step_watch *watch) {
+    const struct iovec *part = part_of_fault(watch);
+    if (part == NULL) {
+        return STEP_OVER;
+    }
+    unsigned long bytes = repeats(watch->child);
+    if (bytes != 0) {
+        protect_parts(watch, PROT_READ | PROT_WRITE);
+        bool well = run_to(watch->child, place_of(watch->child) + bytes);
+        protect_parts(watch, PROT_READ);
+        return well ? STEP_STORE : STEP_OVER;
+    }
+    int status = 0;
+    if (!make_it_protect(watch->child, part, PROT_READ | PROT_WRITE) ||
+        ptrace(PTRACE_SINGLESTEP, watch->child, NULL, NULL) != 0 || waitpid(watch->child, &status, 0) != watch->child ||
+        !WIFSTOPPED(status)) {
+        return STEP_OVER;
+    }
+    enum step_event event = WSTOPSIG(status) == SIGTRAP   ? STEP_STORE
+                            : WSTOPSIG(status) == SIGSEGV ? let_it_store(watch)
+                                                          : STEP_OVER;
+    return make_it_protect(watch->child, part, PROT_READ) ? event : STEP_OVER;
+}
+
+enum step_event step_event(struct step_watch *watch) {
+    int status = 0;
+    if (ptrace(PTRACE_SYSCALL, watch->child, NULL, NULL) != 0 || waitpid(watch->child, &status, 0) != watch->child ||
+        !WIFSTOPPED(status)) {
+        return STEP_OVER;
+    }
+    if (WSTOPSIG(status) == SIGSEGV) {
+        return let_it_store(watch);
+    }
+    if (WSTOPSIG(status) != (SIGTRAP | 0x80)) {
+        return STEP_OVER;
+    }
+    watch->within = !watch->within;
+    return watch->within ? STEP_CALL : look_at_maps(watch) ? STEP_CALLED : STEP_OVER;
+}
+
+/* From before a system call to behind it, without it. */
+static void pass_call_by(pid_t child) {
+    struct user_regs_struct registers;
+    if (ptrace(PTRACE_GETREGS, child, NULL, &registers) == 0) {
+        registers.orig_rax = UINT64_MAX;
+        (void)ptrace(PTRACE_SETREGS, child, NULL, &registers);
+        (void)ptrace(PTRACE_SYSCALL, child, NULL, NULL);
+        (void)waitpid(child, NULL, 0);
+    }
+}
+
+static void let_it_write(const struct step_watch *watch) {
+    if (watch->within) {
+        pass_call_by(watch->child);
+    }
+    protect_parts(watch, PROT_READ | PROT_WRITE);
+}
+#else
+static void let_it_write(const struct step_watch *watch) {
+    (void)watch;
+}
+
+bool step_watch(struct step_watch *watch, pid_t child, const char *below) {
+    *watch = (struct step_watch){.child = child, .below = below};
+    return false;
+}
+
+enum step_event step_event(struct step_watch *watch) {
+    (void)watch;
+    return STEP_OVER;
+}
+#endif
+
+void step_unwatch(struct step_watch *watch) {
+    let_it_write(watch);
+    free(watch->part);
+    *watch = (struct step_watch){.child = 0};
+}

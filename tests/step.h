@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 /* Forks a child that runs body(argument) up to its first step_mark. */
 pid_t step_begin(int (*body)(void *), void *argument);
@@ -18,6 +19,9 @@ void step_mark(void);
 
 /* Lets it go on by so many instructions. false: the operation is over. */
 bool step_on(pid_t, unsigned instructions);
+
+/* Lets it run on to its next step_mark. false: it is gone. */
+bool step_to_mark(pid_t);
 
 /* Lets it run on until the operation is over, and it ends. Its exit status as room_reap has it. */
 int step_let(pid_t);
@@ -49,6 +53,36 @@ void step_forget(struct step_trace *);
 /* Lets another child, at the beginning of the same operation, go on until so many of its instructions are done; it stops only where it comes by
  * the last of them. false: it took another way. */
 bool step_to(pid_t, const struct step_trace *, unsigned instruction);
+
+/* ---- what others can see of it ---- */
+
+/* All that other processes can see of what one does, one thing after the other: what it stores to memory that it shares with them, and its system
+ * calls. Between two of them nothing changes for anybody else; so a process that is killed there is as if killed behind the first. */
+enum step_event {
+    STEP_OVER,   /* the operation is over, or the child is gone */
+    STEP_STORE,  /* it stands behind an instruction that stored something to memory that is shared */
+    STEP_CALL,   /* before a system call: killed there, it does not come to pass */
+    STEP_CALLED, /* behind it */
+};
+
+/* A child, and the files below a directory that it has mapped and may write to. They are made read-only for it, so that each store is a fault; then it runs
+ * as fast as it can. */
+struct step_watch {
+    pid_t child;
+    const char *below;
+    struct iovec *part;
+    size_t count, room; /* of parts */
+    bool within;        /* a system call */
+};
+
+/* false: nobody can be watched here. Pairs with step_unwatch, also then. */
+bool step_watch(struct step_watch *, pid_t, const char *below);
+
+/* Lets it go on to the next event. */
+enum step_event step_event(struct step_watch *);
+
+/* It may write there again: so does the kernel, on its behalf, when it dies. Whoever stands before a system call does not make it. Kill it then. */
+void step_unwatch(struct step_watch *);
 
 /* A step is two changes of process: there is no need to wake another processor for each. For the calling thread and its children. */
 void step_on_one_processor(void);

@@ -16,6 +16,7 @@ struct text {
 };
 
 #define HEAD offsetof(struct text, bytes)
+_Static_assert(sizeof(struct text) == TALK_ROOM, "as it says");
 
 static uint32_t size_of(uint64_t number) {
     return (uint32_t)(HEAD + number * 89 % (TALK_MAX / 2));
@@ -29,7 +30,8 @@ static uint32_t sum_of(const struct text *text, uint32_t size) {
     return sum;
 }
 
-static void fill(struct text *text, uint32_t conversation, uint64_t number) {
+size_t talk_write(void *message, uint32_t conversation, uint64_t number) {
+    struct text *text = message;
     uint32_t size = size_of(number);
     text->magic = MAGIC;
     text->conversation = conversation;
@@ -39,9 +41,11 @@ static void fill(struct text *text, uint32_t conversation, uint64_t number) {
         text->bytes[i] = (unsigned char)(number + i * 7 + conversation);
     }
     text->sum = sum_of(text, size);
+    return size;
 }
 
-static int check(const struct text *text, size_t size, struct talk *talk) {
+int talk_read(const void *message, size_t size, struct talk *talk) {
+    const struct text *text = message;
     if (size < HEAD || size > HEAD + TALK_MAX || text->magic != MAGIC || text->size != size ||
         size_of(text->number) != size || sum_of(text, (uint32_t)size) != text->sum) {
         return TALK_TORN;
@@ -52,7 +56,7 @@ static int check(const struct text *text, size_t size, struct talk *talk) {
 
 int talk_send(thirl *end, uint32_t conversation, uint64_t number, thirl_time until) {
     struct text text;
-    fill(&text, conversation, number);
+    (void)talk_write(&text, conversation, number);
     if (number % 4 == 0) {
         return thirl_send(end, &text, text.size, until);
     }
@@ -79,11 +83,11 @@ int talk_recv(thirl *end, bool in_place, struct talk *talk, thirl_time until) {
         struct iovec message;
         size_t count = 1;
         int rc = thirl_recv_many(end, &text, sizeof text, &message, &count, until);
-        return rc != 0 ? rc : check(&text, message.iov_len, talk);
+        return rc != 0 ? rc : talk_read(&text, message.iov_len, talk);
     }
     if (!in_place) {
         int rc = thirl_recv(end, &text, sizeof text, &size, until);
-        return rc != 0 ? rc : check(&text, size, talk);
+        return rc != 0 ? rc : talk_read(&text, size, talk);
     }
     thirl_msg *msg;
     int rc = thirl_take(end, &msg, until);
@@ -93,5 +97,5 @@ int talk_recv(thirl *end, bool in_place, struct talk *talk, thirl_time until) {
     size = thirl_msg_size(msg);
     memcpy(&text, thirl_msg_data(msg), size < sizeof text ? size : sizeof text);
     thirl_free(&msg);
-    return check(&text, size, talk);
+    return talk_read(&text, size, talk);
 }

@@ -21,6 +21,15 @@ struct talk {
     uint64_t number;
 };
 
+/* A message lies in so many bytes that are aligned for words. */
+#define TALK_ROOM (24 + TALK_MAX)
+
+/* Writes it; its size. */
+size_t talk_write(void *message, uint32_t conversation, uint64_t number);
+
+/* 0 or TALK_TORN. */
+int talk_read(const void *message, size_t size, struct talk *);
+
 /* 0, or what thirl_send, thirl_send_many, thirl_loan or thirl_put said. */
 int talk_send(thirl *, uint32_t conversation, uint64_t number, thirl_time until);
 
