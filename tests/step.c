@@ -197,6 +197,19 @@ static bool run_to(pid_t child, uintptr_t place) {
            ptrace(PTRACE_POKETEXT, child, place, code) == 0;
 }
 
+/* The bytes of an instruction that repeats itself, such as rep movsb; 0: it is another one. */
+static unsigned repeats(pid_t child) {
+    uint64_t code = (uint64_t)ptrace(PTRACE_PEEKTEXT, child, place_of(child), NULL);
+    bool wide = (code >> 8 & 0xff) == 0x48;
+    unsigned what = code >> (wide ? 16 : 8) & 0xff;
+    return (code & 0xff) == 0xf3 && (what == 0xa4 || what == 0xa5 || what == 0xaa || what == 0xab) ? 2 + wide : 0;
+}
+
+bool step_over(pid_t child) {
+    unsigned bytes = repeats(child);
+    return bytes != 0 ? run_to(child, place_of(child) + bytes) : step_on(child, 1);
+}
+
 bool step_to(pid_t child, const struct step_trace *trace, unsigned instruction) {
     uintptr_t place = trace->where[instruction];
     unsigned passes = 0;
@@ -212,6 +225,10 @@ bool step_to(pid_t child, const struct step_trace *trace, unsigned instruction) 
     return true;
 }
 #else
+bool step_over(pid_t child) {
+    return step_on(child, 1);
+}
+
 bool step_to(pid_t child, const struct step_trace *trace, unsigned instruction) {
     (void)trace;
     return step_on(child, instruction);
@@ -297,14 +314,6 @@ static const struct iovec *part_of_fault(const struct step_watch *watch) {
         }
     }
     return NULL;
-}
-
-/* The bytes of an instruction that repeats itself, such as rep movsb; 0: it is another one. */
-static unsigned repeats(pid_t child) {
-    uint64_t code = (uint64_t)ptrace(PTRACE_PEEKTEXT, child, place_of(child), NULL);
-    bool wide = (code >> 8 & 0xff) == 0x48;
-    unsigned what = code >> (wide ? 16 : 8) & 0xff;
-    return (code & 0xff) == 0xf3 && (what == 0xa4 || what == 0xa5 || what == 0xaa || what == 0xab) ? 2 + wide : 0;
 }
 
 /* It stands before a store that faults: makes it, and what else the same instruction stores. */

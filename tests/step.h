@@ -20,6 +20,9 @@ void step_mark(void);
 /* Lets it go on by so many instructions. false: the operation is over. */
 bool step_on(pid_t, unsigned instructions);
 
+/* Likewise by one, where an instruction that repeats itself, such as rep movsb, is one. */
+bool step_over(pid_t);
+
 /* Lets it run on to its next step_mark. false: it is gone. */
 bool step_to_mark(pid_t);
 

@@ -13,6 +13,8 @@
 
 #define CHECK TREAD_CHECK
 
+thirl_msg *deed_taken;
+
 /* ---- what a sender does ---- */
 
 static int send_one(uint64_t number) {
@@ -27,15 +29,28 @@ static int send_large(uint64_t number) {
     return thirl_send(tread_end, message, size, thirl_in_ms(2000));
 }
 
+/* What the operation is to send is written before it begins. */
+static struct iovec ready[3];
+
+static int write_next(bool large) {
+    static uint64_t message[3][TREAD_LARGE / 8];
+    for (size_t i = 0; i < 3; i++) {
+        size_t size =
+            large ? tread_write_large(message[i], TREAD_VICTIM, 4 + i) : talk_write(message[i], TREAD_VICTIM, 4 + i);
+        ready[i] = (struct iovec){message[i], size};
+    }
+    return 0;
+}
+
 /* Three that have come, and one that has not yet been received. */
 int deed_send_four(void) {
     for (; tread_scene->sent < 4; tread_scene->sent++) CHECK(send_one(tread_scene->sent) == 0);
-    return 0;
+    return write_next(false);
 }
 
 int deed_send_four_large(void) {
     for (; tread_scene->sent < 4; tread_scene->sent++) CHECK(send_large(tread_scene->sent) == 0);
-    return 0;
+    return write_next(true);
 }
 
 int deed_hear_three(void) {
@@ -43,37 +58,39 @@ int deed_hear_three(void) {
 }
 
 int deed_send_it(void) {
-    return send_one(4);
-}
-
-int deed_send_it_large(void) {
-    return send_large(4);
+    return thirl_send(tread_end, ready[0].iov_base, ready[0].iov_len, THIRL_NOW);
 }
 
 int deed_send_three(void) {
-    static uint64_t message[3][TALK_ROOM / 8];
-    struct iovec messages[3];
     size_t count = 3;
-    for (uint64_t i = 0; i < 3; i++) {
-        messages[i] = (struct iovec){message[i], talk_write(message[i], TREAD_VICTIM, 4 + i)};
-    }
-    return thirl_send_many(tread_end, messages, &count, THIRL_NOW);
+    return thirl_send_many(tread_end, ready, &count, THIRL_NOW);
 }
 
-int deed_loan_and_put(void) {
-    uint64_t message[TALK_ROOM / 8];
-    size_t size = talk_write(message, TREAD_VICTIM, 4);
-    thirl_msg *msg;
-    CHECK(thirl_loan(tread_end, &msg, size, THIRL_NOW) == 0);
-    memcpy(thirl_msg_data(msg), message, size);
-    return thirl_put(tread_end, &msg, THIRL_NOW);
+int deed_loan_it(void) {
+    return thirl_loan(tread_end, &deed_taken, ready[0].iov_len, THIRL_NOW);
 }
 
-int deed_loan_and_put_large(void) {
-    thirl_msg *msg;
-    CHECK(thirl_loan(tread_end, &msg, TREAD_LARGE, THIRL_NOW) == 0);
-    (void)tread_write_large(thirl_msg_data(msg), TREAD_VICTIM, 4);
-    return thirl_put(tread_end, &msg, THIRL_NOW);
+int deed_put_it(void) {
+    return thirl_put(tread_end, &deed_taken, THIRL_NOW);
+}
+
+static int fill_it(void) {
+    CHECK(deed_loan_it() == 0);
+    memcpy(thirl_msg_data(deed_taken), ready[0].iov_base, ready[0].iov_len);
+    return 0;
+}
+
+int deed_send_four_and_fill(void) {
+    return deed_send_four() != 0 || fill_it() != 0;
+}
+
+int deed_send_four_and_fill_large(void) {
+    return deed_send_four_large() != 0 || fill_it() != 0;
+}
+
+int deed_give_it_up(void) {
+    thirl_free(&deed_taken);
+    return 0;
 }
 
 /* ---- what a receiver does ---- */
@@ -94,8 +111,6 @@ int deed_give_six(void) {
 int deed_give_six_large(void) {
     return give(true);
 }
-
-thirl_msg *deed_taken;
 
 int deed_take_it(void) {
     return thirl_take(tread_end, &deed_taken, THIRL_NOW);

@@ -427,7 +427,7 @@ enum unit { EVENT, INSTRUCTION };
 static unsigned lead(pid_t child, enum unit unit, unsigned at, struct tread_figures *figures) {
     unsigned done = 0;
     if (unit == INSTRUCTION) {
-        while (done < at && step_on(child, 1)) done++;
+        while (done < at && step_over(child)) done++;
         return done;
     }
     struct step_watch watch;
