@@ -87,7 +87,7 @@ int attend_find(struct inlet *in) {
     }
     int rc = mate_find_post(in->end, &feed->map, &in->peer, &in->dead);
     if (rc == -EAGAIN) {
-        rc = mate_find(in->end, "tx", SHM_TX_MAGIC, sizeof(struct shm_tx), &feed->map, &in->peer);
+        rc = mate_find(in->end, "tx", SHM_TX_MAGIC, sizeof(struct shm_tx), &feed->map, &in->peer, &in->dead);
     }
     if (rc == 0 && feed->map.ring == 0) {
         rc = err_say(THIRL_EFORMAT, "%s: the segment of %s has no ring", in->end->address, in->peer.who);

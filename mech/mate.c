@@ -34,8 +34,16 @@ int mate_check(const struct shm *end, const struct seg *seg, const char *magic, 
     return 0;
 }
 
-int mate_find(struct shm *end, const char *kind, const char *magic, size_t size, struct seg *seg,
-              struct shm_peer *peer) {
+/* One that has died: its tx file says who it was. */
+static void name_dead(struct shm_peer *peer, const struct seg *seg) {
+    const struct shm_tx *tx = (const struct shm_tx *)(const void *)seg->base;
+    peer->node = (struct node_peer){.id = peer->end.node, .fd = -1};
+    memcpy(peer->who, tx->who, sizeof peer->who);
+    peer->who[sizeof peer->who - 1] = '\0';
+}
+
+int mate_find(struct shm *end, const char *kind, const char *magic, size_t size, struct seg *seg, struct shm_peer *peer,
+              bool *dead) {
     struct roll_end found;
     char file[ROLL_FILE_MAX];
     const bool chosen = end->mate.node != 0;
@@ -55,6 +63,11 @@ int mate_find(struct shm *end, const char *kind, const char *magic, size_t size,
     *peer = (struct shm_peer){.end = found};
     rc = mate_check(end, seg, magic, size, &found, &peer->heavy);
     rc = rc != 0 ? rc : node_peer_open(&peer->node, found.node, found.number);
+    if (rc == -ESRCH && chosen && dead != NULL) {
+        *dead = true;
+        name_dead(peer, seg);
+        return 0;
+    }
     if (rc != 0) {
         seg_unmap(seg);
         return rc == -ESRCH ? -EAGAIN : rc;
@@ -88,10 +101,7 @@ int mate_find_post(struct shm *end, struct seg *seg, struct shm_peer *peer, bool
         return rc == -ENOENT ? -EAGAIN : rc;
     }
     if (*dead) {
-        const struct shm_tx *tx = (const struct shm_tx *)(const void *)seg->base;
-        peer->node = (struct node_peer){.id = found.node, .fd = -1};
-        memcpy(peer->who, tx->who, sizeof peer->who);
-        peer->who[sizeof peer->who - 1] = '\0';
+        name_dead(peer, seg);
         return 0;
     }
     (void)snprintf(peer->who, sizeof peer->who, "pid %lld (%.60s)", (long long)peer->node.pid,

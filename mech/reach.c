@@ -112,7 +112,7 @@ int reach_find(struct outlet *out) {
         return -EAGAIN;
     }
     out->change = change;
-    int rc = mate_find(out->end, "rx", SHM_RX_MAGIC, sizeof(struct shm_rx), &out->map, &out->peer);
+    int rc = mate_find(out->end, "rx", SHM_RX_MAGIC, sizeof(struct shm_rx), &out->map, &out->peer, NULL);
     if (rc != 0) {
         out->change = rc == -EAGAIN ? change : 0; /* an error is said again */
         return rc;

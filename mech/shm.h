@@ -187,8 +187,10 @@ void mate_file(char file[ROLL_FILE_MAX], const struct roll_end *of, const char *
 int mate_check(const struct shm *, const struct seg *, const char *magic, size_t size, const struct roll_end *of,
                bool *heavy);
 
-/* Another end that has a file of that kind: maps it, checks its mark, opens its node. 0; -EAGAIN: there is none (yet). */
-int mate_find(struct shm *, const char *kind, const char *magic, size_t size, struct seg *, struct shm_peer *);
+/* Another end that has a file of that kind: maps it, checks its mark, opens its node. 0; -EAGAIN: there is none (yet). Of one that was chosen
+ * dead may be asked, for its tx file: what it has said before it died is there to be heard. */
+int mate_find(struct shm *, const char *kind, const char *magic, size_t size, struct seg *, struct shm_peer *,
+              bool *dead);
 
 /* The oldest tx file that was posted to this end, and who did; *dead: it is no more. 0 or -EAGAIN as above. */
 int mate_find_post(struct shm *, struct seg *, struct shm_peer *, bool *dead);

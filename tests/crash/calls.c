@@ -145,6 +145,26 @@ int deed_reply(void) {
     return thirl_reply(tread_end, &deed_taken, ready, ready_size, THIRL_NOW);
 }
 
+/* Its very first answer: the caller has not looked what there is of this server. */
+int deed_take_first(void) {
+    ready_size = talk_write(ready, TREAD_SURVIVOR, 0);
+    return thirl_take(tread_end, &deed_taken, thirl_in_ms(2000));
+}
+
+static int ask_one(void) {
+    return ask(tread_mine, TREAD_SURVIVOR, 0);
+}
+
+int deed_ask_one_meanwhile(void) {
+    return pthread_create(&helper, NULL, do_meanwhile, (void *)(uintptr_t)ask_one);
+}
+
+int deed_first_is_answered(void) {
+    bool failed;
+    CHECK(is_answered(0, &failed) == 0);
+    return failed && tread_scene->returned;
+}
+
 /* The first has been answered long before. */
 int deed_two_have_failed(void) {
     bool failed[2];
