@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 #
 # Campaigns: many random kills with immediate restart, a kill at every pass of every point, a million callers that mean no good, and
-# hosts that vanish; a cache that is read at every instruction of who changes it, and many who wait for a condition; ten times as many jobs
-# under fire; a flood of messages through all there is: sh tests/soak.sh COUNT. BUILD says where the programs are.
+# hosts that vanish; a cache that is read at every instruction of who changes it, channels whose ends die at every instruction of what they
+# do, and many who wait for a condition; ten times as many jobs under fire; a flood of messages through all there is: sh tests/soak.sh COUNT.
+# BUILD says where the programs are.
 set -eu
 registry=$(mktemp -d /dev/shm/thirl-soak.XXXXXX)
 trap 'rm -rf "$registry"' EXIT
@@ -13,6 +14,7 @@ THIRL_DIR=$registry THIRL_CRASH_ALL=1 "${BUILD:-build}/tests/crash/crash_test"
 THIRL_DIR=$registry "${BUILD:-build}/tests/far_test" soak
 THIRL_DIR=$registry "${BUILD:-build}/tests/hostile_test" million
 THIRL_DIR=$registry "${BUILD:-build}/tests/shelf_test" all
+THIRL_DIR=$registry "${BUILD:-build}/tests/crash/tread_test" all
 THIRL_DIR=$registry "${BUILD:-build}/tests/crash/jobs_test" "$((${1:-10000} * 10))"
 THIRL_DIR=$registry "${BUILD:-build}/tests/conds_test" "$((${1:-10000} / 5))"
 THIRL_DIR=$registry "${BUILD:-build}/tests/named_test" all

@@ -11,7 +11,7 @@ SCRIPT := $(filter-out $(STRANGERS) $(if $(EXTRA),tests/house/% tests/bench/% te
 
 # How late something is, and how many there can be, a sanitizer has nothing to say about; and of the tool it sees enough in these.
 ifeq ($(EXTRA),asan)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds crowd death gather locks mourn once permit poll race release rwlocks share shelf signal soak throng tide time token wake)),$(TEST))
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds crowd death gather locks mourn once permit poll race release rwlocks share shelf signal soak throng tide time token tread wake)),$(TEST))
 SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,given.sh list.sh run.sh transfer.sh)
 # BRIEF=1, as ./test asks for: of what takes long, leaves out what passes through the same rooms as another one that stays.
 ifneq ($(BRIEF),)

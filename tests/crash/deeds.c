@@ -253,14 +253,19 @@ int deed_hear_four_and_poll(void) {
 
 /* ---- who died before ---- */
 
-/* In the same channel, and in another one that nobody comes to any more. */
-static int die_with_two(void *none) {
-    thirl *end, *other;
+/* In the same channel, and one in each role in another one that nobody comes to any more. */
+static int die_with_all(void *none) {
+    thirl *end;
+    char address[32];
     (void)none;
-    return thirl_open(&end, THIRL_PAIR, "shm://x" DEED_ROOM, NULL) != 0 ||
-           thirl_open(&other, THIRL_PUSH, "shm://y" DEED_ROOM, NULL) != 0 || thirl_fd(end) < 0;
+    for (int role = THIRL_PAIR; role <= THIRL_SERVE; role++) {
+        (void)snprintf(address, sizeof address, "shm://y%d?queue=4K", role);
+        CHECK(thirl_open(&end, (enum thirl_role)role, address, NULL) == 0 &&
+              (role == THIRL_CALL || thirl_fd(end) >= 0));
+    }
+    return thirl_open(&end, THIRL_PAIR, "shm://x" DEED_ROOM, NULL);
 }
 
 int deed_one_has_died(void) {
-    return room_run(die_with_two, NULL);
+    return room_run(die_with_all, NULL);
 }

@@ -425,17 +425,21 @@ static pid_t prepare(void) {
 
 enum unit { EVENT, INSTRUCTION };
 
+static bool is_over(void) {
+    return atomic_load(&tread_scene->returned) != 0;
+}
+
 /* Up to that one, or to the end; how far it has come. */
 static unsigned lead(pid_t child, enum unit unit, unsigned at, struct tread_figures *figures) {
     unsigned done = 0;
     if (unit == INSTRUCTION) {
-        while (done < at && step_over(child)) done++;
+        while (done < at && step_over(child) && !is_over()) done++;
         return done;
     }
     struct step_watch watch;
     if (step_watch(&watch, child, room_path)) {
         enum step_event event;
-        while (done < at && (event = step_event(&watch)) != STEP_OVER) {
+        while (done < at && (event = step_event(&watch)) != STEP_OVER && !is_over()) {
             done++;
             figures->stores += event == STEP_STORE;
             figures->calls += event == STEP_CALL;
@@ -534,11 +538,13 @@ static bool can_trace(void) {
 }
 
 int tread_through(const struct tread *which, unsigned sample, bool by_instruction, struct tread_figures *figures) {
+    static bool can;
     unsigned end, reached;
     tread = which;
     *figures = (struct tread_figures){.kills = 0};
     memset(room_of_new, 0, sizeof room_of_new);
-    if (!can_trace()) {
+    can = can || can_trace();
+    if (!can) {
         return -1;
     }
     TREAD_CHECK(open_mine() == 0 && go_on() == 0); /* how much room there is */
