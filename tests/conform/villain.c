@@ -23,8 +23,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/tempt.h"
+
 #define MAPS 64
-#define REACH ((size_t)1 << 20) /* of a mapping: what lies behind would fill the file system */
 #define LARGEST 8192
 #define LIFE_MS 80
 
@@ -36,99 +37,34 @@ void villain_seed(uint64_t seed) {
     state = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
 }
 
-static uint64_t toss(uint64_t *dice, uint64_t below) {
-    *dice ^= *dice << 13;
-    *dice ^= *dice >> 7;
-    *dice ^= *dice << 17;
-    return (*dice >> 11) % below;
-}
-
 uint64_t villain_dice(uint64_t below) {
-    return toss(&state, below);
-}
-
-/* What breaks those who believe it: nothing, everything, sizes and positions at their limits, or nearly what stood there. */
-static uint64_t temptation(uint64_t *dice, uint64_t was, uint64_t other) {
-    static const uint64_t edges[] = {
-        0,          1,        7,          8,          63,         64,         4095,
-        4096,       65535,    0x7fffffff, 0x80000000, 0x40000010, 0xffffffff, UINT64_C(1) << 32,
-        UINT64_MAX, INT64_MAX};
-    switch (toss(dice, 6)) {
-    case 0:
-        return edges[toss(dice, sizeof edges / sizeof *edges)];
-    case 1:
-        return was + edges[toss(dice, 8)];
-    case 2:
-        return was - edges[toss(dice, 8)];
-    case 3:
-        return was ^ UINT64_C(1) << toss(dice, 64);
-    case 4:
-        return other;
-    default:
-        return toss(dice, UINT64_MAX) << toss(dice, 64);
-    }
+    return tempt_toss(&state, below);
 }
 
 /* ---- memory ---- */
 
-struct range {
-    uint64_t *base;
-    size_t words;
-};
-
-/* All that this process may write in files of the registry. */
-static size_t find_ranges(struct range ranges[MAPS]) {
-    char line[600];
-    size_t count = 0;
-    FILE *maps = fopen("/proc/self/maps", "re");
-    while (maps != NULL && count < MAPS && fgets(line, sizeof line, maps) != NULL) {
-        char *path = strchr(line, '/');
-        struct stat status;
-        unsigned long from, to, offset;
-        if (path == NULL || strstr(line, " rw-s ") == NULL ||
-            strncmp(path, scene->registry, strlen(scene->registry)) != 0 ||
-            sscanf(line, "%lx-%lx %*s %lx", &from, &to, &offset) != 3) {
-            continue;
-        }
-        path[strcspn(path, "\n")] = '\0';
-        size_t size = to - from;
-        if (stat(path, &status) == 0) { /* behind the end of its file is nothing */
-            size_t left = (size_t)status.st_size > offset ? (size_t)status.st_size - offset : 0;
-            size = left < size ? left : size;
-        }
-        size = size < REACH ? size : REACH;
-        if (size >= sizeof(uint64_t)) {
-            ranges[count++] = (struct range){(uint64_t *)from, size / sizeof(uint64_t)};
-        }
-    }
-    if (maps != NULL) {
-        (void)fclose(maps);
-    }
-    return count;
-}
-
 /* Most of what others believe stands at the beginning of pages, and at their very beginning. */
 static size_t choose(uint64_t *dice, size_t words) {
-    size_t at = toss(dice, 4) != 0 ? toss(dice, 64) : toss(dice, 512);
-    at += toss(dice, 3) == 0 ? toss(dice, words) / 512 * 512 : 0;
+    size_t at = tempt_toss(dice, 4) != 0 ? tempt_toss(dice, 64) : tempt_toss(dice, 512);
+    at += tempt_toss(dice, 3) == 0 ? tempt_toss(dice, words) / 512 * 512 : 0;
     return at < words ? at : at % words;
 }
 
 static void *scribble(void *argument) {
-    uint64_t dice = *(uint64_t *)argument, pause = toss(&dice, 3);
-    struct range ranges[MAPS];
-    conform_sleep((int64_t)toss(&dice, 3) * MS / 2); /* so that some have met before */
+    uint64_t dice = *(uint64_t *)argument, pause = tempt_toss(&dice, 3);
+    struct tempt_range ranges[MAPS];
+    conform_sleep((int64_t)tempt_toss(&dice, 3) * MS / 2); /* so that some have met before */
     for (;;) {
-        size_t count = find_ranges(ranges);
+        size_t count = tempt_ranges(ranges, MAPS, scene->registry);
         for (int i = 0; i < 256 && count != 0; i++) {
-            struct range *range = &ranges[toss(&dice, count)];
+            struct tempt_range *range = &ranges[tempt_toss(&dice, count)];
             uint64_t *at = range->base + choose(&dice, range->words);
             uint64_t other = __atomic_load_n(range->base + choose(&dice, range->words), __ATOMIC_RELAXED);
-            uint64_t value = temptation(&dice, __atomic_load_n(at, __ATOMIC_RELAXED), other);
-            if (toss(&dice, 2) != 0) {
+            uint64_t value = tempt_value(&dice, __atomic_load_n(at, __ATOMIC_RELAXED), other);
+            if (tempt_toss(&dice, 2) != 0) {
                 __atomic_store_n(at, value, __ATOMIC_RELAXED);
             } else {
-                __atomic_store_n((uint32_t *)at + toss(&dice, 2), (uint32_t)value, __ATOMIC_RELAXED);
+                __atomic_store_n((uint32_t *)at + tempt_toss(&dice, 2), (uint32_t)value, __ATOMIC_RELAXED);
             }
             (void)__atomic_fetch_add(&board->writes, 1, __ATOMIC_RELAXED);
             for (uint64_t n = 0; n < pause * pause * 500; n++) { /* some let a conversation go on for longer */
@@ -150,7 +86,7 @@ static void make_decoy(void) {
     if (fd >= 0) {
         uint64_t bytes[512];
         for (size_t i = 0; i < 512; i++) {
-            bytes[i] = temptation(&state, i, 0);
+            bytes[i] = tempt_value(&state, i, 0);
         }
         (void)!write(fd, bytes, villain_dice(2) * sizeof bytes);
         (void)!ftruncate(fd, (off_t)(villain_dice(5) * villain_dice(5000)));
@@ -175,7 +111,7 @@ static char *spoil(const void *data, size_t *size) {
         uint64_t word = 0;
         width = width < *size - at ? width : *size - at;
         memcpy(&word, copy + at, width);
-        word = temptation(&state, word, *size);
+        word = tempt_value(&state, word, *size);
         memcpy(copy + at, &word, width);
     }
     switch (villain_dice(6)) {
