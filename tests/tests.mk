@@ -49,6 +49,9 @@ comma := ,
 # What a villain sends is damaged on the way: these calls pass through tests/conform/villain.c.
 $(B)/tests/conform/chaos_test: private LINK += $(addprefix -Wl$(comma)--wrap=,send sendmsg write pwritev2 mq_timedsend msgsnd)
 
+# Each look of its at others' memory passes through tests/liar.c.
+$(B)/tests/fetch_test: private LINK += $(addprefix -Wl$(comma)--wrap=,mmap munmap mprotect pread syscall)
+
 # What the wing of locks asks of libc passes through tests/lone.h.
 LONE := $(addprefix $(B)/tests/,lone_test neighbour_test knot_test instant_test choose_test half_test spout_test)
 $(LONE): private LINK += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc mmap getrandom syscall)

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Whatever a peer writes into memory that it may write, at whichever instruction of an operation of ours: we do not crash, read and write nothing
+ * that is not there, return by the deadline with an answer that is documented, and a message that is given to the caller has a size that was
+ * checked. So no word that was checked is believed when it is read again. A victim goes through each operation, and at each of its looks at
+ * memory of its peer (liar.h) a word of what it looks at is a lie, for good or for that look; the lies stand while it does the same once more, and
+ * closes. What reads naively is led through the same way, and must be found.
+ *
+ * fetch_test [COUNT [SEED [SCENE [TRIAL]]]]: so many trials for each look of each scene, or of that one; the one trial alone.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/fetch.h"
+#include "tests/liar.h"
+#include "tests/room.h"
+#include "tests/step.h"
+#include "tests/tempt.h"
+
+#define LONGEST_NS                                                                                                     \
+    INT64_C(10000000000) /* that a call which is not to wait may take, on a machine that has other things to do */
+#define FEWEST 12        /* trials of a scene */
+#define MANY 96          /* looks: of more, some are left out with each count */
+#define FINDINGS 8       /* of a scene: what follows says the same */
+
+static struct board {
+    struct liar_crash crash;
+    char said[400];
+    unsigned trial, looks, lies,
+        lost; /* where it is; looks at the operation; lies told; peers that did not survive their own */
+    int64_t longest;
+    size_t count; /* of files that the peer may write */
+    char path[LIAR_FILES][TEMPT_PATH];
+} * board;
+
+static struct {
+    unsigned count;
+    uint64_t seed;
+    const char *scene;
+    long trial;
+} wanted = {0, 1, "*", -1};
+
+static int64_t now(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+void fetch_fail(const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    (void)vsnprintf(board->said, sizeof board->said, format, list);
+    va_end(list);
+    _exit(3);
+}
+
+/* ---- the peer ---- */
+
+static pid_t peer;
+static int wire = -1;
+
+/* Does as it is told. */
+static void be_peer(int end) {
+    fetch_task task;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)signal(SIGSEGV, SIG_DFL);
+    (void)signal(SIGTRAP, SIG_DFL);
+    while (recv(end, &task, sizeof task, 0) == (ssize_t)sizeof task) {
+        int rc = task();
+        (void)!send(end, &rc, sizeof rc, MSG_NOSIGNAL);
+    }
+    _exit(0);
+}
+
+static void start_peer(void) {
+    int ends[2];
+    struct timeval patience = {.tv_sec = 10};
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0 || (peer = fork()) < 0) {
+        fetch_fail("no peer can be started");
+    }
+    if (peer == 0) {
+        be_peer(ends[1]);
+    }
+    (void)close(ends[1]);
+    wire = ends[0];
+    (void)setsockopt(wire, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+}
+
+/* How it ended by itself; 0: it has not. */
+static int end_peer(void) {
+    (void)kill(peer, SIGKILL);
+    int end = room_reap(peer);
+    (void)close(wire);
+    return end == 128 + SIGKILL ? 0 : end;
+}
+
+int fetch_tell(fetch_task task) {
+    int rc;
+    if (send(wire, &task, sizeof task, MSG_NOSIGNAL) == (ssize_t)sizeof task &&
+        recv(wire, &rc, sizeof rc, 0) == (ssize_t)sizeof rc) {
+        return rc;
+    }
+    board->lost++; /* it reads what it has spoilt, and may well crash: that is nobody's business */
+    if (end_peer() == 0) {
+        fetch_fail("its peer does not answer");
+    }
+    start_peer();
+    return -ESRCH;
+}
+
+/* In the peer: which files it may write. */
+static int report(void) {
+    static struct tempt_range ranges[2 * LIAR_FILES];
+    size_t count = tempt_ranges(ranges, 2 * LIAR_FILES, room_path);
+    board->count = 0;
+    for (size_t i = 0; i < count && board->count < LIAR_FILES; i++) {
+        bool known = strstr(ranges[i].path, " (deleted)") != NULL;
+        for (size_t k = 0; k < board->count; k++) {
+            known = known || strcmp(board->path[k], ranges[i].path) == 0;
+        }
+        if (!known) {
+            memcpy(board->path[board->count++], ranges[i].path, TEMPT_PATH);
+        }
+    }
+    return 0;
+}
+
+/* ---- the victim ---- */
+
+/* What one call answers, and how long it took. */
+static void judge(const struct fetch_scene *scene, const char *which, int rc, int64_t began) {
+    int64_t took = now() - began;
+    board->longest = took > board->longest ? took : board->longest;
+    if (took > LONGEST_NS) {
+        fetch_fail("%s took %lld ms", which, (long long)took / 1000000);
+    }
+    if (!fetch_documented(scene, rc)) {
+        fetch_fail("%s answered %d (%s): %s", which, rc, rc < 0 ? thirl_error_name(rc) : "", thirl_why());
+    }
+}
+
+/* Who reads naively has them until he is found. */
+static unsigned trials_of(const struct fetch_scene *scene) {
+    unsigned all = wanted.count * (board->looks < MANY ? board->looks : MANY);
+    return scene->naive ? 1000 : all < FEWEST ? FEWEST : all;
+}
+
+static void make_plan(struct liar_plan *plan, unsigned trial, unsigned scene) {
+    uint64_t dice = ((wanted.seed * 1000003 + scene) * 1000003 + trial) * UINT64_C(0x9e3779b97f4a7c15) | 1;
+    unsigned looks = board->looks, at = looks <= MANY ? trial % looks : (unsigned)tempt_toss(&dice, looks);
+    *plan = (struct liar_plan){.count = tempt_toss(&dice, 4) == 0 ? 2 : 1};
+    for (unsigned i = 0; i < plan->count; i++) {
+        plan->lie[i] = (struct liar_lie){.at = at,
+                                         .behind = tempt_toss(&dice, 3) == 0 ? 4 * (unsigned)tempt_toss(&dice, 8) : 0,
+                                         .narrow = tempt_toss(&dice, 2) == 0,
+                                         .once = tempt_toss(&dice, 3) == 0};
+        at += 1 + (unsigned)tempt_toss(&dice, 16);
+    }
+    plan->dice = dice;
+}
+
+/* Without a plan: nobody lies, and it does what it is to do. */
+static void go_through(const struct fetch_scene *scene, const struct liar_plan *plan) {
+    const char *paths[LIAR_FILES];
+    int failed = 0, step = fetch_prepare(scene, &failed);
+    if (step != 0) {
+        if (plan == NULL) {
+            fetch_fail("step %d before it answered %d (%s): %s", step, failed, thirl_error_name(failed), thirl_why());
+        }
+        return;
+    }
+    (void)fetch_tell(report);
+    for (size_t i = 0; i < board->count; i++) {
+        paths[i] = board->path[i];
+    }
+    liar_know(paths, board->count);
+    (void)alarm(30);
+    int64_t began = now();
+    liar_lead(plan);
+    int rc = scene->itself();
+    unsigned looks = liar_rest();
+    judge(scene, scene->name, rc, began);
+    if (plan == NULL) {
+        board->looks = looks;
+        if (rc != scene->usual) {
+            fetch_fail("without a lie it answered %d (%s): %s", rc, rc < 0 ? thirl_error_name(rc) : "", thirl_why());
+        }
+    }
+    began = now();
+    judge(scene, "the same once more", scene->itself(), began);
+    began = now();
+    rc = fetch_close();
+    judge(scene, "thirl_close", rc > 0 ? 0 : rc, began);
+    (void)alarm(0);
+    board->lies += liar_forget();
+    fetch_clear();
+}
+
+/* All trials of a scene from that one on, in one process. */
+static void suffer(const struct fetch_scene *scene, unsigned number, unsigned from) {
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}; /* cmocka's no more */
+    struct liar_plan plan;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        (void)signal(signals[i], SIG_DFL);
+    }
+    int null = scene->naive ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
+    (void)(null >= 0 ? dup2(null, STDERR_FILENO) + close(null) : 0); /* a sanitizer may find it first */
+    if (!liar_begin(&board->crash)) {
+        _exit(77);
+    }
+    fetch_begin();
+    start_peer();
+    go_through(scene, NULL);
+    go_through(scene, NULL);
+    unsigned descriptors = room_descriptors(), pieces = liar_pieces();
+    for (unsigned i = from; i < trials_of(scene) && board->looks != 0; i++) {
+        board->trial = i;
+        make_plan(&plan, i, number);
+        if (wanted.trial < 0 || wanted.trial == (long)i) {
+            go_through(scene, &plan);
+        }
+    }
+    if (room_descriptors() > descriptors || liar_pieces() > pieces) {
+        fetch_fail("it leaks: %u descriptors became %u, %u mappings %u", descriptors, room_descriptors(), pieces,
+                   liar_pieces());
+    }
+    (void)end_peer();
+    _exit(0);
+}
+
+/* ---- all of them ---- */
+
+static void tell_of(const struct fetch_scene *scene, int status) {
+    if (status != 3) {
+        (void)snprintf(board->said, sizeof board->said, "it ended with %d, at %#lx, where it wanted %#lx", status,
+                       (unsigned long)board->crash.place, (unsigned long)board->crash.address);
+    }
+    if (scene->naive) {
+        return;
+    }
+    print_error("%s: %s; again: fetch_test %u %llu '%s' %u\n", scene->name, board->said, wanted.count,
+                (unsigned long long)wanted.seed, scene->name, board->trial);
+}
+
+static int erase(const char *path, const struct stat *status, int kind, struct FTW *where) {
+    (void)status;
+    (void)kind;
+    return where->level == 0 ? 0 : remove(path);
+}
+
+/* How often it was found not to hold. */
+static unsigned lead(const struct fetch_scene *scene, unsigned number) {
+    unsigned found = 0, from = 0;
+    board->lies = board->lost = board->looks = 0;
+    board->longest = 0;
+    do {
+        board->trial = UINT32_MAX;
+        board->crash = (struct liar_crash){0, 0};
+        (void)nftw(room_path, erase, 16, FTW_DEPTH | FTW_PHYS); /* jobs of queues outlive all ends */
+        pid_t victim = fork();
+        if (victim == 0) {
+            suffer(scene, number, from);
+        }
+        int status = room_reap(victim);
+        if (status == 77) {
+            print_message("skip: no step can be made here\n");
+            skip();
+        }
+        if (status == 0) {
+            break;
+        }
+        found++;
+        tell_of(scene, status);
+        from = board->trial + 1;
+    } while (from != 0 && from < trials_of(scene) && found < (scene->naive ? 1 : FINDINGS));
+    if (wanted.count != 0) {
+        print_message("%-28s %5u looks, %6u lies, %3u peers lost, at most %lld ms%s\n", scene->name, board->looks,
+                      board->lies, board->lost, (long long)board->longest / 1000000,
+                      found != 0 && scene->naive ? ": found" : "");
+    }
+    return found;
+}
+
+static void every_look(void **state) {
+    unsigned bad = 0, missed = 0, looks = 0, lies = 0;
+    (void)state;
+    step_on_one_processor();
+    print_message("seed %llu\n", (unsigned long long)wanted.seed);
+    for (unsigned i = 0; i < fetch_scenes; i++) {
+        const struct fetch_scene *scene = &fetch_scene[i];
+        if (fnmatch(wanted.scene, scene->name, 0) == 0) {
+            unsigned found = lead(scene, i);
+            bad += scene->naive ? 0 : found;
+            missed += scene->naive && found == 0 && wanted.trial < 0;
+            looks += board->looks;
+            lies += board->lies;
+        }
+    }
+    print_message("%u looks, %u lies\n", looks, lies);
+    assert_int_equal(bad, 0);
+    assert_int_equal(missed, 0);
+}
+
+static int begin(void **state) {
+    board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return board == MAP_FAILED ? -1 : room_begin(state);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_look)};
+    wanted.count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 1;
+    wanted.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    wanted.scene = argc > 3 ? argv[3] : "*";
+    wanted.trial = argc > 4 ? strtol(argv[4], NULL, 10) : -1;
+    wanted.count = wanted.count != 0 ? wanted.count : 1;
+    return cmocka_run_group_tests(tests, begin, room_end);
+}
