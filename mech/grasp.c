@@ -57,7 +57,8 @@ int grasp_take(struct sub *sub, struct feed *feed, struct cast_got *got, void *b
         return -EMSGSIZE;
     }
     if (sub->own->held.mask == UINT64_MAX || (lies && pool_cost(&ref) > feed->kept_most - feed->kept)) {
-        return too_many(sub, feed, &ref);
+        /* One by itself may always be held: who says otherwise says so for ever. */
+        return lies && pool_cost(&ref) > feed->kept_most ? -THIRL_EFORMAT : too_many(sub, feed, &ref);
     }
     unsigned slot = note_down(sub, feed, &ref);
     int rc = cast_accept(&feed->in, got);

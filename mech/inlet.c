@@ -296,7 +296,8 @@ static int take_away(struct inlet *in, struct mech_piece *piece, uint32_t span) 
     __builtin_prefetch(pool_message(&in->feed->map, &ref));
     struct pool_notes *notes = &in->own->held;
     if (unlikely(pool_cost(&ref) > in->kept_most - in->kept || notes->mask == UINT64_MAX)) {
-        return too_many(in, &ref);
+        /* One by itself may always be held: who says otherwise says so for ever. */
+        return pool_cost(&ref) > in->kept_most ? attend_lied(in) : too_many(in, &ref);
     }
     weave("inlet.keep.before");
     unsigned slot = pool_hold(notes, &ref);

@@ -106,7 +106,9 @@ static __attribute__((noinline)) int refuse(struct work *w, struct feed *f, uint
     if (claim_load(&f->claim, f->at) != word) {
         return 1;
     }
-    if (!sound) {
+    /* One by itself may always be held: who says otherwise says so for ever. */
+    bool never = job->is.size <= w->max && job->keeps && (uint64_t)job->is.units * POOL_UNIT > f->kept_most;
+    if (!sound || never) {
         f->bad = true;
         w->seen->in.refused++;
         return err_say(THIRL_EFORMAT,

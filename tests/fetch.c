@@ -464,8 +464,7 @@ bool fetch_documented(const struct fetch_scene *scene, int rc) {
     case -THIRL_EFORMAT:
     case -THIRL_EVERSION:
         return true;
-    case -EBUSY:
-        return true;
+    case -EBUSY: /* what is received is given back at once */
     case -ENOSPC:
         return scene->itself == open_it;
     case THIRL_END:
