@@ -90,6 +90,10 @@ static int receive(void) {
     return receive_up_to(LURE_SMALL, THIRL_NOW);
 }
 
+static int receive_middle(void) {
+    return receive_up_to(LURE_MIDDLE, THIRL_NOW);
+}
+
 static int receive_large(void) {
     return receive_up_to(LURE_LARGE, THIRL_NOW);
 }
@@ -167,6 +171,10 @@ static int send_many(void) {
     struct iovec parts[3] = {{data, LURE_SMALL}, {data, LURE_SMALL}, {data, LURE_SMALL}};
     size_t count = 3;
     return thirl_send_many(mine, parts, &count, THIRL_NOW);
+}
+
+static int send_middle(void) {
+    return thirl_send(mine, data, LURE_MIDDLE, THIRL_NOW);
 }
 
 static int send_large(void) {
@@ -254,10 +262,21 @@ static int answer(void) {
     return rc;
 }
 
+static int cancel(void) {
+    return thirl_cancel(mine, asked);
+}
+
 static int wait_for_it(void) {
-    struct thirl_want want = {.end = mine, .fd = -1, .wanted = THIRL_WANT_MESSAGE | THIRL_WANT_ROOM};
+    struct thirl_want want = {.end = mine, .fd = -1, .wanted = THIRL_WANT_MESSAGE};
+    want.wanted |= role == THIRL_PAIR ? THIRL_WANT_ROOM : 0;
     int rc = thirl_wait(&want, 1, thirl_in_ns(300000));
     return rc > 0 ? 0 : rc;
+}
+
+/* It may be ready once too often. */
+static int look_for_it(void) {
+    int rc = wait_for_it();
+    return rc == -ETIMEDOUT ? 0 : rc;
 }
 
 static int descriptor(void) {
@@ -353,6 +372,10 @@ const struct fetch_scene fetch_scene[] = {
     SCENE("pair: recv", PAIR, PAIR, SHORT, receive, 0, BOTH, HIS(lure_send_many), MINE(receive)),
     SCENE("pair: recv, too large", PAIR, PAIR, SHORT, receive_too_large, -EMSGSIZE, BOTH, HIS(lure_send_many),
           MINE(receive)),
+    SCENE("pair: recv, longer", PAIR, PAIR, SHORT, receive_middle, 0, BOTH, HIS(lure_send_middle)),
+    SCENE("pair: take, longer", PAIR, PAIR, SHORT, take_two, 0, BOTH, HIS(lure_send_middle)),
+    SCENE("pair: recv, lifespan", PAIR, PAIR, SHORT "&lifespan=60s", receive_middle, 0, BOTH, HIS(lure_send_middle)),
+    SCENE("pair: recv, sealed", PAIR, PAIR, SHORT "&crc", receive_middle, 0, BOTH, HIS(lure_send_middle)),
     SCENE("pair: recv, waiting", PAIR, PAIR, SHORT, receive_waiting, -ETIMEDOUT, BOTH, HIS(lure_send), MINE(receive)),
     SCENE("pair: recv from the pool", PAIR, PAIR, SHORT, receive_large, 0, BOTH, HIS(lure_send_large)),
     SCENE("pair: recv_many", PAIR, PAIR, SHORT, receive_many, 0, BOTH, HIS(lure_send_many)),
@@ -363,6 +386,7 @@ const struct fetch_scene fetch_scene[] = {
     SCENE("pair: send", PAIR, PAIR, SHORT, send_one, 0, BOTH, MINE(send_one), HIS(lure_receive)),
     SCENE("pair: send, full", PAIR, PAIR, FULL, send_one, 0, BOTH, MINE(fill), HIS(lure_receive)),
     SCENE("pair: send, waiting", PAIR, PAIR, FULL, send_waiting, -ETIMEDOUT, BOTH, MINE(fill)),
+    SCENE("pair: send, longer", PAIR, PAIR, SHORT, send_middle, 0, BOTH, MINE(send_one), HIS(lure_receive)),
     SCENE("pair: send_many", PAIR, PAIR, SHORT, send_many, 0, BOTH, MINE(send_one), HIS(lure_receive)),
     SCENE("pair: send, large", PAIR, PAIR, SHORT, send_large, 0, BOTH, MINE(fill_large), HIS(lure_receive),
           HIS(lure_hold)),
@@ -376,6 +400,7 @@ const struct fetch_scene fetch_scene[] = {
 
     SCENE("stream: open", READ, WRITE, SHORT, open_it, 0, HIS(lure_open)),
     SCENE("stream: read", READ, WRITE, SHORT, receive, 0, BOTH, HIS(lure_send_many)),
+    SCENE("stream: read a part", READ, WRITE, SHORT, receive, 0, BOTH, HIS(lure_send_middle), MINE(receive)),
     SCENE("stream: take", READ, WRITE, SHORT, take, 0, BOTH, HIS(lure_send_many)),
     SCENE("stream: write", WRITE, READ, FULL, send_one, 0, BOTH, MINE(fill), HIS(lure_receive)),
 
@@ -383,6 +408,10 @@ const struct fetch_scene fetch_scene[] = {
     SCENE("cast: recv, the first", SUB, PUB, SHORT, receive, 0, BOTH, HIS(lure_send_many)),
     SCENE("cast: recv", SUB, PUB, SHORT, receive, 0, BOTH, HIS(lure_send_many), MINE(receive)),
     SCENE("cast: recv from the pool", SUB, PUB, SHORT, receive_large, 0, BOTH, HIS(lure_send_large)),
+    SCENE("cast: recv, longer", SUB, PUB, SHORT, receive_middle, 0, BOTH, HIS(lure_send_middle)),
+    SCENE("cast: recv_many", SUB, PUB, SHORT, receive_many, 0, BOTH, HIS(lure_send_many)),
+    SCENE("cast: wait", SUB, PUB, SHORT, wait_for_it, -ETIMEDOUT, BOTH, HIS(lure_send), MINE(receive)),
+    SCENE("cast: fd", SUB, PUB, SHORT, descriptor, 0, BOTH, HIS(lure_send_many), MINE(receive)),
     SCENE("cast: take", SUB, PUB, SHORT, take_two, 0, BOTH, HIS(lure_send_many)),
     SCENE("cast: take from the pool", SUB, PUB, SHORT, take_two, 0, BOTH, HIS(lure_send_large)),
     SCENE("cast: publish", PUB, SUB, SHORT, send_one, 0, BOTH, MINE(send_one), HIS(lure_receive)),
@@ -395,6 +424,11 @@ const struct fetch_scene fetch_scene[] = {
     SCENE("queue: open", PULL, PUSH, SHORT, open_it, 0, HIS(lure_open), HIS(lure_send)),
     SCENE("queue: recv, the first", PULL, PUSH, SHORT, receive, 0, BOTH, HIS(lure_send_many)),
     SCENE("queue: recv", PULL, PUSH, SHORT, receive, 0, BOTH, HIS(lure_send_many), MINE(receive)),
+    SCENE("queue: recv, longer", PULL, PUSH, SHORT, receive_middle, 0, BOTH, HIS(lure_send_middle)),
+    SCENE("queue: recv_many", PULL, PUSH, SHORT, receive_many, 0, BOTH, HIS(lure_send_many)),
+    SCENE("queue: wait", PULL, PUSH, SHORT, wait_for_it, -ETIMEDOUT, BOTH, HIS(lure_send), MINE(receive)),
+    SCENE("queue: fd", PULL, PUSH, SHORT, descriptor, 0, BOTH, HIS(lure_send_many), MINE(receive)),
+    SCENE("queue: take from the pool", PULL, PUSH, SHORT, take_two, 0, BOTH, HIS(lure_send_large)),
     SCENE("queue: recv from the pool", PULL, PUSH, SHORT, receive_large, 0, BOTH, HIS(lure_send_large)),
     SCENE("queue: take and done", PULL, PUSH, SHORT, take_two, 0, BOTH, HIS(lure_send_many), MINE(receive)),
     SCENE("queue: give back", PULL, PUSH, SHORT, take_again, 0, BOTH, HIS(lure_send_many), MINE(receive)),
@@ -407,6 +441,10 @@ const struct fetch_scene fetch_scene[] = {
     SCENE("call: accept", SERVE, CALL, SHORT, serve, -EAGAIN, BOTH, HIS(lure_knock)),
     SCENE("call: serve the first", SERVE, CALL, SHORT, serve, 0, CALLED, HIS(lure_ask)),
     SCENE("call: serve", SERVE, CALL, SHORT, serve, 0, CALLED, HIS(lure_ask), MINE(serve), HIS(lure_ask)),
+    SCENE("call: serve, longer", SERVE, CALL, SHORT, serve, 0, CALLED, HIS(lure_ask_middle)),
+    SCENE("call: wait", SERVE, CALL, SHORT, wait_for_it, -ETIMEDOUT, CALLED, HIS(lure_ask), MINE(serve),
+          MINE(look_for_it)),
+    SCENE("call: cancel", CALL, SERVE, SHORT, cancel, 0, SERVED, MINE(ask), HIS(lure_serve), MINE(answer), MINE(ask)),
     SCENE("call: serve, large", SERVE, CALL, SHORT, serve, 0, CALLED, HIS(lure_ask_large)),
     SCENE("call: knock", CALL, SERVE, SHORT, ask, -EAGAIN, BOTH),
     SCENE("call: ask the first", CALL, SERVE, SHORT, ask, 0, SERVED),

@@ -19,8 +19,8 @@ struct fetch_step {
 struct fetch_scene {
     const char *name;
     enum thirl_role mine, its;
-    const char *options;         /* of the address */
-    struct fetch_step before[9]; /* in this order; all of them must do it */
+    const char *options;          /* of the address */
+    struct fetch_step before[10]; /* in this order; all of them must do it */
     fetch_task itself;
     int usual;  /* its answer, when nobody lies */
     bool naive; /* it is made to be found */

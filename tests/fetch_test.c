@@ -6,7 +6,8 @@
  * memory of its peer (liar.h) a word of what it looks at is a lie, for good or for that look; the lies stand while it does the same once more, and
  * closes. What reads naively is led through the same way, and must be found.
  *
- * fetch_test [COUNT [SEED [SCENE [TRIAL]]]]: so many trials for each look of each scene, or of that one; the one trial alone.
+ * fetch_test [COUNT [SEED [SCENE [TRIAL]]]]: so many trials for each look of each scene, or of that one; the one trial alone, behind
+ * what the operation looks at. 0: a part of them.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -42,12 +43,16 @@
     INT64_C(10000000000) /* that a call which is not to wait may take, on a machine that has other things to do */
 #define FEWEST 12        /* trials of a scene */
 #define MANY 96          /* looks: of more, some are left out with each count */
+#define AGAIN 8          /* lies at each look at what was looked at before */
+#define BRIEF 6          /* of so many trials one, unless more are asked for */
 #define FINDINGS 8       /* of a scene: what follows says the same */
+
+extern const char __executable_start[]; /* the linker's */
 
 static struct board {
     struct liar_crash crash;
     char said[400];
-    unsigned trial, looks, lies,
+    unsigned trial, looks, again, lies,
         lost; /* where it is; looks at the operation; lies told; peers that did not survive their own */
     int64_t longest;
     size_t count; /* of files that the peer may write */
@@ -59,7 +64,8 @@ static struct {
     uint64_t seed;
     const char *scene;
     long trial;
-} wanted = {0, 1, "*", -1};
+    bool brief;
+} wanted;
 
 static int64_t now(void) {
     struct timespec t;
@@ -74,6 +80,8 @@ void fetch_fail(const char *format, ...) {
     va_end(list);
     _exit(3);
 }
+
+static unsigned again[MANY], again_count; /* looks at what was looked at before: most lies are told there */
 
 /* ---- the peer ---- */
 
@@ -160,19 +168,38 @@ static void judge(const struct fetch_scene *scene, const char *which, int rc, in
     }
 }
 
+/* Notes the looks at words that were looked at before. */
+static void find_again(void) {
+    const struct liar_look *look = liar_looks();
+    again_count = 0;
+    for (unsigned i = 0; i < board->looks && again_count < MANY; i++) {
+        for (unsigned k = 0; k < i; k++) {
+            if (look[k].file == look[i].file && look[k].offset / 8 == look[i].offset / 8) {
+                again[again_count++] = i;
+                break;
+            }
+        }
+    }
+    board->again = again_count;
+}
+
 /* Who reads naively has them until he is found. */
 static unsigned trials_of(const struct fetch_scene *scene) {
     unsigned all = wanted.count * (board->looks < MANY ? board->looks : MANY);
+    all += wanted.count * again_count * AGAIN;
     return scene->naive ? 1000 : all < FEWEST ? FEWEST : all;
 }
 
 static void make_plan(struct liar_plan *plan, unsigned trial, unsigned scene) {
-    uint64_t dice = ((wanted.seed * 1000003 + scene) * 1000003 + trial) * UINT64_C(0x9e3779b97f4a7c15) | 1;
+    uint64_t seed = (wanted.seed * 1000003 + scene) * 1000003 + trial;
+    uint64_t dice = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
+    (void)tempt_toss(&dice, 2); /* seeds that lie close together begin alike */
     unsigned looks = board->looks, at = looks <= MANY ? trial % looks : (unsigned)tempt_toss(&dice, looks);
+    at = trial < wanted.count * again_count * AGAIN ? again[trial / wanted.count % again_count] : at;
     *plan = (struct liar_plan){.count = tempt_toss(&dice, 4) == 0 ? 2 : 1};
     for (unsigned i = 0; i < plan->count; i++) {
         plan->lie[i] = (struct liar_lie){.at = at,
-                                         .behind = tempt_toss(&dice, 3) == 0 ? 4 * (unsigned)tempt_toss(&dice, 8) : 0,
+                                         .behind = 4 * (unsigned)tempt_toss(&dice, tempt_toss(&dice, 3) == 0 ? 8 : 2),
                                          .narrow = tempt_toss(&dice, 2) == 0,
                                          .once = tempt_toss(&dice, 3) == 0};
         at += 1 + (unsigned)tempt_toss(&dice, 16);
@@ -203,6 +230,7 @@ static void go_through(const struct fetch_scene *scene, const struct liar_plan *
     judge(scene, scene->name, rc, began);
     if (plan == NULL) {
         board->looks = looks;
+        find_again();
         if (rc != scene->usual) {
             fetch_fail("without a lie it answered %d (%s): %s", rc, rc < 0 ? thirl_error_name(rc) : "", thirl_why());
         }
@@ -215,6 +243,17 @@ static void go_through(const struct fetch_scene *scene, const struct liar_plan *
     (void)alarm(0);
     board->lies += liar_forget();
     fetch_clear();
+}
+
+/* Where in the program, for addr2line, it looks at what. */
+static void show_looks(void) {
+    const struct liar_look *look = liar_looks();
+    for (unsigned i = 0; i < board->looks; i++) {
+        const char *name = strrchr(board->path[look[i].file], '/');
+        printf("  look %u: %s at %llu, by %#lx\n", i, name, (unsigned long long)look[i].offset,
+               look[i].place == 0 ? 0 : (unsigned long)(look[i].place - (uintptr_t)__executable_start));
+    }
+    (void)fflush(stdout);
 }
 
 /* All trials of a scene from that one on, in one process. */
@@ -235,11 +274,15 @@ static void suffer(const struct fetch_scene *scene, unsigned number, unsigned fr
     start_peer();
     go_through(scene, NULL);
     go_through(scene, NULL);
+    if (wanted.trial >= 0) {
+        show_looks();
+    }
     unsigned descriptors = room_descriptors(), pieces = liar_pieces();
     for (unsigned i = from; i < trials_of(scene) && board->looks != 0; i++) {
         board->trial = i;
         make_plan(&plan, i, number);
-        if (wanted.trial < 0 || wanted.trial == (long)i) {
+        bool left_out = wanted.brief && !scene->naive && tempt_toss(&plan.dice, BRIEF) != 0;
+        if (wanted.trial < 0 ? !left_out : wanted.trial == (long)i) {
             go_through(scene, &plan);
         }
     }
@@ -261,7 +304,7 @@ static void tell_of(const struct fetch_scene *scene, int status) {
     if (scene->naive) {
         return;
     }
-    print_error("%s: %s; again: fetch_test %u %llu '%s' %u\n", scene->name, board->said, wanted.count,
+    print_error("%s: %s; again: fetch_test %u %llu '%s' %u\n", scene->name, board->said, wanted.count - wanted.brief,
                 (unsigned long long)wanted.seed, scene->name, board->trial);
 }
 
@@ -296,11 +339,9 @@ static unsigned lead(const struct fetch_scene *scene, unsigned number) {
         tell_of(scene, status);
         from = board->trial + 1;
     } while (from != 0 && from < trials_of(scene) && found < (scene->naive ? 1 : FINDINGS));
-    if (wanted.count != 0) {
-        print_message("%-28s %5u looks, %6u lies, %3u peers lost, at most %lld ms%s\n", scene->name, board->looks,
-                      board->lies, board->lost, (long long)board->longest / 1000000,
-                      found != 0 && scene->naive ? ": found" : "");
-    }
+    print_message("%-28s %4u looks, %3u of them again, %6u lies, %u peers lost, at most %lld ms%s\n", scene->name,
+                  board->looks, board->again, board->lies, board->lost, (long long)board->longest / 1000000,
+                  found != 0 && scene->naive ? ": found" : "");
     return found;
 }
 
@@ -331,10 +372,11 @@ static int begin(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_look)};
-    wanted.count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 1;
-    wanted.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    wanted.count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
+    wanted.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)now() / 1000 % 1000000;
     wanted.scene = argc > 3 ? argv[3] : "*";
     wanted.trial = argc > 4 ? strtol(argv[4], NULL, 10) : -1;
-    wanted.count = wanted.count != 0 ? wanted.count : 1;
+    wanted.brief = wanted.count == 0;
+    wanted.count += wanted.brief;
     return cmocka_run_group_tests(tests, begin, room_end);
 }

@@ -165,7 +165,12 @@ unsigned liar_pieces(void) {
 
 bool liar_holds(const void *data, size_t size) {
     const struct piece *p = piece_at((uintptr_t)data);
-    return p == NULL || size <= p->base + p->size - (uintptr_t)data;
+    uintptr_t end = (uintptr_t)data + size;
+    ino_t inode = p != NULL ? p->inode : 0;
+    while (p != NULL && p->inode == inode && end > p->base + p->size) {
+        p = piece_at(p->base + p->size); /* a ring is there twice in a row */
+    }
+    return inode == 0 || (p != NULL && p->inode == inode);
 }
 
 /* ---- lies ---- */
@@ -193,12 +198,16 @@ static uint64_t other_word(void) {
 static void lie(const struct liar_lie *l, const struct liar_look *look, size_t reach) {
     const struct file *f = &files[look->file];
     size_t width = l->narrow ? sizeof(uint32_t) : sizeof(uint64_t);
-    uint64_t at = look->offset + l->behind + (reach > width ? tempt_toss(&plan.dice, reach) : 0);
+    uint64_t at = look->offset / sizeof(uint64_t) * sizeof(uint64_t) + l->behind +
+                  (reach > width ? tempt_toss(&plan.dice, reach) : 0);
     at = at / width * width;
     if (at + width <= f->size) {
         void *word = f->map + at;
-        uint64_t was = load(word, l->narrow), is = tempt_value(&plan.dice, was, other_word());
-        is = l->narrow ? (uint32_t)is : is;
+        uint64_t was = load(word, l->narrow), is = was;
+        for (int tries = 0; is == was && tries < 8; tries++) {
+            is = tempt_value(&plan.dice, was, other_word());
+            is = l->narrow ? (uint32_t)is : is;
+        }
         if (is != was && put(word, l->narrow, was, is)) {
             told[told_count++] = (struct told){word, was, is, l->narrow, l->once};
         }

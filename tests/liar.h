@@ -24,10 +24,11 @@ struct liar_look {
 };
 
 struct liar_lie {
-    unsigned at;     /* at which look */
-    unsigned behind; /* bytes behind what was looked at: a look may be wide */
-    bool narrow;     /* four bytes of it, else eight */
-    bool once;       /* for that look only, and the truth again behind it */
+    unsigned at; /* at which look */
+    unsigned
+        behind;  /* bytes behind the first word that was looked at: it may be half of that, and a look may be wide */
+    bool narrow; /* four bytes of it, else eight */
+    bool once;   /* for that look only, and the truth again behind it */
 };
 
 struct liar_plan {
@@ -64,7 +65,7 @@ unsigned liar_forget(void);
 /* Pieces of files that are mapped. */
 unsigned liar_pieces(void);
 
-/* All of it lies in one piece, if it begins in one. */
+/* All of it lies in one file, if it begins in one. */
 bool liar_holds(const void *data, size_t size);
 
 #endif

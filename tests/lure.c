@@ -44,6 +44,14 @@ int lure_send_many(void) {
     return rc;
 }
 
+int lure_send_middle(void) {
+    int rc = 0;
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        rc = thirl_send(its, data, LURE_MIDDLE, SOON);
+    }
+    return rc;
+}
+
 int lure_send_large(void) {
     int rc = 0;
     for (int i = 0; i < 3 && rc == 0; i++) {
@@ -71,6 +79,10 @@ int lure_serve(void) {
 
 int lure_ask(void) {
     return thirl_ask(its, data, LURE_SMALL, &asked, SOON);
+}
+
+int lure_ask_middle(void) {
+    return thirl_ask(its, data, LURE_MIDDLE, &asked, SOON);
 }
 
 int lure_ask_large(void) {

@@ -11,6 +11,7 @@
 #include "include/thirl/thirl.h"
 
 #define LURE_SMALL 40
+#define LURE_MIDDLE 300               /* is copied with care */
 #define LURE_LARGE ((size_t)20 << 10) /* lies in a pool */
 
 /* Where and as what it opens its end: in memory that both have, for it lives longer than a scene. */
@@ -24,6 +25,7 @@ int lure_open(void);
 int lure_close(void);
 int lure_send(void);
 int lure_send_many(void);
+int lure_send_middle(void);
 int lure_send_large(void);
 int lure_receive(void);
 int lure_hold(void);
@@ -31,6 +33,7 @@ int lure_knock(void); /* those who have not met need two tries */
 int lure_accept(void);
 int lure_serve(void);
 int lure_ask(void);
+int lure_ask_middle(void);
 int lure_ask_large(void);
 int lure_tell(void);
 
