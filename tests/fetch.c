@@ -419,6 +419,13 @@ const struct fetch_scene fetch_scene[] = {
           MINE(fill), HIS(lure_receive)),
     SCENE("cast: publish, large", PUB, SUB, SHORT, send_large, 0, BOTH, MINE(fill_large), HIS(lure_receive),
           HIS(lure_hold)),
+    SCENE("cast: recv, history", SUB, PUB, SHORT "&history=4", receive, 0, HIS(lure_open), HIS(lure_send_many),
+          MINE(open_it)),
+    SCENE("cast: by pattern, open", SUB, PUB, "*?max=64K", open_it, 0, HIS(lure_open)),
+    SCENE("cast: by pattern, recv", SUB, PUB, "*?max=64K", receive, 0, BOTH, HIS(lure_send_many)),
+    SCENE("cast: by pattern, a new one", SUB, PUB, "*?max=64K", receive, -EAGAIN, MINE(open_it), HIS(lure_open)),
+    SCENE("cast: announce", PUB, SUB, SHORT, open_it, 0, HIS(lure_open)),
+    SCENE("cast: close, publisher", PUB, SUB, SHORT, leave, 0, BOTH, MINE(send_one), HIS(lure_receive), MINE(send_one)),
     SCENE("cast: close", SUB, PUB, SHORT, leave, 0, BOTH, HIS(lure_send_many), MINE(receive)),
 
     SCENE("queue: open", PULL, PUSH, SHORT, open_it, 0, HIS(lure_open), HIS(lure_send)),
@@ -436,6 +443,8 @@ const struct fetch_scene fetch_scene[] = {
     SCENE("queue: push, full", PUSH, PULL, FULL, send_one, 0, BOTH, MINE(fill), HIS(lure_receive), HIS(lure_receive)),
     SCENE("queue: push, large", PUSH, PULL, SHORT, send_large, 0, BOTH, MINE(fill_large), HIS(lure_receive),
           HIS(lure_hold)),
+    SCENE("queue: open, pusher", PUSH, PULL, SHORT, open_it, 0, HIS(lure_open)),
+    SCENE("queue: close, pusher", PUSH, PULL, SHORT, leave, 0, BOTH, MINE(send_one), HIS(lure_receive), MINE(send_one)),
     SCENE("queue: close", PULL, PUSH, SHORT, leave, 0, BOTH, HIS(lure_send_many), MINE(receive)),
 
     SCENE("call: accept", SERVE, CALL, SHORT, serve, -EAGAIN, BOTH, HIS(lure_knock)),
@@ -450,6 +459,10 @@ const struct fetch_scene fetch_scene[] = {
     SCENE("call: ask the first", CALL, SERVE, SHORT, ask, 0, SERVED),
     SCENE("call: ask", CALL, SERVE, SHORT, ask, 0, SERVED, MINE(ask), HIS(lure_serve), MINE(answer)),
     SCENE("call: answer", CALL, SERVE, SHORT, answer, 0, SERVED, MINE(ask), HIS(lure_serve)),
+    SCENE("call: open", SERVE, CALL, SHORT, open_it, 0, HIS(lure_open), HIS(lure_knock)),
+    SCENE("call: open, caller", CALL, SERVE, SHORT, open_it, 0, HIS(lure_open)),
+    SCENE("call: close, caller", CALL, SERVE, SHORT, leave, 0, SERVED, MINE(ask), HIS(lure_serve), MINE(answer),
+          MINE(ask)),
     SCENE("call: close", SERVE, CALL, SHORT, leave, 0, CALLED, HIS(lure_ask), MINE(serve), HIS(lure_ask)),
 
     SCENE("event: watch", WATCH, NOTIFY, "", receive, 0, BOTH, HIS(lure_tell)),
@@ -461,10 +474,14 @@ const unsigned fetch_scenes = sizeof fetch_scene / sizeof *fetch_scene;
 int fetch_prepare(const struct fetch_scene *scene, int *failed) {
     role = scene->mine;
     lure->role = scene->its;
-    (void)snprintf(address, sizeof address, "shm://fetch-%x-%x%s", (unsigned)getpid(), lure->number++, scene->options);
-    const char *full = strstr(address, "&full="); /* its subscribers have no say in it */
-    (void)snprintf(lure->address, sizeof lure->address, "%.*s",
-                   (int)(full != NULL ? full - address : (ssize_t)strlen(address)), address);
+    (void)snprintf(address, sizeof address, "shm://fetch-%x-%x%s", (unsigned)getpid(), lure->number, scene->options);
+    bool pattern = scene->options[0] == '*';
+    (void)snprintf(lure->address, sizeof lure->address, "shm://fetch-%x-%x%s", (unsigned)getpid(), lure->number++,
+                   scene->options + pattern);
+    char *full = strstr(lure->address, "&full="); /* its subscribers have no say in it */
+    if (full != NULL) {
+        *full = '\0';
+    }
     for (size_t i = 0; i < sizeof scene->before / sizeof *scene->before && scene->before[i].task != NULL; i++) {
         const struct fetch_step *step = &scene->before[i];
         int rc = step->his ? fetch_tell(step->task) : step->task();

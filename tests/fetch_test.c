@@ -44,7 +44,7 @@
 #define FEWEST 12        /* trials of a scene */
 #define MANY 96          /* looks: of more, some are left out with each count */
 #define AGAIN 8          /* lies at each look at what was looked at before */
-#define BRIEF 6          /* of so many trials one, unless more are asked for */
+#define BRIEF 8          /* of so many trials one, unless more are asked for */
 #define FINDINGS 8       /* of a scene: what follows says the same */
 
 extern const char __executable_start[]; /* the linker's */
