@@ -465,6 +465,11 @@ const struct fetch_scene fetch_scene[] = {
           MINE(ask)),
     SCENE("call: close", SERVE, CALL, SHORT, leave, 0, CALLED, HIS(lure_ask), MINE(serve), HIS(lure_ask)),
 
+    SCENE("auto: open", PAIR, PAIR, "@?max=64K&timeout=100ms", open_it, 0, HIS(lure_open)),
+    SCENE("auto: recv", PAIR, PAIR, "@?max=64K&timeout=100ms", receive, 0, BOTH, HIS(lure_send_many)),
+    SCENE("auto: subscribe", SUB, PUB, "@?max=64K&timeout=100ms", open_it, 0, HIS(lure_open)),
+    SCENE("auto: ask", CALL, SERVE, "@?max=64K&timeout=100ms", ask, -EAGAIN, BOTH),
+
     SCENE("event: watch", WATCH, NOTIFY, "", receive, 0, BOTH, HIS(lure_tell)),
     SCENE("event: notify", NOTIFY, WATCH, "", tell, 0, BOTH),
     SCENE("event: open", WATCH, NOTIFY, "", open_it, 0, HIS(lure_open)),
@@ -474,10 +479,11 @@ const unsigned fetch_scenes = sizeof fetch_scene / sizeof *fetch_scene;
 int fetch_prepare(const struct fetch_scene *scene, int *failed) {
     role = scene->mine;
     lure->role = scene->its;
-    (void)snprintf(address, sizeof address, "shm://fetch-%x-%x%s", (unsigned)getpid(), lure->number, scene->options);
-    bool pattern = scene->options[0] == '*';
-    (void)snprintf(lure->address, sizeof lure->address, "shm://fetch-%x-%x%s", (unsigned)getpid(), lure->number++,
-                   scene->options + pattern);
+    bool pattern = scene->options[0] == '*', chosen = scene->options[0] == '@';
+    const char *scheme = chosen ? "auto" : "shm", *options = scene->options + (pattern || chosen);
+    unsigned pid = (unsigned)getpid(), number = lure->number++;
+    (void)snprintf(lure->address, sizeof lure->address, "%s://fetch-%x-%x%s", scheme, pid, number, options);
+    (void)snprintf(address, sizeof address, "%s://fetch-%x-%x%s%s", scheme, pid, number, pattern ? "*" : "", options);
     char *full = strstr(lure->address, "&full="); /* its subscribers have no say in it */
     if (full != NULL) {
         *full = '\0';

@@ -54,8 +54,6 @@ static struct liar_look looks[LIAR_LOOKS];
 static unsigned look_count;
 static struct liar_plan plan;
 static bool led, planned;
-static struct liar_crash *crash;
-static struct sigaction before;
 
 void *__real_mmap(void *, size_t, int, int, int, off_t);
 void *__wrap_mmap(void *, size_t, int, int, int, off_t);
@@ -223,10 +221,6 @@ static void take_back(bool all) {
     }
 }
 
-static bool is_over(void) {
-    return planned && (plan.count == 0 || look_count > plan.lie[plan.count - 1].at);
-}
-
 static void notice(unsigned file, uint64_t offset, uintptr_t place, size_t reach) {
     struct liar_look *look = &looks[look_count++];
     *look = (struct liar_look){file, offset, place};
@@ -241,6 +235,13 @@ static void notice(unsigned file, uint64_t offset, uintptr_t place, size_t reach
 
 #if defined(__x86_64__)
 #define TRAP_FLAG 0x100
+
+static struct liar_crash *crash;
+static struct sigaction before;
+
+static bool is_over(void) {
+    return planned && (plan.count == 0 || look_count > plan.lie[plan.count - 1].at);
+}
 
 static void on_look(int signal, siginfo_t *info, void *context) {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
