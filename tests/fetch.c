@@ -360,6 +360,7 @@ static int read_note_once(void) {
 #define WARY(what, itself)                                                                                             \
     { what, 0, 0, "", {HIS(lure_note), MINE(open_note)}, itself, 0, false }
 #define SHORT "?max=64K&queue=64K&pool=1M"
+#define BRIEFLY "?max=64K&queue=64K&timeout=100ms"
 #define FULL "?max=2K&queue=4K&pool=4K"
 
 const struct fetch_scene fetch_scene[] = {
@@ -421,9 +422,10 @@ const struct fetch_scene fetch_scene[] = {
           HIS(lure_hold)),
     SCENE("cast: recv, history", SUB, PUB, SHORT "&history=4", receive, 0, HIS(lure_open), HIS(lure_send_many),
           MINE(open_it)),
-    SCENE("cast: by pattern, open", SUB, PUB, "*?max=64K", open_it, 0, HIS(lure_open)),
-    SCENE("cast: by pattern, recv", SUB, PUB, "*?max=64K", receive, 0, BOTH, HIS(lure_send_many)),
-    SCENE("cast: by pattern, a new one", SUB, PUB, "*?max=64K", receive, -EAGAIN, MINE(open_it), HIS(lure_open)),
+    SCENE("cast: by pattern, open", SUB, PUB, "*?max=64K&queue=64K", open_it, 0, HIS(lure_open)),
+    SCENE("cast: by pattern, recv", SUB, PUB, "*?max=64K&queue=64K", receive, 0, BOTH, HIS(lure_send_many)),
+    SCENE("cast: by pattern, a new one", SUB, PUB, "*?max=64K&queue=64K", receive, -EAGAIN, MINE(open_it),
+          HIS(lure_open)),
     SCENE("cast: announce", PUB, SUB, SHORT, open_it, 0, HIS(lure_open)),
     SCENE("cast: close, publisher", PUB, SUB, SHORT, leave, 0, BOTH, MINE(send_one), HIS(lure_receive), MINE(send_one)),
     SCENE("cast: close", SUB, PUB, SHORT, leave, 0, BOTH, HIS(lure_send_many), MINE(receive)),
@@ -465,10 +467,10 @@ const struct fetch_scene fetch_scene[] = {
           MINE(ask)),
     SCENE("call: close", SERVE, CALL, SHORT, leave, 0, CALLED, HIS(lure_ask), MINE(serve), HIS(lure_ask)),
 
-    SCENE("auto: open", PAIR, PAIR, "@?max=64K&timeout=100ms", open_it, 0, HIS(lure_open)),
-    SCENE("auto: recv", PAIR, PAIR, "@?max=64K&timeout=100ms", receive, 0, BOTH, HIS(lure_send_many)),
-    SCENE("auto: subscribe", SUB, PUB, "@?max=64K&timeout=100ms", open_it, 0, HIS(lure_open)),
-    SCENE("auto: ask", CALL, SERVE, "@?max=64K&timeout=100ms", ask, -EAGAIN, BOTH),
+    SCENE("auto: open", PAIR, PAIR, "@" BRIEFLY, open_it, 0, HIS(lure_open)),
+    SCENE("auto: recv", PAIR, PAIR, "@" BRIEFLY, receive, 0, BOTH, HIS(lure_send_many)),
+    SCENE("auto: subscribe", SUB, PUB, "@" BRIEFLY, open_it, 0, HIS(lure_open)),
+    SCENE("auto: ask", CALL, SERVE, "@" BRIEFLY, ask, -EAGAIN, BOTH),
 
     SCENE("event: watch", WATCH, NOTIFY, "", receive, 0, BOTH, HIS(lure_tell)),
     SCENE("event: notify", NOTIFY, WATCH, "", tell, 0, BOTH),

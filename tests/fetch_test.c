@@ -41,16 +41,17 @@
 
 #define LONGEST_NS                                                                                                     \
     INT64_C(10000000000) /* that a call which is not to wait may take, on a machine that has other things to do */
-#define FEWEST 12        /* trials of a scene */
-#define MANY 96          /* looks: of more, some are left out with each count */
-#define AGAIN 8          /* lies at each look at what was looked at before */
-#define BRIEF 8          /* of so many trials one, unless more are asked for */
-#define FINDINGS 8       /* of a scene: what follows says the same */
+#define WORKED_NS INT64_C(1000000000) /* and work, with all faults at looks */
+#define FEWEST 12                     /* trials of a scene */
+#define MANY 96                       /* looks: of more, some are left out with each count */
+#define AGAIN 8                       /* lies at each look at what was looked at before */
+#define BRIEF 8                       /* of so many trials one, unless more are asked for */
+#define FINDINGS 8                    /* of a scene: what follows says the same */
 
 extern const char __executable_start[]; /* the linker's */
 
 static struct board {
-    struct liar_crash crash;
+    struct liar_note note;
     char said[400];
     unsigned trial, looks, again, lies,
         lost; /* where it is; looks at the operation; lies told; peers that did not survive their own */
@@ -67,9 +68,9 @@ static struct {
     bool brief;
 } wanted;
 
-static int64_t now(void) {
+static int64_t now(clockid_t clock) {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)clock_gettime(clock, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
@@ -156,12 +157,20 @@ static int report(void) {
 
 /* ---- the victim ---- */
 
+struct moment {
+    int64_t clock, worked;
+};
+
+static struct moment begin_call(void) {
+    return (struct moment){now(CLOCK_MONOTONIC), now(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
 /* What one call answers, and how long it took. */
-static void judge(const struct fetch_scene *scene, const char *which, int rc, int64_t began) {
-    int64_t took = now() - began;
+static void judge(const struct fetch_scene *scene, const char *which, int rc, struct moment began) {
+    int64_t took = now(CLOCK_MONOTONIC) - began.clock, worked = now(CLOCK_PROCESS_CPUTIME_ID) - began.worked;
     board->longest = took > board->longest ? took : board->longest;
-    if (took > LONGEST_NS) {
-        fetch_fail("%s took %lld ms", which, (long long)took / 1000000);
+    if (took > LONGEST_NS || worked > WORKED_NS) {
+        fetch_fail("%s took %lld ms, of work %lld ms", which, (long long)took / 1000000, (long long)worked / 1000000);
     }
     if (!fetch_documented(scene, rc)) {
         fetch_fail("%s answered %d (%s): %s", which, rc, rc < 0 ? thirl_error_name(rc) : "", thirl_why());
@@ -223,7 +232,7 @@ static void go_through(const struct fetch_scene *scene, const struct liar_plan *
     }
     liar_know(paths, board->count);
     (void)alarm(30);
-    int64_t began = now();
+    struct moment began = begin_call();
     liar_lead(plan);
     int rc = scene->itself();
     unsigned looks = liar_rest();
@@ -235,9 +244,9 @@ static void go_through(const struct fetch_scene *scene, const struct liar_plan *
             fetch_fail("without a lie it answered %d (%s): %s", rc, rc < 0 ? thirl_error_name(rc) : "", thirl_why());
         }
     }
-    began = now();
+    began = begin_call();
     judge(scene, "the same once more", scene->itself(), began);
-    began = now();
+    began = begin_call();
     rc = fetch_close();
     judge(scene, "thirl_close", rc > 0 ? 0 : rc, began);
     (void)alarm(0);
@@ -267,7 +276,7 @@ static void suffer(const struct fetch_scene *scene, unsigned number, unsigned fr
     }
     int null = scene->naive ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
     (void)(null >= 0 ? dup2(null, STDERR_FILENO) + close(null) : 0); /* a sanitizer may find it first */
-    if (!liar_begin(&board->crash)) {
+    if (!liar_begin(&board->note)) {
         _exit(77);
     }
     fetch_begin();
@@ -299,13 +308,18 @@ static void suffer(const struct fetch_scene *scene, unsigned number, unsigned fr
 static void tell_of(const struct fetch_scene *scene, int status) {
     if (status != 3) {
         (void)snprintf(board->said, sizeof board->said, "it ended with %d, at %#lx, where it wanted %#lx", status,
-                       (unsigned long)board->crash.place, (unsigned long)board->crash.address);
+                       (unsigned long)board->note.place, (unsigned long)board->note.address);
     }
     if (scene->naive) {
         return;
     }
     print_error("%s: %s; again: fetch_test %u %llu '%s' %u\n", scene->name, board->said, wanted.count - wanted.brief,
                 (unsigned long long)wanted.seed, scene->name, board->trial);
+    for (unsigned i = 0; i < board->note.count; i++) {
+        print_error("    a lie%s in %s at %llu: %#llx, not %#llx\n", board->note.lie[i].once ? ", for once," : "",
+                    board->path[board->note.lie[i].file], (unsigned long long)board->note.lie[i].offset,
+                    (unsigned long long)board->note.lie[i].is, (unsigned long long)board->note.lie[i].was);
+    }
 }
 
 static int erase(const char *path, const struct stat *status, int kind, struct FTW *where) {
@@ -321,7 +335,7 @@ static unsigned lead(const struct fetch_scene *scene, unsigned number) {
     board->longest = 0;
     do {
         board->trial = UINT32_MAX;
-        board->crash = (struct liar_crash){0, 0};
+        board->note = (struct liar_note){0};
         (void)nftw(room_path, erase, 16, FTW_DEPTH | FTW_PHYS); /* jobs of queues outlive all ends */
         pid_t victim = fork();
         if (victim == 0) {
@@ -373,7 +387,7 @@ static int begin(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_look)};
     wanted.count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
-    wanted.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)now() / 1000 % 1000000;
+    wanted.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)now(CLOCK_MONOTONIC) / 1000 % 1000000;
     wanted.scene = argc > 3 ? argv[3] : "*";
     wanted.trial = argc > 4 ? strtol(argv[4], NULL, 10) : -1;
     wanted.brief = wanted.count == 0;

@@ -54,6 +54,7 @@ static struct liar_look looks[LIAR_LOOKS];
 static unsigned look_count;
 static struct liar_plan plan;
 static bool led, planned;
+static struct liar_note *note;
 
 void *__real_mmap(void *, size_t, int, int, int, off_t);
 void *__wrap_mmap(void *, size_t, int, int, int, off_t);
@@ -207,7 +208,13 @@ static void lie(const struct liar_lie *l, const struct liar_look *look, size_t r
             is = l->narrow ? (uint32_t)is : is;
         }
         if (is != was && put(word, l->narrow, was, is)) {
+            note->lie[told_count].file = look->file;
+            note->lie[told_count].once = l->once;
+            note->lie[told_count].offset = at;
+            note->lie[told_count].was = was;
+            note->lie[told_count].is = is;
             told[told_count++] = (struct told){word, was, is, l->narrow, l->once};
+            note->count = told_count;
         }
     }
 }
@@ -236,7 +243,6 @@ static void notice(unsigned file, uint64_t offset, uintptr_t place, size_t reach
 #if defined(__x86_64__)
 #define TRAP_FLAG 0x100
 
-static struct liar_crash *crash;
 static struct sigaction before;
 
 static bool is_over(void) {
@@ -248,7 +254,8 @@ static void on_look(int signal, siginfo_t *info, void *context) {
     uintptr_t at = (uintptr_t)info->si_addr, place = (uintptr_t)registers[REG_RIP];
     struct piece *p = led ? piece_at(at) : NULL;
     if (p == NULL || !p->closed) {
-        *crash = (struct liar_crash){place, at};
+        note->place = place;
+        note->address = at;
         (void)sigaction(signal, &before, NULL); /* it happens again, and is somebody else's then */
         return;
     }
@@ -270,14 +277,14 @@ static void on_step(int signal, siginfo_t *info, void *context) {
     }
 }
 
-bool liar_begin(struct liar_crash *where) {
+bool liar_begin(struct liar_note *where) {
     struct sigaction look = {.sa_sigaction = on_look, .sa_flags = SA_SIGINFO | SA_NODEFER};
     struct sigaction step = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
-    crash = where;
+    note = where;
     return sigaction(SIGSEGV, &look, &before) == 0 && sigaction(SIGTRAP, &step, NULL) == 0;
 }
 #else
-bool liar_begin(struct liar_crash *where) {
+bool liar_begin(struct liar_note *where) {
     (void)where;
     return false;
 }
@@ -332,25 +339,30 @@ long __wrap_syscall(long number, ...) {
 
 /* ---- an operation ---- */
 
+static struct file map_file(const char *path) {
+    struct stat status;
+    struct file file = {0, NULL, 0};
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0 && fstat(fd, &status) == 0 && status.st_size >= (off_t)sizeof(uint64_t)) {
+        size_t size = (size_t)status.st_size;
+        void *map = __real_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        file = map == MAP_FAILED ? file : (struct file){status.st_ino, map, size};
+    }
+    (void)(fd >= 0 ? close(fd) : 0);
+    return file;
+}
+
 void liar_know(const char *const *paths, size_t count) {
-    for (size_t i = 0; i < count && file_count < LIAR_FILES; i++) {
-        struct stat status;
-        int fd = open(paths[i], O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-        if (fd >= 0 && fstat(fd, &status) == 0 && status.st_size >= (off_t)sizeof(uint64_t)) {
-            size_t size = (size_t)status.st_size;
-            void *map = __real_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-            if (map != MAP_FAILED) {
-                files[file_count++] = (struct file){status.st_ino, map, size};
-            }
-        }
-        (void)(fd >= 0 ? close(fd) : 0);
+    while (file_count < count && file_count < LIAR_FILES) {
+        files[file_count] = map_file(paths[file_count]);
+        file_count++;
     }
 }
 
 void liar_lead(const struct liar_plan *given) {
     planned = given != NULL;
     plan = planned ? *given : (struct liar_plan){.count = 0};
-    look_count = told_count = 0;
+    look_count = told_count = note->count = 0;
     led = true;
     close_all();
 }
@@ -381,7 +393,7 @@ unsigned liar_forget(void) {
     unsigned count = told_count;
     take_back(true);
     for (unsigned i = 0; i < file_count; i++) {
-        (void)__real_munmap(files[i].map, files[i].size);
+        (void)(files[i].map != NULL ? __real_munmap(files[i].map, files[i].size) : 0);
     }
     file_count = told_count = 0;
     return count;

@@ -37,13 +37,19 @@ struct liar_plan {
     struct liar_lie lie[2]; /* in order */
 };
 
-/* Where a crash is noted that is none of its doing, in memory that outlives this process. */
-struct liar_crash {
+/* What it leaves in memory that outlives this process: a crash that is none of its doing, and the lies that were told before. */
+struct liar_note {
     uintptr_t place, address;
+    unsigned count;
+    struct {
+        unsigned file;
+        bool once;
+        uint64_t offset, was, is;
+    } lie[2];
 };
 
 /* For the rest of this process. false: here it cannot be done. */
-bool liar_begin(struct liar_crash *);
+bool liar_begin(struct liar_note *);
 
 /* What he may write from now on: so many files. liar_forget ends it. */
 void liar_know(const char *const *paths, size_t count);
