@@ -23,6 +23,11 @@
 #include "tests/refuse.h"
 
 #define LEAST 64 /* words of the smallest */
+#if defined(SYS_mmap2)
+#define MAPPING SYS_mmap2
+#else
+#define MAPPING SYS_mmap
+#endif
 
 static int open_of(struct tally *tally, uint64_t bytes) {
     return tally_open(tally, room_dir, bytes, 0600, "shm://x");
@@ -157,7 +162,7 @@ static int do_what_cannot_be_mapped_is_no_table(void *found) {
         CHECK(open_of(&tally, 0) == 0);
         tally_close(&tally);
     }
-    int rc = refuse_where(SYS_mmap, ENOMEM, 3, MAP_SHARED, MAP_SHARED);
+    int rc = refuse_where(MAPPING, ENOMEM, 3, MAP_SHARED, MAP_SHARED);
     if (rc != 0) return rc;
     unsigned before = room_descriptors();
     CHECK(open_of(&tally, 0) == -ENOMEM && said("shm://x: the table of events cannot be mapped"));
