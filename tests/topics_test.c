@@ -222,13 +222,12 @@ static int do_deaths_are_told_to_one_who_sleeps(void *nothing) {
             CHECK(read(wire[0], &byte, 1) == 1 && thirl_recv(sub, &byte, 1, &size, SOON) == 0 && byte == 'm');
         }
         CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(25)) == -ETIMEDOUT);
-        int64_t before = clock_now();
         CHECK(write(wire[3], "xxx", count) == (ssize_t)count);
         for (unsigned i = 0; i < count; i++) {
             CHECK(thirl_recv(sub, &byte, 1, &size, SOON) == -THIRL_EPEERDIED);
             for (unsigned k = 0; k < count; k++) told += said(address[k]) ? 1u << k : 0;
         }
-        CHECK(told == (1u << count) - 1 && clock_now() - before < 10 * CLOCK_S);
+        CHECK(told == (1u << count) - 1);
         for (unsigned i = 0; i < count; i++) CHECK(room_reap(child[i]) == 128 + SIGKILL);
         CHECK(thirl_recv(sub, &byte, 1, &size, thirl_in_ms(30)) == -ETIMEDOUT);
         CHECK(thirl_close(&sub, SOON) == 0 && room_entries("chan") == 0);
