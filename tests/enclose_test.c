@@ -50,6 +50,7 @@ static void who_lends_too_little_says_what_is_left(void **state) {
     assert_int_equal(sealed->loan(self, &piece, 40), 0);
     assert_int_equal(piece.capacity, 40);
     puppet_close(sealed, self);
+    mech_unwrap(sealed);
 }
 
 static void what_is_ready_is_the_mechanisms_to_say(void **state) {
@@ -60,6 +61,7 @@ static void what_is_ready_is_the_mechanisms_to_say(void **state) {
         assert_int_equal(sealed->ready(self, (enum mech_way)(way % 2)), way >= 2);
     }
     puppet_close(sealed, self);
+    mech_unwrap(sealed);
 }
 
 int main(void) {
