@@ -73,6 +73,7 @@ static int do_a_goodbye_is_for_both_ways(void *nothing) {
     CHECK(send_byte(end, 'x') == -THIRL_ECLOSED && says("1 of 1 messages"));
     CHECK(is_ready(end, THIRL_WANT_MESSAGE));
     for (int i = 0; i < 2; i++) CHECK(recv_now(end) == -THIRL_ECLOSED && says("mate_test") && says("closed its end"));
+    CHECK(end->mech->look(end->state, MECH_IN) == 0); /* for good */
     CHECK(thirl_close(&end, THIRL_NOW) >= 0);
 
     CHECK(open_end(&end, THIRL_PAIR) == 0 && open_end(&peer, THIRL_PAIR) == 0);
@@ -182,6 +183,21 @@ static int do_who_comes_after_the_dead_is_heard(void *nothing) {
     return thirl_close(&end, THIRL_NOW) != 1;
 }
 IN_A_CHILD(who_comes_after_the_dead_is_heard)
+
+/* Who comes then cannot be listened to: that is said first, and the death is not forgotten over it. */
+static int do_who_lies_hides_no_death(void *nothing) {
+    thirl *end, *liar;
+    (void)nothing;
+    CHECK(look_at_the_dead(&end, NOTHING) == 0);
+    CHECK(open_end(&liar, THIRL_PAIR) == 0);
+    inside(liar)->out.own->mark.version = SHM_VERSION + 1;
+    for (int i = 0; i < 2; i++) CHECK(recv_now(end) == -THIRL_EVERSION && says("layout"));
+    CHECK(thirl_close(&liar, THIRL_NOW) == 0);
+    CHECK(recv_now(end) == -THIRL_EPEERDIED && says("had sent nothing"));
+    CHECK(recv_now(end) == -EAGAIN);
+    return thirl_close(&end, THIRL_NOW) != 1;
+}
+IN_A_CHILD(who_lies_hides_no_death)
 
 /* The end that was written to left; another one of the same process spoke, and was killed with it. */
 static int do_each_end_of_the_dead_is_one(void *nothing) {
@@ -370,6 +386,7 @@ int main(void) {
         T(who_talks_to_another_is_not_listened_to),
         T(the_last_word_of_the_dead_is_heard),
         T(who_comes_after_the_dead_is_heard),
+        T(who_lies_hides_no_death),
         T(each_end_of_the_dead_is_one),
         T(a_death_is_told_by_who_sends),
         T(marks_that_do_not_fit_are_told),
