@@ -109,6 +109,7 @@ static void start_peer(void) {
         fetch_fail("no peer can be started");
     }
     if (peer == 0) {
+        (void)close(ends[0]); /* or it would not see its victim end */
         be_peer(ends[1]);
     }
     (void)close(ends[1]);
