@@ -484,7 +484,7 @@ static int mourn(const pthread_t *thread) {
 
 static int try(enum unit unit, unsigned at, unsigned *reached, struct tread_figures *figures) {
     struct tread_figures now = {.kills = 0};
-    pthread_t thread;
+    pthread_t thread = 0;
     pid_t child = prepare();
     if (child < 0 || (tread->asleep && !fall_asleep(&thread))) {
         (void)fprintf(stderr, "the operation does not come to begin\n");
@@ -539,7 +539,7 @@ static bool can_trace(void) {
 
 int tread_through(const struct tread *which, unsigned sample, bool by_instruction, struct tread_figures *figures) {
     static bool can;
-    unsigned end, reached;
+    unsigned end = 0, reached = 0;
     tread = which;
     *figures = (struct tread_figures){.kills = 0};
     memset(room_of_new, 0, sizeof room_of_new);
