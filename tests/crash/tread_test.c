@@ -28,6 +28,7 @@
 #define OF(mine, others, how) .role = THIRL_##mine, .other = THIRL_##others, .told = TREAD_##how
 #define AS_PAIR_(how) .address = "shm://x" DEED_ROOM, OF(PAIR, PAIR, how)
 #define AS_PAIR AS_PAIR_(HEARS)
+#define AS_IDLE .address = "shm://x" DEED_ROOM "&wait=sleep", OF(PAIR, PAIR, HEARS)
 #define AS_PUB_(how) .address = "shm://x" DEED_ROOM "&full=block", .theirs = "shm://x", OF(PUB, SUB, how)
 #define AS_PUB AS_PUB_(HEARS)
 #define AS_SUB .address = "shm://x", .theirs = "shm://x" DEED_ROOM "&full=block", OF(SUB, PUB, NOT)
@@ -125,12 +126,6 @@ static const struct tread operations[] = {
      .itself = deed_send_it,
      .sends = 1,
      .polls = true},
-    {.name = "send in vain", AS_PAIR, .before = deed_send_all, .met = deed_hear_nothing, .itself = deed_send_in_vain},
-    {.name = "receive in vain",
-     AS_PAIR,
-     .given = deed_give_six,
-     .before = deed_get_six,
-     .itself = deed_receive_in_vain},
     {.name = "ask",
      AS_CALL,
      .given = deed_serve_meanwhile,
@@ -196,7 +191,7 @@ static const struct tread operations[] = {
     {.name = "watch", AS_WATCH, .given = deed_tell_it_three, .itself = deed_watch_it, .behind = deed_others_are_there},
 };
 
-/* Coming and going, which is long. */
+/* Coming and going, which is long, and waiting. */
 static const struct tread longer[] = {
     {.name = "open", AS_PAIR_(MAY), .joins = true},
     {.name = "open behind a dead one of each role", AS_PAIR_(MAY), .given = deed_one_has_died, .joins = true},
@@ -261,6 +256,12 @@ static const struct tread longer[] = {
      .itself = deed_leave,
      .behind = deed_three_are_there,
      .leaves = true},
+    {.name = "send in vain", AS_IDLE, .before = deed_send_all, .met = deed_hear_nothing, .itself = deed_send_in_vain},
+    {.name = "receive in vain",
+     AS_IDLE,
+     .given = deed_give_six,
+     .before = deed_get_six,
+     .itself = deed_receive_in_vain},
 };
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 #define SAMPLE 12 /* kills in each, where not all is to be done; of the longer ones a third */
