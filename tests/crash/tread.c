@@ -278,7 +278,7 @@ static int carries_bytes(thirl *from, thirl *to) {
 static int come_together(thirl *caller, thirl *server) {
     thirl_msg *msg = NULL;
     uint64_t call;
-    int64_t until = clock_now() + TRIAL_TOLD_NS;
+    int64_t until = clock_now() + PATIENCE;
     int rc;
     do {
         TREAD_CHECK(thirl_take(server, &msg, THIRL_NOW) == -EAGAIN);

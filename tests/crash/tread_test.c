@@ -133,13 +133,6 @@ static const struct tread operations[] = {
      .met = deed_both_have,
      .itself = deed_ask_it,
      .behind = deed_serve_the_dead},
-    {.name = "answer",
-     AS_CALL,
-     .given = deed_serve_meanwhile,
-     .before = deed_ask_two,
-     .met = deed_serve_two,
-     .itself = deed_answer_it,
-     .behind = deed_serve_nobody},
     {.name = "cancel",
      AS_CALL,
      .given = deed_serve_meanwhile,
@@ -161,13 +154,6 @@ static const struct tread operations[] = {
      .met = deed_both_have,
      .itself = deed_reply,
      .behind = deed_one_has_failed},
-    {.name = "reply for the first time",
-     AS_SERVE,
-     .given = deed_ask_one_meanwhile,
-     .before = deed_take_first,
-     .met = deed_both_have,
-     .itself = deed_reply,
-     .behind = deed_first_is_answered},
     {.name = "take a request, others retry",
      AS_RETRIED,
      .given = deed_call_meanwhile,
@@ -191,7 +177,7 @@ static const struct tread operations[] = {
     {.name = "watch", AS_WATCH, .given = deed_tell_it_three, .itself = deed_watch_it, .behind = deed_others_are_there},
 };
 
-/* Coming and going, which is long, and waiting. */
+/* Coming and going, which is long, waiting, and what two do who do not know each other yet. */
 static const struct tread longer[] = {
     {.name = "open", AS_PAIR_(MAY), .joins = true},
     {.name = "open behind a dead one of each role", AS_PAIR_(MAY), .given = deed_one_has_died, .joins = true},
@@ -262,6 +248,20 @@ static const struct tread longer[] = {
      .given = deed_give_six,
      .before = deed_get_six,
      .itself = deed_receive_in_vain},
+    {.name = "answer",
+     AS_CALL,
+     .given = deed_serve_meanwhile,
+     .before = deed_ask_two,
+     .met = deed_serve_two,
+     .itself = deed_answer_it,
+     .behind = deed_serve_nobody},
+    {.name = "reply for the first time",
+     AS_SERVE,
+     .given = deed_ask_one_meanwhile,
+     .before = deed_take_first,
+     .met = deed_both_have,
+     .itself = deed_reply,
+     .behind = deed_first_is_answered},
 };
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 #define SAMPLE 12 /* kills in each, where not all is to be done; of the longer ones a third */
