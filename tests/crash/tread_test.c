@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every operation of a channel in shared memory is killed at each thing that it does for others to see: behind each of its stores to a file of the registry, and before and behind each of its
- * system calls. That is enough, and it is everything: what others find behind a dead process is what its files and the kernel hold, and between two of those
- * moments neither changes, whatever else the processor does there. Where that is doubted, "all" kills at each single instruction, too.
+ * Every operation of a channel in shared memory is killed at each thing that it does for others to see: behind each of its stores to a
+ * file of the registry, and before and behind each of its system calls. That is enough, and it is everything: what others find behind a
+ * dead process is what its files and the kernel hold, and between two of those moments neither changes, whatever else the processor does
+ * there. Where that is doubted, "all" kills at each single instruction, too.
  *
- * What is killed really dies, for the others have to notice it: each time the survivor is told by name and in time, has every message once and whole, and that of the
- * killed operation once at most; jobs that are not done come to the next worker; a fresh peer takes the place, and as much as between new ends
- * fits into each queue and each pool; and in the end nothing is left. tread_test all [OPERATION] goes on there.
+ * What is killed really dies, for the others have to notice it: each time the survivor is told by name and in time, has every message
+ * once and whole, and that of the killed operation once at most; jobs that are not done come to the next worker; a fresh peer takes the
+ * place, and as much as between new ends fits into each queue and each pool; and in the end nothing is left. Without a word a sample of
+ * all that is tried; tread_test all [OPERATION] goes on there.
  */
 #include <setjmp.h>
 #include <stdarg.h>
