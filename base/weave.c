@@ -81,7 +81,8 @@ static void parse(void) {
     order.at = strtoul(colon + 1, &end, 10);
     if (*end != ':' || order.at == 0 || colon[1] < '0' || colon[1] > '9') refuse(text, "k is not a number from 1 on");
     order.act = parse_act(end + 1, &order.us);
-    if (order.act == ACT_NONE) refuse(text, "action is not kill, stop, fork, fork-kill, delay=MICROSECONDS or jolt=NANOSECONDS");
+    if (order.act == ACT_NONE)
+        refuse(text, "action is not kill, stop, fork, fork-kill, delay=MICROSECONDS or jolt=NANOSECONDS");
     if (!named(order.name)) refuse(text, "this program has no such point");
     order.dice = (uint64_t)clock_now() ^ (uint64_t)getpid() << 40;
 }

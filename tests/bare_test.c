@@ -298,7 +298,11 @@ static void packets_of_all_sizes(void **state) {
     int fd = bare_call();
     for (int i = 0; i < 3; i++) {
         assert_true(send(fd, bulk + i, 5000, 0) == 5000);
-        assert_int_equal(thirl_recv(end, buffer, i == 0 ? BULK : i == 1 ? 100 : 0, &size, LONG),
+        assert_int_equal(thirl_recv(end, buffer,
+                                    i == 0   ? BULK
+                                    : i == 1 ? 100
+                                             : 0,
+                                    &size, LONG),
                          i == 0 ? 0 : -EMSGSIZE);
         assert_int_equal(size, 5000);
         assert_int_equal(i == 0 ? 0 : thirl_recv(end, buffer, BULK, &size, LONG), 0);

@@ -6,12 +6,14 @@
 #include "tests/conform/play.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/conform/stage.h"
@@ -500,4 +502,45 @@ const struct play_told *play_told(void) {
 
 void play_forget(void) {
     told->rc = 0;
+}
+
+/* ---- what is left, and what is done ---- */
+
+static unsigned files;
+
+static int count_one(const char *path, const struct stat *status, int kind, struct FTW *at) {
+    (void)path;
+    (void)status;
+    (void)kind;
+    (void)at;
+    files++;
+    return 0;
+}
+
+unsigned play_files(void) {
+    files = 0;
+    (void)nftw(where.directory, count_one, 16, FTW_PHYS);
+    return files + (strstr(where.line->prefix, "sysv") != NULL ? conform_lines_of("/proc/sysvipc/msg") : 0);
+}
+
+bool play_is_done(const char *variable, const char *wanted) {
+    char line[96];
+    bool found = false;
+    FILE *list = getenv(variable) == NULL ? NULL : fopen(getenv(variable), "re");
+    while (list != NULL && !found && fgets(line, sizeof line, list) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        found = strcmp(line, wanted) == 0;
+    }
+    if (list != NULL) {
+        must_be(fclose(list), 0);
+    }
+    return found;
+}
+
+void play_note(const char *variable, const char *line) {
+    FILE *list = getenv(variable) == NULL ? NULL : fopen(getenv(variable), "ae");
+    if (list != NULL) {
+        (void)fprintf(list, "%s\n", line);
+        must_be(fclose(list), 0);
+    }
 }

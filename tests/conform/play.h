@@ -64,4 +64,11 @@ unsigned play_descriptors(void);
 const struct play_told *play_told(void);
 void play_forget(void);
 
+/* Files of the test, and queues of the kernel. */
+unsigned play_files(void);
+
+/* In the file that the environment names so, if it does: is there that line; and puts it there. */
+bool play_is_done(const char *variable, const char *line);
+void play_note(const char *variable, const char *line);
+
 #endif

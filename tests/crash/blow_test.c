@@ -6,18 +6,16 @@
  * comes, with the same end; and nobody holds a descriptor, or leaves a file, more than without a blow.
  *
  * Without more, the same few are tried: BLOW_ONE_IN=1 tries each, BLOW_ONLY='pub.send.* 1 kill' those that are called so. BLOW_DONE names a file of
- * scenes that are done and passed over, BLOW_POINTS one to which the points go that were struck at;
- * the argument "points" lists all there are.
+ * scenes that are done and passed over, BLOW_POINTS one to which the points go that were
+ * struck at; the argument "points" lists all there are.
  */
 #define _GNU_SOURCE
 #include <fnmatch.h>
-#include <ftw.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -95,28 +93,13 @@ static pid_t begin_victim(const struct blow *blow, bool calm) {
 
 /* ---- what is found afterwards ---- */
 
-static int count_one(const char *path, const struct stat *status, int kind, struct FTW *at) {
-    (void)path;
-    (void)status;
-    (void)kind;
-    (void)at;
-    files_now++;
-    return 0;
-}
-
-/* Files that are there while the other one has its end, and queues of the kernel. */
-static unsigned files(void) {
-    files_now = 0;
-    (void)nftw(where.directory, count_one, 16, FTW_PHYS);
-    return files_now += strstr(where.line->prefix, "sysv") != NULL ? conform_lines_of("/proc/sysvipc/msg") : 0;
-}
-
 /* Until the other one has heard that the last one has left. */
 static void settle(void) {
-    for (int calm = 0; calm < 30; calm++) {
+    int64_t until = conform_now() + ARRIVES * MS;
+    for (int calm = 0; calm < 30 && conform_now() < until; calm++) {
         unsigned before = files_now, descriptors = descriptors_now;
         descriptors_now = play_descriptors();
-        calm = files() == before && descriptors_now == descriptors ? calm : 0;
+        calm = (files_now = play_files()) == before && descriptors_now == descriptors ? calm : 0;
         conform_sleep(MS);
     }
 }
@@ -182,7 +165,7 @@ static bool comes_next(const struct blow *blow) {
     int64_t until = conform_now() + ARRIVES * MS;
     do {
         descriptors_now = play_descriptors();
-    } while ((files() > files_usual + UNSEEN || descriptors_now > descriptors_usual + UNSEEN) &&
+    } while (((files_now = play_files()) > files_usual + UNSEEN || descriptors_now > descriptors_usual + UNSEEN) &&
              conform_now() < until && (conform_sleep(MS), true));
     char text[100];
     (void)snprintf(text, sizeof text, "%u files, not %u; %u descriptors, not %u", files_now, files_usual,
@@ -231,28 +214,6 @@ static bool strike_at(const char *point, unsigned passes) {
     return fine;
 }
 
-static void write_down(const char *variable, const char *line) {
-    FILE *list = getenv(variable) == NULL ? NULL : fopen(getenv(variable), "ae");
-    if (list != NULL) {
-        (void)fprintf(list, "%s\n", line);
-        must_be(fclose(list), 0);
-    }
-}
-
-static bool is_done(const char *name) {
-    char line[96];
-    bool found = false;
-    FILE *list = getenv("BLOW_DONE") == NULL ? NULL : fopen(getenv("BLOW_DONE"), "re");
-    while (list != NULL && !found && fgets(line, sizeof line, list) != NULL) {
-        line[strcspn(line, "\n")] = '\0';
-        found = strcmp(line, name) == 0;
-    }
-    if (list != NULL) {
-        must_be(fclose(list), 0);
-    }
-    return found;
-}
-
 static bool play(void) {
     unsigned passes[POINTS];
     tried = struck = turn = 0;
@@ -278,7 +239,7 @@ static bool play(void) {
         }
         if (first && sum != 0) {
             fine = strike_at(points[i].name, sum) && fine;
-            write_down("BLOW_POINTS", points[i].name);
+            play_note("BLOW_POINTS", points[i].name);
         }
     }
     int status = play_over();
@@ -302,10 +263,10 @@ static void play_group(const struct conform *c, const char *name) {
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     (void)unshare(CLONE_NEWIPC); /* where that is allowed: queues are counted */
     for (int first = 0; first < 2; first++) {
-        if (play_find(&scene, c, name, first != 0) && !is_done(scene.name)) {
+        if (play_find(&scene, c, name, first != 0) && !play_is_done("BLOW_DONE", scene.name)) {
             bool well = play();
             fine = fine && well;
-            if (well) write_down("BLOW_DONE", scene.name);
+            if (well) play_note("BLOW_DONE", scene.name);
         }
     }
     must(fine);

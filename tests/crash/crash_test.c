@@ -79,7 +79,7 @@ struct plan {
 static struct shared {
     uint32_t next, count;
     struct plan plan[TRIALS_MAX];
-    int64_t notice[TRIALS_MAX];     /* of a death, INT64_MIN: nobody was told of one */
+    int64_t notice[TRIALS_MAX]; /* of a death, INT64_MIN: nobody was told of one */
     uint32_t hits[TRIAL_POINTS][TRIAL_ACTIONS];
     uint32_t passes[SCENARIOS][TRIAL_POINTS];
     uint32_t failures, unreached, again;

@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 
-#define TRIAL_POINTS 512               /* places at which points stand */
+#define TRIAL_POINTS 512 /* places at which points stand */
 
 /* A survivor knows by then. A sanitizer looks at the code that is passed, not at the moment: with it everything takes long. */
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__

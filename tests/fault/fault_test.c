@@ -11,12 +11,10 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <ftw.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -77,23 +75,7 @@ static void be_the_victim(const struct fault *fault, int tellings) {
 /* ---- one scene ---- */
 
 static struct report usual;
-static unsigned files_usual, files_now, tried, refused, turn, one_in = 1;
-
-static int count_one(const char *path, const struct stat *status, int kind, struct FTW *at) {
-    (void)path;
-    (void)status;
-    (void)kind;
-    (void)at;
-    files_now++;
-    return 0;
-}
-
-/* Files that all leave behind, and queues of the kernel. */
-static unsigned files(void) {
-    files_now = 0;
-    (void)nftw(where.directory, count_one, 16, FTW_PHYS);
-    return files_now += strstr(where.line->prefix, "sysv") != NULL ? conform_lines_of("/proc/sysvipc/msg") : 0;
-}
+static unsigned files_usual, tried, refused, turn, one_in = 1;
 
 static bool run_victim(const struct fault *fault, struct report *report) {
     int tellings[2];
@@ -128,11 +110,12 @@ static bool is_clean(const struct report *report) {
         fprintf(stderr, "it holds %u descriptors, %ld blocks, %ld KiB; not %u, %ld, %ld\n", report->descriptors,
                 report->blocks, report->mapped, usual.descriptors, usual.blocks, usual.mapped);
     }
-    if (files() > files_usual) { /* what could not be removed is swept by the next one */
+    if (play_files() > files_usual) { /* what could not be removed is swept by the next one */
         struct report again;
         clean = run_victim(&nothing, &again) && clean;
-        if (files() > files_usual) {
-            fprintf(stderr, "it leaves %u files, not %u\n", files_now, files_usual);
+        unsigned files = play_files();
+        if (files > files_usual) {
+            fprintf(stderr, "it leaves %u files, not %u\n", files, files_usual);
             clean = false;
         }
     }
@@ -196,7 +179,7 @@ static bool play(void) {
     }
     play_begin(&where, &scene);
     bool fine = run_victim(&nothing, &usual);
-    files_usual = files();
+    files_usual = play_files();
     if (!fine) {
         printf("not so: %s: even where nothing fails\n", scene.name);
     }
@@ -214,25 +197,6 @@ static bool play(void) {
 
 /* ---- all scenes ---- */
 
-/* Is that scene in the list of those that are done? Makes it so if it is to be. */
-static bool is_done(const char *name, bool now) {
-    const char *path = getenv("FAULT_DONE");
-    char line[96];
-    bool found = false;
-    FILE *list = path == NULL ? NULL : fopen(path, "a+e");
-    while (list != NULL && !found && fgets(line, sizeof line, list) != NULL) {
-        line[strcspn(line, "\n")] = '\0';
-        found = strcmp(line, name) == 0;
-    }
-    if (list != NULL && !found && now && fseek(list, 0, SEEK_END) == 0) {
-        fprintf(list, "%s\n", name);
-    }
-    if (list != NULL) {
-        must_be(fclose(list), 0);
-    }
-    return found;
-}
-
 static void play_group(const struct conform *c, const char *name) {
     bool fine = true;
     where = *c;
@@ -240,10 +204,10 @@ static void play_group(const struct conform *c, const char *name) {
     one_in = wanted != NULL ? (unsigned)strtoul(wanted, NULL, 10) : 0;
     (void)unshare(CLONE_NEWIPC); /* where that is allowed: queues are counted */
     for (int first = 0; first < 2; first++) {
-        if (play_find(&scene, c, name, first != 0) && !is_done(scene.name, false)) {
+        if (play_find(&scene, c, name, first != 0) && !play_is_done("FAULT_DONE", scene.name)) {
             bool well = play();
             fine = fine && well;
-            if (well) (void)is_done(scene.name, true);
+            if (well) play_note("FAULT_DONE", scene.name);
         }
     }
     must(fine);
