@@ -2,7 +2,7 @@
 #
 #   make              the library, the tool, the examples and the bench, in build/
 #   make check        all tests; with EXTRA=asan, ubsan or tsan in a build directory of their own, with BRIEF=1 fewer
-#   make fuzz         libFuzzer on every parser, SECONDS=60 each; TARGET=… for one
+#   make fuzz, afl    libFuzzer, or AFL++, on every parser, SECONDS=60 each; TARGET=… for one
 #   make usual FROM=…  puts measured costs into mech/usual.c, for machines on which nobody has measured
 #   make fails        every call that the library makes fails with each of its errors; goes on where it was stopped
 #   make arrows lint format bench bench-guard soak crash models flood peers chaos histories wake tide strange coverage conform-all install uninstall clean

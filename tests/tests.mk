@@ -32,7 +32,7 @@ TEST_OBJECTS := $(TEST:%.c=$(B)/%.o) $(TEST_SUPPORT:%.c=$(B)/%.o) $(FUZZ:%.c=$(B
 FUZZERS := $(FUZZ:%.c=$(B)/%)
 TESTS := $(TEST:%.c=$(B)/%) $(if $(EXTRA),$(FUZZERS))
 
-.PHONY: tests check arrows models crash soak flood peers chaos histories wake tide fails strange strange-rooms coverage conform-all fuzz fuzzers corpora
+.PHONY: tests check arrows models crash soak flood peers chaos histories wake tide fails strange strange-rooms coverage conform-all fuzz afl fuzzers corpora
 
 # ---- how they are made ----------------------------------------------------------------------------------------------
 
@@ -186,6 +186,9 @@ histories: $(B)/tests/history_test
 
 fuzz:
 	@SECONDS='$(SECONDS)' MAKE='$(MAKE)' sh tests/fuzz/fuzz.sh $(TARGET)
+
+afl:
+	@SECONDS='$(SECONDS)' MAKE='$(MAKE)' sh tests/fuzz/afl.sh $(TARGET)
 
 fuzzers: $(FUZZERS)
 

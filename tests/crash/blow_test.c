@@ -77,10 +77,10 @@ static void be_the_victim(const struct blow *blow) {
 }
 
 /* What it has is new but for its kind. */
-static pid_t begin_victim(const struct blow *blow, bool calm) {
+static pid_t begin_victim(const struct blow *blow) {
     base += 10000;
     struct play_pass *p = &shared->pass;
-    *p = (struct play_pass){.whole = !calm, .calm = calm, .joins = true, .number = base, .sent = base, .heard = base};
+    *p = (struct play_pass){.whole = true, .joins = true, .number = base, .sent = base, .heard = base};
     memset(shared->passes, 0, sizeof shared->passes);
     fflush(NULL);
     pid_t pid = fork();
@@ -159,7 +159,7 @@ static void end_children(pid_t victim) {
 
 /* The next one comes, to the same end, and does all that there is to do. */
 static bool comes_next(const struct blow *blow) {
-    if (stage_await(begin_victim(NULL, false), (HANGS + 5) * 1000) != 0) {
+    if (stage_await(begin_victim(NULL), (HANGS + 5) * 1000) != 0) {
         return complain(blow, "the next one cannot go on");
     }
     int64_t until = conform_now() + ARRIVES * MS;
@@ -176,7 +176,7 @@ static bool comes_next(const struct blow *blow) {
 static bool strike(const struct blow *blow) {
     bool hit = false;
     play_forget();
-    pid_t pid = begin_victim(blow, true);
+    pid_t pid = begin_victim(blow);
     bool fine = blow->action == STOP || blow->action == STOP_KILL ? resume(blow, pid) : true;
     fine = see(blow, pid, &hit) && fine;
     fine = fine && (play_arrived(&shared->pass, ARRIVES) || complain(blow, "what it sent last has not come"));
@@ -222,7 +222,7 @@ static bool play(void) {
     }
     play_begin(&where, &scene);
     for (int i = 0; i < 2; i++) { /* the first one makes what stays */
-        must_be(stage_await(begin_victim(NULL, true), (HANGS + 5) * 1000), 0);
+        must_be(stage_await(begin_victim(NULL), (HANGS + 5) * 1000), 0);
     }
     settle();
     files_usual = files_now;
