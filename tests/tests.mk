@@ -15,7 +15,7 @@ TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,conds crowd death gather
 SCRIPT := $(filter-out tests/cli/%,$(SCRIPT)) $(addprefix tests/cli/,given.sh list.sh run.sh transfer.sh)
 # BRIEF=1, as ./test asks for: of what takes long, leaves out what passes through the same rooms as another one that stays.
 ifneq ($(BRIEF),)
-TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,age carry crash doctor fork gone herald many muster named note place registry scarce survive)),$(TEST))
+TEST := $(filter-out $(addprefix %/,$(addsuffix _test.c,age carry crash doctor fork gone herald labour many muster named note place registry scarce survive)),$(TEST))
 SCRIPT := $(filter-out %/given.sh %/run.sh %/transfer.sh,$(SCRIPT))
 endif
 endif
