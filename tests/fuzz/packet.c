@@ -133,6 +133,12 @@ static int left(const char *place, struct carrier_left *what) {
     return 0;
 }
 
+static int plan(const struct carrier_open *wanted, char place[CARRIER_PLACE_MAX]) {
+    (void)wanted;
+    (void)snprintf(place, CARRIER_PLACE_MAX, "fuzz");
+    return 0;
+}
+
 static int remove_place(const char *place) {
     (void)place;
     return 0;
@@ -143,7 +149,8 @@ static int remove_place(const char *place) {
     .send = send_one, .recv = recv_one, .watch = watch, .facts = facts_of, .claims = claims
 
 static const struct carrier fleeting = {SLOTS};
-static const struct carrier lasting = {SLOTS, .lasting = true, .block = block_of, .left = left, .remove = remove_place};
+static const struct carrier lasting = {SLOTS,        .lasting = true,       .plan = plan, .block = block_of,
+                                       .left = left, .remove = remove_place};
 
 /* ---- the peer ---- */
 
