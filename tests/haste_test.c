@@ -120,7 +120,7 @@ static void test_long_queue(void **state) {
     }
     assert_int_equal(full.shun, 0);
     (void)foreseen(&few, 2, 40);
-    assert_true(few.shun != 0);
+    assert_true(few.penalty != 0); /* whatever is left of it by now */
     held_up = false;
 }
 
