@@ -228,7 +228,7 @@ static void one_comes_where_descriptors_may(void **state) {
     assert_int_equal(rc, 0);
     assert_int_equal(thirl_send(one, "1", 1, thirl_in_ms(5000)), 0);
     assert_int_equal(thirl_send(one, "2", 1, thirl_in_ms(5000)), 0);
-    for (char wanted = '0'; wanted <= '2'; wanted++) {
+    for (int wanted = '0'; wanted <= '2'; wanted++) {
         size_t count = 4;
         assert_int_equal(thirl_recv_many(two, buffer, sizeof buffer, messages, &count, thirl_in_ms(5000)), 0);
         assert_true(count == 1 && messages[0].iov_len == 1 && *(const char *)messages[0].iov_base == wanted);

@@ -74,6 +74,7 @@ static int64_t now(clockid_t clock) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Also out of the alarm, behind which nothing goes on. NOLINTBEGIN(bugprone-signal-handler) */
 void fetch_fail(const char *format, ...) {
     va_list list;
     va_start(list, format);
@@ -81,6 +82,7 @@ void fetch_fail(const char *format, ...) {
     va_end(list);
     _exit(3);
 }
+/* NOLINTEND(bugprone-signal-handler) */
 
 static unsigned again[MANY], again_count; /* looks at what was looked at before: most lies are told there */
 
@@ -168,7 +170,8 @@ static struct moment look_at_clocks(void) {
     char line[80] = "";
     long long worked = 0, delayed = 0;
     file = file < 0 ? open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC) : file;
-    bool there = file >= 0 && pread(file, line, sizeof line - 1, 0) > 0;
+    bool there = file >= 0 && pread(file, line, sizeof line - 1, 0) > 0; // NOLINT(bugprone-signal-handler)
+    // NOLINTNEXTLINE(bugprone-signal-handler)
     delayed = there && sscanf(line, "%lld %lld", &worked, &delayed) == 2 ? delayed : 0;
     return (struct moment){now(CLOCK_MONOTONIC), now(CLOCK_PROCESS_CPUTIME_ID), delayed};
 }
