@@ -10,7 +10,7 @@ if ! command -v afl-clang-fast >/dev/null 2>&1 || ! command -v afl-fuzz >/dev/nu
     exit 1
 fi
 export AFL_QUIET=1 AFL_NO_UI=1 AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_AFFINITY=1 AFL_AUTORESUME=1
-"${MAKE:-make}" -s CC=afl-clang-fast EXTRA=fuzz B=build/afl fuzzers || exit 1
+"${MAKE:-make}" -s CC=afl-clang-fast EXTRA=fuzz B=build/afl QUICK= fuzzers || exit 1
 
 [ $# != 0 ] || set -- $(ls build/afl/tests/fuzz | sed -n '/\./!p')
 failed=0
