@@ -89,6 +89,13 @@ static bool says(const char *format, ...) {
     return found;
 }
 
+/* Runs the doctor until it says so: who waits looks about now and then, and is not seen to wait meanwhile. */
+static void doctor_until(int code, const char *text) {
+    int64_t until = clock_now() + 10 * CLOCK_S;
+    while ((doctor("") != code || strstr(said, text) == NULL) && clock_now() < until) room_sleep(5 * CLOCK_MS);
+    assert_true(says("%s", text));
+}
+
 /* The tool finds lines where there is an addr2line. */
 static bool has_lines(void) {
     return system("command -v addr2line >/dev/null 2>&1") == 0; // NOLINT(cert-env33-c)
@@ -231,8 +238,7 @@ static void a_circle_through_a_permit_is_named(void **state) {
     const char *one = seen->thread[first]->wait->kind, *other = seen->thread[second]->wait->kind;
     assert_true(strcmp(one, "semaphore") == 0 ? strcmp(other, "mutex") == 0 : strcmp(other, "semaphore") == 0);
     thirl_doctor_free(&seen);
-    assert_int_equal(doctor(""), 7);
-    assert_true(says("DEADLOCK: 2 threads wait for each other in a circle"));
+    doctor_until(7, "DEADLOCK: 2 threads wait for each other in a circle");
     assert_true(says("which pid %d (doctor_test), thread %d holds, since it took it in", child[1], child[1]));
     assert_true(says("for semaphore"));
     kill(child[0], SIGKILL);
@@ -256,13 +262,6 @@ static int want(void *argument) {
     int rc = thirl_mutex_lock(&board->mutex[0], THIRL_NEVER);
     CHECK(rc >= 0 && thirl_mutex_unlock(&board->mutex[0]) == 0);
     return 0;
-}
-
-/* Runs the doctor until it says so. */
-static void doctor_until(int code, const char *text) {
-    int64_t until = clock_now() + 10 * CLOCK_S;
-    while ((doctor("") != code || strstr(said, text) == NULL) && clock_now() < until) room_sleep(5 * CLOCK_MS);
-    assert_true(says("%s", text));
 }
 
 static void holders_that_are_stopped_or_dead_are_shown(void **state) {
