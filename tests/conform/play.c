@@ -544,3 +544,15 @@ void play_note(const char *variable, const char *line) {
         must_be(fclose(list), 0);
     }
 }
+
+void play_both(const struct conform *c, const char *group, const char *done, struct play_scene *s, bool (*play)(void)) {
+    bool fine = true;
+    for (int first = 0; first < 2; first++) {
+        if (play_find(s, c, group, first != 0) && !play_is_done(done, s->name)) {
+            bool well = play();
+            fine = fine && well;
+            if (well) play_note(done, s->name);
+        }
+    }
+    must(fine);
+}

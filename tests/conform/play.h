@@ -55,6 +55,19 @@ int play_over(void);
 
 void play_run(struct play_pass *);
 
+/* All groups, and those tests of them: each is a function of that name that calls play_both. */
+#define PLAY_GROUPS(X)                                                                                                 \
+    X(pair) X(writer) X(reader) X(push) X(pull) X(pub) X(sub) X(call) X(serve) X(notify) X(watch) X(pattern) X(block)
+#define PLAY_TESTS                                                                                                     \
+    CONFORM_FOR(pair, CONFORM_PAIR), CONFORM_FOR(writer, CONFORM_STREAM), CONFORM_FOR(reader, CONFORM_STREAM),         \
+        CONFORM_FOR(push, CONFORM_QUEUE), CONFORM_FOR(pull, CONFORM_QUEUE), CONFORM_FOR(pub, CONFORM_CAST),            \
+        CONFORM_FOR(sub, CONFORM_CAST), CONFORM_FOR(call, CONFORM_CALL), CONFORM_FOR(serve, CONFORM_CALL),             \
+        CONFORM_FOR(notify, CONFORM_EVENT), CONFORM_FOR(watch, CONFORM_EVENT), CONFORM_ONLY(pattern, "shm-cast"),      \
+        CONFORM_ONLY(block, "shm-cast"), CONFORM_ONLY(block, "cast-unix")
+
+/* Plays the scene where the first opens second, and the one where it opens first, but what the file of `done` has; all must be well. */
+void play_both(const struct conform *, const char *group, const char *done, struct play_scene *, bool (*play)(void));
+
 /* Has the other one got what that pass sent last? It has so many ms. Of a stream and of events: yes. */
 bool play_arrived(const struct play_pass *, int ms);
 

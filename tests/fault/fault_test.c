@@ -198,47 +198,21 @@ static bool play(void) {
 /* ---- all scenes ---- */
 
 static void play_group(const struct conform *c, const char *name) {
-    bool fine = true;
     where = *c;
     const char *wanted = getenv("FAULT_ONE_IN");
     one_in = wanted != NULL ? (unsigned)strtoul(wanted, NULL, 10) : 0;
     (void)unshare(CLONE_NEWIPC); /* where that is allowed: queues are counted */
-    for (int first = 0; first < 2; first++) {
-        if (play_find(&scene, c, name, first != 0) && !play_is_done("FAULT_DONE", scene.name)) {
-            bool well = play();
-            fine = fine && well;
-            if (well) play_note("FAULT_DONE", scene.name);
-        }
-    }
-    must(fine);
+    play_both(c, name, "FAULT_DONE", &scene, play);
 }
 
 #define GROUP(name)                                                                                                    \
     static void name(struct conform *c) {                                                                              \
         play_group(c, #name);                                                                                          \
     }
-GROUP(pair)
-GROUP(writer)
-GROUP(reader)
-GROUP(push)
-GROUP(pull)
-GROUP(pub)
-GROUP(sub)
-GROUP(call)
-GROUP(serve)
-GROUP(notify)
-GROUP(watch)
-GROUP(pattern)
-GROUP(block)
+PLAY_GROUPS(GROUP)
 
 int main(int argc, char **argv) {
-    static const struct conform_test all[] = {
-        CONFORM_FOR(pair, CONFORM_PAIR),    CONFORM_FOR(writer, CONFORM_STREAM), CONFORM_FOR(reader, CONFORM_STREAM),
-        CONFORM_FOR(push, CONFORM_QUEUE),   CONFORM_FOR(pull, CONFORM_QUEUE),    CONFORM_FOR(pub, CONFORM_CAST),
-        CONFORM_FOR(sub, CONFORM_CAST),     CONFORM_FOR(call, CONFORM_CALL),     CONFORM_FOR(serve, CONFORM_CALL),
-        CONFORM_FOR(notify, CONFORM_EVENT), CONFORM_FOR(watch, CONFORM_EVENT),   CONFORM_ONLY(pattern, "shm-cast"),
-        CONFORM_ONLY(block, "shm-cast"),    CONFORM_ONLY(block, "cast-unix"),
-    };
+    static const struct conform_test all[] = {PLAY_TESTS};
     static const struct conform_test few[] = {
         CONFORM_ONLY(pair, "shm"),       CONFORM_ONLY(pull, "shm-queue"),  CONFORM_ONLY(push, "shm-queue"),
         CONFORM_ONLY(sub, "shm-cast"),   CONFORM_ONLY(call, "shm-call"),   CONFORM_ONLY(serve, "shm-call"),
