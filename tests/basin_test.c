@@ -23,6 +23,7 @@
 
 #include "chan/end.h"
 #include "mech/carried.h"
+#include "tests/kinds.h"
 #include "tests/member.h"
 #include "tests/quota.h"
 #include "tests/refuse.h"
@@ -57,25 +58,14 @@ static int drain(thirl *end) {
 
 /* ---- meeting ---- */
 
-/* The only file of that kind in the channels. */
-static int file_of(const char *pattern, char path[300]) {
-    glob_t found;
-    char all[120];
-    (void)snprintf(all, sizeof all, "%s/chan/*/%s", room_path, pattern);
-    CHECK(glob(all, 0, NULL, &found) == 0 && found.gl_pathc == 1);
-    (void)snprintf(path, 300, "%s", found.gl_pathv[0]);
-    globfree(&found);
-    return 0;
-}
-
 /* A sender's post is lost, or there are older ones, of ends that are none: what it sends arrives. */
 static int do_a_sender_is_known_by_what_it_sends(void) {
     enum { LOST, NUMBER, NODE, WAYS };
     for (int way = 0; way < WAYS; way++) {
         thirl *to, *from;
-        char path[300], older[400];
+        char path[ROOM_FILE], older[400];
         CHECK(open_end(&from, THIRL_READ) == 0 && open_end(&to, THIRL_WRITE) == 0);
-        CHECK(drain(from) == 0 && file_of("*.post.*", path) == 0);
+        CHECK(drain(from) == 0 && room_only("*.post.*", path) == 0);
         if (way == LOST) {
             CHECK(unlink(path) == 0);
         } else {
@@ -109,9 +99,9 @@ static int do_who_has_another_one_is_waited_for(void) {
         CHECK(thirl_send(to, "x", 1, SOON) == 0 && thirl_recv(from, &byte, 1, &size, SOON) == 0);
         CHECK(thirl_close(&to, SOON) == 0 && thirl_close(&from, SOON) >= 0);
         /* And the other way round. */
-        char path[300];
+        char path[ROOM_FILE];
         CHECK(open_end(&from, THIRL_READ) == 0 && open_end(&to, THIRL_WRITE) == 0);
-        CHECK(drain(from) == 0 && file_of("*.post.*", path) == 0 && unlink(path) == 0);
+        CHECK(drain(from) == 0 && room_only("*.post.*", path) == 0 && unlink(path) == 0);
         d = duct_of(to);
         link = way == 0 ? &d->page->from : &d->page->to;
         const struct duct_link was = *link;
@@ -238,8 +228,8 @@ static int do_what_another_one_hears_is_not_heard(void) {
 /* An inbox that somebody has removed is no longer noted once its end is closed. */
 static int do_what_was_removed_is_forgotten(void) {
     thirl *end;
-    char path[300];
-    CHECK(open_end(&end, THIRL_READ) == 0 && file_of("kept.*", path) == 0);
+    char path[ROOM_FILE];
+    CHECK(open_end(&end, THIRL_READ) == 0 && room_only("kept.*", path) == 0);
     CHECK(duct_of(end)->carrier->remove(duct_of(end)->page->place) == 0);
     CHECK(thirl_close(&end, SOON) >= 0 && access(path, F_OK) != 0);
     return 0;
@@ -277,11 +267,11 @@ static bool stands(const char *place) {
 
 static int do_what_cannot_be_removed(void *nothing) {
     (void)nothing;
-    char path[300], note[2000] = "";
+    char path[ROOM_FILE], note[2000] = "";
     number = (int)getpid();
     int rc = room_run(close_in_vain, NULL);
     if (rc != 0) return rc;
-    CHECK(file_of("kept.*", path) == 0);
+    CHECK(room_only("kept.*", path) == 0);
     FILE *file = fopen(path, "re");
     CHECK(file != NULL);
     const size_t got = fread(note, 1, sizeof note - 1, file);
@@ -310,10 +300,10 @@ static void what_cannot_be_removed_stays_noted(void **state) {
 static int open_in_vain(void *nothing) {
     (void)nothing;
     thirl *one, *two = NULL;
-    char path[300];
+    char path[ROOM_FILE];
     if (open_end(&one, THIRL_PAIR) != 0 || refuse(SYS_linkat, ENOSPC) != 0) return REFUSE_SKIP;
     CHECK(open_end(&two, THIRL_PAIR) == -ENOSPC && strstr(thirl_why(), "the registry cannot be written") != NULL);
-    CHECK(two == NULL && file_of("*.rx", path) == 0 && file_of("*.tx", path) == 0);
+    CHECK(two == NULL && room_only("*.rx", path) == 0 && room_only("*.tx", path) == 0);
     CHECK(thirl_close(&one, SOON) >= 0);
     return 0;
 }
@@ -335,28 +325,13 @@ static int run(void *body) {
     return (*(int (*const *)(void))body)();
 }
 
-/* Over each kind, in a child, as a process joins the registry once. */
-#define BASIN(name)                                                                                                    \
-    static void name(void **state) {                                                                                   \
-        int (*body)(void) = do_##name;                                                                                 \
-        for (unsigned i = 0; i < 2; i++) {                                                                             \
-            scheme = schemes[i];                                                                                       \
-            int rc = member_clear(state) == 0 ? room_run(run, &body) : 1;                                              \
-            if (rc == 77) {                                                                                            \
-                print_message("skip: there is no %s here\n", scheme);                                                  \
-                continue;                                                                                              \
-            }                                                                                                          \
-            assert_int_equal(rc, 0);                                                                                   \
-        }                                                                                                              \
-    }
-
-BASIN(a_sender_is_known_by_what_it_sends)
-BASIN(who_has_another_one_is_waited_for)
-BASIN(a_stream_gives_what_is_asked_for)
-BASIN(a_goodbye_lights_at_once)
-BASIN(a_goodbye_is_known_by_either_half)
-BASIN(what_another_one_hears_is_not_heard)
-BASIN(what_was_removed_is_forgotten)
+OVER_EACH_KIND(a_sender_is_known_by_what_it_sends)
+OVER_EACH_KIND(who_has_another_one_is_waited_for)
+OVER_EACH_KIND(a_stream_gives_what_is_asked_for)
+OVER_EACH_KIND(a_goodbye_lights_at_once)
+OVER_EACH_KIND(a_goodbye_is_known_by_either_half)
+OVER_EACH_KIND(what_another_one_hears_is_not_heard)
+OVER_EACH_KIND(what_was_removed_is_forgotten)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -15,6 +15,7 @@
 
 #include "chan/end.h"
 #include "mech/carried.h"
+#include "tests/kinds.h"
 #include "tests/member.h"
 #include "tests/quota.h"
 
@@ -293,29 +294,14 @@ static int run(void *body) {
     return (*(int (*const *)(void))body)();
 }
 
-/* Over each kind, in a child, as a process joins the registry once. */
-#define DRAW(name)                                                                                                     \
-    static void name(void **state) {                                                                                   \
-        int (*body)(void) = do_##name;                                                                                 \
-        for (unsigned i = 0; i < 2; i++) {                                                                             \
-            scheme = schemes[i];                                                                                       \
-            int rc = member_clear(state) == 0 ? room_run(run, &body) : 1;                                              \
-            if (rc == 77) {                                                                                            \
-                print_message("skip: there is no %s here\n", scheme);                                                  \
-                continue;                                                                                              \
-            }                                                                                                          \
-            assert_int_equal(rc, 0);                                                                                   \
-        }                                                                                                              \
-    }
-
-DRAW(messages_of_many_senders_come_whole)
-DRAW(what_is_begun_beyond_the_bound_is_told)
-DRAW(what_comes_between_does_no_harm)
-DRAW(what_nobody_sends_is_not_taken)
-DRAW(a_conversation_hears_the_peer_only)
-DRAW(a_label_that_lies_is_refused)
-DRAW(what_a_peer_begins_is_bounded)
-DRAW(what_was_too_large_is_waited_for)
+OVER_EACH_KIND(messages_of_many_senders_come_whole)
+OVER_EACH_KIND(what_is_begun_beyond_the_bound_is_told)
+OVER_EACH_KIND(what_comes_between_does_no_harm)
+OVER_EACH_KIND(what_nobody_sends_is_not_taken)
+OVER_EACH_KIND(a_conversation_hears_the_peer_only)
+OVER_EACH_KIND(a_label_that_lies_is_refused)
+OVER_EACH_KIND(what_a_peer_begins_is_bounded)
+OVER_EACH_KIND(what_was_too_large_is_waited_for)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "chan/end.h"
 #include "mech/carried.h"
+#include "tests/kinds.h"
 #include "tests/member.h"
 
 #define SOON thirl_in_ms(20000)
@@ -237,29 +238,14 @@ static int run(void *body) {
     return (*(int (*const *)(void))body)();
 }
 
-/* Over each kind, in a child, as a process joins the registry once. */
-#define DUCT(name)                                                                                                     \
-    static void name(void **state) {                                                                                   \
-        int (*body)(void) = do_##name;                                                                                 \
-        for (unsigned i = 0; i < 2; i++) {                                                                             \
-            scheme = schemes[i];                                                                                       \
-            int rc = member_clear(state) == 0 ? room_run(run, &body) : 1;                                              \
-            if (rc == 77) {                                                                                            \
-                print_message("skip: there is no %s here\n", scheme);                                                  \
-                continue;                                                                                              \
-            }                                                                                                          \
-            assert_int_equal(rc, 0);                                                                                   \
-        }                                                                                                              \
-    }
-
-DUCT(who_is_there_is_named)
-DUCT(of_a_queue_nobody_is_named)
-DUCT(a_noted_message_is_one_like_any_other)
-DUCT(a_page_that_lies_is_told_of)
-DUCT(descriptors_tell_of_either_way)
-DUCT(a_look_takes_nothing)
-DUCT(what_is_half_sent_to_the_dead_begins_anew)
-DUCT(what_is_half_sent_is_kept_or_told_of)
+OVER_EACH_KIND(who_is_there_is_named)
+OVER_EACH_KIND(of_a_queue_nobody_is_named)
+OVER_EACH_KIND(a_noted_message_is_one_like_any_other)
+OVER_EACH_KIND(a_page_that_lies_is_told_of)
+OVER_EACH_KIND(descriptors_tell_of_either_way)
+OVER_EACH_KIND(a_look_takes_nothing)
+OVER_EACH_KIND(what_is_half_sent_to_the_dead_begins_anew)
+OVER_EACH_KIND(what_is_half_sent_is_kept_or_told_of)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <mqueue.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -57,16 +56,6 @@ static int open_at(void *role) {
     return rc == -ENOENT && strstr(thirl_why(), "cannot be noted") != NULL ? 42 : 1;
 }
 
-static int note_of(const char *pattern, char path[200]) {
-    glob_t found;
-    char all[120];
-    (void)snprintf(all, sizeof all, "%s/chan/*/%s", room_path, pattern);
-    CHECK(glob(all, 0, NULL, &found) == 0 && found.gl_pathc == 1);
-    (void)snprintf(path, 200, "%s", found.gl_pathv[0]);
-    globfree(&found);
-    return 0;
-}
-
 /* Which queue a note means: the kernel's number of it. */
 static int number_in(const char *path) {
     char note[2000];
@@ -81,13 +70,13 @@ static int number_in(const char *path) {
 
 /* Once a queue is made its number is noted; when that fails it is removed, unless somebody else has made it. */
 static int lose_note(enum thirl_role role, bool made) {
-    char path[200];
+    char path[ROOM_FILE];
     struct msqid_ds about;
     int status;
     CHECK(setenv(ORDER, "kept.put.written:2:stop", 1) == 0);
     pid_t pid = room_fork(open_at, &role);
     CHECK(unsetenv(ORDER) == 0 && waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
-    CHECK(note_of("kept*~", path) == 0);
+    CHECK(room_only("kept*~", path) == 0);
     int id = number_in(path);
     CHECK(id >= 0 && msgctl(id, IPC_STAT, &about) == 0);
     CHECK(unlink(path) == 0 && kill(pid, SIGCONT) == 0 && room_reap(pid) == 42);
@@ -126,11 +115,11 @@ static int count_left(void *context, const struct thirl_left *left) {
 static int do_a_note_that_says_nothing_names_no_queue(void *nothing) {
     (void)nothing;
     thirl *end;
-    char path[200], note[2000];
+    char path[ROOM_FILE], note[2000];
     int left = 0;
     CHECK(open_sysv(&end, THIRL_PUSH) == 0 && thirl_send(end, "x", 1, SOON) == 0 && thirl_close(&end, SOON) == 0);
     CHECK(thirl_left(count_left, &left) == 0 && left == 1);
-    CHECK(note_of("kept", path) == 0);
+    CHECK(room_only("kept", path) == 0);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     ssize_t got = fd_read_at(fd, note, sizeof note, 0);
     for (ssize_t i = 0; i + 11 < got; i++) {

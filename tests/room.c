@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
@@ -146,4 +147,16 @@ unsigned char *room_ring(size_t size) {
     (void)close(fd);
     return ring;
 #endif
+}
+
+int room_only(const char *pattern, char path[ROOM_FILE]) {
+    glob_t found;
+    char all[ROOM_FILE];
+    (void)snprintf(all, sizeof all, "%s/chan/*/%s", room_path, pattern);
+    int rc = glob(all, 0, NULL, &found) == 0 && found.gl_pathc == 1 ? 0 : 1;
+    if (rc == 0) {
+        (void)snprintf(path, ROOM_FILE, "%s", found.gl_pathv[0]);
+    }
+    globfree(&found);
+    return rc;
 }

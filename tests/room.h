@@ -52,4 +52,8 @@ void room_sleep(int64_t ns);
  * memories, once, and twice as large: there they must not. NULL: there is none. */
 unsigned char *room_ring(size_t size);
 
+/* The only file of the channels whose name fits: into path. 0, or 1: there is none, or there are several. */
+#define ROOM_FILE 300
+int room_only(const char *pattern, char path[ROOM_FILE]);
+
 #endif
